@@ -1,0 +1,1 @@
+"""bouncekit: bounce handling for applications that send mail from Python."""

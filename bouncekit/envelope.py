@@ -1,0 +1,62 @@
+"""What is sent, to whom, and as what kind of mail (RFC 5321 2.3.1)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from bouncekit.address import Address, suppression_key
+
+__all__ = ["Envelope", "Labels", "Recipient"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """What the owner says about a message: which rules and suppressions bind it, and whose it is.
+
+    `message_class` is a class of the policy, None for its default one. `tenant` and `stream` keep suppressions
+    apart. `test` traffic moves no counter and no list.
+    """
+
+    message_class: str | None = None
+    tenant: str = ""
+    stream: str = ""
+    test: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """One message on its way: return path, recipients and content, checked before the first byte is sent.
+
+    `content` has canonical CRLF line ends and no dot-stuffing. `size_bytes` is what SIZE= announces (RFC 1870).
+    """
+
+    sender: Address
+    recipients: tuple[Address, ...]
+    content: bytes
+    message_id: str | None = None
+    mail_options: tuple[str, ...] = ()
+    rcpt_options: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """One recipient's way so far.
+
+    `attempts` counts the transactions that ended with an answer about this recipient, the present one included;
+    a split, a lone repeat and a reconnect are no attempts. `first_attempt_at` starts the deadline.
+    """
+
+    address: Address
+    key: str
+    attempts: int = 0
+    first_attempt_at: datetime | None = None
+    reconnects: int = 0
+    repeats: int = 0
+    possible_duplicate: bool = False
+
+    @classmethod
+    def of(cls, address: Address) -> "Recipient":
+        return cls(address=address, key=suppression_key(address.wire))

@@ -1,0 +1,114 @@
+"""What can go wrong, as one tree; every error says what, where and what would be right.
+
+    BouncekitError
+    ├── ConfigurationError (ValueError)       something the owner wrote is wrong
+    │   ├── PolicyError                       a policy file: every finding with file:line:column
+    │   └── RuleError                         a file of classifier rules
+    ├── AddressError (ValueError)             an address that must not reach the wire
+    ├── MessageError (ValueError)             a message that cannot be turned into bytes
+    ├── StoreError                            the store cannot answer or cannot remember
+    │   └── StoreCorrupt                      what lies there is not, or no longer, a bouncekit store
+    └── MissingExtra (ImportError)            an optional part is not installed
+
+A server's refusal is a value (`bouncekit.Reply`), never one of these. The errors that a send raises are
+subclasses of smtplib's and live in `bouncekit.smtperrors`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "AddressError",
+    "BouncekitError",
+    "ConfigurationError",
+    "Finding",
+    "MessageError",
+    "MissingExtra",
+    "PolicyError",
+    "RuleError",
+    "StoreCorrupt",
+    "StoreError",
+]
+
+
+class BouncekitError(Exception):
+    """The root of everything that bouncekit raises on its own account."""
+
+
+class ConfigurationError(BouncekitError, ValueError):
+    """Something the owner configured is wrong; the message says what would be right."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """One mistake in a file: where it stands and what would be right.
+
+    Line and column count from 1; None where the format keeps no positions.
+
+    >>> print(Finding("bounces.yaml", 7, 12, "unknown fate 'supress': one of retry, split, alone, fail, hold"))
+    bounces.yaml:7:12: unknown fate 'supress': one of retry, split, alone, fail, hold
+    """
+
+    file: str
+    line: int | None
+    column: int | None
+    message: str
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        return f"{place}: {self.message}"
+
+
+class _Findings(ConfigurationError):
+    """An error made of findings, shown one a line."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings: tuple[Finding, ...] = tuple(findings)
+        super().__init__("\n".join(map(str, self.findings)))
+
+    def __reduce__(self) -> tuple[type["_Findings"], tuple[tuple[Finding, ...]]]:
+        return type(self), (self.findings,)
+
+
+class PolicyError(_Findings):
+    """A policy file is wrong. `findings` has every mistake at once, in the order of the file."""
+
+
+class RuleError(_Findings):
+    """A file of classifier rules is wrong. `findings` has every mistake."""
+
+
+class AddressError(BouncekitError, ValueError):
+    """An address that cannot be a mailbox of RFC 5321 4.1.2, or that would smuggle something onto the wire."""
+
+    def __init__(self, address: str, why: str) -> None:
+        self.address = address
+        self.why = why
+        super().__init__(f"{address!r}: {why}")
+
+    def __reduce__(self) -> tuple[type["AddressError"], tuple[str, str]]:
+        return type(self), (self.address, self.why)
+
+
+class MessageError(BouncekitError, ValueError):
+    """A message that cannot be turned into bytes for the wire."""
+
+
+class StoreError(BouncekitError):
+    """The store cannot answer or cannot remember: full, read-only, locked, moved, closed."""
+
+
+class StoreCorrupt(StoreError):
+    """The file is not a bouncekit store, is damaged, or comes from a newer version. It is left as it is."""
+
+
+class MissingExtra(BouncekitError, ImportError):
+    """An optional part is not installed; the message names the extra to install.
+
+    >>> print(MissingExtra("notify", "apprise", "channels by apprise URL"))
+    channels by apprise URL need apprise: python -m pip install 'bouncekit[notify]'
+    """
+
+    def __init__(self, extra: str, package: str, purpose: str) -> None:
+        self.extra = extra
+        super().__init__(f"{purpose} need {package}: python -m pip install 'bouncekit[{extra}]'", name=package)

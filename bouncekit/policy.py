@@ -1,0 +1,422 @@
+"""What to do about a recipient: rules, the first of which that matches decides, and the disposition they give.
+
+Everything here is pure. Time, jitter, history and the provider come in as `Circumstances`; the same arguments give the
+same verdict for ever, so a policy can be tried on last year's replies. Files are read by `bouncekit.policyfile`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+
+from bouncekit.address import Address
+from bouncekit.classification import Category, Classification, Scope
+from bouncekit.envelope import Labels, Recipient
+from bouncekit.phrase import Phrase, Words
+from bouncekit.reply import Cause, NoReply, Stage
+from bouncekit.schedule import Schedule
+from bouncekit.status import Action, RecipientStatus
+from bouncekit.suppression import Ladder
+
+__all__ = [
+    "Circumstances",
+    "Condition",
+    "Disposition",
+    "Example",
+    "Fate",
+    "Guard",
+    "MessageClass",
+    "Notice",
+    "Policy",
+    "Range",
+    "Rule",
+    "Seen",
+    "SessionDisposition",
+    "SessionFate",
+    "SessionRule",
+    "Window",
+]
+
+
+class Fate(StrEnum):
+    """What becomes of a recipient; a rule has exactly one."""
+
+    RETRY = "retry"  # later, by a schedule, until the deadline
+    SPLIT = "split"  # at once, in a new transaction
+    ALONE = "alone"  # at once, once, in a transaction of its own
+    FAIL = "fail"  # no more tries
+    HOLD = "hold"  # kept, untouched until somebody releases it
+
+
+class SessionFate(StrEnum):
+    """What becomes of a connection."""
+
+    CLOSE = "close"  # done with it; the recipients go by their own rules
+    RECONNECT = "reconnect"  # dial again and go on with what is not settled
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A whole number between two bounds, both included; None is open."""
+
+    at_least: int | None = None
+    at_most: int | None = None
+
+    def __contains__(self, number: object) -> bool:
+        if not isinstance(number, int):
+            return False
+        return (self.at_least is None or number >= self.at_least) and (self.at_most is None or number <= self.at_most)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """At least this many verdicts of the same category about the recipient within a window, the present one included.
+
+    One a day counts: a strike is a settled message, never an attempt.
+    """
+
+    times: int
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A question to the history: how many days before today, within this time, had a strike of this category?"""
+
+    category: Category
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """When a rule applies: every key that is given must match, one of its values is enough.
+
+    In `code` and `enhanced`, x stands for any number: `5xx`, `x.2.2`. In `remote_mta` and `domain`, * for anything.
+    """
+
+    code: tuple[str, ...] = ()
+    enhanced: tuple[str, ...] = ()
+    stage: frozenset[Stage] = frozenset()
+    category: frozenset[Category] = frozenset()
+    scope: frozenset[Scope] = frozenset()
+    cause: frozenset[Cause] = frozenset()
+    provider: frozenset[str] = frozenset()
+    remote_mta: tuple[str, ...] = ()
+    domain: tuple[str, ...] = ()
+    message_class: frozenset[str] = frozenset()
+    text: tuple[Phrase, ...] = ()
+    permanent: bool | None = None
+    certain: bool | None = None
+    expired: bool | None = None
+    attempts: Range | None = None
+    accepted: Range | None = None
+    seen: Seen | None = None
+
+    def matches(self, case: "Case") -> bool:
+        """Whether all that is asked for holds; the cheap questions first."""
+        verdict, status = case.classification, case.classification.status
+        return (
+            (not self.category or verdict.category in self.category)
+            and (self.permanent is None or verdict.permanent is self.permanent)
+            and (self.certain is None or verdict.certain is self.certain)
+            and (self.expired is None or case.expired is self.expired)
+            and (not self.scope or verdict.scope in self.scope)
+            and (not self.stage or status.stage in self.stage)
+            and (not self.cause or (isinstance(status.reply, NoReply) and status.reply.cause in self.cause))
+            and (not self.code or any(_same_code(code, status.code) for code in self.code))
+            and (not self.enhanced or any(_same_enhanced(code, status) for code in self.enhanced))
+            and (not self.message_class or case.message_class in self.message_class)
+            and (not self.provider or case.circumstances.provider in self.provider)
+            and (not self.domain or any(_glob(domain, case.recipient.address.domain) for domain in self.domain))
+            and (not self.remote_mta or any(_glob(name, status.remote_mta or "") for name in self.remote_mta))
+            and (self.attempts is None or case.recipient.attempts in self.attempts)
+            and (self.accepted is None or status.accepted in self.accepted)
+            and (self.seen is None or case.seen(self.seen.within) >= self.seen.times)
+            and (not self.text or any(phrase.matches(case.words) for phrase in self.text))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A reply that a rule must decide; `policy test` runs it."""
+
+    reply: str
+    stage: Stage = Stage.RCPT
+    accepted: int = 0
+    individual: bool = True
+    attempts: int = 1
+    seen: int = 1
+    expired: bool = False
+    message_class: str | None = None
+    domain: str = "example.com"
+    remote_mta: str | None = None
+    provider: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Tell a channel; with `digest`, at most one notice in that time, which sums up the rest."""
+
+    channel: str
+    digest: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule about recipients. `where` is file:line."""
+
+    id: str
+    when: Condition = Condition()
+    do: Fate
+    wait: Schedule | None = None
+    suppress: Ladder | None = None
+    notify: tuple[Notice, ...] = ()
+    examples: tuple[Example, ...] = ()
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRule:
+    """One rule about connections. `at_most` bounds the reconnects of one message."""
+
+    id: str
+    when: Condition = Condition()
+    do: SessionFate
+    at_most: int = 1
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageClass:
+    """A kind of mail: how long it is tried, what becomes of an unknown outcome, which suppressions do not bind it."""
+
+    name: str
+    deadline: timedelta
+    resend_unknown: bool = False
+    ignores: frozenset[Category] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """When a mass of equal refusals holds new suppressions back."""
+
+    at_least: int = 100
+    within: timedelta = timedelta(minutes=10)
+    times_usual: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What a verdict depends on besides the reply. `jitter` is in [0, 1); `counters` answers `Policy.counters`."""
+
+    now: datetime
+    jitter: float = 0.0
+    labels: Labels = Labels()
+    provider: str | None = None
+    counters: Mapping[Window, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disposition:
+    """The policy's verdict on one recipient.
+
+    `action` is what the application is told. `retry_at` is set where another try is due. `ladder` and `notices` are
+    the measures that the rule asks for.
+    """
+
+    action: Action
+    fate: Fate | None
+    rule: str
+    where: str
+    retry_at: datetime | None = None
+    ladder: Ladder | None = None
+    notices: tuple[Notice, ...] = ()
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDisposition:
+    """The policy's verdict on a connection that ended."""
+
+    fate: SessionFate
+    rule: str
+    where: str
+
+
+class Case:
+    """One question to the rules; what several conditions ask is worked out once."""
+
+    __slots__ = ("_words", "circumstances", "classification", "expired", "message_class", "recipient")
+
+    def __init__(
+        self,
+        classification: Classification,
+        recipient: Recipient,
+        circumstances: Circumstances,
+        *,
+        message_class: str,
+        expired: bool = False,
+    ) -> None:
+        self.classification = classification
+        self.recipient = recipient
+        self.circumstances = circumstances
+        self.message_class = message_class
+        self.expired = expired
+        self._words: Words | None = None
+
+    @property
+    def words(self) -> Words:
+        if self._words is None:
+            self._words = Words(self.classification.status.text)
+        return self._words
+
+    def seen(self, within: timedelta) -> int:
+        """Days with such a verdict, today included."""
+        return self.circumstances.counters.get(Window(self.classification.category, within), 0) + 1
+
+
+_FALLBACK = Schedule("fallback", (timedelta(minutes=30), timedelta(hours=2)))
+_NO_RULE = Rule(id="no-rule-matched", do=Fate.RETRY)
+_NOBODY = Recipient(address=Address("", "", False), key="")
+_ANY_TIME = Circumstances(now=datetime(1970, 1, 1, tzinfo=UTC))
+_NO_SESSION_RULE = SessionDisposition(SessionFate.CLOSE, "no-session-rule-matched", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A postmaster's rules. `hash` names this very text, includes and all, in every event."""
+
+    name: str
+    hash: str = ""
+    classes: Mapping[str, MessageClass]
+    default_class: str
+    rules: tuple[Rule, ...]
+    sessions: tuple[SessionRule, ...] = ()
+    schedules: Mapping[str, Schedule] = field(default_factory=lambda: MappingProxyType({}))
+    ladders: Mapping[str, Ladder] = field(default_factory=lambda: MappingProxyType({}))
+    channels: tuple[str, ...] = ()
+    guard: Guard = Guard()
+
+    def message_class(self, name: str | None) -> MessageClass:
+        """The class of that name, else the default one."""
+        return self.classes.get(name or self.default_class) or self.classes[self.default_class]
+
+    def counters(self, classification: Classification) -> tuple[Window, ...]:
+        """What `decide` wants to know from the recipient's history; empty for nearly every reply."""
+        within = {
+            rule.when.seen.within
+            for rule in self.rules
+            if rule.when.seen and (not rule.when.category or classification.category in rule.when.category)
+        }
+        return tuple(Window(classification.category, length) for length in sorted(within))
+
+    def decide(self, classification: Classification, recipient: Recipient, circumstances: Circumstances) -> Disposition:
+        """The disposition of one recipient that was not delivered."""
+        kind = self.message_class(circumstances.labels.message_class)
+        if classification.status.action is Action.UNKNOWN:
+            return self._unknown(kind, recipient, circumstances)
+        deadline = (recipient.first_attempt_at or circumstances.now) + kind.deadline
+        case = Case(classification, recipient, circumstances, message_class=kind.name)
+        case.expired = circumstances.now >= deadline
+        rule = self._first(case)
+        if rule.do is not Fate.RETRY:
+            return _disposition(rule, expired=case.expired)
+        retry_at = circumstances.now + self._wait(rule, classification, recipient, circumstances)
+        if rule is _NO_RULE and classification.permanent:
+            return _disposition(rule, fate=Fate.FAIL)
+        if retry_at < deadline:
+            return _disposition(rule, retry_at=retry_at)
+        case.expired = True
+        last = self._first(case)
+        return _disposition(last if last.do is not Fate.RETRY else rule, fate=Fate.FAIL, expired=True)
+
+    def decide_session(self, classification: Classification, *, reconnects: int = 0) -> SessionDisposition:
+        """The disposition of a connection that a server ended, or whose end we asked for."""
+        case = Case(classification, _NOBODY, _ANY_TIME, message_class=self.default_class)
+        for rule in self.sessions:
+            if rule.when.matches(case):
+                if rule.do is SessionFate.RECONNECT and reconnects >= rule.at_most:
+                    return SessionDisposition(SessionFate.CLOSE, rule.id, rule.where)
+                return SessionDisposition(rule.do, rule.id, rule.where)
+        return _NO_SESSION_RULE
+
+    def _first(self, case: Case) -> Rule:
+        for rule in self.rules:
+            if _possible(rule, case) and rule.when.matches(case):
+                return rule
+        return _NO_RULE
+
+    def _wait(
+        self, rule: Rule, classification: Classification, recipient: Recipient, circumstances: Circumstances
+    ) -> timedelta:
+        wait = (rule.wait or _FALLBACK).wait(max(recipient.attempts, 1), circumstances.jitter)
+        return max(wait, classification.wait_hint) if classification.wait_hint else wait
+
+    def _unknown(self, kind: MessageClass, recipient: Recipient, circumstances: Circumstances) -> Disposition:
+        """No reply to the dot: the class says which is worse, a possible duplicate or a possible loss."""
+        where = f"class {kind.name}"
+        if kind.resend_unknown:
+            wait = next(iter(self.schedules.values()), _FALLBACK).wait(max(recipient.attempts, 1), circumstances.jitter)
+            if circumstances.now + wait < (recipient.first_attempt_at or circumstances.now) + kind.deadline:
+                return Disposition(
+                    action=Action.UNKNOWN,
+                    fate=Fate.RETRY,
+                    rule="resend-unknown",
+                    where=where,
+                    retry_at=circumstances.now + wait,
+                )
+        return Disposition(action=Action.UNKNOWN, fate=Fate.FAIL, rule="leave-unknown", where=where)
+
+
+def _disposition(
+    rule: Rule, *, fate: Fate | None = None, retry_at: datetime | None = None, expired: bool = False
+) -> Disposition:
+    fate = fate or rule.do
+    final = fate is Fate.FAIL
+    return Disposition(
+        action=Action.FAILED if final else Action.DELAYED,
+        fate=fate,
+        rule=rule.id,
+        where=rule.where,
+        retry_at=retry_at,
+        ladder=rule.suppress if final else None,
+        notices=rule.notify,
+        expired=expired,
+    )
+
+
+def _possible(rule: Rule, case: Case) -> bool:
+    """Whether a fate can help at all: a split behind nobody, or a second lone repeat, would go on for ever."""
+    if rule.do is Fate.SPLIT:
+        return case.classification.status.accepted > 0
+    if rule.do is Fate.ALONE:
+        return case.recipient.repeats == 0
+    return True
+
+
+def _same_code(pattern: str, code: int | None) -> bool:
+    return code is not None and all(want in ("x", have) for want, have in zip(pattern, str(code), strict=False))
+
+
+def _same_enhanced(pattern: str, status: RecipientStatus) -> bool:
+    if status.enhanced is None:
+        return False
+    return all(want in ("x", str(have)) for want, have in zip(pattern.split("."), status.enhanced, strict=False))
+
+
+def _glob(pattern: str, text: str) -> bool:
+    """`*` for any run of characters; linear, both in lower case."""
+    head, *rest = pattern.lower().split("*")
+    text = text.lower()
+    if not rest:
+        return text == head
+    if not text.startswith(head):
+        return False
+    at = len(head)
+    for run in rest[:-1]:
+        found = text.find(run, at)
+        if found < 0:
+            return False
+        at = found + len(run)
+    return len(text) - at >= len(rest[-1]) and text.endswith(rest[-1])

@@ -1,0 +1,66 @@
+"""When to try again: waits between attempts, as pure arithmetic (RFC 5321 4.5.4.1)."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+
+__all__ = ["Schedule", "parse_duration", "show_duration"]
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|[smhdw])").fullmatch
+
+_SPREAD = 0.1  # jitter only ever lengthens a wait, by up to this share, so that no minimum is undercut
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Waits between attempts. The last one of `waits` repeats; `grow` multiplies it, up to `at_most`.
+
+    >>> hours = Schedule("hours", (timedelta(minutes=30), timedelta(hours=1)))
+    >>> [str(hours.wait(attempt)) for attempt in (1, 2, 3)]
+    ['0:30:00', '1:00:00', '1:00:00']
+    >>> Schedule("postfix", (timedelta(minutes=5),), grow=2.0, at_most=timedelta(seconds=4000)).wait(9)
+    datetime.timedelta(seconds=4000)
+    """
+
+    name: str
+    waits: tuple[timedelta, ...]
+    grow: float = 1.0
+    at_most: timedelta | None = None
+
+    def wait(self, attempt: int, jitter: float = 0.0) -> timedelta:
+        """The wait after the `attempt`-th attempt, counted from 1. `jitter` in [0, 1) lengthens it by up to 10 %."""
+        beyond = attempt - len(self.waits)
+        wait = self.waits[min(attempt, len(self.waits)) - 1]
+        if self.at_most is not None:
+            # 64 doublings are more than any deadline; beyond them the float would overflow.
+            wait = min(wait * self.grow ** min(max(beyond, 0), 64), self.at_most)
+        return wait * (1 + _SPREAD * jitter)
+
+
+def parse_duration(text: str) -> timedelta:
+    """A duration written as a number and a unit.
+
+    >>> parse_duration("30m"), parse_duration("4000s")
+    (datetime.timedelta(seconds=1800), datetime.timedelta(seconds=4000))
+
+    Raises:
+        ValueError: it says what would be right.
+    """
+    found = _DURATION(text.strip())
+    if not found:
+        raise ValueError(f"{text!r} is no duration; write a number and a unit: 90s, 30m, 4h, 7d, 2w")
+    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+
+
+def show_duration(duration: timedelta) -> str:
+    """The shortest way to write a duration, for people.
+
+    >>> show_duration(timedelta(days=7)), show_duration(timedelta(seconds=90))
+    ('7d', '90s')
+    """
+    seconds = duration.total_seconds()
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:.0f}{unit}"
+    return f"{seconds:g}s"

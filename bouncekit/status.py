@@ -1,0 +1,56 @@
+"""What became of one recipient in one transaction, in the terms of RFC 3464 2.3."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bouncekit.reply import EnhancedStatusCode, NoReply, Reply, Stage
+
+__all__ = ["Action", "RecipientStatus"]
+
+
+class Action(StrEnum):
+    """What happened to the message for one recipient (RFC 3464 2.3.3, and two of ours)."""
+
+    DELIVERED = "delivered"  # the server took responsibility (RFC 5321 4.2.5)
+    DELAYED = "delayed"  # definitely not taken, may be tried again
+    FAILED = "failed"  # definitely not taken, will not be tried again
+    RELAYED = "relayed"  # taken by a server that sends no more news
+    EXPANDED = "expanded"  # taken and handed on to the members of a list
+    SUPPRESSED = "suppressed"  # ours: not tried, the address is on the suppression list
+    UNKNOWN = "unknown"  # ours: the reply to the final dot never came, the message may have been taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientStatus:
+    """One recipient's result of one transaction, before any policy.
+
+    `accepted` counts the recipients that the server had accepted in this transaction before this reply: a 452 or
+    552 means another thing behind a hundred of them than in front. `individual` says that the reply concerns this
+    recipient alone: its own RCPT, its own LMTP reply, or the dot of a transaction with one accepted recipient.
+    """
+
+    recipient: str
+    action: Action
+    stage: Stage
+    reply: Reply | NoReply | None = None
+    accepted: int = 0
+    individual: bool = True
+    remote_mta: str | None = None
+    status: EnhancedStatusCode | None = None  # as a DSN states it; for a reply see `enhanced`
+
+    @property
+    def code(self) -> int | None:
+        """The reply code, None where there was no reply."""
+        return self.reply.code if isinstance(self.reply, Reply) else None
+
+    @property
+    def enhanced(self) -> EnhancedStatusCode | None:
+        """The enhanced code of the reply, else the one that a DSN states."""
+        return (self.reply.enhanced if isinstance(self.reply, Reply) else None) or self.status
+
+    @property
+    def text(self) -> str:
+        """What was said, for people; hostile, escape it where you show it."""
+        if isinstance(self.reply, NoReply) and self.reply.reply is not None:
+            return str(self.reply.reply)
+        return self.reply.text if self.reply is not None else ""

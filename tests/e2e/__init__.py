@@ -1,0 +1,1 @@
+"""Tests against real mail servers; `servers` starts them, `conftest` lends them out."""

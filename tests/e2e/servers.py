@@ -1,0 +1,616 @@
+"""Real mail servers for tests: Postfix and Dovecot, each in a temporary directory on free loopback ports.
+
+    with running_dovecot() as dovecot, running_postfix(dovecot) as postfix:
+        with smtplib.SMTP(*postfix.main) as smtp:
+            smtp.sendmail("sender@lab.test", ["ok@lab.test"], message)
+        dovecot.mailboxes.wait_for("ok", 1)
+
+    client --SMTP--> Postfix smtpd --queue--> Postfix lmtp --LMTP--> Dovecot --> a maildir for each user
+                          |                                             |
+                          +-- "is the mailbox full?", "who is this?" ---+
+
+The users of `lab.test` are named after what happens to mail for them: USERS have a mailbox, REFUSED are turned away by
+Postfix at RCPT, REFUSED_AT_DOT are senders whose mail is turned away after the data. Every other name is unknown.
+Nothing here needs a syslog, a resolver or a fixed port, and nothing sends mail out: only `lab.test` has a route.
+"""
+
+import email
+import email.policy
+import os
+import pwd
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from email.message import EmailMessage
+from pathlib import Path
+from typing import NamedTuple
+
+import trustme
+
+__all__ = [
+    "DOMAIN",
+    "OK_USERS",
+    "PASSWORD",
+    "REFUSED",
+    "REFUSED_AT_DOT",
+    "SIZE_LIMIT_BYTES",
+    "USERS",
+    "Address",
+    "Dovecot",
+    "Mailboxes",
+    "Postfix",
+    "ServerDidNotStart",
+    "ServerProcess",
+    "running_dovecot",
+    "running_postfix",
+    "why_no_dovecot",
+    "why_no_postfix",
+]
+
+DOMAIN = "lab.test"
+PASSWORD = "secret"  # of every user
+SIZE_LIMIT_BYTES = 20_480  # of one message, at `Postfix.main`
+RECIPIENT_LIMIT = 5  # of one transaction, at `Postfix.main`
+IDLE_SECONDS = 2  # until `Postfix.impatient` hangs up
+ERROR_LIMIT = 3  # of one session, at `Postfix.impatient`
+REJECTED_HEADER = "X-Lab-Reject"  # a message with this header is refused after the data, by any service
+
+OK_USERS = ("ok", *(f"ok{number}" for number in range(2, 10)))
+
+# The users with a mailbox, each with Dovecot's settings for it.
+USERS: Mapping[str, str] = dict.fromkeys((*OK_USERS, "sender"), "") | {
+    "full": "userdb_quota_rule=*:bytes=1",
+    "tempfull": "userdb_quota_rule=*:bytes=1 userdb_quota_full_tempfail=yes",
+}
+
+# What `Postfix.main` answers to RCPT for these recipients. Postfix puts "<recipient>: Recipient address rejected: "
+# between the enhanced code and the text. `full` is not here: Dovecot's quota-status answers for it.
+REFUSED: Mapping[str, str] = {
+    "tempfull": "452 4.2.2 Mailbox full, try again later",
+    "nostorage": "452 4.3.1 Insufficient system storage",
+    "blocked": "554 5.7.1 Message blocked by policy",
+    "hangup": "421 4.7.0 Too much mail, closing connection",  # and closes the connection
+    "dropped": "521 5.7.1 Go away",  # and closes the connection
+}
+
+# What `Postfix.main` answers to the final dot of mail from these senders.
+REFUSED_AT_DOT: Mapping[str, str] = {
+    "dotfull": "552 5.2.2 Storage allocation exceeded",
+    "dottemp": "451 4.7.1 Try again later",
+    "dotblocked": "554 5.7.1 Content refused by policy",
+    "dothangup": "421 4.7.0 Closing after the data",  # and closes the connection
+}
+
+# A server's log is worth reading from its end.
+LOG_TAIL_CHARS = 4_000
+
+
+class ServerDidNotStart(Exception):
+    """A server ended, or did not greet in time; the text has the end of its log."""
+
+
+class Address(NamedTuple):
+    """Where a service listens; made for `smtplib.SMTP(*postfix.main)`."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProcess:
+    """A server's first process. It leads a process group of its own, which holds everything it starts."""
+
+    popen: subprocess.Popen[bytes]
+    log_file: Path
+
+    @property
+    def is_running(self) -> bool:
+        return self.popen.poll() is None
+
+    def log(self) -> str:
+        """What the server wrote to its log so far."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the server and all it started: asked first, killed after `timeout` seconds. Harmless when it is down."""
+        self._signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self.popen.wait(timeout)
+        self._signal(signal.SIGKILL)
+        self.popen.wait(timeout)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # To the group: a worker can outlive its master. No such group: all are gone.
+        with suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Mailboxes:
+    """What was delivered to the users: one maildir each under `directory`."""
+
+    directory: Path
+
+    def messages(self, user: str) -> list[EmailMessage]:
+        """The messages in the user's inbox, oldest first; never waits."""
+        texts = [path.read_bytes() for path in self._paths(user)]
+        return [email.message_from_bytes(text, policy=email.policy.default) for text in texts]
+
+    def counts(self) -> dict[str, int]:
+        """Users with mail, and how much. Exact once `Postfix.drain` has returned."""
+        counts = {user: len(self._paths(user)) for user in USERS}
+        return {user: count for user, count in counts.items() if count}
+
+    def wait_for(self, user: str, count: int, timeout: float = 10.0) -> list[EmailMessage]:
+        """The user's messages as soon as there are `count` or more; TimeoutError says how many came instead."""
+        wait_until(
+            lambda: len(self._paths(user)) >= count,
+            timeout,
+            lambda: f"{user}: {count} messages wanted, {len(self._paths(user))} came in {timeout} s",
+        )
+        return self.messages(user)
+
+    def clear(self) -> None:
+        """Empty every inbox."""
+        for user in USERS:
+            for path in self._paths(user):
+                path.unlink(missing_ok=True)
+
+    def _paths(self, user: str) -> list[Path]:
+        if user not in USERS:
+            raise ValueError(f"{user!r} has no mailbox; users with one: {', '.join(USERS)}")
+        maildir = self.directory / user / "Maildir"
+        found = [path for name in ("new", "cur") if (maildir / name).is_dir() for path in (maildir / name).iterdir()]
+        return sorted(found, key=lambda path: path.name)  # a maildir name begins with the time of delivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dovecot:
+    """A running Dovecot: LMTP, quota-status and SASL for USERS."""
+
+    process: ServerProcess
+    directory: Path
+    lmtp: Address  # the quota is asked after the dot: one reply for each accepted recipient
+    lmtp_quota_at_rcpt: Address  # the same mailboxes, but the quota is asked at RCPT
+    quota_status: Address  # Postfix policy protocol: 552 5.2.2 for a full mailbox
+    sasl_socket: Path  # Dovecot's client protocol, as Postfix speaks it
+    mailboxes: Mailboxes
+
+    def stop(self) -> None:
+        """Shut down early: LMTP sessions are told 421 4.3.2. Harmless when it is down already."""
+        self.process.stop()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postfix:
+    """A running Postfix. One queue, one delivery to Dovecot, and a listening service for each kind of trouble.
+
+    All but `main` and `submission` take mail for any of USERS, full or not, and refuse unknown ones with 550 5.1.1.
+    """
+
+    process: ServerProcess
+    directory: Path
+    main: Address  # REFUSED and full mailboxes at RCPT, REFUSED_AT_DOT, SIZE_LIMIT_BYTES, RECIPIENT_LIMIT
+    impatient: Address  # 421 4.4.2 after IDLE_SECONDS of silence, 421 4.7.0 after ERROR_LIMIT errors
+    forbidden: Address  # 221 2.7.0 and a closed connection for the command XPING, or for what looks like a header
+    late: Address  # answers the final dot `late_reply_seconds` late, and delivers even when the client has gone
+    no_space: Address  # 452 4.3.1 to every MAIL: there is never enough room in the queue
+    trusting: Address  # no check for full mailboxes: what Dovecot then refuses comes back to the sender as a bounce
+    submission: Address  # STARTTLS and AUTH PLAIN or LOGIN come first: 530 5.7.0 without TLS, 554 5.7.1 without AUTH
+    late_reply_seconds: int
+    ca_file: Path  # PEM; its certificate for `submission` names 127.0.0.1, localhost and mta.lab.test
+
+    def drain(self, timeout: float = 20.0) -> None:
+        """Wait until nothing is on its way: each accepted message is delivered, bounced or (4xx) put off."""
+        wait_until(
+            lambda: not self._on_its_way() or not self.process.is_running,
+            timeout,
+            lambda: f"still in the queue after {timeout} s: {self._on_its_way()}",
+        )
+
+    def stop(self) -> None:
+        """Shut down early: sessions end without a word. Harmless when it is down already."""
+        self.process.stop()
+
+    def _on_its_way(self) -> list[str]:
+        # Twice in the order a message travels: a bounce enters `incoming` before its cause leaves `active`.
+        stages = ("incoming", "active") * 2
+        return [path.name for stage in stages for path in (self.directory / "queue" / stage).iterdir()]
+
+
+def why_no_dovecot() -> str | None:
+    """Why `running_dovecot` cannot work here and what to do about it; None when it can."""
+    dovecot = program("dovecot")
+    if dovecot is None or not all((libexec_directory() / name).exists() for name in ("lmtp", "quota-status")):
+        return "Dovecot's LMTP server is not installed: apt-get install dovecot-core dovecot-lmtpd"
+    version = output_of(dovecot, "--version")
+    if not version.startswith("2.3."):
+        return f"the configuration is written for Dovecot 2.3, this is {version}"
+    return None
+
+
+def why_no_postfix() -> str | None:
+    """Why `running_postfix` cannot work here and what to do about it; None when it can."""
+    if program("postconf") is None:
+        return "Postfix is not installed: apt-get install postfix"
+    if os.geteuid() != 0:
+        return "Postfix starts as root only: run these tests as root"
+    return None
+
+
+@contextmanager
+def running_dovecot() -> Iterator[Dovecot]:
+    """A Dovecot of its own, with empty mailboxes; stopped and removed at the end. Works without root too."""
+    with server_directory("dovecot") as directory:
+        lmtp, lmtp_quota_at_rcpt, quota_status = free_addresses(3)
+        (directory / "state").mkdir()
+        make_homes(directory / "homes")
+        users = "".join(f"{user}:{{PLAIN}}{PASSWORD}::::::{settings}\n" for user, settings in USERS.items())
+        (directory / "users").write_text(users)
+        config = directory / "dovecot.conf"
+        config.write_text(dovecot_conf(directory, lmtp.port, lmtp_quota_at_rcpt.port, quota_status.port))
+        with started([str(program("dovecot")), "-F", "-c", str(config)], directory / "dovecot.log") as process:
+            wait_until_greeted(process, [lmtp, lmtp_quota_at_rcpt])
+            yield Dovecot(
+                process=process,
+                directory=directory,
+                lmtp=lmtp,
+                lmtp_quota_at_rcpt=lmtp_quota_at_rcpt,
+                quota_status=quota_status,
+                sasl_socket=directory / "run" / "sasl",
+                mailboxes=Mailboxes(directory / "homes"),
+            )
+
+
+@contextmanager
+def running_postfix(dovecot: Dovecot, *, late_reply_seconds: int = 3) -> Iterator[Postfix]:
+    """A Postfix of its own that delivers through `dovecot`; stopped and removed at the end."""
+    with server_directory("postfix") as directory:
+        make_queue(directory)
+        make_certificate(directory)
+        write_tables(directory)
+        services = smtpd_services(dovecot, late_reply_seconds)
+        addresses = dict(zip(services, free_addresses(len(services)), strict=True))
+        (directory / "main.cf").write_text(main_cf(directory, dovecot))
+        (directory / "master.cf").write_text(master_cf(services, addresses))
+        master = Path(output_of(program("postconf"), "-d", "-h", "daemon_directory")) / "master"
+        with started([str(master), "-d", "-c", str(directory)], directory / "log" / "mail.log") as process:
+            wait_until_greeted(process, list(addresses.values()))
+            yield Postfix(
+                process=process,
+                directory=directory,
+                late_reply_seconds=late_reply_seconds,
+                ca_file=directory / "ca.pem",
+                **addresses,
+            )
+
+
+# --- Dovecot's files
+
+
+def dovecot_conf(directory: Path, lmtp: int, lmtp_quota_at_rcpt: int, quota_status: int) -> str:
+    owner = mail_owner()
+    return f"""
+base_dir = {directory}/run
+state_dir = {directory}/state
+log_path = {directory}/dovecot.log
+protocols = lmtp
+listen = 127.0.0.1
+hostname = mda.{DOMAIN}
+ssl = no
+auth_mechanisms = plain login
+auth_username_format = %Ln
+first_valid_uid = 1
+mail_uid = {owner.pw_uid}
+mail_gid = {owner.pw_gid}
+mail_home = {directory}/homes/%Ln
+mail_location = maildir:~/Maildir
+mail_plugins = quota
+passdb {{
+  driver = passwd-file
+  args = {directory}/users
+}}
+userdb {{
+  driver = passwd-file
+  args = {directory}/users
+}}
+plugin {{
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_status_success = DUNNO
+  quota_status_nouser = DUNNO
+  quota_status_overquota = 552 5.2.2 Mailbox is full
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    port = {lmtp}
+  }}
+}}
+service lmtp-quota-at-rcpt {{
+  executable = lmtp -o lmtp_rcpt_check_quota=yes
+  inet_listener lmtp {{
+    port = {lmtp_quota_at_rcpt}
+  }}
+}}
+service quota-status {{
+  executable = quota-status -p postfix
+  client_limit = 1
+  inet_listener policy {{
+    port = {quota_status}
+  }}
+}}
+service auth {{
+  unix_listener sasl {{
+    mode = 0666
+  }}
+}}
+{"" if os.geteuid() == 0 else DOVECOT_WITHOUT_ROOT.format(user=owner.pw_name, group=os.getegid())}"""
+
+
+# Without root nothing can change its user or its root directory.
+DOVECOT_WITHOUT_ROOT = """
+default_internal_user = {user}
+default_login_user = {user}
+default_internal_group = {group}
+service anvil {{
+  chroot =
+}}
+service stats {{
+  chroot =
+}}
+"""
+
+
+def make_homes(homes: Path) -> None:
+    # A quota of one byte is exceeded only by what lies in the mailbox: for `full` and `tempfull` one old message,
+    # outside the inbox that tests look at and clear.
+    for user, settings in USERS.items():
+        (homes / user).mkdir(parents=True)
+        if "quota_rule" in settings:
+            archive = homes / user / "Maildir" / ".Archive" / "cur"
+            archive.mkdir(parents=True)
+            (archive / "1.old.message:2,S").write_text("Subject: old\n\nThis fills the mailbox.\n")
+    if os.geteuid() == 0:
+        for path in (homes, *homes.rglob("*")):
+            shutil.chown(path, mail_owner().pw_uid, mail_owner().pw_gid)
+
+
+def mail_owner() -> pwd.struct_passwd:
+    # Dovecot never delivers as root.
+    return pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+
+
+# --- Postfix's files
+
+
+def main_cf(directory: Path, dovecot: Dovecot) -> str:
+    return f"""
+compatibility_level = 3.6
+queue_directory = {directory}/queue
+data_directory = {directory}/data
+maillog_file = {directory}/log/mail.log
+maillog_file_prefixes = {directory}
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+myhostname = mta.{DOMAIN}
+mydomain = {DOMAIN}
+myorigin = {DOMAIN}
+mydestination =
+mynetworks = 127.0.0.1/32
+alias_maps =
+alias_database =
+notify_classes =
+service_throttle_time = 1s
+virtual_mailbox_domains = {DOMAIN}
+virtual_mailbox_maps = texthash:{directory}/mailboxes
+virtual_transport = lmtp:inet:{dovecot.lmtp.host}:{dovecot.lmtp.port}
+default_transport = error:5.4.4 only {DOMAIN} has a route
+header_checks = regexp:{directory}/header_checks
+message_size_limit = 1000000
+smtpd_peername_lookup = no
+smtpd_client_connection_count_limit = 0
+smtpd_error_sleep_time = 0
+smtpd_relay_restrictions = reject_unauth_destination
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = {directory}/server.pem
+"""
+
+
+def smtpd_services(dovecot: Dovecot, late_reply_seconds: int) -> dict[str, dict[str, str]]:
+    """The listening services: their names in `Postfix`, and how each differs from main.cf."""
+    tables = "texthash:$config_directory"
+    quota_status = f"check_policy_service inet:{dovecot.quota_status.host}:{dovecot.quota_status.port}"
+    at_rcpt = f"check_recipient_access {tables}/refused, reject_unlisted_recipient, {quota_status}"
+    return {
+        "main": {
+            "smtpd_recipient_restrictions": at_rcpt,
+            "smtpd_end_of_data_restrictions": f"check_sender_access {tables}/refused_at_dot",
+            "message_size_limit": str(SIZE_LIMIT_BYTES),
+            "smtpd_recipient_limit": str(RECIPIENT_LIMIT),
+        },
+        "impatient": {
+            "smtpd_timeout": f"{IDLE_SECONDS}s",
+            "smtpd_hard_error_limit": str(ERROR_LIMIT),
+        },
+        "forbidden": {
+            "smtpd_forbidden_commands": "CONNECT GET POST XPING",
+        },
+        "late": {
+            "smtpd_end_of_data_restrictions": f"sleep {late_reply_seconds}",
+        },
+        "no_space": {
+            "queue_minfree": str(2**62),
+            "message_size_limit": "1000",  # Postfix wants 1.5 times this much room, and the sum must not overflow
+        },
+        "trusting": {},
+        "submission": {
+            "smtpd_tls_security_level": "encrypt",
+            "smtpd_sasl_auth_enable": "yes",
+            "smtpd_sasl_type": "dovecot",
+            "smtpd_sasl_path": str(dovecot.sasl_socket),
+            "smtpd_recipient_restrictions": "permit_sasl_authenticated, reject",
+        },
+    }
+
+
+def master_cf(services: Mapping[str, Mapping[str, str]], addresses: Mapping[str, Address]) -> str:
+    lines = []
+    for name, options in services.items():
+        lines.append(f"{addresses[name].host}:{addresses[name].port} inet n - n - - smtpd")
+        settings = {"syslog_name": f"postfix/{name}"} | dict(options)
+        lines.extend(f"  -o {{ {setting} = {value} }}" for setting, value in settings.items())
+    return "\n".join(lines) + MASTER_CF_REST
+
+
+# Postfix's own master.cf without local mail, without SMTP to the outside and without chroot.
+MASTER_CF_REST = """
+cleanup   unix       n - n -    0 cleanup
+qmgr      unix       n - n 300  1 qmgr
+tlsmgr    unix       - - n 1000 1 tlsmgr
+rewrite   unix       - - n -    - trivial-rewrite
+bounce    unix       - - n -    0 bounce
+defer     unix       - - n -    0 bounce
+trace     unix       - - n -    0 bounce
+verify    unix       - - n -    1 verify
+flush     unix       n - n 1000 0 flush
+proxymap  unix       - - n -    - proxymap
+error     unix       - - n -    - error
+retry     unix       - - n -    - error
+lmtp      unix       - - n -    - lmtp
+anvil     unix       - - n -    1 anvil
+scache    unix       - - n -    1 scache
+postlog   unix-dgram n - n -    1 postlogd
+"""
+
+
+def write_tables(directory: Path) -> None:
+    def table(entries: Mapping[str, str]) -> str:
+        return "".join(f"{user}@{DOMAIN} {value}\n" for user, value in entries.items())
+
+    (directory / "mailboxes").write_text(table(dict.fromkeys(USERS, "exists")))
+    (directory / "refused").write_text(table(REFUSED))
+    (directory / "refused_at_dot").write_text(table(REFUSED_AT_DOT))
+    (directory / "header_checks").write_text(f"/^{REJECTED_HEADER}:/ REJECT 5.7.1 Message content rejected\n")
+
+
+def make_queue(directory: Path) -> None:
+    # What `postfix check` would make in two seconds.
+    private = ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace")
+    for name in (*private, "maildrop", "public", "pid"):
+        (directory / "queue" / name).mkdir(parents=True)
+    for name in private:
+        own(directory / "queue" / name, "postfix", 0o700)
+    own(directory / "queue" / "maildrop", "postfix", 0o730)
+    own(directory / "queue" / "public", "postfix", 0o710)
+    for name in ("data", "log"):
+        (directory / name).mkdir()
+        own(directory / name, "postfix", 0o755)
+
+
+def own(path: Path, user: str, mode: int) -> None:
+    shutil.chown(path, user)
+    path.chmod(mode)
+
+
+def make_certificate(directory: Path) -> None:
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(directory / "ca.pem")
+    server = ca.issue_cert("127.0.0.1", "localhost", f"mta.{DOMAIN}")
+    server.private_key_and_cert_chain_pem.write_to_path(directory / "server.pem")
+
+
+# --- Processes, ports and patience
+
+
+@contextmanager
+def server_directory(name: str) -> Iterator[Path]:
+    # A short path, because a Unix socket's name has 107 bytes; open to all, because servers change their user.
+    with tempfile.TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@contextmanager
+def started(command: list[str], log_file: Path) -> Iterator[ServerProcess]:
+    # setpriv makes the kernel end the server when the tests die without a chance to do so themselves.
+    setpriv = program("setpriv")
+    guard = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+    console = log_file.with_suffix(".console")
+    with console.open("wb") as output:
+        popen = subprocess.Popen(
+            [*guard, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    process = ServerProcess(popen, log_file)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def wait_until_greeted(process: ServerProcess, addresses: list[Address], timeout: float = 20.0) -> None:
+    def said() -> str:
+        console = process.log_file.with_suffix(".console").read_text(errors="replace")
+        return f"{process.popen.args!r}:\n{console}\n{process.log()[-LOG_TAIL_CHARS:]}"
+
+    for address in addresses:
+        try:
+            wait_until(lambda address=address: greets(address) or not process.is_running, timeout)
+        except TimeoutError:
+            raise ServerDidNotStart(f"no greeting at {address} within {timeout} s, {said()}") from None
+        if not process.is_running:
+            raise ServerDidNotStart(f"ended by itself, {said()}")
+
+
+def greets(address: Address) -> bool:
+    try:
+        with socket.create_connection(address, timeout=2) as connection:
+            greeting = connection.recv(512)
+            connection.sendall(b"QUIT\r\n")
+            return greeting.startswith(b"220")
+    except OSError:
+        return False
+
+
+def free_addresses(count: int) -> list[Address]:
+    # Not bind() to port 0: those ports are also lent to outgoing connections, and one could be taken again before the
+    # server has it. Below that range only servers choose.
+    found: list[Address] = []
+    for port in random.sample(range(20_000, 32_000), 1_000):
+        address = Address("127.0.0.1", port)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(address)
+            found.append(address)
+        if len(found) == count:
+            return found
+    raise ServerDidNotStart(f"no {count} free ports")
+
+
+def wait_until(is_true: Callable[[], bool], timeout: float, otherwise: Callable[[], str] = lambda: "") -> None:
+    """Return as soon as `is_true()`; TimeoutError with the text of `otherwise()` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not is_true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(otherwise() or f"not within {timeout} s")
+        time.sleep(0.02)
+
+
+def program(name: str) -> str | None:
+    # Servers live in sbin, which is not in everybody's PATH.
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin")
+
+
+def output_of(*command: str | None) -> str:
+    arguments = [argument for argument in command if argument is not None]
+    return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def libexec_directory() -> Path:
+    return Path(output_of(program("doveconf"), "-d", "-h", "libexec_dir"))

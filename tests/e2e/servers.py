@@ -19,7 +19,6 @@ import email.policy
 import os
 import pwd
 import random
-import re
 import shutil
 import signal
 import socket
@@ -34,26 +33,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import trustme
-
-__all__ = [
-    "DOMAIN",
-    "OK_USERS",
-    "PASSWORD",
-    "REFUSED",
-    "REFUSED_AT_DOT",
-    "SIZE_LIMIT_BYTES",
-    "USERS",
-    "Address",
-    "Dovecot",
-    "Mailboxes",
-    "Postfix",
-    "ServerDidNotStart",
-    "ServerProcess",
-    "running_dovecot",
-    "running_postfix",
-    "why_no_dovecot",
-    "why_no_postfix",
-]
 
 DOMAIN = "lab.test"
 PASSWORD = "secret"  # of every user
@@ -89,6 +68,9 @@ REFUSED_AT_DOT: Mapping[str, str] = {
     "dothangup": "421 4.7.0 Closing after the data",  # and closes the connection
 }
 
+# Servers live in sbin, which is not in everybody's PATH.
+SEARCH_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+
 # A server's log is worth reading from its end.
 LOG_TAIL_CHARS = 4_000
 
@@ -113,7 +95,9 @@ class ServerProcess:
 
     @property
     def is_running(self) -> bool:
-        return self.popen.poll() is None
+        # A look only: while the dead leader is not reaped, its number cannot become somebody else's.
+        look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return self.popen.returncode is None and os.waitid(os.P_PID, self.popen.pid, look) is None
 
     def log(self) -> str:
         """What the server wrote to its log so far."""
@@ -121,16 +105,13 @@ class ServerProcess:
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the server and all it started: asked first, killed after `timeout` seconds. Harmless when it is down."""
-        self._signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            self.popen.wait(timeout)
-        self._signal(signal.SIGKILL)
-        self.popen.wait(timeout)
-
-    def _signal(self, number: signal.Signals) -> None:
-        # To the group: a worker can outlive its master. No such group: all are gone.
-        with suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, number)
+        if self.popen.returncode is not None:
+            return
+        os.killpg(self.popen.pid, signal.SIGTERM)
+        with suppress(TimeoutError):
+            wait_until(lambda: not self.is_running, timeout)
+        os.killpg(self.popen.pid, signal.SIGKILL)  # a worker can outlive its master
+        self.popen.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +190,10 @@ class Postfix:
     ca_file: Path  # PEM; its certificate for `submission` names 127.0.0.1, localhost and mta.lab.test
 
     def drain(self, timeout: float = 20.0) -> None:
-        """Wait until nothing is on its way: each accepted message is delivered, bounced or (4xx) put off."""
+        """Wait until nothing is on its way: each accepted message is delivered, bounced or (4xx) put off.
+
+        A client's open transaction counts as on its way, also when the client has gone and `late` is not done with it.
+        """
         wait_until(
             lambda: not self._on_its_way() or not self.process.is_running,
             timeout,
@@ -228,10 +212,9 @@ class Postfix:
 
 def why_no_dovecot() -> str | None:
     """Why `running_dovecot` cannot work here and what to do about it; None when it can."""
-    dovecot = program("dovecot")
-    if dovecot is None or not all((libexec_directory() / name).exists() for name in ("lmtp", "quota-status")):
+    if not is_installed("doveconf") or not Path(output_of("doveconf", "-d", "-h", "libexec_dir"), "lmtp").exists():
         return "Dovecot's LMTP server is not installed: apt-get install dovecot-core dovecot-lmtpd"
-    version = output_of(dovecot, "--version")
+    version = output_of("dovecot", "--version")
     if not version.startswith("2.3."):
         return f"the configuration is written for Dovecot 2.3, this is {version}"
     return None
@@ -239,7 +222,7 @@ def why_no_dovecot() -> str | None:
 
 def why_no_postfix() -> str | None:
     """Why `running_postfix` cannot work here and what to do about it; None when it can."""
-    if program("postconf") is None:
+    if not is_installed("postconf"):
         return "Postfix is not installed: apt-get install postfix"
     if os.geteuid() != 0:
         return "Postfix starts as root only: run these tests as root"
@@ -250,23 +233,22 @@ def why_no_postfix() -> str | None:
 def running_dovecot() -> Iterator[Dovecot]:
     """A Dovecot of its own, with empty mailboxes; stopped and removed at the end. Works without root too."""
     with server_directory("dovecot") as directory:
-        lmtp, lmtp_quota_at_rcpt, quota_status = free_addresses(3)
+        services = ("lmtp", "lmtp_quota_at_rcpt", "quota_status")
+        addresses = dict(zip(services, free_addresses(len(services)), strict=True))
         (directory / "state").mkdir()
         make_homes(directory / "homes")
         users = "".join(f"{user}:{{PLAIN}}{PASSWORD}::::::{settings}\n" for user, settings in USERS.items())
         (directory / "users").write_text(users)
         config = directory / "dovecot.conf"
-        config.write_text(dovecot_conf(directory, lmtp.port, lmtp_quota_at_rcpt.port, quota_status.port))
-        with started([str(program("dovecot")), "-F", "-c", str(config)], directory / "dovecot.log") as process:
-            wait_until_greeted(process, [lmtp, lmtp_quota_at_rcpt])
+        config.write_text(dovecot_conf(directory, addresses))
+        with started([program("dovecot"), "-F", "-c", str(config)], directory / "dovecot.log") as process:
+            wait_until_greeted(process, [addresses["lmtp"], addresses["lmtp_quota_at_rcpt"]])
             yield Dovecot(
                 process=process,
                 directory=directory,
-                lmtp=lmtp,
-                lmtp_quota_at_rcpt=lmtp_quota_at_rcpt,
-                quota_status=quota_status,
                 sasl_socket=directory / "run" / "sasl",
                 mailboxes=Mailboxes(directory / "homes"),
+                **addresses,
             )
 
 
@@ -281,7 +263,9 @@ def running_postfix(dovecot: Dovecot, *, late_reply_seconds: int = 3) -> Iterato
         addresses = dict(zip(services, free_addresses(len(services)), strict=True))
         (directory / "main.cf").write_text(main_cf(directory, dovecot))
         (directory / "master.cf").write_text(master_cf(services, addresses))
-        master = Path(output_of(program("postconf"), "-d", "-h", "daemon_directory")) / "master"
+        for path in filter(Path.is_file, directory.iterdir()):
+            os.utime(path, (0, 0))  # Postfix waits two seconds for a file that may still be being written
+        master = Path(output_of("postconf", "-d", "-h", "daemon_directory"), "master")
         with started([str(master), "-d", "-c", str(directory)], directory / "log" / "mail.log") as process:
             wait_until_greeted(process, list(addresses.values()))
             yield Postfix(
@@ -296,7 +280,7 @@ def running_postfix(dovecot: Dovecot, *, late_reply_seconds: int = 3) -> Iterato
 # --- Dovecot's files
 
 
-def dovecot_conf(directory: Path, lmtp: int, lmtp_quota_at_rcpt: int, quota_status: int) -> str:
+def dovecot_conf(directory: Path, addresses: Mapping[str, Address]) -> str:
     owner = mail_owner()
     return f"""
 base_dir = {directory}/run
@@ -308,6 +292,7 @@ hostname = mda.{DOMAIN}
 ssl = no
 auth_mechanisms = plain login
 auth_username_format = %Ln
+auth_failure_delay = 0
 first_valid_uid = 1
 mail_uid = {owner.pw_uid}
 mail_gid = {owner.pw_gid}
@@ -331,25 +316,30 @@ plugin {{
 }}
 service lmtp {{
   inet_listener lmtp {{
-    port = {lmtp}
+    port = {addresses["lmtp"].port}
   }}
 }}
 service lmtp-quota-at-rcpt {{
   executable = lmtp -o lmtp_rcpt_check_quota=yes
   inet_listener lmtp {{
-    port = {lmtp_quota_at_rcpt}
+    port = {addresses["lmtp_quota_at_rcpt"].port}
   }}
 }}
 service quota-status {{
   executable = quota-status -p postfix
   client_limit = 1
   inet_listener policy {{
-    port = {quota_status}
+    port = {addresses["quota_status"].port}
   }}
 }}
 service auth {{
   unix_listener sasl {{
     mode = 0666
+  }}
+}}
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
   }}
 }}
 {"" if os.geteuid() == 0 else DOVECOT_WITHOUT_ROOT.format(user=owner.pw_name, group=os.getegid())}"""
@@ -440,16 +430,9 @@ def smtpd_services(dovecot: Dovecot, late_reply_seconds: int) -> dict[str, dict[
             "smtpd_timeout": f"{IDLE_SECONDS}s",
             "smtpd_hard_error_limit": str(ERROR_LIMIT),
         },
-        "forbidden": {
-            "smtpd_forbidden_commands": "CONNECT GET POST XPING",
-        },
-        "late": {
-            "smtpd_end_of_data_restrictions": f"sleep {late_reply_seconds}",
-        },
-        "no_space": {
-            "queue_minfree": str(2**62),
-            "message_size_limit": "1000",  # Postfix wants 1.5 times this much room, and the sum must not overflow
-        },
+        "forbidden": {"smtpd_forbidden_commands": "CONNECT GET POST XPING"},
+        "late": {"smtpd_end_of_data_restrictions": f"sleep {late_reply_seconds}"},
+        "no_space": {"queue_minfree": str(10**18)},
         "trusting": {},
         "submission": {
             "smtpd_tls_security_level": "encrypt",
@@ -479,7 +462,6 @@ rewrite   unix       - - n -    - trivial-rewrite
 bounce    unix       - - n -    0 bounce
 defer     unix       - - n -    0 bounce
 trace     unix       - - n -    0 bounce
-verify    unix       - - n -    1 verify
 flush     unix       n - n 1000 0 flush
 proxymap  unix       - - n -    - proxymap
 error     unix       - - n -    - error
@@ -503,21 +485,17 @@ def write_tables(directory: Path) -> None:
 
 def make_queue(directory: Path) -> None:
     # What `postfix check` would make in two seconds.
-    private = ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace")
-    for name in (*private, "maildrop", "public", "pid"):
-        (directory / "queue" / name).mkdir(parents=True)
-    for name in private:
-        own(directory / "queue" / name, "postfix", 0o700)
-    own(directory / "queue" / "maildrop", "postfix", 0o730)
-    own(directory / "queue" / "public", "postfix", 0o710)
+    (directory / "queue" / "pid").mkdir(parents=True)
+    messages = ("incoming", "active", "deferred", "hold", "corrupt", "saved", "maildrop")
+    about_messages = ("bounce", "defer", "trace", "flush")
+    sockets = ("private", "public")
+    for name in (*messages, *about_messages, *sockets):
+        path = directory / "queue" / name
+        path.mkdir(mode=0o700)
+        shutil.chown(path, "postfix")
     for name in ("data", "log"):
         (directory / name).mkdir()
-        own(directory / name, "postfix", 0o755)
-
-
-def own(path: Path, user: str, mode: int) -> None:
-    shutil.chown(path, user)
-    path.chmod(mode)
+        shutil.chown(directory / name, "postfix")
 
 
 def make_certificate(directory: Path) -> None:
@@ -541,12 +519,11 @@ def server_directory(name: str) -> Iterator[Path]:
 @contextmanager
 def started(command: list[str], log_file: Path) -> Iterator[ServerProcess]:
     # setpriv makes the kernel end the server when the tests die without a chance to do so themselves.
-    setpriv = program("setpriv")
-    guard = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
-    console = log_file.with_suffix(".console")
-    with console.open("wb") as output:
+    # It watches the thread that started the server, so start servers in the main thread.
+    guard = ["setpriv", "--pdeathsig", "TERM", "--"] if is_installed("setpriv") else []
+    with console_of(log_file).open("wb") as console:
         popen = subprocess.Popen(
-            [*guard, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            [*guard, *command], stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
         )
     process = ServerProcess(popen, log_file)
     try:
@@ -556,17 +533,21 @@ def started(command: list[str], log_file: Path) -> Iterator[ServerProcess]:
 
 
 def wait_until_greeted(process: ServerProcess, addresses: list[Address], timeout: float = 20.0) -> None:
-    def said() -> str:
-        console = process.log_file.with_suffix(".console").read_text(errors="replace")
-        return f"{process.popen.args!r}:\n{console}\n{process.log()[-LOG_TAIL_CHARS:]}"
+    try:
+        wait_until(lambda: not process.is_running or all(map(greets, addresses)), timeout)
+    except TimeoutError:
+        problem = f"no greeting within {timeout} s"
+    else:
+        if process.is_running:
+            return
+        problem = "ended by itself"
+    console = console_of(process.log_file).read_text(errors="replace")
+    raise ServerDidNotStart(f"{process.popen.args!r} {problem}\n{console}\n{process.log()[-LOG_TAIL_CHARS:]}")
 
-    for address in addresses:
-        try:
-            wait_until(lambda address=address: greets(address) or not process.is_running, timeout)
-        except TimeoutError:
-            raise ServerDidNotStart(f"no greeting at {address} within {timeout} s, {said()}") from None
-        if not process.is_running:
-            raise ServerDidNotStart(f"ended by itself, {said()}")
+
+def console_of(log_file: Path) -> Path:
+    # What a server says before it can log.
+    return log_file.with_suffix(".console")
 
 
 def greets(address: Address) -> bool:
@@ -602,15 +583,13 @@ def wait_until(is_true: Callable[[], bool], timeout: float, otherwise: Callable[
         time.sleep(0.02)
 
 
-def program(name: str) -> str | None:
-    # Servers live in sbin, which is not in everybody's PATH.
-    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin")
+def is_installed(name: str) -> bool:
+    return shutil.which(name, path=SEARCH_PATH) is not None
 
 
-def output_of(*command: str | None) -> str:
-    arguments = [argument for argument in command if argument is not None]
-    return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.strip()
+def program(name: str) -> str:
+    return shutil.which(name, path=SEARCH_PATH) or name
 
 
-def libexec_directory() -> Path:
-    return Path(output_of(program("doveconf"), "-d", "-h", "libexec_dir"))
+def output_of(name: str, *arguments: str) -> str:
+    return subprocess.run([program(name), *arguments], capture_output=True, text=True, check=True).stdout.strip()

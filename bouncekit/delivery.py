@@ -1,0 +1,436 @@
+"""One message on its way through the policy, without I/O: a generator of typed steps that a driver carries out.
+
+    deliver() --LookUp-->   which recipients are suppressed, what do their histories say    <--LookedUp--
+              --Transact--> speak SMTP with a server                                         <--Outcome---
+              --Record-->   remember these settlements, all or none, then tell the world     <--None------
+              --Wait-->     nothing to do before this time: go on then, or leave it?          <--bool------
+
+The synchronous, the asynchronous and the durable driver differ in how they carry the steps out and in nothing else.
+A split, a lone repeat and a reconnect happen at once and are no outcome: only what is settled is recorded.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import blake2b
+from types import MappingProxyType
+
+from bouncekit.classification import Category, Classification
+from bouncekit.envelope import Envelope, Labels, Recipient
+from bouncekit.errors import AddressError
+from bouncekit.events import Event, EventType, Occasion, event_id, events_of
+from bouncekit.policy import Circumstances, Disposition, Fate, Policy, SessionDisposition, SessionFate, Window
+from bouncekit.reply import Cause, NoReply, Reply, Stage
+from bouncekit.report import Report
+from bouncekit.settlement import Settlement, delivered, refused_here, settle, skipped
+from bouncekit.status import Action, RecipientStatus
+from bouncekit.suppression import Standing, Suppression
+
+__all__ = [
+    "Answer",
+    "Classify",
+    "Delivery",
+    "LookUp",
+    "LookedUp",
+    "Outcome",
+    "Record",
+    "SessionEnd",
+    "Step",
+    "Strike",
+    "Transact",
+    "Wait",
+    "deliver",
+]
+
+Classify = Callable[[RecipientStatus], Classification]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A message and those recipients that are not settled yet. `id` is ours: 128 bits, ordered by time.
+
+    `refused` are addresses that must not reach the wire; `given` maps a wire address to what the caller wrote.
+    """
+
+    id: str
+    envelope: Envelope
+    recipients: tuple[Recipient, ...]
+    labels: Labels = Labels()
+    refused: tuple[AddressError, ...] = ()
+    given: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUp:
+    """Ask the store: suppressions under these keys (with `claim`, also the one probe of an expired one), counters."""
+
+    labels: Labels
+    keys: tuple[str, ...] = ()
+    claim: bool = False
+    windows: tuple[tuple[str, Window], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookedUp:
+    """The store's answer at `now`: also expired suppressions; `probes` are the keys whose probe was granted to us."""
+
+    now: datetime
+    suppressions: Mapping[str, Suppression] = MappingProxyType({})
+    probes: frozenset[str] = frozenset()
+    counters: Mapping[tuple[str, Window], int] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transact:
+    """Run one SMTP or LMTP transaction; `reconnect` says that the session before it ended and may be opened again."""
+
+    delivery: Delivery
+    envelope: Envelope
+    reconnect: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEnd:
+    """How a session ended, and at which stage."""
+
+    stage: Stage
+    reply: Reply | NoReply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a transaction brought: a status for each recipient of its envelope.
+
+    `ended` is set where the server ended the session; `can_redial` says whether the driver could open it again.
+    """
+
+    attempt_id: str
+    now: datetime
+    statuses: tuple[RecipientStatus, ...]
+    ended: SessionEnd | None = None
+    can_redial: bool = False
+    remote_mta: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strike:
+    """A verdict about a recipient, for thresholds: one a message, and one a day counts."""
+
+    key: str
+    category: Category
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Remember all of this in one transaction, or none of it; `cleared` are keys whose strikes a success ends."""
+
+    delivery: Delivery
+    occasion: Occasion
+    settlements: tuple[Settlement, ...] = ()
+    recipients: tuple[Recipient, ...] = ()
+    strikes: tuple[Strike, ...] = ()
+    cleared: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Nothing is due before `until`. Answer True when it is, False to leave `delivery` as it stands."""
+
+    until: datetime
+    delivery: Delivery
+
+
+Step = LookUp | Transact | Record | Wait
+Answer = LookedUp | Outcome | bool | None
+Steps = Generator[Step, Answer, Report]
+
+
+def deliver(delivery: Delivery, *, classify: Classify, policy: Policy) -> Steps:
+    """Bring a message to its recipients by a policy. Returns the report when all is settled or left to wait."""
+    return (yield from _Way(delivery, classify, policy).go())
+
+
+class _Way:
+    """One delivery under way: what is known, what is still to be done."""
+
+    def __init__(self, delivery: Delivery, classify: Classify, policy: Policy) -> None:
+        self.delivery = delivery
+        self.classify = classify
+        self.policy = policy
+        self.settled: dict[str, Settlement] = {}
+        self.previous: Mapping[str, Suppression] = {}
+        self.waiting: list[tuple[datetime, Recipient]] = []
+        self.groups: deque[tuple[Recipient, ...]] = deque()
+        self.reconnecting = False
+
+    def go(self) -> Steps:
+        yield from self._admit()
+        while True:
+            while self.groups:
+                yield from self._transact(self.groups.popleft())
+            if not self.waiting:
+                break
+            until = min(at for at, _ in self.waiting)
+            left = replace(self.delivery, recipients=tuple(recipient for _, recipient in self.waiting), refused=())
+            if not (yield Wait(until=until, delivery=left)):
+                break
+            self.groups.append(tuple(recipient for at, recipient in self.waiting if at <= until))
+            self.waiting = [(at, recipient) for at, recipient in self.waiting if at > until]
+        return self.report()
+
+    def report(self) -> Report:
+        asked = [recipient.address.wire for recipient in self.delivery.recipients]
+        asked += [refusal.address for refusal in self.delivery.refused]
+        return Report.of(
+            (self.settled[address] for address in asked),
+            message_id=self.delivery.envelope.message_id,
+            given=self.delivery.given,
+        )
+
+    # -- before anything is sent
+
+    def _admit(self) -> Generator[Step, Answer, None]:
+        """Settle who must not be tried; the rest is the first group."""
+        labels = self.delivery.labels
+        found = yield LookUp(
+            labels=labels, keys=tuple(recipient.key for recipient in self.delivery.recipients), claim=not labels.test
+        )
+        assert isinstance(found, LookedUp)
+        self.previous = found.suppressions
+        settlements = [self._refuse(refusal) for refusal in self.delivery.refused]
+        pending: tuple[Recipient, ...] = self.delivery.recipients
+        if found.suppressions:
+            held_back = {recipient.key: self._held_back(recipient, found) for recipient in pending}
+            settlements += [skipped(one, by) for one in pending if (by := held_back[one.key]) is not None]
+            pending = tuple(one for one in pending if held_back[one.key] is None)
+        if settlements:
+            yield self._record(settlements, (), Outcome(attempt_id=self.delivery.id, now=found.now, statuses=()))
+        if pending:
+            self.groups.append(tuple(self._started(recipient, found.now) for recipient in pending))
+
+    def _started(self, recipient: Recipient, now: datetime) -> Recipient:
+        return recipient if recipient.first_attempt_at else replace(recipient, first_attempt_at=now)
+
+    def _held_back(self, recipient: Recipient, found: LookedUp) -> Suppression | None:
+        """The suppression that binds this recipient now. An expired one lets exactly one probe through."""
+        suppression = found.suppressions.get(recipient.key)
+        if suppression is None or suppression.standing is Standing.HELD:
+            return None
+        ignores = self.policy.message_class(self.delivery.labels.message_class).ignores
+        if suppression.category in ignores and suppression.standing is not Standing.MANUAL:
+            return None
+        if suppression.binds(found.now):
+            return suppression
+        is_free = self.delivery.labels.test or recipient.key in found.probes
+        return None if is_free else suppression
+
+    def _refuse(self, refusal: AddressError) -> Settlement:
+        status = RecipientStatus(
+            recipient=refusal.address,
+            action=Action.FAILED,
+            stage=Stage.RCPT,
+            reply=NoReply(Cause.LOCAL, refusal.why),
+        )
+        return refused_here(refusal.address, self.classify(status))
+
+    # -- one transaction and what follows from it
+
+    def _transact(self, group: tuple[Recipient, ...]) -> Generator[Step, Answer, None]:
+        envelope = self.delivery.envelope
+        if len(group) < len(envelope.recipients):
+            envelope = replace(envelope, recipients=tuple(recipient.address for recipient in group))
+        outcome = yield Transact(delivery=self.delivery, envelope=envelope, reconnect=self.reconnecting)
+        assert isinstance(outcome, Outcome)
+        self.reconnecting = False
+        if all(status.action is Action.DELIVERED for status in outcome.statuses) and outcome.ended is None:
+            now_counted = tuple(replace(recipient, attempts=recipient.attempts + 1) for recipient in group)
+            settlements = [
+                delivered(status, recipient, self.previous.get(recipient.key) if self.previous else None)
+                for status, recipient in zip(outcome.statuses, now_counted, strict=True)
+            ]
+            yield self._record(settlements, now_counted, outcome)
+            return
+        yield from self._judge(group, outcome)
+
+    def _judge(self, group: tuple[Recipient, ...], outcome: Outcome) -> Generator[Step, Answer, None]:
+        """Classify every status, let the policy decide, and put each recipient where it belongs."""
+        verdicts = {
+            status.recipient: self.classify(status)
+            for status in outcome.statuses
+            if status.action is not Action.DELIVERED
+        }
+        session = self._session(outcome, verdicts.values(), group)
+        counters = yield from self._count(group, verdicts)
+        settlements: list[Settlement] = []
+        recorded: list[Recipient] = []
+        at_once: dict[Fate | SessionFate, list[Recipient]] = {Fate.SPLIT: [], Fate.ALONE: [], SessionFate.RECONNECT: []}
+        for recipient, status in zip(group, outcome.statuses, strict=True):
+            verdict = verdicts.get(status.recipient)
+            counted = replace(recipient, attempts=recipient.attempts + 1)
+            if verdict is None:
+                settlements.append(delivered(status, counted, self.previous.get(recipient.key)))
+                recorded.append(counted)
+                continue
+            if session is not None and self._goes_on(status, outcome, session):
+                at_once[SessionFate.RECONNECT].append(replace(recipient, reconnects=recipient.reconnects + 1))
+                continue
+            disposition = self._decide(verdict, counted, outcome, counters)
+            if disposition.fate is Fate.SPLIT or disposition.fate is Fate.ALONE:
+                again = replace(recipient, repeats=recipient.repeats + (disposition.fate is Fate.ALONE))
+                at_once[disposition.fate].append(again)
+                continue
+            unknown = status.action is Action.UNKNOWN
+            counted = replace(counted, possible_duplicate=counted.possible_duplicate or unknown)
+            settlements.append(self._settle(verdict, disposition, counted, outcome))
+            recorded.append(counted)
+            if disposition.retry_at is not None:
+                self.waiting.append((disposition.retry_at, replace(counted, reconnects=0, repeats=0)))
+        self.reconnecting = bool(at_once[SessionFate.RECONNECT])
+        self.groups.extendleft((one,) for one in reversed(at_once[Fate.ALONE]))
+        together = at_once[SessionFate.RECONNECT] + at_once[Fate.SPLIT]
+        if together:
+            self.groups.appendleft(tuple(together))
+        yield self._record(settlements, recorded, outcome, session)
+
+    def _session(
+        self, outcome: Outcome, verdicts: Iterable[Classification], group: tuple[Recipient, ...]
+    ) -> SessionDisposition | None:
+        """What the policy says about the session, where the server ended it."""
+        if outcome.ended is None:
+            return None
+        about = next((verdict for verdict in verdicts if verdict.status.reply is outcome.ended.reply), None)
+        if about is None:
+            status = RecipientStatus(
+                recipient="", action=Action.DELAYED, stage=outcome.ended.stage, reply=outcome.ended.reply
+            )
+            about = self.classify(status)
+        return self.policy.decide_session(about, reconnects=max(recipient.reconnects for recipient in group))
+
+    def _goes_on(self, status: RecipientStatus, outcome: Outcome, session: SessionDisposition) -> bool:
+        """Whether a recipient was only voided by the end of the session, and another one may take it up."""
+        return (
+            session.fate is SessionFate.RECONNECT
+            and outcome.can_redial
+            and status.action is Action.DELAYED
+            and outcome.ended is not None
+            and status.reply is outcome.ended.reply
+        )
+
+    def _count(
+        self, group: tuple[Recipient, ...], verdicts: Mapping[str, Classification]
+    ) -> Generator[Step, Answer, Mapping[tuple[str, Window], int]]:
+        """The counters that the policy asks for; nearly always none, and then nobody is asked."""
+        windows = tuple(
+            (recipient.key, window)
+            for recipient in group
+            if recipient.address.wire in verdicts
+            for window in self.policy.counters(verdicts[recipient.address.wire])
+        )
+        if not windows:
+            return {}
+        found = yield LookUp(labels=self.delivery.labels, windows=windows)
+        assert isinstance(found, LookedUp)
+        return found.counters
+
+    def _decide(
+        self,
+        verdict: Classification,
+        recipient: Recipient,
+        outcome: Outcome,
+        counters: Mapping[tuple[str, Window], int],
+    ) -> Disposition:
+        circumstances = Circumstances(
+            now=outcome.now,
+            jitter=_jitter(self.delivery.id, recipient.key),
+            labels=self.delivery.labels,
+            counters={window: number for (key, window), number in counters.items() if key == recipient.key},
+        )
+        return self.policy.decide(verdict, recipient, circumstances)
+
+    def _settle(
+        self, verdict: Classification, disposition: Disposition, recipient: Recipient, outcome: Outcome
+    ) -> Settlement:
+        labels = self.delivery.labels
+        if labels.test and disposition.ladder is not None:
+            disposition = replace(disposition, ladder=None)
+        return settle(
+            verdict,
+            disposition,
+            recipient,
+            policy=self.policy,
+            at=outcome.now,
+            previous=self.previous.get(recipient.key),
+            message_id=self.delivery.envelope.message_id,
+            tenant=labels.tenant,
+            stream=labels.stream,
+        )
+
+    def _record(
+        self,
+        settlements: list[Settlement],
+        recipients: Iterable[Recipient],
+        outcome: Outcome,
+        session: SessionDisposition | None = None,
+    ) -> Record:
+        """One Record of all that this outcome settled; also remembered here for the report."""
+        delivery, envelope = self.delivery, self.delivery.envelope
+        for settlement in settlements:
+            self.settled[settlement.recipient] = settlement
+        occasion = Occasion(
+            attempt_id=outcome.attempt_id,
+            at=outcome.now,
+            message_id=envelope.message_id,
+            sender=envelope.sender.wire,
+            labels=delivery.labels,
+            policy=self.policy.name,
+            policy_hash=self.policy.hash,
+        )
+        events = [event for settlement in settlements for event in events_of(settlement, occasion)]
+        if outcome.ended is not None and session is not None:
+            events.append(closed(occasion, outcome.ended, session, remote_mta=outcome.remote_mta))
+        counts = not delivery.labels.test
+        return Record(
+            delivery=delivery,
+            occasion=occasion,
+            settlements=tuple(settlements),
+            recipients=tuple(recipients),
+            strikes=tuple(_strikes(settlements)) if counts else (),
+            cleared=tuple(one.key for one in settlements if one.action is Action.DELIVERED) if counts else (),
+            events=tuple(events),
+        )
+
+
+def closed(
+    occasion: Occasion, ended: SessionEnd, session: SessionDisposition, *, remote_mta: str | None = None
+) -> Event:
+    """The event of a session's end: `expected` after our own QUIT, else the server's doing."""
+    reply = ended.reply
+    return Event(
+        id=event_id(occasion.attempt_id, None, EventType.CLOSED),
+        type=EventType.CLOSED,
+        occasion=occasion,
+        details={
+            "expected": ended.stage is Stage.QUIT and isinstance(reply, Reply) and reply.code == 221,
+            "code": reply.code if isinstance(reply, Reply) else None,
+            "reply": str(reply)[:2048],
+            "stage": str(ended.stage),
+            "rule": session.rule,
+            "where": session.where,
+            "then": str(session.fate),
+            "remote_mta": remote_mta,
+        },
+    )
+
+
+def _strikes(settlements: Iterable[Settlement]) -> Iterable[Strike]:
+    for one in settlements:
+        if one.category is not None and one.scope == "recipient" and one.key and one.stage is not None:
+            yield Strike(key=one.key, category=one.category)
+
+
+def _jitter(delivery_id: str, key: str) -> float:
+    """A number in [0, 1) that is the recipient's own: the same whenever it is asked for."""
+    seed = f"{delivery_id}\0{key}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(seed, digest_size=6).digest()) / (1 << 48)

@@ -1,0 +1,242 @@
+"""What is told to those who listen: one event for each thing that happened, in the shape of CloudEvents 1.0.
+
+The JSON form is versioned by `SCHEMA`; keys are only ever added within a version. Times are aware and in UTC. An
+event's id depends on the attempt, the recipient and the type alone, so the same event told twice has the same id.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Any
+
+from bouncekit.classification import Category, Scope
+from bouncekit.envelope import Labels
+from bouncekit.reply import NoReply, Reply, Stage
+from bouncekit.settlement import Settlement
+from bouncekit.status import Action
+from bouncekit.suppression import Suppression
+
+__all__ = ["SCHEMA", "Event", "EventType", "Occasion", "event_id", "events_of", "show_time"]
+
+SCHEMA = 1
+_SOURCE = "bouncekit"
+_MAX_TEXT = 2048  # characters of remote text that an event carries
+
+
+class EventType(StrEnum):
+    """What happened."""
+
+    DELIVERED = "delivered"  # a server took responsibility for one recipient
+    DELAYED = "delayed"  # not taken now; `retry_at` says when another try is due
+    FAILED = "failed"  # not taken, will not be tried again
+    SUPPRESSED = "suppressed"  # skipped: the recipient is on the suppression list
+    UNKNOWN = "unknown"  # the reply to the final dot never came
+    SUPPRESSION_ADDED = "suppression_added"
+    SUPPRESSION_LIFTED = "suppression_lifted"
+    NOTIFIED = "notified"  # a channel was told
+    NOT_NOTIFIED = "not_notified"  # a channel was to be told, and it is not set up or failed
+    CLOSED = "closed"  # a session ended: after our QUIT, or unasked
+    RECONNECTED = "reconnected"  # a session was opened again to go on with what was not settled
+    INSECURE_TLS = "insecure_tls"  # a connection whose certificate nobody verified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occasion:
+    """What the events of one attempt share."""
+
+    attempt_id: str
+    at: datetime
+    message_id: str | None = None
+    sender: str | None = None
+    labels: Labels = Labels()
+    policy: str = ""
+    policy_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened.
+
+    `recipient` is None for events about a session. `settlement` has the whole outcome where the event tells one;
+    `category`, `reply`, `stage` and the like read from it. `details` holds what only this type has: the channel of a
+    notice, what ended a session.
+    """
+
+    id: str
+    type: EventType
+    occasion: Occasion
+    recipient: str | None = None
+    settlement: Settlement | None = None
+    suppression: Suppression | None = None
+    details: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def at(self) -> datetime:
+        return self.occasion.at
+
+    @property
+    def message_id(self) -> str | None:
+        return self.occasion.message_id
+
+    @property
+    def action(self) -> Action | None:
+        return self.settlement.action if self.settlement else None
+
+    @property
+    def category(self) -> Category | None:
+        if self.settlement:
+            return self.settlement.category
+        return self.suppression.category if self.suppression else None
+
+    @property
+    def scope(self) -> Scope | None:
+        return self.settlement.scope if self.settlement else None
+
+    @property
+    def reply(self) -> Reply | NoReply | None:
+        return self.settlement.reply if self.settlement else None
+
+    @property
+    def stage(self) -> Stage | None:
+        return self.settlement.stage if self.settlement else None
+
+    @property
+    def rule(self) -> str | None:
+        return self.settlement.rule if self.settlement else None
+
+    @property
+    def retry_at(self) -> datetime | None:
+        return self.settlement.retry_at if self.settlement else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event as JSON-ready values: a CloudEvents 1.0 envelope around `data`."""
+        return {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": _SOURCE,
+            "type": str(self.type),
+            "subject": self.recipient,
+            "time": show_time(self.occasion.at),
+            "datacontenttype": "application/json",
+            "data": {"schema": SCHEMA, **self._data()},
+        }
+
+    def _data(self) -> dict[str, Any]:
+        occasion, labels = self.occasion, self.occasion.labels
+        data: dict[str, Any] = {
+            "attempt_id": occasion.attempt_id,
+            "message_id": occasion.message_id,
+            "sender": occasion.sender,
+            "message_class": labels.message_class,
+            "tenant": labels.tenant,
+            "stream": labels.stream,
+            "test": labels.test,
+            "policy": occasion.policy,
+            "policy_hash": occasion.policy_hash,
+        }
+        if self.settlement is not None:
+            data |= settlement_data(self.settlement)
+        if self.suppression is not None:
+            data["suppression"] = suppression_data(self.suppression)
+        return data | dict(self.details)
+
+
+def event_id(attempt_id: str, recipient: str | None, type_: str) -> str:
+    """The id of an event: the same for the same attempt, recipient and type, for ever."""
+    seed = "\0".join((attempt_id, recipient or "", type_))
+    return blake2b(seed.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def events_of(settlement: Settlement, occasion: Occasion) -> tuple[Event, ...]:
+    """The events of one settlement: its action, then what it did to the suppression list."""
+    attempt, recipient = occasion.attempt_id, settlement.recipient
+
+    def event(type_: EventType, suppression: Suppression | None = None) -> Event:
+        return Event(
+            id=event_id(attempt, recipient, type_),
+            type=type_,
+            occasion=occasion,
+            recipient=recipient,
+            settlement=settlement,
+            suppression=suppression,
+        )
+
+    if settlement.action is Action.DELIVERED and settlement.lifted is None:
+        return (event(EventType.DELIVERED),)
+    told = [event(EventType(settlement.action.value), settlement.suppression)]
+    if settlement.lifted is not None:
+        told.append(event(EventType.SUPPRESSION_LIFTED, settlement.lifted))
+    elif settlement.suppression is not None and settlement.action is not Action.SUPPRESSED:
+        told.append(event(EventType.SUPPRESSION_ADDED, settlement.suppression))
+    return tuple(told)
+
+
+def settlement_data(settlement: Settlement) -> dict[str, Any]:
+    """A settlement as JSON-ready values."""
+    reply = settlement.reply
+    code = reply.code if isinstance(reply, Reply) else None
+    enhanced = reply.enhanced if isinstance(reply, Reply) else None
+    return {
+        "recipient": settlement.recipient,
+        "action": str(settlement.action),
+        "category": _text(settlement.category),
+        "scope": _text(settlement.scope),
+        "permanent": settlement.permanent,
+        "certain": settlement.certain,
+        "code": code,
+        "enhanced": str(enhanced) if enhanced else None,
+        "reply": str(reply)[:_MAX_TEXT] if reply is not None else None,
+        "cause": str(reply.cause) if isinstance(reply, NoReply) else None,
+        "stage": _text(settlement.stage),
+        "accepted": settlement.accepted,
+        "remote_mta": settlement.remote_mta,
+        "rule": settlement.rule,
+        "where": settlement.where,
+        "classified_by": settlement.classified_by,
+        "fate": _text(settlement.fate),
+        "retry_at": show_time(settlement.retry_at) if settlement.retry_at else None,
+        "expired": settlement.expired,
+        "attempts": settlement.attempts,
+        "possible_duplicate": settlement.possible_duplicate,
+    }
+
+
+def suppression_data(suppression: Suppression) -> dict[str, Any]:
+    """A suppression as JSON-ready values."""
+    evidence = suppression.evidence
+    return {
+        "key": suppression.key,
+        "address": suppression.address,
+        "standing": str(suppression.standing),
+        "category": str(suppression.category),
+        "since": show_time(suppression.since),
+        "changed_at": show_time(suppression.changed_at),
+        "expires_at": show_time(suppression.expires_at) if suppression.expires_at else None,
+        "ladder": suppression.ladder,
+        "rung": suppression.rung,
+        "by": suppression.by,
+        "tenant": suppression.tenant,
+        "stream": suppression.stream,
+        "evidence": {
+            "reply": evidence.reply[:_MAX_TEXT],
+            "stage": evidence.stage,
+            "accepted": evidence.accepted,
+            "remote_mta": evidence.remote_mta,
+            "rule": evidence.rule,
+            "classified_by": evidence.classified_by,
+            "policy_hash": evidence.policy_hash,
+            "message_id": evidence.message_id,
+        },
+    }
+
+
+def show_time(at: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _text(value: StrEnum | None) -> str | None:
+    return None if value is None else value.value

@@ -1,0 +1,175 @@
+"""What was decided about one recipient, with all that it rests on: a status, its meaning, the policy's verdict."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from bouncekit.classification import Category, Classification, Scope
+from bouncekit.envelope import Recipient
+from bouncekit.policy import Disposition, Fate, Notice, Policy
+from bouncekit.reply import NoReply, Reply, Stage
+from bouncekit.status import Action, RecipientStatus
+from bouncekit.suppression import Evidence, Standing, Suppression, climb
+
+__all__ = ["Settlement", "delivered", "refused_here", "settle", "skipped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """One recipient's outcome as the application, the events and the store see it.
+
+    `rule` is the policy's rule and `where` its file:line; `classified_by` the classifier's. `retry_at` is set where
+    another try is due. `suppression` is the one that this outcome caused, or the one that made it *suppressed*;
+    `lifted` one that a success ended. `possible_duplicate` says that the server may have got the message before.
+    """
+
+    recipient: str
+    action: Action
+    stage: Stage | None = None
+    reply: Reply | NoReply | None = None
+    category: Category | None = None
+    scope: Scope | None = None
+    permanent: bool | None = None
+    certain: bool | None = None
+    rule: str | None = None
+    where: str = ""
+    classified_by: str | None = None
+    fate: Fate | None = None
+    retry_at: datetime | None = None
+    expired: bool = False
+    accepted: int = 0
+    individual: bool = True
+    remote_mta: str | None = None
+    attempts: int = 0
+    possible_duplicate: bool = False
+    suppression: Suppression | None = None
+    lifted: Suppression | None = None
+    notices: tuple[Notice, ...] = ()
+    key: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no other try is due."""
+        return self.retry_at is None and self.fate is not Fate.HOLD
+
+
+def delivered(status: RecipientStatus, recipient: Recipient, previous: Suppression | None = None) -> Settlement:
+    """The settlement of a recipient for whom the server took the message; it ends a suppression made by verdicts."""
+    lifts = previous is not None and previous.standing is not Standing.MANUAL
+    return Settlement(
+        recipient=status.recipient,
+        action=Action.DELIVERED,
+        stage=status.stage,
+        reply=status.reply,
+        accepted=status.accepted,
+        individual=status.individual,
+        remote_mta=status.remote_mta,
+        attempts=recipient.attempts,
+        possible_duplicate=recipient.possible_duplicate,
+        lifted=previous if lifts else None,
+        key=recipient.key,
+    )
+
+
+def settle(
+    verdict: Classification,
+    disposition: Disposition,
+    recipient: Recipient,
+    *,
+    policy: Policy,
+    at: datetime,
+    previous: Suppression | None = None,
+    message_id: str | None = None,
+    tenant: str = "",
+    stream: str = "",
+) -> Settlement:
+    """Join a status, its meaning and the policy's verdict.
+
+    Whatever a policy says, only a permanent verdict whose scope is the recipient, given to this recipient alone, ends
+    in a suppression.
+    """
+    status = verdict.status
+    suppression = None
+    if disposition.ladder is not None and verdict.scope is Scope.RECIPIENT and status.individual:
+        proposed = Suppression(
+            key=recipient.key,
+            address=recipient.address.wire,
+            standing=Standing.PROVISIONAL,
+            category=verdict.category,
+            since=at,
+            changed_at=at,
+            expires_at=at,
+            by=f"rule {disposition.rule}",
+            evidence=_evidence(verdict, disposition, policy, message_id),
+            tenant=tenant,
+            stream=stream,
+        )
+        suppression = climb(disposition.ladder, proposed, previous)
+    return Settlement(
+        recipient=status.recipient,
+        action=disposition.action,
+        stage=status.stage,
+        reply=status.reply,
+        category=verdict.category,
+        scope=verdict.scope,
+        permanent=verdict.permanent,
+        certain=verdict.certain,
+        rule=disposition.rule,
+        where=disposition.where,
+        classified_by=f"{verdict.rule} ({verdict.where})" if verdict.where else verdict.rule,
+        fate=disposition.fate,
+        retry_at=disposition.retry_at,
+        expired=disposition.expired,
+        accepted=status.accepted,
+        individual=status.individual,
+        remote_mta=status.remote_mta,
+        attempts=recipient.attempts,
+        possible_duplicate=recipient.possible_duplicate or status.action is Action.UNKNOWN,
+        suppression=suppression,
+        notices=disposition.notices,
+        key=recipient.key,
+    )
+
+
+def skipped(recipient: Recipient, suppression: Suppression) -> Settlement:
+    """The settlement of a recipient that a suppression kept from being tried."""
+    return Settlement(
+        recipient=recipient.address.wire,
+        action=Action.SUPPRESSED,
+        category=suppression.category,
+        scope=Scope.RECIPIENT,
+        rule=suppression.by,
+        attempts=recipient.attempts,
+        suppression=suppression,
+        key=recipient.key,
+    )
+
+
+def refused_here(address: str, verdict: Classification) -> Settlement:
+    """The settlement of an address that was refused before the first byte was sent. It suppresses nobody."""
+    return Settlement(
+        recipient=address,
+        action=Action.FAILED,
+        stage=verdict.status.stage,
+        reply=verdict.status.reply,
+        category=verdict.category,
+        scope=verdict.scope,
+        permanent=True,
+        certain=True,
+        rule="refused-here",
+        classified_by=verdict.rule,
+        key="",
+    )
+
+
+def _evidence(verdict: Classification, disposition: Disposition, policy: Policy, message_id: str | None) -> Evidence:
+    status = verdict.status
+    return Evidence(
+        reply=str(status.reply)[:2048],
+        stage=str(status.stage),
+        accepted=status.accepted,
+        remote_mta=status.remote_mta,
+        rule=f"{disposition.rule} ({disposition.where})",
+        classified_by=f"{verdict.rule} ({verdict.where})",
+        policy_hash=policy.hash,
+        message_id=message_id,
+    )

@@ -11,10 +11,9 @@ A split, a lone repeat and a reconnect happen at once and are no outcome: only w
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
-from types import MappingProxyType
 
 from bouncekit.classification import Category, Classification
 from bouncekit.envelope import Envelope, Labels, Recipient
@@ -58,7 +57,7 @@ class Delivery:
     recipients: tuple[Recipient, ...]
     labels: Labels = Labels()
     refused: tuple[AddressError, ...] = ()
-    given: Mapping[str, str] = MappingProxyType({})
+    given: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +75,9 @@ class LookedUp:
     """The store's answer at `now`: also expired suppressions; `probes` are the keys whose probe was granted to us."""
 
     now: datetime
-    suppressions: Mapping[str, Suppression] = MappingProxyType({})
+    suppressions: Mapping[str, Suppression] = field(default_factory=dict)
     probes: frozenset[str] = frozenset()
-    counters: Mapping[tuple[str, Window], int] = MappingProxyType({})
+    counters: Mapping[tuple[str, Window], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from bouncekit.reply import NoReply, Reply, Stage
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.suppression import Evidence, Standing, Suppression, climb
 
-__all__ = ["Settlement", "delivered", "refused_here", "settle", "skipped"]
+__all__ = ["Settlement", "delivered", "refused_here", "settle", "skipped", "unjudged"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +158,26 @@ def refused_here(address: str, verdict: Classification) -> Settlement:
         rule="refused-here",
         classified_by=verdict.rule,
         key="",
+    )
+
+
+def unjudged(status: RecipientStatus, verdict: Classification | None) -> Settlement:
+    """The settlement of a send that no policy was asked about: what happened, and what it means."""
+    return Settlement(
+        recipient=status.recipient,
+        action=status.action,
+        stage=status.stage,
+        reply=status.reply,
+        category=verdict.category if verdict else None,
+        scope=verdict.scope if verdict else None,
+        permanent=verdict.permanent if verdict else None,
+        certain=verdict.certain if verdict else None,
+        classified_by=verdict.rule if verdict else None,
+        accepted=status.accepted,
+        individual=status.individual,
+        remote_mta=status.remote_mta,
+        attempts=1,
+        possible_duplicate=status.action is Action.UNKNOWN,
     )
 
 

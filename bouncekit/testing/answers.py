@@ -11,8 +11,27 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, assert_never, get_args
 
 __all__ = [
-    "Act", "After", "Answer", "Closing", "Cut", "Delay", "Drip", "Dropped", "Extra", "Flood", "Kept", "Raw",
-    "Silence", "SlowRead", "Usual", "acts", "check", "counts", "keeps", "parts", "wire",
+    "Act",
+    "After",
+    "Answer",
+    "Closing",
+    "Cut",
+    "Delay",
+    "Drip",
+    "Dropped",
+    "Extra",
+    "Flood",
+    "Kept",
+    "Raw",
+    "Silence",
+    "SlowRead",
+    "Usual",
+    "acts",
+    "check",
+    "counts",
+    "keeps",
+    "parts",
+    "wire",
 ]
 
 _FIRST_LINE = re.compile(r"([2-5]\d\d)(?:([ -])([^\r]*))?").fullmatch
@@ -27,12 +46,20 @@ How: TypeAlias = Literal["fin", "half", "rst"]
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What the server would answer without a script. In a list it lets one turn pass."""
+    """What the server would answer without a script. In a list it lets one turn pass.
+
+    >>> list(acts(Usual(), b"250 2.1.5 Ok\\r\\n"))
+    [b'250 2.1.5 Ok\\r\\n']
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """These bytes, exactly, in one packet: `Raw(b"550no\\r\\n")`."""
+    """These bytes, exactly, in one packet.
+
+    >>> list(acts(Raw(b"550no\\n"), b""))
+    [b'550no\\n']
+    """
 
     data: bytes
 
@@ -46,7 +73,11 @@ Reply: TypeAlias = str | Usual | Raw
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """Nothing for so many seconds, then the answer. In the BODY the server stops reading for that long."""
+    """Nothing for so many seconds, then the answer. In the BODY the server stops reading for that long.
+
+    >>> list(acts(Delay(2, "250 Ok"), b""))
+    [2.0, b'250 Ok\\r\\n']
+    """
 
     seconds: float
     then: "Answer" = field(default_factory=Usual)
@@ -58,7 +89,11 @@ class Delay:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """The answer, and then FIN."""
+    """The answer, and then FIN.
+
+    >>> list(acts(Closing("421 4.3.2 Bye"), b""))
+    [b'421 4.3.2 Bye\\r\\n', Cut(how='fin', after=b'')]
+    """
 
     answer: "Answer" = "421 4.3.2 Service shutting down"
 
@@ -71,6 +106,9 @@ class Cut:
     """The connection ends without an answer, perhaps `after` some bytes of one.
 
     "fin" closes, "rst" resets, "half" sends FIN but goes on reading until the client closes, and answers nothing.
+
+    >>> list(acts(Cut("rst", after=b"25"), b""))
+    [b'25', Cut(how='rst', after=b'')]
     """
 
     how: How = "fin"
@@ -83,14 +121,24 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """No answer until the client goes or the server stops; with `reading=False` nothing is read either."""
+    """No answer until the client goes or the server stops.
+
+    With `reading=False` nothing is read either, so that not even the client's going is noticed.
+
+    >>> counts(Silence(), b"250 Ok\\r\\n") is None
+    True
+    """
 
     reading: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Drip:
-    """The reply in packets of `size` bytes, `every` so many seconds."""
+    """The reply in packets of `size` bytes, `every` so many seconds.
+
+    >>> list(acts(Drip("250 Ok", size=5, every=0.1), b""))
+    [b'250 O', 0.1, b'k\\r\\n', 0.1]
+    """
 
     answer: Reply = field(default_factory=Usual)
     size: int = 1
@@ -107,6 +155,9 @@ class Flood:
     """`first`, then `chunk` again and again, `every` so many seconds: an endless line, or an endless reply.
 
     It ends in silence when `limit` bytes are out; None is no limit.
+
+    >>> list(acts(Flood(b"xx", first=b"250 ", limit=8), b""))
+    [b'250 ', b'xx', b'xx', Silence(reading=True)]
     """
 
     chunk: bytes
@@ -121,7 +172,11 @@ class Flood:
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """An unsolicited reply in the same packet, behind the one that was asked for: `after`, by which the server goes on."""
+    """An unsolicited reply in one packet with the one that was asked for, `after`, by which the server goes on.
+
+    >>> list(acts(Extra("550 No", after="354 Go"), b"")), counts(Extra("550 No", after="354 Go"), b"")
+    ([b'354 Go\\r\\n550 No\\r\\n'], 354)
+    """
 
     reply: Reply
     after: Reply = field(default_factory=Usual)
@@ -133,7 +188,11 @@ class Extra:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """END_OF_DATA: the server has taken the message, whatever it answers: `Kept(Cut())`, `Kept("554 5.6.0 No")`."""
+    """END_OF_DATA: the server has taken the message, whatever it answers.
+
+    >>> keeps(Kept(Cut()), b""), keeps(Cut(), b"")
+    (True, False)
+    """
 
     answer: "Answer"
 
@@ -143,7 +202,11 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """END_OF_DATA: the server has not taken the message, whatever it answers: `Dropped("250 2.0.0 Ok")`."""
+    """END_OF_DATA: the server has not taken the message, whatever it answers.
+
+    >>> keeps(Dropped("250 2.0.0 Ok"), b""), keeps("250 2.0.0 Ok", b"")
+    (False, True)
+    """
 
     answer: "Answer" = field(default_factory=Usual)
 
@@ -153,7 +216,11 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class After:
-    """BODY: the answer is played when so many bytes of the message have come; without After, at the first byte."""
+    """BODY: the answer is played when so many bytes of the message have been read; without After, before the first.
+
+    >>> list(acts(After(100_000, Cut("rst")), b""))[-1]
+    Cut(how='rst', after=b'')
+    """
 
     size_bytes: int
     answer: "Answer"
@@ -165,7 +232,11 @@ class After:
 
 @dataclass(frozen=True, slots=True)
 class SlowRead:
-    """BODY: from here the message is read `size` bytes at a time, `every` so many seconds."""
+    """BODY: from here the message is read `size` bytes at a time, `every` so many seconds.
+
+    >>> list(acts(After(1000, SlowRead(every=0.5)), b""))
+    [SlowRead(size=1, every=0.5)]
+    """
 
     size: int = 1
     every: float = 0.1
@@ -179,6 +250,7 @@ Answer: TypeAlias = (
     str | Usual | Raw | Delay | Closing | Cut | Silence | Drip | Flood | Extra | Kept | Dropped | After | SlowRead
 )
 Act: TypeAlias = bytes | float | Cut | Silence | SlowRead
+
 
 def wire(reply: str) -> bytes:
     """The reply with its CRLFs; codes and hyphens are added to further lines unless the first has one ("250-a").
@@ -216,7 +288,8 @@ def acts(answer: Answer, usual: bytes) -> Iterator[Act]:
             yield from acts(said, usual)
             yield Cut("fin")
         case Cut(how, after):
-            yield after
+            if after:
+                yield after
             yield Cut(how)
         case Silence() | SlowRead():
             yield answer

@@ -24,7 +24,7 @@ _LONGEST_LINE_BYTES = 12 * 1024  # RFC 4954 4 asks it for AUTH; all other comman
 _RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # SO_LINGER on, for 0 seconds
 
 
-class Ended(Exception):  # noqa: N818  # no error: the normal way out of a session
+class Ended(Exception):  # no error: the normal way out of a session
     """The session is over; the text says why."""
 
 
@@ -32,7 +32,8 @@ class Connection:
     """A socket with a buffer and a transcript."""
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError):  # the client may have gone already
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = bytearray()  # read and not yet used
         self.pace: SlowRead | None = None  # how slowly to read
         self.tls = False
@@ -79,12 +80,13 @@ class Connection:
         with self._talking:
             self._sock.sendall(data)
 
-    def fill(self, timeout: float | None = None) -> None:
+    def fill(self, timeout: float | None = None, *, most: int | None = None) -> None:
         """Reads more into the buffer. Raises TimeoutError after so many seconds, Ended when the client has closed."""
         if not self._has_more(timeout):
             raise TimeoutError
+        size = min(most or _READ_BYTES, self.pace.size if self.pace else _READ_BYTES)
         with self._talking:
-            data = self._sock.recv(self.pace.size if self.pace else _READ_BYTES)
+            data = self._sock.recv(size)
         if not data:
             raise Ended(self._ended or "the client closed")
         with self._lock:
@@ -130,7 +132,7 @@ class Connection:
         self.buffer.clear()
         with self._lock:
             self._sock = context.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
-        self._sock.do_handshake()  # type: ignore[attr-defined]  # wrap_socket has made it an SSLSocket
+        self._sock.do_handshake()
         self.tls = True
 
     def close(self, why: str) -> None:
@@ -170,9 +172,14 @@ class Connection:
     def snapshot(self) -> Session:
         """What has been said so far."""
         with self._lock:
-            transcript = tuple(Exchange(command, _readable(reply.removesuffix(b"\r\n"))) for command, reply in self._exchanges)
-            ended = self._ended if self.closed.is_set() else None
-            return Session(transcript=transcript, raw=bytes(self._raw), tls=self.tls, ended=ended)
+            return Session(
+                transcript=tuple(
+                    Exchange(said, _readable(reply.removesuffix(b"\r\n"))) for said, reply in self._exchanges
+                ),
+                raw=bytes(self._raw),
+                tls=self.tls,
+                ended=self._ended if self.closed.is_set() else None,
+            )
 
     # -- helpers
 

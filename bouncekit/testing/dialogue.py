@@ -1,4 +1,4 @@
-"""One session of a scripted server: SMTP as RFC 5321 has it, LMTP as RFC 2033, and the script wherever it has an answer.
+"""One session of a scripted server: SMTP (RFC 5321) or LMTP (RFC 2033), and the script wherever it has an answer.
 
 The order at each command: what is out of sequence or malformed is refused as a correct server refuses it, without a
 look into the script; then the script may answer; then the session goes on by the code of that answer. BDAT (RFC 3030)
@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from bouncekit.testing.answers import After, Closing, Usual, acts, counts, keeps, wire
+from bouncekit.testing.answers import After, Closing, Silence, Usual, acts, counts, keeps, parts, wire
 from bouncekit.testing.connection import Connection
 from bouncekit.testing.records import Received
 from bouncekit.testing.script import Cues
@@ -64,14 +64,16 @@ class _Transaction:
     recipients: list[str] = field(default_factory=list)
 
 
-class _Refused(Exception):  # noqa: N818  # no error: the answer of a correct server
+class _Refused(Exception):  # no error: the answer of a correct server
     """The command gets this reply and changes nothing."""
 
 
 class Dialogue:
     """The state of one session. `take` is called with each message before its reply goes out."""
 
-    def __init__(self, connection: Connection, cues: Cues, settings: Settings, take: Callable[[Received], None]) -> None:
+    def __init__(
+        self, connection: Connection, cues: Cues, settings: Settings, take: Callable[[Received], None]
+    ) -> None:
         self._connection = connection
         self._cues = cues
         self._settings = settings
@@ -173,16 +175,19 @@ class Dialogue:
 
     def _starttls(self, argument: str) -> None:
         _require(not self._connection.tls, "503 5.5.1 TLS is on already")
-        _require(self._settings.tls, "502 5.5.1 No TLS here")
         _require(not argument, "501 5.5.4 STARTTLS takes no argument")
-        if self._answer("STARTTLS", "220 2.0.0 Ready to start TLS") == 220:
+        usual = "220 2.0.0 Ready to start TLS" if self._settings.tls else "502 5.5.1 No TLS here"
+        if self._answer("STARTTLS", usual) == 220:
             self._shake_hands()
             self._greeted, self._user, self._transaction = False, None, None  # RFC 3207 4.2
 
     def _shake_hands(self) -> None:
-        self._connection.play(acts(self._cues.next("TLS"), b""))
-        assert self._settings.tls, "ScriptedServer saw to it"
-        self._connection.start_tls(self._settings.tls)
+        context, answer = self._settings.tls, self._cues.next("TLS")
+        self._connection.play(acts(answer, b""))
+        if context is None or not any(isinstance(part, Usual) for part in parts(answer)):
+            self._connection.play([Silence()])  # which is the end
+        else:
+            self._connection.start_tls(context)
 
     def _auth(self, argument: str) -> None:
         _require(self._settings.users is not None, "503 5.5.1 AUTH is not offered")
@@ -263,17 +268,17 @@ class Dialogue:
         """Reads to CRLF.CRLF and nothing else; takes the stuffed dots away (RFC 5321 4.5.2)."""
         connection, buffer = self._connection, self._connection.buffer
         fault = self._cues.next("BODY")
-        fault_at = fault.size_bytes if isinstance(fault, After) else 1
+        fault_at = fault.size_bytes if isinstance(fault, After) else 0
         buffer[:0] = b"\r\n"  # the end of the line before: a dot may come first
-        looked = 0
+        played, looked = False, 0
         while True:
-            if fault_at and len(buffer) - 2 >= fault_at:
-                fault_at = 0
+            if not played and len(buffer) - 2 >= fault_at:
+                played = True
                 connection.play(acts(fault, b""))
             if (end := buffer.find(b"\r\n.\r\n", looked)) >= 0:
                 break
             looked = max(0, len(buffer) - 4)
-            connection.fill()
+            connection.fill(most=None if played else fault_at + 2 - len(buffer))
         stuffed = bytes(buffer[: end + 2])
         del buffer[: end + 5]
         connection.pace = None

@@ -17,7 +17,7 @@ __all__ = ["STAGES", "Cues", "Script"]
 
 STAGES = (
     "CONNECT",  # the greeting
-    "TLS",  # played just before the handshake
+    "TLS",  # instead of the handshake, unless it ends in Usual: a Delay comes before it
     "EHLO",  # also LHLO
     "HELO",  # apart from EHLO, so that a client may fall back to it
     "STARTTLS",
@@ -90,9 +90,8 @@ class Cues:
     def unplayed(self) -> tuple[str, ...]:
         """The entries that still had an answer to give, such as "RCPT full@example.com"."""
         with self._lock:
-            return tuple(
-                " ".join(filter(None, key)) for key, entry in self._entries.items() if self._given[key] < len(entry.answers)
-            )
+            unheard = [key for key, entry in self._entries.items() if self._given[key] < len(entry.answers)]
+        return tuple(" ".join(filter(None, key)) for key in unheard)
 
     def _add(self, stage: str, turns: object, *, lmtp: bool) -> None:
         if stage not in STAGES:

@@ -32,15 +32,15 @@ class ScriptedServer:
     (1, 0)
     >>> server.messages[0].data
     b'Subject: Hi\\r\\n\\r\\nHello\\r\\n'
-    >>> server.sessions[0].transcript[-1]
-    Exchange(command='quit', reply='221 2.0.0 Bye')
+    >>> server.sessions[0].transcript[0]
+    Exchange(command='', reply='220 mx.test ESMTP ready')
 
     Args:
         script: Stage to answer, list of answers, or, at MAIL and RCPT (in LMTP also END_OF_DATA), address to those.
         lmtp: Speaks LMTP (RFC 2033).
         extensions: EHLO keywords. SIZE, STARTTLS and AUTH are added as the next arguments say; without
             ENHANCEDSTATUSCODES the usual replies have none.
-        tls: Offers STARTTLS with this context.
+        tls: Offers STARTTLS with this context. Without one, STARTTLS and TLS can still be scripted to fail.
         implicit_tls: Shakes hands before the greeting instead.
         users: Name to password, for AUTH PLAIN and LOGIN; when given, MAIL needs a login.
         auth_needs_tls: AUTH is offered only in TLS.
@@ -73,6 +73,9 @@ class ScriptedServer:
     ) -> None:
         if implicit_tls and tls is None:
             raise ValueError("implicit_tls needs a context: tls=ssl.SSLContext(...)")
+        for stage, setting, value in (("IDLE", "idle_timeout", idle_timeout), ("AUTH", "users", users)):
+            if stage in (script or {}) and value is None:
+                raise ValueError(f"script, {stage!r}: never comes without {setting}=...")
         self._settings = Settings(
             lmtp=lmtp,
             extensions=tuple(extensions),
@@ -104,11 +107,8 @@ class ScriptedServer:
 
     def start(self) -> Self:
         """Listens; the `with` statement does it too."""
-        self._listener = listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener = listener = socket.create_server(self._address)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-        listener.bind(self._address)
-        listener.listen()
         self._address = listener.getsockname()
         self._doorman = threading.Thread(target=self._accept, args=(listener,), name=f"{self.url} accept", daemon=True)
         self._doorman.start()
@@ -170,19 +170,25 @@ class ScriptedServer:
         return self._cues.unplayed
 
     def wait_closed(self, timeout: float = 5.0) -> bool:
-        """Waits until every session is over; False after so many seconds."""
+        """Waits until there was a session and all are over; False after so many seconds."""
         deadline = time.monotonic() + timeout
-        return all(connection.closed.wait(max(0.0, deadline - time.monotonic())) for connection in self._so_far())
+        while not self._so_far() and time.monotonic() < deadline:
+            time.sleep(0.002)  # a client is connected a moment before its session begins
+        left = (connection.closed.wait(max(0.0, deadline - time.monotonic())) for connection in self._so_far())
+        return bool(self._so_far()) and all(left)
 
     # -- what the test does to it
 
     def say_unasked(self, reply: str | Raw, *, close: bool = False) -> int:
-        """Says something on every open session, asked or not, and perhaps closes it; returns on how many."""
+        """Says something on every open session, asked or not, and perhaps closes it; returns on how many.
+
+        Raises ValueError when a str is no reply.
+        """
         data = reply.data if isinstance(reply, Raw) else wire(reply)
         return sum(connection.say_unasked(data, close=close) for connection in self._so_far())
 
     def drop_all(self, how: Literal["fin", "rst"] = "fin") -> None:
-        """Ends every open session without a word."""
+        """Ends every open session without a word. "rst" cannot wake a session that is stuck in sending; "fin" can."""
         self._drop(how, why="dropped")
         self.wait_closed(_STOP_SECONDS)
 

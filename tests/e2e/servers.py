@@ -16,6 +16,7 @@ Nothing here needs a syslog, a resolver or a fixed port, and nothing sends mail 
 
 import email
 import email.policy
+import grp
 import os
 import pwd
 import random
@@ -71,12 +72,9 @@ REFUSED_AT_DOT: Mapping[str, str] = {
 # Servers live in sbin, which is not in everybody's PATH.
 SEARCH_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
 
-# A server's log is worth reading from its end.
-LOG_TAIL_CHARS = 4_000
-
 
 class ServerDidNotStart(Exception):
-    """A server ended, or did not greet in time; the text has the end of its log."""
+    """A server ended, or did not greet in time; the text has its log."""
 
 
 class Address(NamedTuple):
@@ -265,8 +263,10 @@ def running_postfix(dovecot: Dovecot, *, late_reply_seconds: int = 3) -> Iterato
         (directory / "master.cf").write_text(master_cf(services, addresses))
         for path in filter(Path.is_file, directory.iterdir()):
             os.utime(path, (0, 0))  # Postfix waits two seconds for a file that may still be being written
-        master = Path(output_of("postconf", "-d", "-h", "daemon_directory"), "master")
-        with started([str(master), "-d", "-c", str(directory)], directory / "log" / "mail.log") as process:
+        command = [output_of("postconf", "-d", "-h", "daemon_directory") + "/master", "-d", "-c", str(directory)]
+        # Until it is up, master looks here for where to log; else "address in use" went to the syslog alone.
+        early_log = {"POSTLOG_SERVICE": f"{directory}/queue/public/postlog", "POSTLOG_HOSTNAME": "mta"}
+        with started(command, directory / "log" / "mail.log", **early_log) as process:
             wait_until_greeted(process, list(addresses.values()))
             yield Postfix(
                 process=process,
@@ -282,6 +282,7 @@ def running_postfix(dovecot: Dovecot, *, late_reply_seconds: int = 3) -> Iterato
 
 def dovecot_conf(directory: Path, addresses: Mapping[str, Address]) -> str:
     owner = mail_owner()
+    group = grp.getgrgid(owner.pw_gid).gr_name
     return f"""
 base_dir = {directory}/run
 state_dir = {directory}/state
@@ -342,7 +343,7 @@ service anvil {{
     mode = 0
   }}
 }}
-{"" if os.geteuid() == 0 else DOVECOT_WITHOUT_ROOT.format(user=owner.pw_name, group=os.getegid())}"""
+{"" if os.geteuid() == 0 else DOVECOT_WITHOUT_ROOT.format(user=owner.pw_name, group=group)}"""
 
 
 # Without root nothing can change its user or its root directory.
@@ -391,10 +392,8 @@ maillog_file_prefixes = {directory}
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 myhostname = mta.{DOMAIN}
-mydomain = {DOMAIN}
 myorigin = {DOMAIN}
 mydestination =
-mynetworks = 127.0.0.1/32
 alias_maps =
 alias_database =
 notify_classes =
@@ -486,10 +485,9 @@ def write_tables(directory: Path) -> None:
 def make_queue(directory: Path) -> None:
     # What `postfix check` would make in two seconds.
     (directory / "queue" / "pid").mkdir(parents=True)
-    messages = ("incoming", "active", "deferred", "hold", "corrupt", "saved", "maildrop")
-    about_messages = ("bounce", "defer", "trace", "flush")
-    sockets = ("private", "public")
-    for name in (*messages, *about_messages, *sockets):
+    for_messages = ("incoming", "active", "deferred", "hold", "corrupt", "saved", "maildrop")
+    for_reports_and_sockets = ("bounce", "defer", "trace", "flush", "private", "public")
+    for name in (*for_messages, *for_reports_and_sockets):
         path = directory / "queue" / name
         path.mkdir(mode=0o700)
         shutil.chown(path, "postfix")
@@ -517,19 +515,25 @@ def server_directory(name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def started(command: list[str], log_file: Path) -> Iterator[ServerProcess]:
-    # setpriv makes the kernel end the server when the tests die without a chance to do so themselves.
-    # It watches the thread that started the server, so start servers in the main thread.
-    guard = ["setpriv", "--pdeathsig", "TERM", "--"] if is_installed("setpriv") else []
+def started(command: list[str], log_file: Path, **environment: str) -> Iterator[ServerProcess]:
     with console_of(log_file).open("wb") as console:
         popen = subprocess.Popen(
-            [*guard, *command], stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            env=os.environ | environment,
+            start_new_session=True,
         )
     process = ServerProcess(popen, log_file)
-    try:
-        yield process
-    finally:
-        process.stop()
+    # The guard ends the server when the tests die without a chance to do so: its input ends with them.
+    guard_command = ["sh", "-c", 'read -r _; kill -s TERM -- "-$0"', str(popen.pid)]
+    with subprocess.Popen(guard_command, stdin=subprocess.PIPE, start_new_session=True) as guard:
+        try:
+            yield process
+        finally:
+            process.stop()
+            guard.kill()
 
 
 def wait_until_greeted(process: ServerProcess, addresses: list[Address], timeout: float = 20.0) -> None:
@@ -542,7 +546,7 @@ def wait_until_greeted(process: ServerProcess, addresses: list[Address], timeout
             return
         problem = "ended by itself"
     console = console_of(process.log_file).read_text(errors="replace")
-    raise ServerDidNotStart(f"{process.popen.args!r} {problem}\n{console}\n{process.log()[-LOG_TAIL_CHARS:]}")
+    raise ServerDidNotStart(f"{process.popen.args!r} {problem}\n{console}\n{process.log()}")
 
 
 def console_of(log_file: Path) -> Path:

@@ -1,0 +1,99 @@
+"""Sends that other code makes: a connection somebody else opened, or every smtplib connection of the process."""
+
+import smtplib
+from types import TracebackType
+
+from bouncekit.envelope import Labels
+from bouncekit.reply import ReplyReader
+from bouncekit.smtp import LMTP, SMTP, SMTP_SSL, HasOffice
+
+__all__ = ["Installation", "install", "wrap"]
+
+_NAMES: dict[str, type[SMTP]] = {"SMTP": SMTP, "SMTP_SSL": SMTP_SSL, "LMTP": LMTP}
+
+
+def wrap(
+    connection: smtplib.SMTP,
+    postmaster: HasOffice,
+    *,
+    message_class: str | None = None,
+    tenant: str = "",
+    stream: str = "",
+    test: bool = False,
+) -> SMTP:
+    """Dress an open connection: what comes back sends through the postmaster's policy.
+
+    Both objects share one connection; close either. It is never dialled again, since somebody else knows how.
+
+    Raises:
+        TypeError: the connection is not a `smtplib.SMTP`.
+    """
+    if not isinstance(connection, smtplib.SMTP | _ORIGINAL):
+        raise TypeError(f"{type(connection).__name__} is no smtplib.SMTP, SMTP_SSL or LMTP connection")
+    kind = next(dressed for plain, dressed in _DRESSES if isinstance(connection, plain))
+    dressed = kind.__new__(kind)
+    dressed.__dict__ = connection.__dict__
+    if not isinstance(connection, SMTP):
+        dressed._reader = ReplyReader()
+        dressed._reader.feed(_already_read(connection))
+        dressed._dialled = None
+    dressed.office = postmaster.office
+    dressed.labels = Labels(message_class=message_class, tenant=tenant, stream=stream, test=test)
+    return dressed
+
+
+class Installation:
+    """smtplib's classes, replaced; `undo()` puts back what stood there before. Also a context manager."""
+
+    def __init__(self, replaced: dict[str, type]) -> None:
+        self._replaced = replaced
+
+    def undo(self) -> None:
+        """Put smtplib's classes back. A second call does nothing."""
+        while self._replaced:
+            name, original = self._replaced.popitem()
+            setattr(smtplib, name, original)
+
+    def __enter__(self) -> "Installation":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.undo()
+
+
+def install(postmaster: HasOffice) -> Installation:
+    """Replace `smtplib.SMTP`, `SMTP_SSL` and `LMTP` in this process: every send through them obeys the policy.
+
+    No call site changes. Code that imported a class from smtplib before keeps the one it has.
+    """
+    replaced = {name: getattr(smtplib, name) for name in _NAMES}
+    for name, kind in _NAMES.items():
+        setattr(smtplib, name, type(name, (kind,), {"default_postmaster": postmaster, "__doc__": kind.__doc__}))
+    return Installation(replaced)
+
+
+_ORIGINAL = smtplib.SMTP
+_DRESSES: tuple[tuple[type[smtplib.SMTP], type[SMTP]], ...] = (
+    (smtplib.LMTP, LMTP),
+    (smtplib.SMTP_SSL, SMTP_SSL),
+    (smtplib.SMTP, SMTP),
+)
+
+
+def _already_read(connection: smtplib.SMTP) -> bytes:
+    """Bytes that smtplib's buffered file has taken from the socket and given to nobody."""
+    file, sock = connection.file, connection.sock  # type: ignore[attr-defined]
+    connection.file = None  # type: ignore[attr-defined]
+    if file is None or sock is None:
+        return b""
+    own = sock.gettimeout()
+    sock.settimeout(0)
+    try:
+        left = bytes(file.peek(1))
+        return bytes(file.read1(len(left))) if left else b""
+    except OSError:
+        return b""
+    finally:
+        sock.settimeout(own)

@@ -1,0 +1,60 @@
+"""Ask what a reply means, without sending anything."""
+
+from bouncekit.builtin import classifier
+from bouncekit.classification import Classification
+from bouncekit.reply import EnhancedStatusCode, Reply, Stage
+from bouncekit.status import Action, RecipientStatus
+
+__all__ = ["classify", "status_of"]
+
+
+def classify(
+    reply: str | Reply,
+    *,
+    stage: str | Stage = Stage.RCPT,
+    accepted: int = 0,
+    individual: bool = True,
+    remote_mta: str | None = None,
+    provider: str | None = None,
+) -> Classification:
+    """What a reply means and whose fault it is.
+
+    `accepted` counts the recipients accepted before it in the same transaction; `individual` says that it concerns
+    one recipient alone.
+
+    >>> verdict = classify("552 5.2.2 mailbox full", stage="RCPT")
+    >>> verdict.category.value, verdict.scope.value, verdict.permanent
+    ('mailbox_full', 'recipient', True)
+
+    Raises:
+        ValueError: the text does not start with a reply code, or there is no such stage.
+    """
+    status = status_of(reply, stage=stage, accepted=accepted, individual=individual, remote_mta=remote_mta)
+    return classifier().classify(status, provider=provider)
+
+
+def status_of(
+    reply: str | Reply,
+    *,
+    stage: str | Stage = Stage.RCPT,
+    accepted: int = 0,
+    individual: bool = True,
+    remote_mta: str | None = None,
+    enhanced: str | None = None,
+) -> RecipientStatus:
+    """The status that a reply gives a recipient."""
+    try:
+        answered = Stage(str(stage).upper().replace("-", "_"))
+    except ValueError:
+        raise ValueError(f"{stage!r} is no stage; one of {', '.join(Stage)}") from None
+    said = Reply.parse(reply) if isinstance(reply, str) else reply
+    return RecipientStatus(
+        recipient="",
+        action=Action.FAILED if said.is_permanent else Action.DELAYED,
+        stage=answered,
+        reply=said,
+        accepted=accepted,
+        individual=individual,
+        remote_mta=remote_mta,
+        status=EnhancedStatusCode.parse(enhanced) if enhanced else None,
+    )

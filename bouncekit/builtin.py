@@ -1,0 +1,100 @@
+"""The rules and policies that come with bouncekit: opened once, when first asked for.
+
+Policies lie in `policies/` of a checkout, and in `bouncekit/policies` of an installed wheel.
+"""
+
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bouncekit.classification import Classification
+from bouncekit.errors import ConfigurationError
+from bouncekit.policy import Policy
+from bouncekit.status import RecipientStatus
+
+if TYPE_CHECKING:
+    from bouncekit.classifier import Classifier
+
+__all__ = ["classifier", "classify", "open_policy", "policy_names", "policy_text"]
+
+_SUFFIXES = (".yaml", ".yml", ".toml", ".json")
+_MAX_POLICY_BYTES = 1024 * 1024
+
+
+@cache
+def classifier() -> "Classifier":
+    """The shipped classifier. Files are read in the order of their names."""
+    from bouncekit.classifier import Classifier, load_rules
+
+    folder = files("bouncekit") / "rules"
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return Classifier(load_rules((f"rules/{name}", (folder / name).read_text("utf-8")) for name in names))
+
+
+def classify(status: RecipientStatus) -> Classification:
+    """What a status means by the shipped rules."""
+    return classifier().classify(status)
+
+
+def policy_names() -> tuple[str, ...]:
+    """The names of the shipped policies."""
+    return tuple(
+        sorted(entry.name.removesuffix(".yaml") for entry in _shipped().iterdir() if entry.name[-5:] == ".yaml")
+    )
+
+
+def policy_text(name: str) -> tuple[str, str]:
+    """File name and text of a shipped policy.
+
+    Raises:
+        LookupError: there is none of that name.
+    """
+    if name not in policy_names():
+        raise LookupError(f"no shipped policy {name!r}; there are {', '.join(policy_names())}")
+    return f"{name}.yaml", (_shipped() / f"{name}.yaml").read_text("utf-8")
+
+
+@cache
+def _shipped_policy(name: str) -> Policy:
+    from bouncekit.policyfile import load_policy
+
+    file, text = policy_text(name)
+    return load_policy(file, text, resolve=policy_text)
+
+
+def open_policy(name: str | Path | Policy) -> Policy:
+    """A policy: by a shipped name, from a file, or as it is.
+
+    Raises:
+        PolicyError: the file is wrong; every mistake with its place.
+        ConfigurationError: there is neither a shipped policy nor a file of that name.
+    """
+    if isinstance(name, Policy):
+        return name
+    text = str(name)
+    if not text.endswith(_SUFFIXES):
+        try:
+            return _shipped_policy(text)
+        except LookupError as error:
+            raise ConfigurationError(f"{error.args[0]}; a file ends in {', '.join(_SUFFIXES)}") from None
+    from bouncekit.policyfile import load_policy
+
+    path = Path(text)
+    try:
+        if path.stat().st_size > _MAX_POLICY_BYTES:
+            raise ConfigurationError(f"{path}: larger than {_MAX_POLICY_BYTES} bytes; a policy is a page or two")
+        content = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not UTF-8 at byte {error.start}") from error
+    return load_policy(text, content, resolve=policy_text)
+
+
+def _shipped() -> Traversable:
+    installed = files("bouncekit") / "policies"
+    if installed.is_dir():
+        return installed
+    return Path(str(files("bouncekit"))).parent / "policies"

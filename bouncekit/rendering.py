@@ -1,0 +1,111 @@
+"""A message as bytes for the wire: canonical line ends, the few headers we read, dot-stuffing (RFC 5321 4.5.2).
+
+Bytes go the same way as text. A bare CR or LF in a message is where one server sees the end of the data and another
+does not (SMTP smuggling, CVE-2023-51764): it becomes CRLF, whatever API the message came through.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["Rendered", "canonical", "dot_stuffed", "read_headers", "with_message_id"]
+
+_MAX_HEADER_BYTES = 64 * 1024  # of a header block that is searched; a larger one is sent as it is
+_OURS = b"x-bouncekit-"
+_MAX_MESSAGE_ID = 998
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A message ready to be sent: `message_id` with its angle brackets, `marks` from X-Bouncekit-* headers.
+
+    `content` no longer has those headers. Names of marks are in lower case: `class`, `tenant`, `stream`, `test`.
+    """
+
+    content: bytes
+    message_id: str | None = None
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+
+def canonical(message: str | bytes) -> bytes:
+    r"""The message with CRLF at the end of every line.
+
+    >>> canonical("a\nb\r\nc\rd"), canonical(b"a\n.\nb")
+    (b'a\r\nb\r\nc\r\nd', b'a\r\n.\r\nb')
+
+    Raises:
+        UnicodeEncodeError: for text beyond ASCII, as smtplib does; give bytes, or an EmailMessage.
+    """
+    data = message.encode("ascii") if isinstance(message, str) else bytes(message)
+    pairs = data.count(b"\r\n")
+    if pairs == data.count(b"\n") == data.count(b"\r"):
+        return data
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+
+
+def dot_stuffed(content: bytes) -> bytes:
+    r"""Canonical content as it travels behind DATA, without the final dot, and with CRLF at its end.
+
+    >>> dot_stuffed(b".a\r\n.\r\nb")
+    b'..a\r\n..\r\nb\r\n'
+    """
+    if b"\n." in content:
+        content = content.replace(b"\n.", b"\n..")
+    if content.startswith(b"."):
+        content = b"." + content
+    return content if content.endswith(b"\r\n") else content + b"\r\n"
+
+
+def read_headers(content: bytes) -> Rendered:
+    r"""What the headers of canonical content say to us.
+
+    >>> rendered = read_headers(b"X-Bouncekit-Class: bulk\r\nMessage-ID: <1@example.com>\r\n\r\nhello")
+    >>> rendered.message_id, dict(rendered.marks), rendered.content
+    ('<1@example.com>', {'class': 'bulk'}, b'Message-ID: <1@example.com>\r\n\r\nhello')
+    """
+    end = content.find(b"\r\n\r\n", 0, _MAX_HEADER_BYTES)
+    head = content[: end + 2] if end >= 0 else content[:_MAX_HEADER_BYTES]
+    lower = head.lower()
+    marks: dict[str, str] = {}
+    if _OURS in lower:
+        head, marks = _take_marks(head)
+        content = head + (content[end + 2 :] if end >= 0 else content[_MAX_HEADER_BYTES:])
+        lower = head.lower()
+    return Rendered(content, _message_id(head, lower), marks)
+
+
+def with_message_id(content: bytes, message_id: str) -> bytes:
+    """The content with a Message-ID header in front of the others."""
+    return b"Message-ID: " + message_id.encode("ascii") + b"\r\n" + content
+
+
+def _message_id(head: bytes, lower: bytes) -> str | None:
+    at = 0 if lower.startswith(b"message-id:") else lower.find(b"\r\nmessage-id:") + 2
+    if at == 1:
+        return None
+    value = _unfolded(head, at + len(b"message-id:"))
+    return value[:_MAX_MESSAGE_ID] or None
+
+
+def _unfolded(head: bytes, start: int) -> str:
+    """A header's value over its continuation lines."""
+    end = head.find(b"\r\n", start)
+    while 0 <= end < len(head) - 2 and head[end + 2 : end + 3] in (b" ", b"\t"):
+        end = head.find(b"\r\n", end + 2)
+    value = head[start:end] if end >= 0 else head[start:]
+    return " ".join(value.decode("latin-1").split())
+
+
+def _take_marks(head: bytes) -> tuple[bytes, dict[str, str]]:
+    """The header block without X-Bouncekit-* headers, and those."""
+    kept: list[bytes] = []
+    marks: dict[str, str] = {}
+    taking = False
+    for line in head.split(b"\r\n"):
+        if line[:1] not in (b" ", b"\t"):
+            taking = line[: len(_OURS)].lower() == _OURS
+            if taking:
+                name, _, value = line[len(_OURS) :].partition(b":")
+                marks[name.decode("latin-1").strip().lower()] = value.decode("latin-1").strip()[:255]
+        if not taking:
+            kept.append(line)
+    return b"\r\n".join(kept), marks

@@ -1,0 +1,573 @@
+"""smtplib's three classes, dressed: the same signatures, results and exceptions, with every reply read and kept.
+
+Without a postmaster they are drop-in replacements: strict reading, a deadline for each whole reply, all LMTP replies
+read, addresses and content that smuggle nothing. With a postmaster every send goes through its policy.
+
+They redial only what they dialled themselves, by replaying their own starttls and login calls.
+"""
+
+import smtplib
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, ClassVar, Protocol
+
+from bouncekit.builtin import classify
+from bouncekit.delivery import Delivery, Outcome, SessionEnd, Transact
+from bouncekit.envelope import Labels
+from bouncekit.errors import StoreError
+from bouncekit.events import EventType
+from bouncekit.office import Office, undelivered
+from bouncekit.rendering import canonical, dot_stuffed
+from bouncekit.reply import Cause, NoReply, Reply, ReplyReader, Stage
+from bouncekit.report import Report
+from bouncekit.settlement import refused_here, unjudged
+from bouncekit.smtperrors import StoreUnavailable, UnreadableReply, error_of, with_report
+from bouncekit.status import Action, RecipientStatus
+from bouncekit.submission import submission
+from bouncekit.transaction import Body, Command, Commands, Dot, Transacted, transaction
+from bouncekit.transports.blocking import DEADLINES, Wire, carry
+
+__all__ = ["LMTP", "SMTP", "SMTP_SSL", "HasOffice"]
+
+# smtplib's own, as they were before anybody replaced them (`bouncekit.install`).
+_SMTP = smtplib.SMTP
+_DEFAULT_TIMEOUT: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]  # smtplib's own default
+_CONNECT_SECONDS = 30.0
+_REDIALS = 3
+
+_STAGES = {
+    "EHLO": Stage.EHLO,
+    "HELO": Stage.EHLO,
+    "LHLO": Stage.EHLO,
+    "STARTTLS": Stage.STARTTLS,
+    "AUTH": Stage.AUTH,
+    "MAIL": Stage.MAIL,
+    "RCPT": Stage.RCPT,
+    "DATA": Stage.DATA,
+    "RSET": Stage.RSET,
+    "QUIT": Stage.QUIT,
+}
+
+
+class HasOffice(Protocol):
+    """A postmaster, as its clients see it."""
+
+    @property
+    def office(self) -> Office: ...
+
+
+class SMTP(smtplib.SMTP):
+    """A `smtplib.SMTP` that reads every reply, and with a postmaster obeys its policy.
+
+    `sendmail` and `send_message` return a `Report`: the dict of refused recipients that smtplib returns, with
+    `.recipients` and more. They raise what smtplib raises, with `.report` on it.
+
+    Args:
+        postmaster: whose policy, store and events; None for smtplib's behaviour with strict reading.
+        message_class, tenant, stream, test: labels of what is sent here; X-Bouncekit-* headers say it per message.
+        timeout: seconds; bounds each reply as a whole. Without one, the stages have deadlines.
+    """
+
+    default_postmaster: ClassVar[HasOffice | None] = None
+    _is_lmtp: ClassVar[bool] = False
+
+    # Set for an adopted connection as for one of our own, so that both start from here.
+    _host: str
+    office: Office | None = None
+    labels = Labels()
+    _reader: ReplyReader
+    _stage = Stage.CONNECT
+    _dialled: tuple[str, int, Any] | None = None
+    _replays: tuple[Callable[[], object], ...] = ()
+    _is_redialling = False
+    _is_unreachable = False
+    _was_dropped = False
+    _was_connected = False
+    _has_sent = False
+    _accepted = 0
+    _trouble: Exception | None = None
+
+    def __init__(
+        self,
+        host: str = "",
+        port: int = 0,
+        local_hostname: str | None = None,
+        timeout: float | None = _DEFAULT_TIMEOUT,
+        source_address: tuple[str, int] | None = None,
+        *,
+        postmaster: HasOffice | None = None,
+        message_class: str | None = None,
+        tenant: str = "",
+        stream: str = "",
+        test: bool = False,
+    ) -> None:
+        postmaster = postmaster or self.default_postmaster
+        self.office = postmaster.office if postmaster is not None else None
+        self.labels = Labels(message_class=message_class, tenant=tenant, stream=stream, test=test)
+        self._reader = ReplyReader()
+        # Not super(): smtplib.SMTP_SSL.__init__ calls whatever stands under the name SMTP in its module.
+        _SMTP.__init__(self, host, port, local_hostname, timeout, source_address)  # type: ignore[arg-type]
+
+    # -- sending
+
+    def sendmail(  # type: ignore[override]
+        self,
+        from_addr: str,
+        to_addrs: str | Sequence[str],
+        msg: bytes | str,
+        mail_options: Sequence[str] = (),
+        rcpt_options: Sequence[str] = (),
+    ) -> Report:
+        """Send a message; see `smtplib.SMTP.sendmail`. Text may hold ASCII only; its line ends become CRLF."""
+        delivery = submission(
+            from_addr,
+            to_addrs,
+            msg,
+            mail_options=mail_options,
+            rcpt_options=rcpt_options,
+            labels=self.labels,
+            new_id=self.office.clock.new_id if self.office else None,
+        )
+        self._trouble = None
+        if self.office is None:
+            report = self._send_unjudged(delivery)
+        else:
+            try:
+                report = self.office.drive(delivery, self._transact, self._send_notice)
+            except StoreError as error:
+                raise StoreUnavailable(str(error), undelivered(delivery, str(error))) from error
+        self._has_sent = True
+        refusal = error_of(report, from_addr, delivery.given)
+        if refusal is None:
+            return report
+        raise with_report(_as_smtplib_says(self._trouble or refusal, delivery), report)
+
+    def _send_unjudged(self, delivery: Delivery) -> Report:
+        """One transaction without a policy: what smtplib does."""
+        settlements = []
+        if delivery.recipients:
+            outcome = self._transact(Transact(delivery=delivery, envelope=delivery.envelope))
+            for status in outcome.statuses:
+                settlements.append(unjudged(status, None if status.action is Action.DELIVERED else classify(status)))
+        for refusal in delivery.refused:
+            status = RecipientStatus(
+                recipient=refusal.address,
+                action=Action.FAILED,
+                stage=Stage.RCPT,
+                reply=NoReply(Cause.LOCAL, refusal.why),
+            )
+            settlements.append(refused_here(refusal.address, classify(status)))
+        return Report.of(settlements, message_id=delivery.envelope.message_id, given=delivery.given)
+
+    def _transact(self, step: Transact) -> Outcome:
+        """One transaction on this connection, which is opened again first where that is ours to do."""
+        try:
+            self._make_ready(step)
+        except (smtplib.SMTPException, OSError) as error:
+            self._trouble = error
+            self._was_dropped = self.sock is None
+            result = _not_begun(step, error, self._host)
+        except ValueError:
+            raise  # a line that would have broken the dialogue; nothing of it was sent
+        except BaseException:
+            self.close()
+            raise
+        else:
+            self._trouble = None
+            result = self._carry(step)
+        return Outcome(
+            attempt_id=self.office.clock.new_id() if self.office else "",
+            now=self.office.clock.now() if self.office else datetime.now(UTC),
+            statuses=result.statuses,
+            ended=SessionEnd(stage=result.ended[0], reply=result.ended[1]) if result.ended else None,
+            can_redial=self._dialled is not None and not self._is_unreachable,
+            remote_mta=self._host,
+        )
+
+    def _carry(self, step: Transact) -> Transacted:
+        steps = transaction(
+            step.envelope,
+            self.esmtp_features if self.does_esmtp else None,
+            lmtp=self._is_lmtp,
+            remote_mta=self._host or None,
+        )
+        try:
+            result = carry(steps, self._wire())
+        except BaseException:
+            self.close()
+            raise
+        if result.must_close:
+            self.close()
+            self._was_dropped = True
+        return result
+
+    def _make_ready(self, step: Transact) -> None:
+        """Connected, greeted, and able to carry what this envelope needs."""
+        if self.sock is None and self._was_dropped and self._dialled is not None and self.office is not None:
+            self._redial()
+        self.ehlo_or_helo_if_needed()
+        wants_utf8 = any(option.lower() == "smtputf8" for option in step.envelope.mail_options)
+        if wants_utf8 and not self.has_extn("smtputf8"):
+            raise smtplib.SMTPNotSupportedError("SMTPUTF8 not supported by server")
+
+    def _send_notice(self, sender: str, recipient: str, message: bytes) -> None:
+        """Send a notice of ours, outside the policy: a notice never makes another one."""
+        delivery = submission(sender, [recipient], message)
+        if self.sock is None and self._dialled is not None:
+            self._redial()
+        report = self._send_unjudged(delivery)
+        if not report.delivered:
+            raise self._trouble or error_of(report, sender, {}) or smtplib.SMTPRecipientsRefused(dict(report))
+
+    # -- the connection
+
+    def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:  # type: ignore[override]
+        """Connect; see `smtplib.SMTP.connect`."""
+        self._stage = Stage.CONNECT
+        self._reader = ReplyReader()
+        if not self._is_redialling:
+            self._dialled = (host, port, source_address)
+            self._replays = ()
+            self._was_dropped = False
+        answer = super().connect(host, port, source_address)
+        self._was_connected = True
+        return answer
+
+    def _get_socket(self, host: str, port: int, timeout: Any) -> Any:
+        bounded = timeout if timeout is not None and timeout is not _DEFAULT_TIMEOUT else socket.getdefaulttimeout()
+        if bounded is not None or timeout == 0:
+            sock = super()._get_socket(host, port, timeout)  # type: ignore[misc]
+        else:
+            sock = super()._get_socket(host, port, _CONNECT_SECONDS)  # type: ignore[misc]
+            sock.settimeout(timeout if timeout is None else None)
+        _without_delay(sock)
+        return sock
+
+    def dial_when_needed(self, host: str, port: int, replays: tuple[Callable[[], object], ...] = ()) -> None:
+        """Dial only when there is something to send; `replays` are done behind the greeting, each time."""
+        self._host = host
+        self._dialled = (host, port, self.source_address)
+        self._replays = replays
+        self._was_dropped = True
+
+    def _redial(self) -> None:
+        """Open the session as it was opened first."""
+        import tenacity
+
+        assert self._dialled is not None
+        is_first = not self._was_connected
+        host, port, source_address = self._dialled
+        self.close()
+
+        def dial() -> None:
+            code, message = self.connect(host, port, source_address)
+            if code != 220:
+                self.close()
+                raise smtplib.SMTPConnectError(code, message)
+            for replay in self._replays:
+                replay()
+
+        self._is_redialling = self._is_unreachable = True
+        try:
+            tenacity.Retrying(
+                retry=tenacity.retry_if_exception(_may_pass),
+                stop=tenacity.stop_after_attempt(_REDIALS),
+                wait=tenacity.wait_exponential_jitter(initial=0.1, max=2.0, jitter=0.1),
+                sleep=self.office.clock.sleep if self.office else tenacity.nap.sleep,
+                reraise=True,
+            )(dial)
+            self._is_unreachable = False
+        except BaseException:
+            self.close()
+            self._was_dropped = True
+            raise
+        finally:
+            self._is_redialling = False
+        if self.office is not None and not is_first:
+            self.office.tell_session(EventType.RECONNECTED, remote_mta=host, port=port)
+
+    def starttls(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        """Put the connection under TLS; see `smtplib.SMTP.starttls`. Certificates are verified if `context` says so."""
+        own = self.sock.gettimeout() if self.sock else None
+        if self.sock is not None and own is None:
+            self.sock.settimeout(DEADLINES[Stage.STARTTLS])
+        try:
+            answer = super().starttls(*args, **kwargs)
+        except OSError:
+            if not isinstance(self.sock, ssl.SSLSocket) and self._stage is Stage.STARTTLS and self._in_handshake:
+                self.close()
+            raise
+        finally:
+            if self.sock is not None:
+                self.sock.settimeout(own)
+        self._reader = ReplyReader()
+        if not self._is_redialling:
+            self._replays += (lambda: self.starttls(*args, **kwargs),)
+        self._tell_insecure()
+        return answer
+
+    _in_handshake = False
+
+    def docmd(self, cmd: str, args: str = "") -> tuple[int, bytes]:
+        """Send a command and read its reply."""
+        answer = super().docmd(cmd, args)
+        if cmd.upper() == "STARTTLS" and answer[0] == 220:
+            # Bytes that came in clear must not be taken for what is said under TLS (CVE-2011-0411 and its family).
+            if not self._reader.is_clean:
+                self.close()
+                raise UnreadableReply(NoReply(Cause.PROTOCOL, "the server spoke in clear behind its reply to STARTTLS"))
+            self._in_handshake = True
+        return answer
+
+    def login(self, user: str, password: str, *, initial_response_ok: bool = True) -> tuple[int, bytes]:
+        """Log in; see `smtplib.SMTP.login`."""
+        answer = super().login(user, password, initial_response_ok=initial_response_ok)
+        if not self._is_redialling:
+            self._replays += (lambda: self.login(user, password, initial_response_ok=initial_response_ok),)
+        return answer
+
+    def _tell_insecure(self) -> None:
+        if self.office is None or not isinstance(self.sock, ssl.SSLSocket):
+            return
+        if self.sock.context.verify_mode is ssl.CERT_NONE:
+            self.office.tell_session(EventType.INSECURE_TLS, remote_mta=self._host)
+
+    # -- commands and replies
+
+    def putcmd(self, cmd: str, args: str = "") -> None:
+        """Send a command."""
+        self._stage = _STAGES.get(cmd[:8].split(" ")[0].upper(), Stage.IDLE)
+        super().putcmd(cmd, args)
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Read one whole reply: code and text, lines joined by LF.
+
+        Raises:
+            SMTPServerDisconnected: no reply came; UnreadableReply where something came that is none.
+        """
+        if self.sock is None:
+            raise smtplib.SMTPServerDisconnected("please run connect() first")
+        own = self.sock.gettimeout()
+        quit_deadline = min(own or DEADLINES[Stage.QUIT], DEADLINES[Stage.QUIT]) if self._stage is Stage.QUIT else None
+        answer = self._wire().read_reply(self._stage, deadline=quit_deadline)
+        if isinstance(answer, Reply):
+            return answer.code, answer.raw
+        self.close()
+        self._was_dropped = True
+        if answer.cause is Cause.PROTOCOL:
+            raise UnreadableReply(answer)
+        raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {answer.detail}")
+
+    def mail(self, sender: str, options: Sequence[str] = ()) -> tuple[int, bytes]:
+        """Send MAIL; see `smtplib.SMTP.mail`."""
+        self._accepted = 0
+        return super().mail(sender, options)
+
+    def rcpt(self, recip: str, options: Sequence[str] = ()) -> tuple[int, bytes]:
+        """Send RCPT; see `smtplib.SMTP.rcpt`."""
+        answer = super().rcpt(recip, options)
+        self._accepted += 200 <= answer[0] < 300
+        return answer
+
+    def data(self, msg: Any) -> tuple[int, bytes]:
+        """Send DATA and the content; see `smtplib.SMTP.data`. Of several LMTP replies the first refusal is returned."""
+        wire = self._wire()
+        (answer,) = wire.exchange(Commands((Command(Stage.DATA, b"data\r\n"),)))
+        if isinstance(answer, Reply) and answer.code != 354:
+            raise smtplib.SMTPDataError(answer.code, answer.raw)
+        answers: Sequence[Reply | NoReply] = [answer]
+        if isinstance(answer, Reply):
+            answers = wire.write(Body(dot_stuffed(canonical(msg)))) or wire.finish(
+                Dot(max(self._accepted, 1) if self._is_lmtp else 1)
+            )
+        if lost := next((one for one in answers if isinstance(one, NoReply)), None):
+            self.close()
+            raise smtplib.SMTPServerDisconnected(str(lost.detail))
+        replies = [one for one in answers if isinstance(one, Reply)]
+        refusal = next((reply for reply in replies if not reply.is_success), replies[0])
+        return refusal.code, refusal.raw
+
+    def close(self) -> None:
+        """Close the connection; the next one starts with a clean reader."""
+        self._was_dropped = False
+        super().close()
+        self._reader = ReplyReader()
+
+    def quit(self) -> tuple[int, bytes]:
+        """Say QUIT and close. After a send no answer to it is an error: nothing that was settled can change."""
+        try:
+            answer = super().quit()
+        except smtplib.SMTPServerDisconnected as error:
+            if not self._has_sent:
+                raise
+            self._was_dropped = False
+            answer = (-1, str(error).encode())
+        self._tell_closed(answer)
+        return answer
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.sock is None or not (self._has_sent or self.office):
+            super().__exit__(kind, error, traceback)
+            return
+        answer = self.hang_up()
+        if answer[0] != 221 and answer[0] != -1 and not self._has_sent:
+            raise smtplib.SMTPResponseException(*answer)
+
+    def hang_up(self) -> tuple[int, bytes]:
+        """Say QUIT and close, whatever the answer; (-1, why) where none came."""
+        try:
+            answer = self.docmd("QUIT")
+        except smtplib.SMTPServerDisconnected as lost:
+            answer = (-1, str(lost).encode())
+        finally:
+            self.close()
+        self._tell_closed(answer)
+        return answer
+
+    def _tell_closed(self, answer: tuple[int, bytes]) -> None:
+        if self.office is None:
+            return
+        code, text = answer
+        reply = Reply(code, text) if code > 0 else NoReply(Cause.LOST, text.decode("utf-8", "backslashreplace"))
+        self.office.session_ended(SessionEnd(stage=Stage.QUIT, reply=reply), remote_mta=self._host)
+
+    def _wire(self) -> Wire:
+        if self.sock is None:
+            raise smtplib.SMTPServerDisconnected("please run connect() first")
+        return Wire(self.sock, self._reader, _Echo(self) if self.debuglevel > 0 else None)
+
+
+class SMTP_SSL(SMTP, smtplib.SMTP_SSL):
+    """A `smtplib.SMTP_SSL`, dressed. As there, without a `context` no certificate is verified."""
+
+    def __init__(
+        self,
+        host: str = "",
+        port: int = 0,
+        local_hostname: str | None = None,
+        *args: Any,
+        context: ssl.SSLContext | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # 3.11 has keyfile and certfile here, deprecated since 3.6 and gone in 3.12.
+        keyfile, certfile = kwargs.pop("keyfile", None), kwargs.pop("certfile", None)
+        if context is not None and (keyfile or certfile):
+            raise ValueError("context and keyfile or certfile exclude each other")
+        if context is None:
+            context = ssl._create_stdlib_context(certfile=certfile, keyfile=keyfile)  # type: ignore[attr-defined]
+        self.context = context
+        super().__init__(host, port, local_hostname, *args, **kwargs)
+
+    def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:  # type: ignore[override]
+        """Connect under TLS."""
+        answer = super().connect(host, port, source_address)
+        self._tell_insecure()
+        return answer
+
+
+class LMTP(SMTP, smtplib.LMTP):
+    """A `smtplib.LMTP`, dressed: reads one reply for each accepted recipient after the data (RFC 2033 4.2)."""
+
+    _is_lmtp = True
+
+    def __init__(
+        self,
+        host: str = "",
+        port: int = smtplib.LMTP_PORT,
+        local_hostname: str | None = None,
+        source_address: tuple[str, int] | None = None,
+        timeout: float | None = _DEFAULT_TIMEOUT,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(host, port, local_hostname, timeout, source_address, **kwargs)
+
+
+class _Echo:
+    """What `set_debuglevel` shows of a send."""
+
+    def __init__(self, client: smtplib.SMTP) -> None:
+        self._print = client._print_debug  # type: ignore[attr-defined]
+
+    def sent(self, data: bytes) -> None:
+        self._print("send:", repr(data))
+
+    def heard(self, answer: Reply | NoReply) -> None:
+        if isinstance(answer, Reply):
+            self._print(f"reply: retcode ({answer.code}); Msg: {answer.raw!a}")
+        else:
+            self._print("reply:", repr(str(answer)))
+
+
+def _without_delay(sock: Any) -> None:
+    """One write a command group: TCP must not wait for an acknowledgement before the dot (44 ms a message with it)."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except (OSError, AttributeError):
+        return  # a Unix socket has no such delay
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether dialling again may help: the network, or a greeting of class 4."""
+    if isinstance(error, smtplib.SMTPConnectError):
+        return 400 <= error.smtp_code < 500
+    if isinstance(error, smtplib.SMTPServerDisconnected):
+        return not isinstance(error, UnreadableReply)
+    return isinstance(error, OSError) and not isinstance(error, (smtplib.SMTPException, ssl.SSLError))
+
+
+def _not_begun(step: Transact, error: Exception, host: str) -> Transacted:
+    """What a transaction that could not begin means: everybody is delayed, nobody is to blame but the session."""
+    stage, answer = what_went_wrong(error)
+    statuses = tuple(
+        RecipientStatus(
+            recipient=address.wire,
+            action=Action.DELAYED,
+            stage=stage,
+            reply=answer,
+            individual=False,
+            remote_mta=host or None,
+        )
+        for address in step.envelope.recipients
+    )
+    return Transacted(statuses=statuses, ended=(stage, answer), must_close=True)
+
+
+def what_went_wrong(error: Exception) -> tuple[Stage, Reply | NoReply]:
+    """The stage and the answer that an exception of smtplib, the network or TLS stands for."""
+    for kind, stage in (
+        (smtplib.SMTPConnectError, Stage.CONNECT),
+        (smtplib.SMTPHeloError, Stage.EHLO),
+        (smtplib.SMTPAuthenticationError, Stage.AUTH),
+    ):
+        if isinstance(error, kind) and error.smtp_code > 0:
+            text = error.smtp_error
+            return stage, Reply(error.smtp_code, text if isinstance(text, bytes) else text.encode())
+    for kinds, cause in _CAUSES:
+        if isinstance(error, kinds):
+            return Stage.CONNECT, NoReply(cause, str(error))
+    return Stage.CONNECT, NoReply(Cause.LOST, str(error))
+
+
+_CAUSES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Cause], ...] = (
+    (UnreadableReply, Cause.PROTOCOL),
+    (smtplib.SMTPNotSupportedError, Cause.PROTOCOL),
+    (ssl.SSLError, Cause.TLS),
+    (socket.gaierror, Cause.DNS),
+    (TimeoutError, Cause.TIMED_OUT),
+    (ConnectionRefusedError, Cause.REFUSED),
+)
+
+
+def _as_smtplib_says(error: Exception, delivery: Delivery) -> Exception:
+    """smtplib raises UnicodeEncodeError where nobody can be asked without SMTPUTF8; so do we."""
+    if not delivery.recipients and delivery.refused and all("SMTPUTF8" in one.why for one in delivery.refused):
+        try:
+            delivery.refused[0].address.encode("ascii")
+        except UnicodeEncodeError as beyond_ascii:
+            return beyond_ascii
+    return error

@@ -1,0 +1,90 @@
+"""What a send raises: smtplib's own exceptions, with `.report`, so that an existing `except` keeps working.
+
+    smtplib.SMTPException
+    ├── SMTPServerDisconnected
+    │   ├── OutcomeUnknown             the reply to the final dot never came: the message may have been taken
+    │   └── UnreadableReply            what came was no reply (also a SMTPResponseException, code -1)
+    ├── SMTPRecipientsRefused
+    │   └── RecipientsSuppressed       nobody was tried: suppressed, or refused before the first byte
+    └── StoreUnavailable               the store does not answer; nothing was sent (also a BouncekitError)
+
+Which exception a report becomes is what smtplib does for the same replies.
+"""
+
+import smtplib
+from collections.abc import Mapping
+from typing import TypeVar
+
+from bouncekit.errors import BouncekitError
+from bouncekit.reply import NoReply, Reply, Stage
+from bouncekit.report import Report
+from bouncekit.settlement import Settlement
+from bouncekit.status import Action
+
+__all__ = ["OutcomeUnknown", "RecipientsSuppressed", "StoreUnavailable", "UnreadableReply", "error_of", "with_report"]
+
+_Raised = TypeVar("_Raised", bound=BaseException)
+
+
+class OutcomeUnknown(smtplib.SMTPServerDisconnected):
+    """The reply to the final dot never came. Sending again may deliver the message twice."""
+
+
+class UnreadableReply(smtplib.SMTPServerDisconnected, smtplib.SMTPResponseException):
+    """What came was no SMTP reply; the connection is closed. `smtp_code` is -1: no code was invented."""
+
+    def __init__(self, answer: NoReply) -> None:
+        smtplib.SMTPResponseException.__init__(self, -1, answer.detail.encode("utf-8", "backslashreplace"))
+
+
+class RecipientsSuppressed(smtplib.SMTPRecipientsRefused):
+    """No recipient was tried: each is on the suppression list, or its address was refused before the first byte."""
+
+
+class StoreUnavailable(BouncekitError, smtplib.SMTPException):
+    """The store does not answer, so nobody knows who is suppressed. Nothing was sent."""
+
+    report: Report
+
+    def __init__(self, message: str, report: Report) -> None:
+        self.report = report
+        super().__init__(message)
+
+
+def with_report(error: _Raised, report: Report) -> _Raised:
+    """The error, carrying the report."""
+    error.report = report  # type: ignore[attr-defined]
+    return error
+
+
+def error_of(report: Report, sender: str, given: Mapping[str, str]) -> smtplib.SMTPException | None:
+    """The exception that smtplib would raise for this result; None where somebody was delivered."""
+    settlements = report.recipients
+    if not settlements or any(one.action is Action.DELIVERED for one in settlements):
+        return None
+    if any(one.action is Action.UNKNOWN for one in settlements):
+        return OutcomeUnknown("the reply to the end of the data never came: the message may have been delivered")
+    asked = [one for one in settlements if not _local(one)]
+    if not asked:
+        return RecipientsSuppressed(dict(report))
+    for stage in (Stage.END_OF_DATA, Stage.DATA):
+        for one in asked:
+            if one.stage is stage and isinstance(one.reply, Reply):
+                return smtplib.SMTPDataError(one.reply.code, one.reply.raw)
+    if lost := next((one.reply for one in asked if isinstance(one.reply, NoReply)), None):
+        return smtplib.SMTPServerDisconnected(str(lost.detail or lost))
+    if all(one.stage in (Stage.MAIL, Stage.IDLE) for one in asked):
+        reply = asked[0].reply
+        assert isinstance(reply, Reply)
+        return smtplib.SMTPSenderRefused(reply.code, reply.raw, sender)
+    if all(one.stage is Stage.RCPT for one in asked):
+        own = {given.get(one.recipient, one.recipient) for one in settlements if one.individual}
+        return smtplib.SMTPRecipientsRefused({address: why for address, why in report.items() if address in own})
+    reply = next(one.reply for one in asked if one.stage is not Stage.RCPT)
+    assert isinstance(reply, Reply)
+    return smtplib.SMTPResponseException(reply.code, reply.raw)
+
+
+def _local(settlement: Settlement) -> bool:
+    """Whether no server was asked about this recipient."""
+    return settlement.action is Action.SUPPRESSED or settlement.rule == "refused-here"

@@ -1,0 +1,1 @@
+"""How bytes reach a server: thin drivers of the transaction, one for each kind of I/O."""

@@ -1,0 +1,241 @@
+"""A transaction over a blocking socket: strict reading, a deadline for each whole reply, a look before the dot.
+
+The socket may be anybody's: the drop-in classes lend theirs, an adopted connection too. Its own time-out, where it
+has one, bounds every reply as a whole; else the stage deadlines do (RFC 5321 4.5.3.2 asks for minutes; RFC 1047 says
+why the one of the dot must be long).
+"""
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from bouncekit.reply import Cause, NoReply, Reply, ReplyReader, Stage
+from bouncekit.transaction import Body, Commands, Dot, NotSent, Transacted, Transaction
+
+__all__ = ["DEADLINES", "Tap", "Wire", "carry"]
+
+# Seconds for the whole reply to each stage.
+DEADLINES = {
+    Stage.CONNECT: 60.0,
+    Stage.EHLO: 60.0,
+    Stage.STARTTLS: 60.0,
+    Stage.AUTH: 60.0,
+    Stage.MAIL: 120.0,
+    Stage.RCPT: 120.0,
+    Stage.DATA: 120.0,
+    Stage.END_OF_DATA: 600.0,
+    Stage.RSET: 60.0,
+    Stage.QUIT: 2.0,
+    Stage.IDLE: 60.0,
+}
+BLOCK_SECONDS = 180.0  # for each block of the body
+BLOCK_BYTES = 64 * 1024
+
+_CHUNK = 64 * 1024
+
+
+class Tap(Protocol):
+    """Somebody who listens in, for debugging."""
+
+    def sent(self, data: bytes) -> None: ...
+
+    def heard(self, answer: Reply | NoReply) -> None: ...
+
+
+class Wire:
+    """One side of an SMTP connection: a socket, and the reader that holds what came and was not asked for yet."""
+
+    __slots__ = ("_hung_up", "_poll", "reader", "sock", "tap")
+
+    def __init__(self, sock: socket.socket, reader: ReplyReader, tap: Tap | None = None) -> None:
+        self.sock = sock
+        self.reader = reader
+        self.tap = tap
+        self._poll: Callable[[], bool] | None = None
+        self._hung_up = False
+
+    # -- reading
+
+    def read_reply(self, stage: Stage, *, deadline: float | None = None) -> Reply | NoReply:
+        """The next reply. `deadline` is seconds for the whole of it; without one the socket's time-out is."""
+        own = self.sock.gettimeout()
+        seconds = deadline or own or DEADLINES[stage]
+        end = time.monotonic() + seconds
+        left = seconds
+        try:
+            while (answer := self.reader.next()) is None:
+                if left <= 0:
+                    return self._heard(NoReply(Cause.TIMED_OUT, f"no whole reply to {stage} within {seconds:g} s"))
+                if left != own:
+                    self.sock.settimeout(left)
+                data = self.sock.recv(_CHUNK)
+                if not data:
+                    return self._heard(NoReply(Cause.LOST, f"the connection was closed while {stage} was unanswered"))
+                self.reader.feed(data)
+                left = end - time.monotonic()
+        except TimeoutError:
+            return self._heard(NoReply(Cause.TIMED_OUT, f"no whole reply to {stage} within {seconds:g} s"))
+        except OSError as error:
+            return self._heard(NoReply(Cause.LOST, f"{stage}: {_why(error)}"))
+        finally:
+            _set_timeout(self.sock, own)
+        return self._heard(answer)
+
+    def is_silent(self) -> bool:
+        """Whether the server has said nothing that nobody asked for, and has not hung up."""
+        if not self.reader.is_clean:
+            return False
+        if self._poll is None:
+            self._poll = _readiness(self.sock)
+        return not self._poll() or self._only_tls_talk()
+
+    def _only_tls_talk(self) -> bool:
+        """Take in what is there to read; True if no byte of it was meant for us (TLS 1.3 session tickets)."""
+        own = self.sock.gettimeout()
+        self.sock.settimeout(0)
+        try:
+            data = self.sock.recv(_CHUNK)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+        except OSError:
+            data = b""
+        finally:
+            _set_timeout(self.sock, own)
+        self.reader.feed(data)
+        self._hung_up = not data
+        return False
+
+    def unasked(self) -> NotSent:
+        """What the server said out of turn, or that it hung up."""
+        own = self.sock.gettimeout()
+        try:
+            answer = self.reader.next()
+            while answer is None:
+                if self._hung_up:
+                    return NotSent(Cause.LOST, "the server had closed the connection")
+                self.sock.settimeout(0.2)  # it is there already; a moment for the rest of its line
+                data = self.sock.recv(_CHUNK)
+                if not data:
+                    return NotSent(Cause.LOST, "the server had closed the connection")
+                self.reader.feed(data)
+                answer = self.reader.next()
+        except OSError as error:
+            return NotSent(Cause.LOST, _why(error))
+        finally:
+            _set_timeout(self.sock, own)
+        self._heard(answer)
+        if isinstance(answer, Reply):
+            return NotSent(Cause.UNSOLICITED, f"the server spoke before it was asked: {answer}"[:500], answer)
+        return NotSent(answer.cause, answer.detail)
+
+    # -- the steps of a transaction
+
+    def exchange(self, group: Commands) -> Sequence[Reply | NoReply]:
+        """Send the lines of a group in one write and read a reply to each."""
+        first = group.commands[0].stage
+        silent = self.is_silent() if first is Stage.MAIL else self.reader.is_clean
+        if not silent:
+            return (self.unasked(),) * len(group.commands)
+        try:
+            self._send(b"".join(command.line for command in group.commands), DEADLINES[first])
+        except OSError as error:
+            return (self._cut_off(error),) * len(group.commands)
+        answers: list[Reply | NoReply] = []
+        for command in group.commands:
+            lost = answers and isinstance(answers[-1], NoReply)
+            answers.append(answers[-1] if lost else self.read_reply(command.stage))
+        return answers
+
+    def write(self, body: Body) -> Sequence[NoReply]:
+        """Send the content block by block; stop as soon as the server speaks. Nothing where all went out."""
+        data = memoryview(body.data)
+        for start in range(0, len(data), BLOCK_BYTES):
+            if not self.is_silent():
+                return (self.unasked(),)
+            try:
+                self._send(data[start : start + BLOCK_BYTES], BLOCK_SECONDS)
+            except OSError as error:
+                return (self._cut_off(error),)
+        return ()
+
+    def finish(self, dot: Dot) -> Sequence[Reply | NoReply]:
+        """Look whether the server is silent, send the dot on its own, read the replies to it."""
+        if not self.is_silent():
+            return (self.unasked(),) * dot.replies
+        try:
+            self._send(b".\r\n", DEADLINES[Stage.DATA])
+        except OSError as error:
+            # The kernel took nothing of a plain write that failed; under TLS nobody can tell.
+            if isinstance(self.sock, ssl.SSLSocket):
+                return (NoReply(Cause.LOST, _why(error)),) * dot.replies
+            return (self._cut_off(error),) * dot.replies
+        answers: list[Reply | NoReply] = []
+        for _ in range(dot.replies):
+            lost = answers and isinstance(answers[-1], NoReply)
+            answers.append(answers[-1] if lost else self.read_reply(Stage.END_OF_DATA))
+        return answers
+
+    def _send(self, data: bytes | memoryview, seconds: float) -> None:
+        own = self.sock.gettimeout()
+        if self.tap is not None:
+            self.tap.sent(bytes(data))
+        if own is not None:
+            self.sock.sendall(data)
+            return
+        self.sock.settimeout(seconds)
+        try:
+            self.sock.sendall(data)
+        finally:
+            _set_timeout(self.sock, own)
+
+    def _cut_off(self, error: OSError) -> NotSent:
+        """A write failed: perhaps the server said why before it hung up."""
+        if isinstance(error, TimeoutError):
+            return NotSent(Cause.TIMED_OUT, "the server took no more bytes")
+        said = self.unasked()
+        return said if said.reply is not None else NotSent(Cause.LOST, _why(error))
+
+    def _heard(self, answer: Reply | NoReply) -> Reply | NoReply:
+        if self.tap is not None:
+            self.tap.heard(answer)
+        return answer
+
+
+def carry(steps: Transaction, wire: Wire) -> Transacted:
+    """Drive a transaction over a wire to its end."""
+    try:
+        step = next(steps)
+        while True:
+            match step:
+                case Commands():
+                    step = steps.send(wire.exchange(step))
+                case Body():
+                    step = steps.send(wire.write(step))
+                case Dot():
+                    step = steps.send(wire.finish(step))
+    except StopIteration as done:
+        result: Transacted = done.value
+        return result
+
+
+def _readiness(sock: socket.socket) -> Callable[[], bool]:
+    """A function that says, without waiting, whether there is something to read."""
+    pending = sock.pending if isinstance(sock, ssl.SSLSocket) else None
+    if not hasattr(select, "poll"):
+        return lambda: bool(pending and pending()) or bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock, select.POLLIN | getattr(select, "POLLRDHUP", 0))
+    return lambda: bool(pending and pending()) or bool(poll.poll(0))
+
+
+def _set_timeout(sock: socket.socket, seconds: float | None) -> None:
+    """Give a socket its time-out back; one that was closed meanwhile has none."""
+    if sock.fileno() >= 0:
+        sock.settimeout(seconds)
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

@@ -39,11 +39,11 @@ class ConfigurationError(BouncekitError, ValueError):
     """Something the owner configured is wrong; the message says what would be right."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One mistake in a file: where it stands and what would be right.
 
-    Line and column count from 1; None where the format keeps no positions.
+    Line and column count from 1; None where the format keeps no positions. Findings sort in the order of the file.
 
     >>> print(Finding("bounces.yaml", 7, 12, "unknown fate 'supress': one of retry, split, alone, fail, hold"))
     bounces.yaml:7:12: unknown fate 'supress': one of retry, split, alone, fail, hold
@@ -57,6 +57,13 @@ class Finding:
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
         return f"{place}: {self.message}"
+
+    def __lt__(self, other: "Finding") -> bool:
+        return self._place < other._place
+
+    @property
+    def _place(self) -> tuple[str, int, int, str]:
+        return self.file, self.line or 0, self.column or 0, self.message
 
 
 class _Findings(ConfigurationError):
@@ -79,12 +86,15 @@ class RuleError(_Findings):
 
 
 class AddressError(BouncekitError, ValueError):
-    """An address that cannot be a mailbox of RFC 5321 4.1.2, or that would smuggle something onto the wire."""
+    """An address that cannot be a mailbox of RFC 5321 4.1.2, or that would smuggle something onto the wire.
+
+    `address` is all of it, as it was given; the text shows its first 80 characters.
+    """
 
     def __init__(self, address: str, why: str) -> None:
         self.address = address
         self.why = why
-        super().__init__(f"{address!r}: {why}")
+        super().__init__(f"{address[:80]!r}: {why}")
 
     def __reduce__(self) -> tuple[type["AddressError"], tuple[str, str]]:
         return type(self), (self.address, self.why)
@@ -111,4 +121,9 @@ class MissingExtra(BouncekitError, ImportError):
 
     def __init__(self, extra: str, package: str, purpose: str) -> None:
         self.extra = extra
+        self.package = package
+        self.purpose = purpose
         super().__init__(f"{purpose} need {package}: python -m pip install 'bouncekit[{extra}]'", name=package)
+
+    def __reduce__(self) -> tuple[type["MissingExtra"], tuple[str, str, str]]:
+        return type(self), (self.extra, self.package, self.purpose)

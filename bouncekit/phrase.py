@@ -20,12 +20,10 @@ _MAX_TEXT = 4096
 class Words:
     """A text made ready for matching: folded, cut into words, at most 4,096 characters of it."""
 
-    __slots__ = ("masked", "spaced")
+    __slots__ = ("spaced",)
 
     def __init__(self, text: str) -> None:
-        words = _WORD.findall(text[:_MAX_TEXT].casefold())
-        self.spaced = f" {' '.join(words)} "
-        self.masked = f" {' '.join('#' if word.isdecimal() else word for word in words)} "
+        self.spaced = f" {' '.join(_WORD.findall(text[:_MAX_TEXT].casefold()))} "
 
 
 class Phrase:
@@ -55,15 +53,10 @@ class Phrase:
         """Whether the words stand in the text, the runs between `*` in this order."""
         at = 0
         for run in self._runs:
-            haystack = words.masked if "#" in run else words.spaced
-            if haystack is words.masked and at:
-                at = _same_word(words, at)
-            found = haystack.find(run, at)
-            if found < 0:
+            end = _end_of(run, words.spaced, at)
+            if end < 0:
                 return False
-            at = found + len(run) - 1
-            if haystack is words.masked:
-                at = _same_word(words, at, back=True)
+            at = end - 1  # the gap behind the run is also the one before the next
         return True
 
     def __repr__(self) -> str:
@@ -76,21 +69,21 @@ class Phrase:
         return hash(self.text)
 
 
-def _run(elements: list[str]) -> str:
-    """Neighbouring words as they stand in `Words.spaced`, or in `Words.masked` where one of them is `#`."""
-    if "#" in elements:
-        elements = ["#" if element.isdecimal() else element for element in elements]
-    return f" {' '.join(elements)} "
+def _run(elements: list[str]) -> str | re.Pattern[str]:
+    """Neighbouring words as they stand in `Words.spaced`; a pattern where one of them is `#`, as literal as that."""
+    if "#" not in elements:
+        return f" {' '.join(elements)} "
+    # Words hold nothing but letters and digits, and a number ends at its gap: no pattern that could backtrack far.
+    return re.compile(f" {' '.join(elements)} ".replace("#", r"\d+"))
 
 
-def _same_word(words: Words, at: int, *, back: bool = False) -> int:
-    """The place of the same word gap in the masked text; with `back`, from masked to plain."""
-    source, target = (words.masked, words.spaced) if back else (words.spaced, words.masked)
-    gaps = source.count(" ", 0, at)
-    place = -1
-    for _ in range(gaps + 1):
-        place = target.find(" ", place + 1)
-    return place
+def _end_of(run: str | re.Pattern[str], spaced: str, at: int) -> int:
+    """Where a run's first place from `at` on ends, -1 if there is none."""
+    if isinstance(run, str):
+        found = spaced.find(run, at)
+        return found + len(run) if found >= 0 else -1
+    match = run.search(spaced, at)
+    return match.end() if match else -1
 
 
 @lru_cache(maxsize=4096)

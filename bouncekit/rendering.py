@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 __all__ = ["Rendered", "canonical", "dot_stuffed", "read_headers", "with_message_id"]
 
-_MAX_HEADER_BYTES = 64 * 1024  # of a header block that is searched; a larger one is sent as it is
+_MAX_HEADER_BYTES = 64 * 1024  # of a header block that is searched; what lies behind is sent as it is
 _OURS = b"x-bouncekit-"
 _MAX_MESSAGE_ID = 998
 
@@ -62,13 +62,13 @@ def read_headers(content: bytes) -> Rendered:
     >>> rendered.message_id, dict(rendered.marks), rendered.content
     ('<1@example.com>', {'class': 'bulk'}, b'Message-ID: <1@example.com>\r\n\r\nhello')
     """
-    end = content.find(b"\r\n\r\n", 0, _MAX_HEADER_BYTES)
-    head = content[: end + 2] if end >= 0 else content[:_MAX_HEADER_BYTES]
+    size = _header_bytes(content)
+    head = content[:size]
     lower = head.lower()
     marks: dict[str, str] = {}
     if _OURS in lower:
         head, marks = _take_marks(head)
-        content = head + (content[end + 2 :] if end >= 0 else content[_MAX_HEADER_BYTES:])
+        content = head + content[size:]
         lower = head.lower()
     return Rendered(content, _message_id(head, lower), marks)
 
@@ -76,6 +76,21 @@ def read_headers(content: bytes) -> Rendered:
 def with_message_id(content: bytes, message_id: str) -> bytes:
     """The content with a Message-ID header in front of the others."""
     return b"Message-ID: " + message_id.encode("ascii") + b"\r\n" + content
+
+
+def _header_bytes(content: bytes) -> int:
+    """The length of the header block with its last CRLF; of a larger one, of its whole headers within the bound."""
+    if content.startswith(b"\r\n"):
+        return 0
+    if (end := content.find(b"\r\n\r\n", 0, _MAX_HEADER_BYTES)) >= 0:
+        return end + 2
+    if len(content) <= _MAX_HEADER_BYTES:
+        return len(content)
+    end = _MAX_HEADER_BYTES
+    while (end := content.rfind(b"\r\n", 0, end)) >= 0:
+        if content[end + 2 : end + 3] not in (b" ", b"\t"):
+            return end + 2
+    return 0
 
 
 def _message_id(head: bytes, lower: bytes) -> str | None:
@@ -98,14 +113,22 @@ def _unfolded(head: bytes, start: int) -> str:
 def _take_marks(head: bytes) -> tuple[bytes, dict[str, str]]:
     """The header block without X-Bouncekit-* headers, and those."""
     kept: list[bytes] = []
-    marks: dict[str, str] = {}
+    marked: list[bytes] = []
     taking = False
     for line in head.split(b"\r\n"):
-        if line[:1] not in (b" ", b"\t"):
+        is_folded = line[:1] in (b" ", b"\t")
+        if not is_folded:
             taking = line[: len(_OURS)].lower() == _OURS
-            if taking:
-                name, _, value = line[len(_OURS) :].partition(b":")
-                marks[name.decode("latin-1").strip().lower()] = value.decode("latin-1").strip()[:255]
         if not taking:
             kept.append(line)
-    return b"\r\n".join(kept), marks
+        elif is_folded:
+            marked[-1] += line
+        else:
+            marked.append(line[len(_OURS) :])
+    return b"\r\n".join(kept), dict(map(_mark, marked))
+
+
+def _mark(header: bytes) -> tuple[str, str]:
+    """Name and value of one of our headers, unfolded, its prefix gone."""
+    name, _, value = header.decode("latin-1").partition(":")
+    return name.strip().lower(), " ".join(value.split())[:255]

@@ -18,11 +18,11 @@ MAX_REPLY_LINES = 512
 
 _LINE = re.compile(rb"([1-5][0-9][0-9])(?:([ -])([^\n]*))?").fullmatch
 # The start of a text: perhaps the basic code once more, perhaps punctuation, then the enhanced code.
-_ENHANCED = re.compile(r"[\s#:<(-]*(?:[245]\d\d[\s:-]+)?#?([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])").match
+_ENHANCED = re.compile(r"[\s#:<(-]*(?:[245][0-9]{2}[\s:-]+)?#?([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.])").match
 # qmail and chkusr write it in brackets at the end: "sorry, no mailbox here by that name (#5.1.1 - chkusr)".
-_ENHANCED_AT_END = re.compile(r"\(#?([245])\.(\d{1,3})\.(\d{1,3})(?:\s*-[^()]*)?\)\W*$").search
-_WRITTEN = re.compile(r"\W*([1-5]\d\d)(?:[ :-]+|$)").match
-_DIGITS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})").fullmatch
+_ENHANCED_AT_END = re.compile(r"\(#?([245])\.([0-9]{1,3})\.([0-9]{1,3})(?:\s*-[^()]*)?\)\W*$").search
+_WRITTEN = re.compile(r"\W*([1-5][0-9][0-9])(?:[ :-]+|$)").match
+_DIGITS = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})").fullmatch
 
 
 class Stage(StrEnum):
@@ -142,7 +142,7 @@ class Reply:
         for line in more:
             again = _WRITTEN(line)
             lines.append(line[again.end() :] if again and again[1] == found[1] else line)
-        return cls(int(found[1]), "\n".join(line.strip() for line in lines).encode("utf-8", "surrogateescape"))
+        return cls(int(found[1]), _raw("\n".join(line.strip() for line in lines)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,8 @@ class ReplyReader:
 
     def feed(self, data: bytes) -> None:
         """Take what came from the network. Call `next` before the next read, so that the buffer stays bounded."""
-        self._buffer += data
+        if self._broken is None:
+            self._buffer += data
 
     @property
     def is_clean(self) -> bool:
@@ -198,7 +199,7 @@ class ReplyReader:
             end = self._buffer.find(b"\n", self._scanned)
             if end < 0:
                 self._scanned = len(self._buffer)
-                if self._scanned > MAX_LINE_BYTES:
+                if self._scanned > MAX_LINE_BYTES + len(b"\r"):
                     return self._break(f"a line over {MAX_LINE_BYTES} bytes")
                 return None
             line = bytes(self._buffer[:end])
@@ -237,6 +238,14 @@ class ReplyReader:
         self._buffer.clear()
         self._broken = NoReply(Cause.PROTOCOL, why)
         return self._broken
+
+
+def _raw(text: str) -> bytes:
+    """The bytes that came, where the text still has them (surrogateescape); JSON may hold any other surrogate."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _excerpt(line: bytes) -> str:

@@ -33,8 +33,9 @@ class Schedule:
         beyond = attempt - len(self.waits)
         wait = self.waits[min(attempt, len(self.waits)) - 1]
         if self.at_most is not None:
-            # 64 doublings are more than any deadline; beyond them the float would overflow.
-            wait = min(wait * self.grow ** min(max(beyond, 0), 64), self.at_most)
+            # In seconds, which as floats outlast 64 growths; a timedelta overflows at 38 doublings of five minutes.
+            grown = wait.total_seconds() * self.grow ** min(max(beyond, 0), 64)
+            wait = timedelta(seconds=min(grown, self.at_most.total_seconds()))
         return wait * (1 + _SPREAD * jitter)
 
 
@@ -50,7 +51,10 @@ def parse_duration(text: str) -> timedelta:
     found = _DURATION(text.strip())
     if not found:
         raise ValueError(f"{text!r} is no duration; write a number and a unit: 90s, 30m, 4h, 7d, 2w")
-    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    try:
+        return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    except OverflowError:
+        raise ValueError(f"{text!r} is longer than a duration can be") from None
 
 
 def show_duration(duration: timedelta) -> str:
@@ -63,4 +67,4 @@ def show_duration(duration: timedelta) -> str:
     for unit in ("d", "h", "m"):
         if seconds and seconds % _UNITS[unit] == 0:
             return f"{seconds / _UNITS[unit]:.0f}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"

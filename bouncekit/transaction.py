@@ -182,6 +182,7 @@ class _Progress:
 
     def _content(self) -> Generator[Commands | Body | Dot, Answered, None]:
         (answer,) = yield Commands((Command(Stage.DATA, b"data\r\n"),))
+        answer = _unasked_close(answer)
         if not (isinstance(answer, Reply) and answer.code == 354):
             self.must_reset = True
             self._everybody(Stage.DATA, answer)

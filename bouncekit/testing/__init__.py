@@ -32,6 +32,7 @@ from bouncekit.testing.answers import (
     SlowRead,
     Usual,
 )
+from bouncekit.testing.clock import ManualClock
 from bouncekit.testing.ports import deaf_port, refusing_port
 from bouncekit.testing.records import Exchange, Received, Session
 from bouncekit.testing.script import Script
@@ -49,6 +50,7 @@ __all__ = [
     "Extra",
     "Flood",
     "Kept",
+    "ManualClock",
     "Raw",
     "Received",
     "Script",

@@ -35,6 +35,7 @@ BLOCK_SECONDS = 180.0  # for each block of the body
 BLOCK_BYTES = 64 * 1024
 
 _CHUNK = 64 * 1024
+_MOMENT = 0.2  # seconds for the rest of an unasked reply: it is there already
 
 
 class Tap(Protocol):
@@ -110,23 +111,9 @@ class Wire:
 
     def unasked(self) -> NotSent:
         """What the server said out of turn, or that it hung up."""
-        own = self.sock.gettimeout()
-        try:
-            answer = self.reader.next()
-            while answer is None:
-                if self._hung_up:
-                    return NotSent(Cause.LOST, "the server had closed the connection")
-                self.sock.settimeout(0.2)  # it is there already; a moment for the rest of its line
-                data = self.sock.recv(_CHUNK)
-                if not data:
-                    return NotSent(Cause.LOST, "the server had closed the connection")
-                self.reader.feed(data)
-                answer = self.reader.next()
-        except OSError as error:
-            return NotSent(Cause.LOST, _why(error))
-        finally:
-            _set_timeout(self.sock, own)
-        self._heard(answer)
+        if self._hung_up:
+            return NotSent(Cause.LOST, "the server had closed the connection")
+        answer = self.read_reply(Stage.IDLE, deadline=_MOMENT)
         if isinstance(answer, Reply):
             return NotSent(Cause.UNSOLICITED, f"the server spoke before it was asked: {answer}"[:500], answer)
         return NotSent(answer.cause, answer.detail)
@@ -135,12 +122,10 @@ class Wire:
 
     def exchange(self, group: Commands) -> Sequence[Reply | NoReply]:
         """Send the lines of a group in one write and read a reply to each."""
-        first = group.commands[0].stage
-        silent = self.is_silent() if first is Stage.MAIL else self.reader.is_clean
-        if not silent:
+        if not self.is_silent():
             return (self.unasked(),) * len(group.commands)
         try:
-            self._send(b"".join(command.line for command in group.commands), DEADLINES[first])
+            self._send(b"".join(command.line for command in group.commands), DEADLINES[group.commands[0].stage])
         except OSError as error:
             return (self._cut_off(error),) * len(group.commands)
         answers: list[Reply | NoReply] = []

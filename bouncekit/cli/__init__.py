@@ -1,0 +1,116 @@
+"""The command line: `bouncekit VERB`, a module a verb, each loaded when it is called.
+
+Exit code 0: done. 1: the answer is no. 2: wrong usage or configuration, in one line on standard error.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from bouncekit._version import __version__
+from bouncekit.errors import BouncekitError, Finding
+from bouncekit.showing import printable, redacted
+
+__all__ = ["VERBS", "main"]
+
+VERBS = {
+    "demo": "Watch bouncekit handle 221, 421, 452, 550 and 552 from a mail server that misbehaves.",
+    "send": "Send a message file through the policy.",
+    "classify": "Say what a reply means and whose fault it is.",
+    "policy": "Check, show and test policies.",
+    "suppressions": "Look at the suppression list, add to it, remove from it.",
+    "why": "Tell what happened to an address.",
+    "doctor": "Check the installation, the configuration, the store and the relay.",
+}
+
+_INTERRUPTED = 130  # 128 and the number of SIGINT, as shells say it
+_MAX_ERROR = 500
+
+
+class _Verbs(click.Group):
+    """Verbs that are imported when they are called; help and version load none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        verb: click.Command = import_module(f"bouncekit.cli.{cmd_name}").verb
+        return verb
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in VERBS:
+            close = get_close_matches(args[0], VERBS, n=1)
+            ctx.fail(f"no verb {args[0]!a}; " + (f"did you mean {close[0]!r}?" if close else f"one of {', '.join(VERBS)}"))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:
+        """Run a verb and exit with its code; an error is one line."""
+        _never_fail_to_print()
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(args, prog_name or "bouncekit", **extra)
+            sys.stdout.flush()
+        except click.Abort:
+            code = _INTERRUPTED
+        except (click.ClickException, BouncekitError) as error:
+            code = _complain(_one_line(error))
+        except OSError as error:
+            code = _reader_left() if error.errno == errno.EPIPE else _complain(_why(error))
+        sys.exit(code)
+
+
+@click.group(cls=_Verbs, invoke_without_command=True)
+@click.version_option(__version__, message="bouncekit %(version)s")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Bounce handling for applications that send mail.
+
+    Exit code 0: done. 1: the answer is no. 2: wrong usage or configuration.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def _never_fail_to_print() -> None:
+    """What the terminal's encoding does not have is shown as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _complain(message: str) -> int:
+    click.echo(f"bouncekit: error: {printable(redacted(message), limit=_MAX_ERROR)}", err=True)
+    return 2
+
+
+def _one_line(error: click.ClickException | BouncekitError) -> str:
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    findings: tuple[Finding, ...] = getattr(error, "findings", ())
+    if len(findings) > 1:
+        return f"{findings[0]} (and {len(findings) - 1} more: bouncekit policy check)"
+    return str(error)
+
+
+def _why(error: OSError) -> str:
+    return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+
+
+def _reader_left() -> int:
+    """Whoever read the output has gone (`| head`); the interpreter's last flush must not complain about it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

@@ -1,0 +1,128 @@
+"""`bouncekit classify`: what replies mean, one by one or as JSON lines."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from typing import IO, Any, TypeAlias
+
+import click
+
+from bouncekit.asking import status_of
+from bouncekit.classification import Classification
+from bouncekit.cli.output import show_json, show_table
+from bouncekit.cli.settings import as_json
+
+__all__ = ["verb"]
+
+_MAX_LINE_BYTES = 1024 * 1024  # a reply has at most 256 KiB; JSON may escape each byte of it
+_TEXTS = ("reply", "stage", "remote_mta", "provider", "enhanced")
+
+Asked: TypeAlias = dict[str, Any]
+
+
+@click.command()
+@click.argument("reply", required=False)
+@click.option("--stage", default="RCPT", show_default=True, help="The command that was answered: MAIL, END_OF_DATA ...")
+@click.option("--accepted", type=click.IntRange(min=0), default=0, help="Recipients accepted before it.")
+@click.option("--remote-mta", metavar="HOST", help="The host that replied.")
+@click.option("--provider", metavar="NAME", help="Whose dialect it is, where that is known.")
+@click.option("--jsonl", is_flag=True, help="Read JSON lines from standard input.")
+@as_json("one JSON document (with --jsonl it is lines anyway)")
+def verb(reply: str | None, jsonl: bool, as_json: bool, **given: Any) -> int:
+    """Say what a reply means and whose fault it is.
+
+    \b
+    bouncekit classify "552 5.2.2 Mailbox full"
+    bouncekit classify "552 Too much mail data" --stage END_OF_DATA
+    bouncekit classify --jsonl < replies.jsonl
+
+    With --jsonl every line of standard input is an object with "reply" and, where known, "stage", "remote_mta",
+    "accepted", "individual", "enhanced", "provider"; what else it holds comes back untouched. A line that cannot be
+    read gives an "error" with its number "line", and exit code 1 at the end.
+    """
+    if jsonl is (reply is not None):
+        raise click.UsageError("give one reply, or --jsonl and lines on standard input")
+    if jsonl:
+        return _all_of(sys.stdin.buffer, sys.stdout)
+    try:
+        answer = {"reply": reply} | given | _classified({"reply": reply, **given})
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if as_json:
+        show_json(answer)
+    else:
+        show_table(("", ""), [(name.replace("_", " "), _said(value)) for name, value in answer.items()])
+    return 0
+
+
+def _all_of(lines: IO[bytes], out: IO[str]) -> int:
+    """Answer every line; 1 if one of them could not be."""
+    code = 0
+    for number, line in enumerate(_bounded(lines), 1):
+        if line is not None and not line.strip():
+            continue
+        try:
+            asked = _asked(line)
+            answer = asked | _classified(asked)
+        except (ValueError, RecursionError) as error:
+            answer, code = {"error": str(error)[:500], "line": number}, 1
+        out.write(json.dumps(answer) + "\n")
+    return code
+
+
+def _bounded(lines: IO[bytes]) -> Iterator[bytes | None]:
+    """The lines; None for one that is too long, whatever its length."""
+    while line := lines.readline(_MAX_LINE_BYTES):
+        if line.endswith(b"\n") or len(line) < _MAX_LINE_BYTES:
+            yield line
+            continue
+        while (rest := lines.readline(_MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
+            pass
+        yield None
+
+
+def _asked(line: bytes | None) -> Asked:
+    if line is None:
+        raise ValueError(f"a line over {_MAX_LINE_BYTES} bytes")
+    asked = json.loads(line)
+    if not isinstance(asked, dict):
+        raise ValueError("a line is an object, such as {\"reply\": \"552 5.2.2 Mailbox full\", \"stage\": \"RCPT\"}")
+    return asked
+
+
+def _classified(asked: Mapping[str, Any]) -> Asked:
+    """The verdict on one question, as JSON-ready values."""
+    from bouncekit.builtin import classifier
+
+    for key in _TEXTS:
+        if not isinstance(asked.get(key, ""), str | None):
+            raise ValueError(f"{key}: a text is needed")
+    accepted = asked.get("accepted") or 0
+    if type(accepted) is not int or accepted < 0:
+        raise ValueError("accepted: a whole number from 0 is needed")
+    status = status_of(
+        asked.get("reply") or "",
+        stage=asked.get("stage") or "RCPT",
+        accepted=accepted,
+        individual=asked.get("individual") is not False,
+        remote_mta=asked.get("remote_mta"),
+        enhanced=asked.get("enhanced"),
+    )
+    return _verdict(classifier().classify(status, provider=asked.get("provider")))
+
+
+def _verdict(verdict: Classification) -> Asked:
+    return {
+        "category": verdict.category.value,
+        "scope": verdict.scope.value if verdict.scope else None,
+        "permanent": verdict.permanent,
+        "certain": verdict.certain,
+        "rule": verdict.rule,
+        "where": verdict.where,
+        "step": verdict.step.value,
+        "wait_hint": verdict.wait_hint.total_seconds() if verdict.wait_hint else None,
+    }
+
+
+def _said(value: object) -> object:
+    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value

@@ -1,0 +1,144 @@
+"""`bouncekit demo`: the replies that bouncekit is for, met for real on this machine, with nothing to set up."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bouncekit.cli.output import show_json, show_line, show_table, terminal_width
+from bouncekit.cli.settings import as_json
+from bouncekit.events import suppression_data
+from bouncekit.policy import Disposition, Fate, SessionDisposition, SessionFate
+from bouncekit.settlement import Settlement
+from bouncekit.status import Action
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from bouncekit.cli.rehearsal import Check, Line, Rehearsal
+    from bouncekit.events import Event
+
+__all__ = ["verb"]
+
+_WIDTH = 118  # where there is no terminal
+_AT_ONCE = {
+    Fate.SPLIT: "sends again at once, in a new transaction",
+    Fate.ALONE: "asks again at once, alone",
+    SessionFate.RECONNECT: "reconnects and goes on",
+    SessionFate.CLOSE: "closes the connection",
+}
+
+
+@click.command()
+@as_json("JSON lines: the events as they came, then a summary")
+def verb(as_json: bool) -> int:
+    """Watch bouncekit handle 221, 421, 452, 550 and 552.
+
+    A mail server that misbehaves by script starts on this machine, real messages go to it through the default
+    policy, and everything shown is what happened. Exit code 1 if any of it is not what it should be.
+    """
+    from bouncekit.cli.rehearsal import rehearse
+
+    rehearsal = rehearse()
+    checks = list(rehearsal.checks())
+    holds = all(check.holds for check in checks)
+    if as_json:
+        for event in rehearsal.events:
+            show_json(event.to_dict())
+        show_json(_summary(rehearsal, checks, holds=holds))
+    else:
+        _show(rehearsal, checks, holds=holds)
+    return 0 if holds else 1
+
+
+def _show(rehearsal: "Rehearsal", checks: "Iterable[Check]", *, holds: bool) -> None:
+    from bouncekit.cli.rehearsal import SCENES
+
+    width = min(terminal_width() or _WIDTH, _WIDTH)
+    show_line(f"A mail server at {rehearsal.url} misbehaves on purpose. bouncekit sends {len(SCENES)} messages to it:")
+    for number, scene in enumerate(SCENES, 1):
+        show_line(f"  {number}. {scene.title}")
+    show_line()
+    heads = ("", "recipient", "the server said", "which means", "so bouncekit", "by rule")
+    show_table(heads, [_row(line) for line in rehearsal.lines], width=width)
+    show_line()
+    show_line("Events, as they came")
+    show_table(("event", "recipient", ""), [(event.type.value, event.recipient, _told(event)) for event in rehearsal.events], width=width)
+    show_line()
+    show_line("The notice that went through another channel")
+    for notice in rehearsal.notices:
+        show_line(f"  {notice.subject}")
+        for line in notice.text.splitlines():
+            show_line(f"  {line}")
+    show_line()
+    show_line("The suppression list")
+    show_table(
+        ("address", "standing", "because of", "until", "by"),
+        [(one.address, one.standing.value, one.category.value, _day(one.expires_at), one.by) for one in rehearsal.suppressions],
+        width=width,
+    )
+    show_line()
+    show_table(("checked", "", "found"), [("ok" if one.holds else "FAILED", one.claim, one.found) for one in checks], width=width)
+    show_line()
+    show_line("All is as it should be." if holds else "Something is not as it should be: see FAILED above.")
+
+
+def _row(line: "Line") -> tuple[object, ...]:
+    means = f"{line.category} ({line.scope})" if line.category else ("accepted" if line.said.startswith("2") else "")
+    return line.scene, line.recipient, line.said or "(not asked)", means, _did(line.verdict), line.rule
+
+
+def _did(verdict: Disposition | SessionDisposition | Settlement) -> str:
+    """What came of a verdict, in words."""
+    if not isinstance(verdict, Settlement):
+        return _AT_ONCE.get(verdict.fate, str(verdict.fate)) if verdict.fate else ""
+    if verdict.action is Action.DELIVERED:
+        return "is done: delivered"
+    if verdict.action is Action.SUPPRESSED:
+        return "skips it: suppressed"
+    if verdict.retry_at is not None:
+        return f"holds it delayed, next try {verdict.retry_at.astimezone():%H:%M}"
+    measures = [f"suppresses it until {_day(verdict.suppression.expires_at)}"] if verdict.suppression else []
+    measures += [f"tells the {notice.channel}" for notice in verdict.notices]
+    return "gives up: failed; " + (", ".join(measures) or "suppresses nobody")
+
+
+def _told(event: "Event") -> str:
+    """What an event has to say besides its type and recipient."""
+    details = event.details
+    if "then" in details:
+        return f"{details['reply']}: " + ("expected" if details["expected"] else f"unasked, so {details['then']}")
+    if "channel" in details:
+        return f"channel {details['channel']}"
+    if event.type.value.startswith("suppression_") and event.suppression is not None:
+        return f"{event.suppression.category}, until {_day(event.suppression.expires_at)}"
+    if event.retry_at is not None:
+        return f"{event.reply}; next try {event.retry_at.astimezone():%H:%M}"
+    return str(event.reply or "")
+
+
+def _day(at: "datetime | None") -> str:
+    return f"{at.astimezone():%Y-%m-%d}" if at else "for good"
+
+
+def _summary(rehearsal: "Rehearsal", checks: "Iterable[Check]", *, holds: bool) -> dict[str, Any]:
+    return {
+        "summary": "demo",
+        "ok": holds,
+        "lines": [
+            {
+                "message": line.scene,
+                "recipient": line.recipient,
+                "said": line.said,
+                "category": line.category,
+                "scope": line.scope,
+                "did": _did(line.verdict),
+                "rule": line.rule,
+                "where": line.verdict.where,
+            }
+            for line in rehearsal.lines
+        ],
+        "suppressions": [suppression_data(one) for one in rehearsal.suppressions],
+        "copies": rehearsal.copies,
+        "checks": [{"claim": check.claim, "ok": check.holds, "found": check.found} for check in checks],
+    }

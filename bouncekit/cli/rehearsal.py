@@ -1,0 +1,273 @@
+"""A rehearsal: real messages to a mail server that misbehaves by script, and what bouncekit made of each answer.
+
+Nothing here knows the results: the verdicts are those that the policy gave, the copies are those that the server
+counted. `CAST` says what must come out, and `Rehearsal.checks` whether it did.
+"""
+
+import smtplib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields, replace
+from email.message import EmailMessage
+from typing import Any
+
+from bouncekit.builtin import open_policy
+from bouncekit.classification import Classification
+from bouncekit.envelope import Recipient
+from bouncekit.events import Event
+from bouncekit.notify import Notification
+from bouncekit.policy import Circumstances, Disposition, Policy, SessionDisposition
+from bouncekit.postmaster import Postmaster
+from bouncekit.report import Report
+from bouncekit.settlement import Settlement
+from bouncekit.status import Action
+from bouncekit.suppression import Suppression
+from bouncekit.testing import Closing, Script, ScriptedServer
+
+__all__ = ["CAST", "SCENES", "Check", "Line", "Part", "Rehearsal", "Scene", "rehearse"]
+
+_SHOP = "shop@example.com"
+_MOST_RECIPIENTS = 3  # that the server takes in one transaction
+_LARGEST_BYTES = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One recipient's part: what the server answers, and what must come of it."""
+
+    codes: tuple[int, ...]
+    action: Action
+    suppressed: bool = False
+    notified: bool = False
+
+    @property
+    def copies(self) -> int:
+        return 1 if self.action is Action.DELIVERED else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """One message. `dropped_before`: what the server says, unasked, before it; `afresh`: by a client of its own."""
+
+    title: str
+    to: tuple[str, ...]
+    size_bytes: int = 200
+    dropped_before: str | None = None
+    afresh: bool = False
+
+
+CAST = {
+    "ada@example.com": Part(codes=(250,), action=Action.DELIVERED),
+    "full@example.com": Part(codes=(552,), action=Action.FAILED, suppressed=True, notified=True),
+    "busy@example.com": Part(codes=(452,), action=Action.DELAYED),
+    "gone@example.com": Part(codes=(550,), action=Action.FAILED, suppressed=True),
+    "bob@example.com": Part(codes=(250,), action=Action.DELIVERED),
+    "cleo@example.com": Part(codes=(250,), action=Action.DELIVERED),
+    "dora@example.com": Part(codes=(452, 250), action=Action.DELIVERED),
+    "emil@example.com": Part(codes=(552,), action=Action.FAILED),
+    "finn@example.com": Part(codes=(421, 250), action=Action.DELIVERED),
+    "gina@example.com": Part(codes=(221, 250), action=Action.DELIVERED),
+}
+_SCRIPT: Script = {
+    "RCPT": {
+        "full@example.com": "552 5.2.2 <full@example.com>: Mailbox is full",
+        "busy@example.com": "452 4.2.2 <busy@example.com>: Over quota, try again later",
+        "gone@example.com": "550 5.1.1 <gone@example.com>: User unknown",
+        "finn@example.com": [Closing("421 4.3.2 mx.test: Service shutting down")],
+    }
+}
+SCENES = (
+    Scene(
+        title=f"seven recipients, of which the server takes {_MOST_RECIPIENTS} at a time",
+        to=tuple(CAST)[:7],
+    ),
+    Scene(title="a message that is larger than the server allows", to=("emil@example.com",), size_bytes=25_000),
+    Scene(title="the server shuts down in mid-session", to=("finn@example.com",)),
+    Scene(
+        title="the server has closed the idle connection",
+        to=("gina@example.com",),
+        dropped_before="221 2.0.0 mx.test: Idle for too long, closing",
+    ),
+    Scene(title="once more to the full mailbox", to=("full@example.com",), afresh=True),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One answer about one recipient, what it means and what came of it."""
+
+    scene: int
+    recipient: str
+    said: str
+    category: str | None
+    scope: str | None
+    verdict: Disposition | SessionDisposition | Settlement
+
+    @property
+    def rule(self) -> str:
+        return self.verdict.rule or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something that must have come out, whether it did, and what was found."""
+
+    claim: str
+    holds: bool
+    found: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Rehearsal:
+    """All that happened."""
+
+    url: str = ""
+    lines: list[Line] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    notices: list[Notification] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+    suppressions: tuple[Suppression, ...] = ()
+    copies: dict[str, int] = field(default_factory=dict)
+    connections: list[int] = field(default_factory=list)  # that each scene needed
+    unplayed: tuple[str, ...] = ()
+    errors: tuple[Exception, ...] = ()
+
+    def of(self, type_: str) -> list[Event]:
+        """The events of a type."""
+        return [event for event in self.events if event.type.value == type_]
+
+    def checks(self) -> Iterator[Check]:
+        """What must have come out, and whether it did."""
+        results = {one.recipient: one.action for report in self.reports[:-1] for one in report.recipients}
+        yield _check("each recipient ended as the replies demand", results, {who: p.action for who, p in CAST.items()})
+        codes = {who: tuple(int(line.said[:3]) for line in self.lines if _is_about(line, who)) for who in CAST}
+        yield _check("each of 221, 421, 452, 550 and 552 was met", codes, {who: p.codes for who, p in CAST.items()})
+        copies = {who: part.copies for who, part in CAST.items()}
+        yield _check("each accepted recipient has exactly one copy, the others none", self.copies, copies)
+        wanted = sorted(who for who, part in CAST.items() if part.suppressed)
+        found = sorted(one.address or "" for one in self.suppressions)
+        yield _check("suppressed are the full and the unknown mailbox, nobody else", found, wanted)
+        told = [event.recipient for event in self.of("notified")]
+        wanted = [who for who, part in CAST.items() if part.notified]
+        yield _check("the full mailbox's owner was told through another channel, once", told, wanted)
+        yield _check("the second message to it was skipped", _actions(self.reports[-1]), [Action.SUPPRESSED])
+        yield _check("... before any connection was made", self.connections[-1], 0)
+        closed = [(event.details.get("code"), event.details.get("expected")) for event in self.of("closed")]
+        yield _check("421 and 221 unasked, then the 221 that we asked for", closed, [(421, False), (221, False), (221, True)])
+        yield _check("the server played all of its script, without an error", (self.unplayed, self.errors), ((), ()))
+
+
+class _Watched(Policy):
+    """A policy that notes each of its verdicts."""
+
+    notes: list[tuple[Classification, Disposition | SessionDisposition]]
+
+    def decide(self, classification: Classification, recipient: Recipient, circumstances: Circumstances) -> Disposition:
+        disposition = Policy.decide(self, classification, recipient, circumstances)
+        self.notes.append((classification, disposition))
+        return disposition
+
+    def decide_session(self, classification: Classification, *, reconnects: int = 0) -> SessionDisposition:
+        disposition = Policy.decide_session(self, classification, reconnects=reconnects)
+        self.notes.append((classification, disposition))
+        return disposition
+
+
+def rehearse(policy: str | Policy = "default") -> Rehearsal:
+    """Play all scenes and note what happened."""
+    noted = Rehearsal()
+    watched = _watched(open_policy(policy))
+    channels = {"recipient": noted.notices.append} if "recipient" in watched.channels else {}
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            ScriptedServer(_SCRIPT, max_recipients=_MOST_RECIPIENTS, size_limit=_LARGEST_BYTES)
+        )
+        postmaster = stack.enter_context(Postmaster(policy=watched, channels=channels))
+        postmaster.on()(noted.events.append)
+        client = stack.enter_context(postmaster.client(server.url, timeout=5))
+        noted.url = server.url
+        for number, scene in enumerate(SCENES, 1):
+            if scene.dropped_before:
+                server.say_unasked(scene.dropped_before, close=True)
+            before, watched.notes[:] = len(server.sessions), []
+            if scene.afresh:
+                with postmaster.client(server.url, timeout=5) as another:
+                    report = _sent(another, _message(scene, number))
+            else:
+                report = _sent(client, _message(scene, number))
+            noted.reports.append(report)
+            noted.connections.append(len(server.sessions) - before)
+            noted.lines += _lines(number, report, watched.notes)
+        client.close()
+        server.wait_closed()
+        noted.suppressions = tuple(postmaster.suppressions)
+        noted.copies = {who: server.copies(who) for who in CAST}
+        noted.unplayed, noted.errors = server.unplayed, server.errors
+    return noted
+
+
+def _watched(policy: Policy) -> _Watched:
+    watched = _Watched(**{one.name: getattr(policy, one.name) for one in fields(policy)})
+    object.__setattr__(watched, "notes", [])
+    return watched
+
+
+def _message(scene: Scene, number: int) -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = _SHOP, ", ".join(scene.to), f"Message {number}"
+    message.set_content("\n".join(["Good day."] + ["-" * 70] * (scene.size_bytes // 72)))
+    return message
+
+
+def _sent(client: Any, message: EmailMessage) -> Report:
+    """The report, whether or not smtplib would have raised."""
+    try:
+        report: Report = client.send(message)
+    except smtplib.SMTPException as error:
+        report = error.report  # type: ignore[attr-defined]  # whatever a send raises carries it
+    return report
+
+
+def _lines(
+    number: int, report: Report, notes: Sequence[tuple[Classification, Disposition | SessionDisposition]]
+) -> Iterator[Line]:
+    """For each recipient the verdicts as they were given; the last one as it was settled."""
+    for one in report.recipients:
+        final = Line(
+            scene=number,
+            recipient=one.recipient,
+            said=str(one.reply) if one.reply else "",
+            category=one.category and one.category.value,
+            scope=one.scope and one.scope.value,
+            verdict=one,
+        )
+        for classification, verdict in notes:
+            if classification.status.recipient == one.recipient and classification.status.reply != one.reply:
+                yield replace(
+                    final,
+                    said=str(classification.status.reply),
+                    category=classification.category.value,
+                    scope=classification.scope and classification.scope.value,
+                    verdict=verdict,
+                )
+        yield final
+
+
+def _is_about(line: Line, who: str) -> bool:
+    return line.recipient == who and line.said[:3].isdecimal()
+
+
+def _actions(report: Report) -> list[Action]:
+    return [one.action for one in report.recipients]
+
+
+def _check(claim: str, found: object, wanted: object) -> Check:
+    return Check(claim, found == wanted, _shown(found) if found == wanted else f"{_shown(found)} and not {_shown(wanted)}")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{str(key).partition('@')[0]} {_shown(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(map(_shown, value)) or "nothing"
+    return str(value)

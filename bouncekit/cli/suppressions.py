@@ -1,0 +1,107 @@
+"""`bouncekit suppressions`: the suppression list in the owner's hands."""
+
+import getpass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from bouncekit.classification import Category
+from bouncekit.cli.output import show_json, show_line, show_table
+from bouncekit.cli.settings import Duration, as_json, configured, open_postmaster, store_option
+from bouncekit.events import show_time, suppression_data
+
+if TYPE_CHECKING:
+    from bouncekit.postmaster import Postmaster
+    from bouncekit.suppression import Suppression
+
+__all__ = ["verb"]
+
+_HEADS = ("address", "standing", "category", "since", "until", "by", "reply or reason")
+
+
+@click.group()
+def verb() -> None:
+    """Look at the suppression list, add to it, remove from it. Needs a store."""
+
+
+@verb.command("list")
+@click.option("--containing", metavar="TEXT", help="Only addresses with this text in them.")
+@click.option("--binding", is_flag=True, help="Only those that hold mail back now.")
+@store_option
+@as_json("JSON lines, one for each suppression")
+def list_(containing: str | None, binding: bool, store: str | None, as_json: bool) -> None:
+    """Show the suppressions, in the order of their keys."""
+    with _opened(store) as postmaster:
+        found = postmaster.suppressions.find(containing=containing, binding=binding)
+        if as_json:
+            for one in found:
+                show_json(suppression_data(one))
+        else:
+            show_table(_HEADS, map(_row, found))
+
+
+@verb.command()
+@click.argument("address")
+@click.option("--reason", default="", help="Kept with it, for whoever asks why.")
+@click.option("--for", "lasts", type=Duration(), help="How long, such as 30d; else for good.")
+@click.option(
+    "--category",
+    type=click.Choice([category.value for category in Category]),
+    default=Category.RECIPIENT_FILTERED.value,
+    show_default=True,
+    metavar="NAME",
+)
+@store_option
+@as_json("one JSON document")
+def add(
+    address: str, reason: str, lasts: timedelta | None, category: str, store: str | None, as_json: bool
+) -> None:
+    """Suppress ADDRESS by hand. No success lifts it, only its end or `remove`."""
+    with _opened(store) as postmaster:
+        added = postmaster.suppressions.add(
+            address, reason=reason, lasts=lasts, category=Category(category), by=_who()
+        )
+    if as_json:
+        show_json(suppression_data(added))
+    else:
+        show_line(f"{added.address} is suppressed {_until(added)}")
+
+
+@verb.command()
+@click.argument("address")
+@store_option
+@as_json("one JSON document: the suppression that was removed, or null")
+def remove(address: str, store: str | None, as_json: bool) -> int:
+    """Lift the suppression of ADDRESS. Exit code 1 when there was none."""
+    with _opened(store) as postmaster:
+        lifted = postmaster.suppressions.lift(address, by=_who())
+    if as_json:
+        show_json(suppression_data(lifted) if lifted else None)
+    elif lifted is None:
+        show_line(f"{address} is not suppressed")
+    else:
+        show_line(f"{lifted.address or address} is no longer suppressed")
+    return 0 if lifted else 1
+
+
+def _opened(store: str | None) -> "Postmaster":
+    return open_postmaster(configured(store=store), needs_store=True)
+
+
+def _row(one: "Suppression") -> tuple[object, ...]:
+    until = show_time(one.expires_at) if one.expires_at else "for good"
+    address = one.address or f"({one.key})"
+    return address, one.standing.value, one.category.value, show_time(one.since), until, one.by, one.evidence.reply
+
+
+def _until(one: "Suppression") -> str:
+    return f"until {show_time(one.expires_at)}" if one.expires_at else "for good"
+
+
+def _who() -> str:
+    """The user at the command line, for the record of who changed what."""
+    try:
+        return f"{getpass.getuser()} (command line)"
+    except (OSError, KeyError, ImportError):
+        return "command line"

@@ -1,0 +1,70 @@
+"""`bouncekit why ADDRESS`: everything that happened to an address, and whether mail to it is held back."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bouncekit.cli.output import show_json, show_line, show_table
+from bouncekit.cli.settings import as_json, configured, open_postmaster, store_option
+from bouncekit.events import show_time, suppression_data
+
+if TYPE_CHECKING:
+    from bouncekit.suppression import Suppression
+
+__all__ = ["verb"]
+
+
+@click.command()
+@click.argument("address")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many events.")
+@store_option
+@as_json("one JSON document: address, suppressed, suppression, events")
+def verb(address: str, limit: int, store: str | None, as_json: bool) -> int:
+    """Tell what happened to ADDRESS, newest first, and whether mail to it is held back, until when and why.
+
+    Needs a store. Exit code 1 when nothing is known about the address.
+    """
+    with open_postmaster(configured(store=store), needs_store=True) as postmaster:
+        standing = postmaster.suppressions.get(address)
+        is_held_back = address in postmaster.suppressions
+        events = list(postmaster.why(address, limit=limit))
+    if as_json:
+        shown = suppression_data(standing) if standing else None
+        show_json({"address": address, "suppressed": is_held_back, "suppression": shown, "events": events})
+    else:
+        show_line(_verdict(address, standing, is_held_back=is_held_back, has_events=bool(events)))
+        if events:
+            show_line()
+            show_table(("time", "event", "what was said", "rule"), map(_row, events))
+    return 0 if events or standing else 1
+
+
+def _verdict(address: str, standing: "Suppression | None", *, is_held_back: bool, has_events: bool) -> str:
+    """One sentence for somebody who asks whether mail goes out."""
+    if standing is None:
+        return f"{address}: mail goes out" if has_events else f"{address}: nothing is known about it"
+    why = f"{standing.category}, {standing.standing}, by {standing.by}"
+    until = f"until {show_time(standing.expires_at)}" if standing.expires_at else "for good"
+    if is_held_back:
+        return f"{address}: mail is held back {until} ({why})"
+    return f"{address}: mail goes out again; it was held back {until} ({why})"
+
+
+def _row(event: Mapping[str, Any]) -> tuple[object, ...]:
+    data: Mapping[str, Any] = event.get("data") or {}
+    return event.get("time"), event.get("type"), _said(data), _rule(data)
+
+
+def _said(data: Mapping[str, Any]) -> str:
+    """The reply, or what this event has instead of one, and what follows from it."""
+    said = data.get("reply") or (data.get("suppression") or {}).get("evidence", {}).get("reply") or ""
+    if channel := data.get("channel"):
+        return f"channel {channel}: {data['why']}" if data.get("why") else f"channel {channel}"
+    return f"{said}; next try at {data['retry_at']}" if data.get("retry_at") else str(said)
+
+
+def _rule(data: Mapping[str, Any]) -> str:
+    suppression: Mapping[str, Any] = data.get("suppression") or {}
+    rule, where = data.get("rule") or suppression.get("by") or data.get("by") or "", data.get("where")
+    return f"{rule} ({where})" if rule and where else str(rule)

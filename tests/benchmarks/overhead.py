@@ -1,0 +1,86 @@
+"""What wrapping a send costs: each way of sending against plain smtplib on a connection that is kept.
+
+    python -m tests.benchmarks.overhead [--slices 60]
+
+Slices of the ways are interleaved in random order, so that a busy machine disturbs all alike; smtplib runs twice (the
+A/A control), and a ratio is worth what that control is near to 1.00. Wall time and CPU time of this process; the
+server has its own.
+"""
+
+import argparse
+import random
+import smtplib
+import statistics
+import tempfile
+import time
+
+import bouncekit
+
+from .sink import running_sink
+
+_SENDER = "shop@example.org"
+
+
+def _message(size_bytes: int) -> bytes:
+    head = b"From: shop@example.org\r\nTo: you@example.com\r\nMessage-ID: <1@example.org>\r\nSubject: Hello\r\n\r\n"
+    line = b"The quick brown fox jumps over the lazy dog, and again.\r\n"
+    return (head + line * (size_bytes // len(line) + 1))[:size_bytes] + b"\r\n"
+
+
+def _ways(address: tuple[str, int], folder: str) -> dict[str, smtplib.SMTP]:
+    memory = bouncekit.Postmaster()
+    durable = bouncekit.Postmaster(store=f"sqlite:///{folder}/bounces.db")
+    return {
+        "smtplib": smtplib.SMTP(*address),
+        "smtplib again (A/A)": smtplib.SMTP(*address),
+        "bouncekit.SMTP, no postmaster": bouncekit.SMTP(*address),
+        "bouncekit.SMTP, policy, memory": memory.smtp(*address),
+        "bouncekit.wrap, policy, memory": bouncekit.wrap(smtplib.SMTP(*address), memory),
+        "bouncekit.SMTP, policy, SQLite": durable.smtp(*address),
+    }
+
+
+def measure(slices: int, recipients: int, size_bytes: int) -> dict[str, list[tuple[float, float]]]:
+    """Each way's time, wall and CPU, in microseconds a message, slice by slice."""
+    people = [f"user{number}@example.com" for number in range(recipients)]
+    message = _message(size_bytes)
+    turns = max(3, 40 // recipients)
+    taken: dict[str, list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder, running_sink() as address:
+        ways = _ways(address, folder)
+        for _ in range(slices):
+            for name in random.sample(list(ways), len(ways)):
+                taken.setdefault(name, []).append(_slice(ways[name], people, message, turns))
+        for smtp in ways.values():
+            smtp.quit()
+    return taken
+
+
+def _slice(smtp: smtplib.SMTP, people: list[str], message: bytes, turns: int) -> tuple[float, float]:
+    smtp.sendmail(_SENDER, people, message)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(turns):
+        smtp.sendmail(_SENDER, people, message)
+    return (time.perf_counter() - wall) / turns * 1e6, (time.process_time() - cpu) / turns * 1e6
+
+
+def show(taken: dict[str, list[tuple[float, float]]]) -> None:
+    """The median of each way's ratio to smtplib in the same round."""
+    base = taken["smtplib"]
+    for name, times in taken.items():
+        wall, cpu = (statistics.median(time[kind] / own[kind] for time, own in zip(times, base)) for kind in (0, 1))
+        print(f"  {name:32} {statistics.median(time[0] for time in times):8.0f} us   wall {wall:5.2f}   cpu {cpu:5.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--slices", type=int, default=60, help="rounds of each case")
+    slices = parser.parse_args().slices
+    for recipients in (1, 10, 100):
+        for size_bytes in (2_000, 100_000):
+            print(f"{recipients} recipients, {size_bytes // 1000} KB, {slices} slices")
+            show(measure(slices, recipients, size_bytes))
+
+
+if __name__ == "__main__":
+    main()

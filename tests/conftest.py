@@ -1,0 +1,71 @@
+"""What many tests share: a scripted server, a postmaster whose clock stands still, and what it told."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from bouncekit.events import Event
+from bouncekit.postmaster import Postmaster
+from bouncekit.testing import ManualClock, Script, ScriptedServer
+
+
+class Heard(list[Event]):
+    """The events that a postmaster told, in order."""
+
+    @property
+    def types(self) -> list[str]:
+        return [event.type.value for event in self]
+
+    def of(self, type_: str) -> list[Event]:
+        return [event for event in self if event.type.value == type_]
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., ScriptedServer]]:
+    """Start scripted servers; all are stopped behind the test."""
+    with ExitStack() as stack:
+
+        def start(script: Script | None = None, **settings: Any) -> ScriptedServer:
+            return stack.enter_context(ScriptedServer(script, **settings))
+
+        yield start
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def make_postmaster(clock: ManualClock) -> Iterator[Callable[..., Postmaster]]:
+    """Make postmasters with the manual clock; `postmaster.heard` has their events."""
+    with ExitStack() as stack:
+
+        def make(**settings: Any) -> Postmaster:
+            postmaster = stack.enter_context(Postmaster(clock=clock, **settings))
+            postmaster.heard = Heard()  # type: ignore[attr-defined]
+            postmaster.on()(postmaster.heard.append)  # type: ignore[attr-defined]
+            return postmaster
+
+        yield make
+
+
+@pytest.fixture
+def postmaster(make_postmaster: Callable[..., Postmaster]) -> Postmaster:
+    return make_postmaster()
+
+
+@pytest.fixture
+def heard(postmaster: Postmaster) -> Heard:
+    found: Heard = postmaster.heard  # type: ignore[attr-defined]
+    return found
+
+
+def message(*recipients: str, subject: str = "Hello", sender: str = "shop@example.org") -> EmailMessage:
+    """A small message."""
+    made = EmailMessage()
+    made["From"], made["To"], made["Subject"] = sender, ", ".join(recipients), subject
+    made.set_content("Good day.\n")
+    return made

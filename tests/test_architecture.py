@@ -1,0 +1,152 @@
+"""The floors of the house: who may import whom. The tuple below is printed in docs/explanation/architecture.md."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "bouncekit"
+
+# A module imports from lower floors, or from one listed before it on its own floor. A name stands for a package too.
+FLOORS = (
+    ("words", "errors phrase showing address reply envelope status"),
+    ("reading", "rendering transaction"),
+    ("meaning", "classification classifier"),
+    ("policy", "schedule suppression policy policytext policyschema policyfile"),
+    ("delivery", "settlement events report delivery submission"),
+    ("outside", "clock builtin stores bus transports sinks notify"),
+    ("clients", "office suppressionlist smtperrors smtp client adopt asking config postmaster"),
+    ("doors", "testing"),
+    ("command line", "cli __main__"),
+)
+LAST_FLOOR_WITHOUT_IO = 4
+# Front door and version stand outside: nobody imports the one, the other imports nothing.
+APART = frozenset({"__init__", "_version"})
+IO_MODULES = frozenset(
+    "asyncio dns http logging os random smtplib socket sqlite3 ssl sqlalchemy structlog tenacity threading time urllib"
+    .split()
+)
+# A policy file is text in, policy out: it may use its parsers, and nothing else on these floors may.
+PARSERS = {"policytext": {"yaml"}, "policyschema": {"pydantic", "yaml"}, "policyfile": {"pydantic", "yaml"}}
+HEAVY = frozenset({"click", "rich", "apprise", "pydantic", "yaml", "regex"})
+
+PLACE = {
+    name: (floor, position)
+    for floor, (_, names) in enumerate(FLOORS)
+    for position, name in enumerate(names.split())
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path.relative_to(PACKAGE).with_suffix("").as_posix(), path
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Every imported module's full name with its line, wherever the import stands."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import hides its floor"
+            yield node.module or "", node.lineno
+
+
+def top(name: str) -> str:
+    """The module or package of ours that `name` belongs to: `stores/sqlite` and `bouncekit.stores.sqlite`: stores."""
+    return name.removeprefix("bouncekit.").replace("/", ".").split(".")[0]
+
+
+MODULES = [pytest.param(name, path, id=name) for name, path in modules() if name not in APART]
+
+
+def test_every_module_has_a_place_and_every_place_a_module() -> None:
+    found = {top(name) for name, _ in modules()} - APART
+    assert found <= PLACE.keys(), f"not on any floor: {sorted(found - PLACE.keys())}"
+    assert PLACE.keys() - found <= {"policytext"}, f"floors without a module: {sorted(PLACE.keys() - found)}"
+
+
+@pytest.mark.parametrize(("name", "path"), MODULES)
+def test_a_module_imports_only_what_lies_below_it(name: str, path: Path) -> None:
+    own = top(name)
+    for imported, line in imports(path):
+        where = f"bouncekit/{name}.py:{line}"
+        assert imported != "bouncekit" or own in {"cli", "__main__"}, f"{where}: the front door is for applications"
+        if imported == "bouncekit._version" or not imported.startswith("bouncekit."):
+            continue
+        other = top(imported)
+        assert other == own or PLACE[other] < PLACE[own], f"{where}: {own} imports {other}, which is not below it"
+
+
+@pytest.mark.parametrize(("name", "path"), MODULES)
+def test_inside_a_package_no_module_imports_in_a_circle(name: str, path: Path) -> None:
+    """A module of a package may import its neighbours; the package's front may import all; nobody comes back."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        source = PACKAGE / f"{current}.py"
+        for imported, line in imports_at_load(source):
+            inner = _file_of(imported)
+            if inner is None or top(inner) != top(name):
+                continue
+            assert inner != name, f"bouncekit/{current}.py:{line} leads back to {name}"
+            if inner not in seen:
+                seen.add(inner)
+                waiting.append(inner)
+
+
+def imports_at_load(path: Path) -> Iterator[tuple[str, int]]:
+    """What is imported when the module itself is, not inside its functions."""
+    tree = ast.parse(path.read_text("utf-8"), str(path))
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if id(node) not in inside and isinstance(node, ast.ImportFrom):
+            yield node.module or "", node.lineno
+
+
+def _file_of(imported: str) -> str | None:
+    inner = imported.removeprefix("bouncekit.").replace(".", "/")
+    for candidate in (inner, f"{inner}/__init__"):
+        if (PACKAGE / f"{candidate}.py").is_file():
+            return candidate
+    return None
+
+
+@pytest.mark.parametrize(("name", "path"), [case for case in MODULES if PLACE.get(top(str(case.values[0])), (9,))[0] <= 4])
+def test_no_floor_up_to_delivery_does_any_io(name: str, path: Path) -> None:
+    allowed = PARSERS.get(top(name), set())
+    for imported, line in imports(path):
+        root = imported.split(".")[0]
+        where = f"bouncekit/{name}.py:{line}"
+        assert root not in IO_MODULES, f"{where}: {root} belongs on floor {LAST_FLOOR_WITHOUT_IO + 1} or above"
+        assert root not in HEAVY or root in allowed, f"{where}: {root} is not used here"
+
+
+def test_no_module_is_longer_than_a_reader_can_hold() -> None:
+    lengths = {name: len(path.read_text("utf-8").splitlines()) for name, path in modules()}
+    assert {name: length for name, length in lengths.items() if length > 600} == {}
+
+
+def test_every_module_says_what_it_answers() -> None:
+    for name, path in modules():
+        if not (source := path.read_text("utf-8")).strip():
+            continue
+        docstring = ast.get_docstring(ast.parse(source))
+        assert docstring or name == "_version", f"bouncekit/{name}.py has no docstring"
+
+
+def test_the_docs_print_the_same_floors() -> None:
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text("utf-8")
+    printed = re.findall(r"^\s*(\d) ([A-Z ]+?) {2,}(.+)$", page, re.MULTILINE)
+    assert [(name.lower(), modules.split()) for _, name, modules in printed] == [
+        (name, modules.split()) for name, modules in FLOORS
+    ]

@@ -1,0 +1,218 @@
+"""The client of one relay: how its URL is read, when it dials, what it never says in clear."""
+
+import os
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import smtplib
+import trustme
+from bouncekit import Client, ConfigurationError
+from bouncekit.client import Relay
+from bouncekit.postmaster import Postmaster
+from bouncekit.testing import Closing, ScriptedServer, refusing_port
+
+from .conftest import Heard, message
+
+Serve = Callable[..., ScriptedServer]
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "user", "password"),
+    [
+        ("smtp://relay.example.com", 25, None, None),
+        ("smtp://relay.example.com:2525", 2525, None, None),
+        ("smtp+tls://relay.example.com", 25, None, None),
+        ("smtp://jo:secret@relay.example.com", 587, "jo", "secret"),
+        ("smtps://jo:secret@relay.example.com", 465, "jo", "secret"),
+        ("smtp://jo%40example.com:p%3Aw%2F%40@relay.example.com", 587, "jo@example.com", "p:w/@"),
+        ("lmtp://127.0.0.1", 24, None, None),
+        ("smtp://[::1]:25", 25, None, None),
+    ],
+)
+def test_a_relays_url_is_taken_apart(url: str, port: int, user: str | None, password: str | None) -> None:
+    relay = Relay.parse(url)
+    assert (relay.port, relay.user, relay.password) == (port, user, password)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "relay.example.com",
+        "http://relay.example.com",
+        "smtp://",
+        "smtp://jo@relay.example.com",
+        "smtp://relay.example.com:99999",
+        "smtp://relay.example.com/path",
+        "smtp://jo:secret@relay.example.com?tls=no",
+        "smtp://[::1",
+    ],
+)
+def test_an_url_that_is_no_relay_says_what_would_be_right_and_shows_no_password(url: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        Relay.parse(url)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_password_is_in_no_repr(postmaster: Postmaster) -> None:
+    client = Client("smtp://jo:secret@relay.example.com", postmaster=postmaster)
+    assert "secret" not in repr(client) + repr(client.relay) + repr(client.__dict__)
+
+
+def test_nothing_is_dialled_before_there_is_something_to_send(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve()
+    with postmaster.client(server.url):
+        pass
+    assert server.sessions == ()
+
+
+def test_one_connection_carries_many_messages(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve()
+    with postmaster.client(server.url) as client:
+        for _ in range(3):
+            assert client.send(message("ada@example.com")) == {}
+    server.wait_closed()
+    assert len(server.sessions) == 1
+    assert server.sessions[0].commands[-1] == "QUIT" or server.sessions[0].commands[-1] == "quit"
+    assert server.copies("ada@example.com") == 3
+
+
+def test_it_sends_without_a_postmaster_by_the_default_policy(serve: Serve) -> None:
+    server = serve({"RCPT": {"full@example.com": "552 5.2.2 Mailbox full"}})
+    with Client(server.url) as client:
+        report = client.send(message("ada@example.com", "full@example.com"))
+    assert report.failed[0].rule == "mailbox-full"
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_a_stale_connection_is_dialled_again_before_anything_is_lost(
+    serve: Serve, postmaster: Postmaster, how: str
+) -> None:
+    server = serve()
+    with postmaster.client(server.url) as client:
+        client.send(message("ada@example.com"))
+        server.drop_all(how)
+        assert client.send(message("bob@example.com")) == {}
+    assert (server.copies("ada@example.com"), server.copies("bob@example.com")) == (1, 1)
+
+
+def test_a_421_at_the_greeting_is_tried_again(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve({"CONNECT": [Closing("421 4.3.2 Busy")]})
+    with postmaster.client(server.url) as client:
+        assert client.send(message("ada@example.com")) == {}
+    assert len(server.sessions) == 2
+
+
+def test_a_relay_that_nobody_listens_at_delays_everybody(postmaster: Postmaster, heard: Heard) -> None:
+    with refusing_port() as port, postmaster.client(f"smtp://127.0.0.1:{port}") as client:
+        with pytest.raises((ConnectionRefusedError, smtplib.SMTPException)) as raised:
+            client.send(message("ada@example.com"))
+    (only,) = raised.value.report.recipients  # type: ignore[union-attr]
+    assert (only.action, only.stage, only.category) == ("delayed", "CONNECT", "network_error")
+    assert only.retry_at is not None
+    assert heard.types.count("delayed") == 1
+    assert list(postmaster.suppressions) == []
+
+
+def test_a_login_never_travels_in_clear(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve(users={"shop": "secret"})
+    url = f"smtp://shop:secret@{server.host}:{server.port}"
+    with postmaster.client(url) as client, pytest.raises(smtplib.SMTPNotSupportedError):
+        client.send(message("ada@example.com"))
+    assert not any(b"AUTH" in session.raw.upper() for session in server.sessions)
+
+
+def test_a_login_travels_in_clear_where_the_owner_says_insecure(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve(users={"shop": "secret"})
+    url = f"smtp://shop:secret@{server.host}:{server.port}"
+    with postmaster.client(url, insecure_login_in_clear=True) as client:
+        assert client.send(message("ada@example.com")) == {}
+
+
+def _tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    return server, client
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtp+tls", "smtps"])
+def test_a_certificate_of_nobody_we_know_stops_the_send(serve: Serve, postmaster: Postmaster, scheme: str) -> None:
+    server_tls, _ = _tls()
+    server = serve(tls=server_tls, implicit_tls=scheme == "smtps")
+    url = f"{scheme}://{server.host}:{server.port}"
+    with postmaster.client(url) as client, pytest.raises((ssl.SSLError, smtplib.SMTPException)) as raised:
+        client.send(message("ada@example.com"))
+    assert server.messages == ()
+    (only,) = raised.value.report.recipients  # type: ignore[union-attr]
+    assert (only.action, only.category) == ("delayed", "tls_failure")
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtp+tls", "smtps"])
+def test_a_verified_certificate_lets_the_mail_and_the_login_through(
+    serve: Serve, postmaster: Postmaster, heard: Heard, scheme: str
+) -> None:
+    server_tls, client_tls = _tls()
+    server = serve(tls=server_tls, implicit_tls=scheme == "smtps", users={"shop": "secret"}, auth_needs_tls=True)
+    url = f"{scheme}://shop:secret@{server.host}:{server.port}"
+    with postmaster.client(url, tls_context=client_tls) as client:
+        assert client.send(message("ada@example.com")) == {}
+    assert server.sessions[0].tls
+    assert heard.of("insecure_tls") == []
+
+
+def test_tls_that_is_required_and_not_offered_stops_the_send(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve()
+    url = f"smtp+tls://{server.host}:{server.port}"
+    with postmaster.client(url) as client, pytest.raises(smtplib.SMTPNotSupportedError):
+        client.send(message("ada@example.com"))
+    assert server.messages == ()
+
+
+def test_a_refused_login_delays_the_mail_and_blames_no_recipient(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve(users={"shop": "secret"})
+    url = f"smtp://shop:wrong@{server.host}:{server.port}"
+    with postmaster.client(url, insecure_login_in_clear=True) as client:
+        with pytest.raises(smtplib.SMTPAuthenticationError) as raised:
+            client.send(message("ada@example.com"))
+    (only,) = raised.value.report.recipients  # type: ignore[attr-defined]
+    assert (only.action, only.category, only.scope) == ("delayed", "credentials", "sender")
+
+
+def test_lmtp(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve({"END_OF_DATA": {"full@example.com": "552 5.2.2 Full"}}, lmtp=True)
+    with postmaster.client(f"lmtp://{server.host}:{server.port}") as client:
+        report = client.send(message("full@example.com", "ada@example.com"))
+    assert [one.action for one in report.recipients] == ["failed", "delivered"]
+
+
+def test_threads_take_turns(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve()
+    people = [f"user{number}@example.com" for number in range(20)]
+    with postmaster.client(server.url) as client, ThreadPoolExecutor(8) as pool:
+        reports = list(pool.map(lambda person: client.send(message(person)), people))
+    assert reports == [{}] * 20
+    assert [server.copies(person) for person in people] == [1] * 20
+    assert len(server.sessions) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_dials_for_itself_and_leaves_the_parents_line_alone(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve()
+    with postmaster.client(server.url) as client:
+        client.send(message("ada@example.com"))
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                client.send(message("bob@example.com"))
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert client.send(message("cyd@example.com")) == {}
+    assert [server.copies(f"{name}@example.com") for name in ("ada", "bob", "cyd")] == [1, 1, 1]
+    assert len(server.sessions) == 2

@@ -1,0 +1,139 @@
+"""The office: what happens when its store fails, what it refuses to be made of, whom it notifies."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+import smtplib
+from bouncekit import ConfigurationError, StoreError, StoreUnavailable
+from bouncekit.delivery import LookedUp, LookUp, Record
+from bouncekit.office import open_office
+from bouncekit.postmaster import Postmaster
+from bouncekit.stores.memory import MemoryStore
+from bouncekit.testing import ScriptedServer
+
+from .conftest import message
+
+Serve = Callable[..., ScriptedServer]
+
+
+class Shaky(MemoryStore):
+    """A real store whose disk can be pulled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = self.writes = True
+
+    def look_up(self, question: LookUp, now: datetime) -> LookedUp:
+        if not self.reads:
+            raise StoreError("the disk is gone")
+        return super().look_up(question, now)
+
+    def record(self, record: Record) -> None:
+        if not self.writes:
+            raise StoreError("the disk is full")
+        super().record(record)
+
+
+def test_a_store_that_does_not_answer_stops_the_send_before_the_first_byte(
+    serve: Serve, make_postmaster: Callable[..., Postmaster]
+) -> None:
+    store, server = Shaky(), serve()
+    postmaster = make_postmaster(store=store)
+    store.reads = False
+    with postmaster.client(server.url) as client, pytest.raises(StoreUnavailable) as raised:
+        client.send(message("ada@example.com"))
+    assert isinstance(raised.value, smtplib.SMTPException)
+    assert [one.action for one in raised.value.report.recipients] == ["delayed"]
+    assert server.sessions == ()
+
+
+def test_an_owner_may_send_without_a_store(serve: Serve, make_postmaster: Callable[..., Postmaster]) -> None:
+    store, server = Shaky(), serve()
+    postmaster = make_postmaster(store=store, on_store_failure="send")
+    store.reads = store.writes = False
+    with postmaster.client(server.url) as client:
+        assert client.send(message("ada@example.com")) == {}
+
+
+def test_a_result_that_the_store_could_not_take_is_remembered_before_the_next_send(
+    serve: Serve, make_postmaster: Callable[..., Postmaster]
+) -> None:
+    store = Shaky()
+    server = serve({"RCPT": {"full@example.com": "552 5.2.2 Mailbox full"}})
+    postmaster = make_postmaster(store=store)
+    with postmaster.client(server.url) as client:
+        store.writes = False
+        report = client.send(message("ada@example.com", "full@example.com"))
+        assert [one.action for one in report.recipients] == ["delivered", "failed"]
+        assert postmaster.heard.types == []  # type: ignore[attr-defined]  # nothing is told that is not remembered
+        store.writes = True
+        second = client.send(message("bob@example.com", "full@example.com"))
+    assert [one.action for one in second.recipients] == ["delivered", "suppressed"]
+    assert postmaster.heard.types[:3] == ["delivered", "failed", "suppression_added"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [
+        ({"retry": "sometimes"}, "'never', 'wait' or 'queue'"),
+        ({"retry": "queue"}, "not built yet"),
+        ({"on_store_failure": "ignore"}, "'raise' or 'send'"),
+        ({"policy": "defualt"}, "no shipped policy 'defualt'"),
+        ({"policy": "nowhere.yaml"}, "nowhere.yaml"),
+        ({"channels": {"recipent": print}}, "'recipent'"),
+        ({"channels": {"recipient": 42}}, "recipient|channel|42"),
+        ({"store": "mysql://host/db"}, "mysql"),
+    ],
+)
+def test_a_wrong_setting_says_what_would_be_right(settings: dict[str, object], hint: str) -> None:
+    with pytest.raises(ConfigurationError, match=hint):
+        open_office(**settings)  # type: ignore[arg-type]
+
+
+def test_a_channel_that_fails_is_an_event_and_harms_no_send(
+    serve: Serve, make_postmaster: Callable[..., Postmaster]
+) -> None:
+    def broken(notification: object) -> None:
+        raise OSError("the pager is off")
+
+    postmaster = make_postmaster(channels={"recipient": broken})
+    server = serve({"RCPT": {"full@example.com": "552 5.2.2 Mailbox full"}})
+    with postmaster.client(server.url) as client:
+        client.send(message("ada@example.com", "full@example.com"))
+    (told,) = postmaster.heard.of("not_notified")  # type: ignore[attr-defined]
+    assert told.details["why"] == "OSError: the pager is off"
+
+
+def test_a_channel_that_is_not_set_up_is_an_event(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve({"RCPT": {"full@example.com": "552 5.2.2 Mailbox full"}})
+    with postmaster.client(server.url) as client:
+        client.send(message("ada@example.com", "full@example.com"))
+    (told,) = postmaster.heard.of("not_notified")  # type: ignore[attr-defined]
+    assert "recipient" in told.details["why"]
+
+
+def test_a_notice_by_mail_goes_to_somebody_else_over_the_same_relay(
+    serve: Serve, make_postmaster: Callable[..., Postmaster]
+) -> None:
+    postmaster = make_postmaster(channels={"operations": "mailto:ops@example.org"})
+    server = serve({"RCPT": {"eve@example.com": "550 5.7.1 Relaying denied"}})
+    with postmaster.client(server.url) as client:
+        client.send(message("ada@example.com", "eve@example.com"))
+    assert server.copies("ops@example.org") == 1
+    notice = server.messages[-1]
+    assert notice.sender == ""
+    assert b"Auto-Submitted: auto-generated" in notice.data
+    assert [event.recipient for event in postmaster.heard.of("notified")] == ["eve@example.com"]  # type: ignore[attr-defined]
+    assert len([event for event in postmaster.heard if event.type == "delivered"]) == 1  # type: ignore[attr-defined]
+
+
+def test_a_day_of_refusals_is_one_digest(serve: Serve, make_postmaster: Callable[..., Postmaster]) -> None:
+    told: list[object] = []
+    postmaster = make_postmaster(channels={"operations": told.append})
+    server = serve({"RCPT": {"*": "550 5.7.1 Relaying denied"}})
+    with postmaster.client(server.url) as client:
+        for number in range(20):
+            with pytest.raises(smtplib.SMTPRecipientsRefused):
+                client.send(message(f"user{number}@example.com"))
+    assert len(told) == 1

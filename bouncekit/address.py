@@ -155,18 +155,18 @@ def _inside_brackets(text: str) -> str:
     """The address between the brackets, or all of it; refuses anything behind the closing one."""
     if found := _CONTROL(text):
         raise AddressError(text, f"{found.group()!r} is not allowed in an address")
-    text = text.strip(" ")
-    opening = _outside_quotes(text, "<")
-    closing = _outside_quotes(text, ">")
+    inner = text.strip(" ")
+    opening = _outside_quotes(inner, "<")
+    closing = _outside_quotes(inner, ">")
     if opening < 0 and closing < 0:
-        return text
-    if closing != len(text) - 1:
+        return inner
+    if closing != len(inner) - 1:
         raise AddressError(text, "'>' and what follows is no part of an address" if closing >= 0 else "'>' is missing")
     if opening < 0:
         raise AddressError(text, "'<' is missing")
-    if "," in _without_quotes(text[:opening]):
+    if "," in _without_quotes(inner[:opening]):
         raise AddressError(text, "more than one address: give a list")
-    return text[opening + 1 : closing]
+    return inner[opening + 1 : closing]
 
 
 def _outside_quotes(text: str, character: str) -> int:

@@ -135,9 +135,9 @@ class Bus:
             if self._loop is None:
                 self._loop = _LoopThread()
                 atexit.register(self._close_at_exit)
-            self._loop.call(self._wake, subscriber)
             subscriber.add(event, hearing)
             self._unheard += 1
+            self._loop.call(self._wake, subscriber)
             return True
 
     def _wait_for_room(self, subscriber: "_Subscriber") -> bool:

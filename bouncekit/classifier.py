@@ -14,7 +14,7 @@ import tomllib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -67,17 +67,18 @@ _UNITS = {
     }.items()
     for unit in units.split()
 }
-_WAIT_CUES = frozenset("again retry wait back greylisted greylisting deferred erneut réessayer".split())
+_WAIT_CUES = frozenset(
+    {"again", "retry", "wait", "back", "greylisted", "greylisting", "deferred", "erneut", "réessayer"}
+)
 _WAIT_REACH = 5  # words between "try again" and its number
 _LONGEST_WAIT = 86400  # seconds
 _MEMORY = 2048  # judgements remembered, each with at most _SHORT bytes of text
 _SHORT = 1024
+_LONGEST = 4096  # characters of a text that are read at all
 _QUOTED = re.compile(r"(?<![\d.])([45])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)").finditer
 _CODE_PATTERN = re.compile("[1-5x][0-9x]{2}").fullmatch
 _ENHANCED_PATTERN = re.compile(r"none|[245x]\.(?:x|\d{1,3})\.(?:x|\d{1,3}(?:-\d{1,3})?)").fullmatch
-_KEYS = frozenset(
-    "id source category scope permanent certain code enhanced stage accepted individual provider text unless examples".split()
-)
+_EXAMPLE_KEYS = frozenset({"reply", "stage", "accepted", "individual", "provider"})
 _TOML_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)").search
 
 
@@ -225,10 +226,10 @@ class Classifier:
         enhanced = (reply.enhanced if reply else None) or stated
         code = reply.code if reply else _no_code(enhanced, final)
         case = _Case(code, enhanced, stage, self._cuts[accepted - 1] if accepted else 0, individual, provider)
-        words = Words(reply.text if reply else "")
+        words = Words(_without_addresses(reply.text[:_LONGEST]) if reply else "")
         rule, quoted = self._first(case, words), False
         if rule.step in _GENERIC and reply is not None:
-            better = self._by_quoted_code(case, words, reply.text[:_SHORT])
+            better = self._by_quoted_code(case, words, reply.text[:_LONGEST])
             rule, quoted = (better, True) if better else (rule, False)
         permanent = rule.permanent if rule.permanent is not None else code >= 500
         unclear = rule.scope is Scope.RECIPIENT and not individual
@@ -325,9 +326,12 @@ def _load_file(name: str, text: str, findings: list[Finding]) -> Iterable[Rule]:
         findings.append(
             Finding(name, None, None, f"unknown {', '.join(sorted(unknown))}; a file has [[rule]] and [hosts]")
         )
-    lines = [number for number, line in enumerate(text.splitlines(), 1) if line.split("#")[0].strip() == "[[rule]]"]
     tables = content.get("rule", [])
     hosts = content.get("hosts", {})
+    lines = [number for number, line in enumerate(text.splitlines(), 1) if line.split("#")[0].strip() == "[[rule]]"]
+    if not isinstance(tables, list) or len(lines) != len(tables):
+        findings.append(Finding(name, None, None, "every rule stands under a line [[rule]] of its own"))
+        return
     for table, line in zip(tables, lines, strict=True):
         if rule := _Reader(name, line, table, findings).rule(step, hosts):
             yield rule
@@ -379,8 +383,9 @@ class _Reader:
             self.wrong("no condition; give code, enhanced, stage, text or provider")
         if rule.provider and not rule.hosts:
             self.wrong(f"provider {rule.provider!r} has no line in [hosts]")
-        if unknown := sorted(self.table.keys() - _KEYS):
-            self.wrong(f"unknown key {', '.join(unknown)}; one of {', '.join(sorted(_KEYS))}")
+        keys = {field.name for field in fields(Rule)} - {"step", "hosts", "where"}
+        if unknown := sorted(self.table.keys() - keys):
+            self.wrong(f"unknown key {', '.join(unknown)}; one of {', '.join(sorted(keys))}")
 
     def wrong(self, message: str) -> None:
         self.findings.append(Finding(self.file, self.line, None, message))
@@ -401,22 +406,22 @@ class _Reader:
 
     def strings(self, key: str) -> list[str]:
         value = self.table.get(key, [])
-        values = value if isinstance(value, list) else [value]
-        if all(isinstance(one, str) for one in values):
-            return values
-        self.wrong(f"{key} must be a text or a list of texts")
-        return []
+        values: list[object] = value if isinstance(value, list) else [value]
+        if not all(isinstance(one, str) for one in values):
+            self.wrong(f"{key} must be a text or a list of texts, not {value!r}")
+        return [one for one in values if isinstance(one, str)]
 
     def one_of(self, key: str, kind: type[_E]) -> _E | None:
         found = self.each_of(key, kind)
         return found[0] if found else None
 
     def each_of(self, key: str, kind: type[_E]) -> tuple[_E, ...]:
+        members = {member.value: member for member in kind}
         values = self.strings(key)
         for value in values:
-            if value not in iter(kind):
-                self.wrong(f"no {key} {value!r}; one of {', '.join(kind)}")
-        return tuple(kind(value) for value in values if value in iter(kind))
+            if value not in members:
+                self.wrong(f"no {key} {value!r}; one of {', '.join(members)}")
+        return tuple(members[value] for value in values if value in members)
 
     def patterns(self, key: str, pattern: Pattern, looks: str) -> tuple[str, ...]:
         values = self.strings(key)
@@ -449,15 +454,33 @@ class _Reader:
         """Replies, or tables where more than the reply matters; what is not given is as the rule wants it."""
         usual = stage[0] if stage and Stage.RCPT not in stage else Stage.RCPT
         value = self.table.get("examples", [])
+        tables = [
+            {"reply": one} if isinstance(one, str) else one for one in (value if isinstance(value, list) else [value])
+        ]
         made = []
-        for example in value if isinstance(value, list) else [value]:
-            given = {"reply": example} if isinstance(example, str) else example
-            try:
-                Reply.parse(given["reply"])
-                made.append(RuleExample(**{"stage": usual, "accepted": accepted, "provider": provider, **given}))
-            except (KeyError, TypeError, ValueError) as error:
-                self.wrong(f"example {example!r}: {error}")
+        for table in tables:
+            if not isinstance(table, dict) or not table.keys() <= _EXAMPLE_KEYS:
+                self.wrong(f"example {table!r} is no reply and no table of {', '.join(sorted(_EXAMPLE_KEYS))}")
+                continue
+            one = _Reader(self.file, self.line, table, self.findings)
+            made.append(
+                RuleExample(
+                    reply=one.reply(),
+                    stage=one.one_of("stage", Stage) or usual,
+                    accepted=one.bounds("accepted", table.get("accepted", accepted))[0],
+                    individual=one.flag("individual") is not False,
+                    provider=one.string("provider") or provider,
+                )
+            )
         return tuple(made)
+
+    def reply(self) -> str:
+        text = self.string("reply")
+        try:
+            Reply.parse(text)
+        except ValueError as error:
+            self.wrong(f"example: {error}")
+        return text
 
 
 def _cuts(rule: Rule) -> Iterable[int]:
@@ -510,10 +533,17 @@ def _without_reply(cause: Cause) -> _Verdict:
     )
 
 
+def _without_addresses(text: str) -> str:
+    """The text without local parts: <mailbox-full@example.com> is a name and says nothing. Domains stay."""
+    if "@" not in text:
+        return text
+    return " ".join(token.rpartition("@")[2] for token in text.split())
+
+
 def _wait_hint(words: Words) -> timedelta | None:
     """The wait that a text asks for, 1 second to 24 hours: "try again in 5 minutes", "come back in 00:05:00"."""
     said = words.spaced.split()
-    if "#" not in words.masked and not any(word[:1].isdecimal() for word in said):
+    if _WAIT_CUES.isdisjoint(said):
         return None
     cue = -_WAIT_REACH - 1
     for place, word in enumerate(said):

@@ -76,7 +76,7 @@ class Config:
     def with_options(self, **options: str | None) -> "Config":
         """The same, but with the options that somebody gave; None is not given."""
         given = {name: option for name, option in options.items() if option is not None}
-        sources = self.sources | {name: f"--{name}" for name in given}
+        sources = dict(self.sources) | {name: f"--{name}" for name in given}
         values = {name: _value(name, option, f"--{name}") for name, option in given.items()}
         return replace(self, **values, sources=MappingProxyType(sources)) if given else self
 
@@ -168,7 +168,7 @@ def _text(value: object) -> str:
 
 
 def _one_of(names: Iterable[str]) -> Callable[[object], str]:
-    known = tuple(names)
+    known = tuple(map(str, names))
 
     def read(value: object) -> str:
         if value not in known:

@@ -10,12 +10,12 @@ A split, a lone repeat and a reconnect happen at once and are no outcome: only w
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
 
-from bouncekit.classification import Category, Classification
+from bouncekit.classification import Category, Classification, Scope
 from bouncekit.envelope import Envelope, Labels, Recipient
 from bouncekit.errors import AddressError
 from bouncekit.events import Event, EventType, Occasion, event_id, events_of
@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 Classify = Callable[[RecipientStatus], Classification]
+
+_ALWAYS_TAKEN = 100  # recipients that every server has to take in one transaction (RFC 5321 4.5.3.1.8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,14 +160,17 @@ class _Way:
         self.delivery = delivery
         self.classify = classify
         self.policy = policy
+        self.jitter = _jitter(delivery.id)
         self.settled: dict[str, Settlement] = {}
         self.previous: Mapping[str, Suppression] = {}
+        self.alive: set[str] = set()  # keys of those who got the message
+        self.struck: set[Strike] = set()  # a message strikes a mailbox once, however often it is tried
         self.waiting: list[tuple[datetime, Recipient]] = []
         self.groups: deque[tuple[Recipient, ...]] = deque()
         self.reconnecting = False
 
     def go(self) -> Steps:
-        yield from self._admit()
+        yield from self._admit(self.delivery.recipients, self.delivery.refused)
         while True:
             while self.groups:
                 yield from self._transact(self.groups.popleft())
@@ -175,8 +180,9 @@ class _Way:
             left = replace(self.delivery, recipients=tuple(recipient for _, recipient in self.waiting), refused=())
             if not (yield Wait(until=until, delivery=left)):
                 break
-            self.groups.append(tuple(recipient for at, recipient in self.waiting if at <= until))
+            due = tuple(recipient for at, recipient in self.waiting if at <= until)
             self.waiting = [(at, recipient) for at, recipient in self.waiting if at > until]
+            yield from self._admit(due)
         return self.report()
 
     def report(self) -> Report:
@@ -190,30 +196,37 @@ class _Way:
 
     # -- before anything is sent
 
-    def _admit(self) -> Generator[Step, Answer, None]:
-        """Settle who must not be tried; the rest is the first group."""
+    def _admit(
+        self, asked: tuple[Recipient, ...], refused: tuple[AddressError, ...] = ()
+    ) -> Generator[Step, Answer, None]:
+        """Settle who must not be tried; the rest is the next group. Asked again behind a wait: lists change."""
         labels = self.delivery.labels
-        found = yield LookUp(
-            labels=labels, keys=tuple(recipient.key for recipient in self.delivery.recipients), claim=not labels.test
-        )
+        keys = tuple(dict.fromkeys(recipient.key for recipient in asked))
+        found = yield LookUp(labels=labels, keys=keys, claim=not labels.test)
         assert isinstance(found, LookedUp)
-        self.previous = found.suppressions
-        settlements = [self._refuse(refusal) for refusal in self.delivery.refused]
-        pending: tuple[Recipient, ...] = self.delivery.recipients
-        if found.suppressions:
-            held_back = {recipient.key: self._held_back(recipient, found) for recipient in pending}
-            settlements += [skipped(one, by) for one in pending if (by := held_back[one.key]) is not None]
-            pending = tuple(one for one in pending if held_back[one.key] is None)
+        self.previous = {} if labels.test else found.suppressions
+        settlements = [self._refuse(refusal) for refusal in refused]
+        free: list[Recipient] = []
+        probes = set(found.probes)
+        for recipient in asked:
+            by = self._held_back(recipient, found, probes) if found.suppressions else None
+            if by is None:
+                free.append(self._started(recipient, found.now))
+            else:
+                settlements.append(skipped(recipient, by))
         if settlements:
             yield self._record(settlements, (), Outcome(attempt_id=self.delivery.id, now=found.now, statuses=()))
-        if pending:
-            self.groups.append(tuple(self._started(recipient, found.now) for recipient in pending))
+        if free:
+            self.groups.append(tuple(free))
 
     def _started(self, recipient: Recipient, now: datetime) -> Recipient:
         return recipient if recipient.first_attempt_at else replace(recipient, first_attempt_at=now)
 
-    def _held_back(self, recipient: Recipient, found: LookedUp) -> Suppression | None:
-        """The suppression that binds this recipient now. An expired one lets exactly one probe through."""
+    def _held_back(self, recipient: Recipient, found: LookedUp, probes: set[str]) -> Suppression | None:
+        """The suppression that binds this recipient now. An expired one lets one of `probes` through, and uses it up.
+
+        A probe that was delayed has to be granted again: the store gave it free when it recorded the delay.
+        """
         suppression = found.suppressions.get(recipient.key)
         if suppression is None or suppression.standing is Standing.HELD:
             return None
@@ -222,8 +235,12 @@ class _Way:
             return None
         if suppression.binds(found.now):
             return suppression
-        is_free = self.delivery.labels.test or recipient.key in found.probes
-        return None if is_free else suppression
+        if suppression.standing is Standing.MANUAL or self.delivery.labels.test:
+            return None  # what a hand put there ends by itself
+        if recipient.key not in probes:
+            return suppression
+        probes.remove(recipient.key)
+        return None
 
     def _refuse(self, refusal: AddressError) -> Settlement:
         status = RecipientStatus(
@@ -238,15 +255,21 @@ class _Way:
 
     def _transact(self, group: tuple[Recipient, ...]) -> Generator[Step, Answer, None]:
         envelope = self.delivery.envelope
-        if len(group) < len(envelope.recipients):
-            envelope = replace(envelope, recipients=tuple(recipient.address for recipient in group))
+        addresses = tuple(recipient.address for recipient in group)
+        if addresses != envelope.recipients:
+            envelope = replace(envelope, recipients=addresses)
         outcome = yield Transact(delivery=self.delivery, envelope=envelope, reconnect=self.reconnecting)
         assert isinstance(outcome, Outcome)
         self.reconnecting = False
+        self.alive.update(
+            recipient.key
+            for recipient, status in zip(group, outcome.statuses, strict=True)
+            if status.action is Action.DELIVERED
+        )
         if all(status.action is Action.DELIVERED for status in outcome.statuses) and outcome.ended is None:
             now_counted = tuple(replace(recipient, attempts=recipient.attempts + 1) for recipient in group)
             settlements = [
-                delivered(status, recipient, self.previous.get(recipient.key) if self.previous else None)
+                delivered(status, recipient, self.previous.get(recipient.key))
                 for status, recipient in zip(outcome.statuses, now_counted, strict=True)
             ]
             yield self._record(settlements, now_counted, outcome)
@@ -262,36 +285,46 @@ class _Way:
         }
         session = self._session(outcome, verdicts.values(), group)
         counters = yield from self._count(group, verdicts)
-        settlements: list[Settlement] = []
-        recorded: list[Recipient] = []
-        at_once: dict[Fate | SessionFate, list[Recipient]] = {Fate.SPLIT: [], Fate.ALONE: [], SessionFate.RECONNECT: []}
+        into = _Sorted()
         for recipient, status in zip(group, outcome.statuses, strict=True):
             verdict = verdicts.get(status.recipient)
-            counted = replace(recipient, attempts=recipient.attempts + 1)
             if verdict is None:
-                settlements.append(delivered(status, counted, self.previous.get(recipient.key)))
-                recorded.append(counted)
-                continue
-            if session is not None and self._goes_on(status, outcome, session):
-                at_once[SessionFate.RECONNECT].append(replace(recipient, reconnects=recipient.reconnects + 1))
-                continue
-            disposition = self._decide(verdict, counted, outcome, counters)
-            if disposition.fate is Fate.SPLIT or disposition.fate is Fate.ALONE:
-                again = replace(recipient, repeats=recipient.repeats + (disposition.fate is Fate.ALONE))
-                at_once[disposition.fate].append(again)
-                continue
-            unknown = status.action is Action.UNKNOWN
-            counted = replace(counted, possible_duplicate=counted.possible_duplicate or unknown)
-            settlements.append(self._settle(verdict, disposition, counted, outcome))
-            recorded.append(counted)
+                counted = replace(recipient, attempts=recipient.attempts + 1)
+                into.settlements.append(delivered(status, counted, self.previous.get(recipient.key)))
+                into.recipients.append(counted)
+            elif session is not None and self._goes_on(status, outcome, session):
+                into.together.append(replace(recipient, reconnects=recipient.reconnects + 1))
+            else:
+                self._place(recipient, verdict, outcome, counters.get(recipient.key, {}), into)
+        self.reconnecting = session is not None and session.fate is SessionFate.RECONNECT
+        self.groups.extendleft((one,) for one in reversed(into.alone))
+        self.groups.extendleft(reversed(into.batches()))
+        yield self._record(into.settlements, into.recipients, outcome, session)
+
+    def _place(
+        self,
+        recipient: Recipient,
+        verdict: Classification,
+        outcome: Outcome,
+        counters: Mapping[Window, int],
+        into: "_Sorted",
+    ) -> None:
+        """Let the policy decide about one recipient that was not delivered."""
+        status = verdict.status
+        counted = replace(recipient, attempts=recipient.attempts + 1)
+        disposition = self._decide(verdict, counted, outcome, counters)
+        if disposition.fate is Fate.SPLIT:
+            into.together.append(recipient)
+            into.at_most = max(into.at_most, status.accepted, _ALWAYS_TAKEN)
+        elif disposition.fate is Fate.ALONE:
+            into.alone.append(replace(recipient, repeats=recipient.repeats + 1))
+        else:
+            unknown = recipient.possible_duplicate or status.action is Action.UNKNOWN
+            counted = replace(counted, reconnects=0, repeats=0, possible_duplicate=unknown)
+            into.settlements.append(self._settle(verdict, disposition, counted, outcome))
+            into.recipients.append(counted)
             if disposition.retry_at is not None:
-                self.waiting.append((disposition.retry_at, replace(counted, reconnects=0, repeats=0)))
-        self.reconnecting = bool(at_once[SessionFate.RECONNECT])
-        self.groups.extendleft((one,) for one in reversed(at_once[Fate.ALONE]))
-        together = at_once[SessionFate.RECONNECT] + at_once[Fate.SPLIT]
-        if together:
-            self.groups.appendleft(tuple(together))
-        yield self._record(settlements, recorded, outcome, session)
+                self.waiting.append((disposition.retry_at, counted))
 
     def _session(
         self, outcome: Outcome, verdicts: Iterable[Classification], group: tuple[Recipient, ...]
@@ -305,13 +338,13 @@ class _Way:
                 recipient="", action=Action.DELAYED, stage=outcome.ended.stage, reply=outcome.ended.reply
             )
             about = self.classify(status)
-        return self.policy.decide_session(about, reconnects=max(recipient.reconnects for recipient in group))
+        session = self.policy.decide_session(about, reconnects=max(recipient.reconnects for recipient in group))
+        return session if outcome.can_redial else replace(session, fate=SessionFate.CLOSE)
 
     def _goes_on(self, status: RecipientStatus, outcome: Outcome, session: SessionDisposition) -> bool:
         """Whether a recipient was only voided by the end of the session, and another one may take it up."""
         return (
             session.fate is SessionFate.RECONNECT
-            and outcome.can_redial
             and status.action is Action.DELAYED
             and outcome.ended is not None
             and status.reply is outcome.ended.reply
@@ -319,9 +352,9 @@ class _Way:
 
     def _count(
         self, group: tuple[Recipient, ...], verdicts: Mapping[str, Classification]
-    ) -> Generator[Step, Answer, Mapping[tuple[str, Window], int]]:
-        """The counters that the policy asks for; nearly always none, and then nobody is asked."""
-        windows = tuple(
+    ) -> Generator[Step, Answer, Mapping[str, Mapping[Window, int]]]:
+        """The counters that the policy asks for, by key; nearly always none, and then nobody is asked."""
+        windows = dict.fromkeys(
             (recipient.key, window)
             for recipient in group
             if recipient.address.wire in verdicts
@@ -329,22 +362,22 @@ class _Way:
         )
         if not windows:
             return {}
-        found = yield LookUp(labels=self.delivery.labels, windows=windows)
+        found = yield LookUp(labels=self.delivery.labels, windows=tuple(windows))
         assert isinstance(found, LookedUp)
-        return found.counters
+        counters: dict[str, dict[Window, int]] = {}
+        for (key, window), number in found.counters.items():
+            counters.setdefault(key, {})[window] = number
+        return counters
 
     def _decide(
         self,
         verdict: Classification,
         recipient: Recipient,
         outcome: Outcome,
-        counters: Mapping[tuple[str, Window], int],
+        counters: Mapping[Window, int],
     ) -> Disposition:
         circumstances = Circumstances(
-            now=outcome.now,
-            jitter=_jitter(self.delivery.id, recipient.key),
-            labels=self.delivery.labels,
-            counters={window: number for (key, window), number in counters.items() if key == recipient.key},
+            now=outcome.now, jitter=self.jitter, labels=self.delivery.labels, counters=counters
         )
         return self.policy.decide(verdict, recipient, circumstances)
 
@@ -352,7 +385,7 @@ class _Way:
         self, verdict: Classification, disposition: Disposition, recipient: Recipient, outcome: Outcome
     ) -> Settlement:
         labels = self.delivery.labels
-        if labels.test and disposition.ladder is not None:
+        if labels.test or recipient.key in self.alive:  # another spelling of this mailbox got the message
             disposition = replace(disposition, ladder=None)
         return settle(
             verdict,
@@ -390,15 +423,34 @@ class _Way:
         if outcome.ended is not None and session is not None:
             events.append(closed(occasion, outcome.ended, session, remote_mta=outcome.remote_mta))
         counts = not delivery.labels.test
+        strikes = [strike for strike in _strikes(settlements, self.alive) if strike not in self.struck]
+        self.struck.update(strikes)
+        cleared = dict.fromkeys(one.key for one in settlements if one.action is Action.DELIVERED)
         return Record(
             delivery=delivery,
             occasion=occasion,
             settlements=tuple(settlements),
             recipients=tuple(recipients),
-            strikes=tuple(_strikes(settlements)) if counts else (),
-            cleared=tuple(one.key for one in settlements if one.action is Action.DELIVERED) if counts else (),
+            strikes=tuple(strikes) if counts else (),
+            cleared=tuple(cleared) if counts else (),
             events=tuple(events),
         )
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """Where the recipients of one transaction go from it: settled, or once more at once."""
+
+    settlements: list[Settlement] = field(default_factory=list)
+    recipients: list[Recipient] = field(default_factory=list)  # the settled ones, with this attempt counted
+    together: list[Recipient] = field(default_factory=list)
+    alone: list[Recipient] = field(default_factory=list)
+    at_most: int = 0  # of `together` in one transaction, where the server has shown a limit
+
+    def batches(self) -> list[tuple[Recipient, ...]]:
+        """Those who go on together. All 9,900 behind a limit of 100 offered again and again would be 500,000 RCPTs."""
+        size = self.at_most or len(self.together) or 1
+        return [tuple(self.together[start : start + size]) for start in range(0, len(self.together), size)]
 
 
 def closed(
@@ -423,13 +475,20 @@ def closed(
     )
 
 
-def _strikes(settlements: Iterable[Settlement]) -> Iterable[Strike]:
-    for one in settlements:
-        if one.category is not None and one.scope == "recipient" and one.key and one.stage is not None:
-            yield Strike(key=one.key, category=one.category)
+def _strikes(settlements: Iterable[Settlement], alive: Set[str]) -> Iterable[Strike]:
+    """A strike for each mailbox that was itself the fault: one, however many spellings of it this message had."""
+    return dict.fromkeys(
+        Strike(key=one.key, category=one.category)
+        for one in settlements
+        if one.category is not None
+        and one.scope is Scope.RECIPIENT
+        and one.individual
+        and one.stage is not None  # somebody was asked
+        and one.key
+        and one.key not in alive
+    )
 
 
-def _jitter(delivery_id: str, key: str) -> float:
-    """A number in [0, 1) that is the recipient's own: the same whenever it is asked for."""
-    seed = f"{delivery_id}\0{key}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(blake2b(seed, digest_size=6).digest()) / (1 << 48)
+def _jitter(delivery_id: str) -> float:
+    """A number in [0, 1) that is the delivery's own. Its recipients share it: who waits together goes on together."""
+    return int.from_bytes(blake2b(delivery_id.encode(), digest_size=6).digest()) / (1 << 48)

@@ -118,7 +118,7 @@ class Event:
             "id": self.id,
             "source": _SOURCE,
             "type": str(self.type),
-            "subject": self.recipient,
+            "subject": _text(self.recipient) or None,  # CloudEvents knows no empty one
             "time": show_time(self.occasion.at),
             "datacontenttype": "application/json",
             "data": {"schema": SCHEMA, **self._data()},
@@ -128,11 +128,11 @@ class Event:
         occasion, labels = self.occasion, self.occasion.labels
         data: dict[str, Any] = {
             "attempt_id": occasion.attempt_id,
-            "message_id": occasion.message_id,
-            "sender": occasion.sender,
-            "message_class": labels.message_class,
-            "tenant": labels.tenant,
-            "stream": labels.stream,
+            "message_id": _text(occasion.message_id),
+            "sender": _text(occasion.sender),
+            "message_class": _text(labels.message_class),
+            "tenant": _text(labels.tenant),
+            "stream": _text(labels.stream),
             "test": labels.test,
             "policy": occasion.policy,
             "policy_hash": occasion.policy_hash,
@@ -141,7 +141,8 @@ class Event:
             data |= settlement_data(self.settlement)
         if self.suppression is not None:
             data["suppression"] = suppression_data(self.suppression)
-        return data | dict(self.details)
+        details = {key: _text(value) if isinstance(value, str) else value for key, value in self.details.items()}
+        return data | details
 
 
 def event_id(attempt_id: str, recipient: str | None, type_: str) -> str:
@@ -180,7 +181,7 @@ def settlement_data(settlement: Settlement) -> dict[str, Any]:
     code = reply.code if isinstance(reply, Reply) else None
     enhanced = reply.enhanced if isinstance(reply, Reply) else None
     return {
-        "recipient": settlement.recipient,
+        "recipient": _text(settlement.recipient),
         "action": str(settlement.action),
         "category": _text(settlement.category),
         "scope": _text(settlement.scope),
@@ -188,11 +189,11 @@ def settlement_data(settlement: Settlement) -> dict[str, Any]:
         "certain": settlement.certain,
         "code": code,
         "enhanced": str(enhanced) if enhanced else None,
-        "reply": str(reply)[:_MAX_TEXT] if reply is not None else None,
+        "reply": None if reply is None else _text(str(reply)),
         "cause": str(reply.cause) if isinstance(reply, NoReply) else None,
         "stage": _text(settlement.stage),
         "accepted": settlement.accepted,
-        "remote_mta": settlement.remote_mta,
+        "remote_mta": _text(settlement.remote_mta),
         "rule": settlement.rule,
         "where": settlement.where,
         "classified_by": settlement.classified_by,
@@ -208,8 +209,8 @@ def suppression_data(suppression: Suppression) -> dict[str, Any]:
     """A suppression as JSON-ready values."""
     evidence = suppression.evidence
     return {
-        "key": suppression.key,
-        "address": suppression.address,
+        "key": _text(suppression.key),
+        "address": _text(suppression.address),
         "standing": str(suppression.standing),
         "category": str(suppression.category),
         "since": show_time(suppression.since),
@@ -217,18 +218,18 @@ def suppression_data(suppression: Suppression) -> dict[str, Any]:
         "expires_at": show_time(suppression.expires_at) if suppression.expires_at else None,
         "ladder": suppression.ladder,
         "rung": suppression.rung,
-        "by": suppression.by,
-        "tenant": suppression.tenant,
-        "stream": suppression.stream,
+        "by": _text(suppression.by),
+        "tenant": _text(suppression.tenant),
+        "stream": _text(suppression.stream),
         "evidence": {
-            "reply": evidence.reply[:_MAX_TEXT],
+            "reply": _text(evidence.reply),
             "stage": evidence.stage,
             "accepted": evidence.accepted,
-            "remote_mta": evidence.remote_mta,
+            "remote_mta": _text(evidence.remote_mta),
             "rule": evidence.rule,
             "classified_by": evidence.classified_by,
             "policy_hash": evidence.policy_hash,
-            "message_id": evidence.message_id,
+            "message_id": _text(evidence.message_id),
         },
     }
 
@@ -238,5 +239,8 @@ def show_time(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _text(value: StrEnum | None) -> str | None:
-    return None if value is None else value.value
+def _text(value: str | None) -> str | None:
+    """Text from outside, cut, and such as every JSON writer can encode: a lone surrogate shows as its escape."""
+    if value is None:
+        return None
+    return str(value)[:_MAX_TEXT].encode("utf-8", "backslashreplace").decode()[:_MAX_TEXT]

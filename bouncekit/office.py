@@ -4,6 +4,7 @@ Only what the store has remembered is told. When the store fails before the firs
 after the server's answer, the result is kept here and remembered before the next send.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -36,6 +37,7 @@ from bouncekit.policy import Notice, Policy
 from bouncekit.reply import Cause, NoReply
 from bouncekit.report import Report
 from bouncekit.settlement import Settlement
+from bouncekit.showing import printable, redacted
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.stores import Store, open_store
 
@@ -77,6 +79,7 @@ class Office:
         self.send_without_store = send_without_store
         self._moderation = Moderation()
         self._backlog: deque[Record] = deque()
+        self._catching_up = threading.Lock()
 
     # -- one delivery
 
@@ -117,13 +120,11 @@ class Office:
                 return report
             match step:
                 case LookUp():
-                    answer = self._look_up(step)
+                    answer = self._look_up(step, due)
                 case Transact():
                     answer = transact(step)
                 case Record():
-                    self._record(step)
-                    answer = None
-                    due += (event for event in step.events if event.settlement is not None and _is_notice(event))
+                    answer = self._record(step, due)
                 case Wait():
                     return step
                 case _:
@@ -148,33 +149,39 @@ class Office:
         )(lambda: advance(next(answers, True)))
         return reached if isinstance(reached, Report) else _end(advance(False))
 
-    def _look_up(self, question: LookUp) -> LookedUp:
+    def _look_up(self, question: LookUp, due: list[Event]) -> LookedUp:
         now = self.clock.now()
         try:
-            self._catch_up()
+            self._catch_up(due)
             return self.store.look_up(question, now)
         except StoreError:
             if not self.send_without_store:
                 raise
             return LookedUp(now=now, probes=frozenset(question.keys))
 
-    def _record(self, record: Record) -> None:
+    def _record(self, record: Record, due: list[Event]) -> None:
         """Remember, then tell. A failing store cannot undo what a server has answered: the record waits here."""
         try:
-            self._catch_up()
-            self.store.record(record)
+            self._catch_up(due)
+            self._remember(record, due)
         except StoreError as error:
             if len(self._backlog) < _BACKLOG:
                 self._backlog.append(record)
             _complain("the store failed; %d results wait in memory: %s", len(self._backlog), error)
-            return
-        self.bus.publish(record.events)
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, due: list[Event]) -> None:
         """Remember what the store could not take before."""
-        while self._backlog:
-            self.store.record(self._backlog[0])
-            self.bus.publish(self._backlog.popleft().events)
+        if not self._backlog:
+            return
+        with self._catching_up:
+            while self._backlog:
+                self._remember(self._backlog[0], due)
+                self._backlog.popleft()
+
+    def _remember(self, record: Record, due: list[Event]) -> None:
+        self.store.record(record)
+        self.bus.publish(record.events)
+        due += (event for event in record.events if _is_notice(event))
 
     # -- sessions
 
@@ -221,7 +228,7 @@ class Office:
             try:
                 way.send(compose(event, notice, more), via)
             except Exception as error:  # noqa: BLE001 - whatever a channel raises, the send must not suffer
-                type_, details["why"] = EventType.NOT_NOTIFIED, f"{type(error).__name__}: {error}"[:500]
+                type_, details["why"] = EventType.NOT_NOTIFIED, printable(redacted(f"{type(error).__name__}: {error}"))
                 _complain("channel %r failed: %s", notice.channel, type(error).__name__)
         told = Event(
             id=event_id(event.occasion.attempt_id, event.recipient, f"{type_}:{notice.channel}"),

@@ -184,6 +184,7 @@ class SessionRule:
     when: Condition = Condition()
     do: SessionFate
     at_most: int = 1
+    examples: tuple[Example, ...] = ()
     where: str = ""
 
 
@@ -329,6 +330,8 @@ class Policy:
             return _disposition(rule, retry_at=retry_at)
         case.expired = True
         last = self._first(case)
+        if last.do is Fate.HOLD:
+            return _disposition(last, expired=True)
         return _disposition(last if last.do is not Fate.RETRY else rule, fate=Fate.FAIL, expired=True)
 
     def decide_session(self, classification: Classification, *, reconnects: int = 0) -> SessionDisposition:
@@ -389,7 +392,8 @@ def _disposition(
 def _possible(rule: Rule, case: Case) -> bool:
     """Whether a fate can help at all: a split behind nobody, or a second lone repeat, would go on for ever."""
     if rule.do is Fate.SPLIT:
-        return case.classification.status.accepted > 0
+        status = case.classification.status
+        return status.stage is Stage.RCPT and status.accepted > 0  # later, `accepted` counts this recipient itself
     if rule.do is Fate.ALONE:
         return case.recipient.repeats == 0
     return True

@@ -5,22 +5,39 @@ are what somebody wrote. YAML is read event by event and nothing is ever expande
 keys or second documents in a policy. No path through a file is deeper than 16 steps.
 """
 
+import json
 import re
+import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    DocumentStartEvent,
+    Event,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceStartEvent,
+)
 
 from bouncekit.errors import Finding, PolicyError
-
-if TYPE_CHECKING:
-    from yaml.events import Event
 
 __all__ = ["Path", "Tree", "quoted", "read_tree"]
 
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_DEPTH = 16
 MAX_NODES = 100_000
+MAX_FINDINGS = 100  # more than anybody mends before the next try
+
+# tomllib keeps every prefix of a dotted key: half a million dots in one line take all memory there is.
+MAX_TOML_LINES = 20_000
+MAX_TOML_DOTS = 64
 
 # YAML 1.2 5.1, less the line ends that only YAML knows: an editor would count its lines differently.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]").search
@@ -62,13 +79,14 @@ class Tree:
         while place is None and end:
             place = self.places.get(path[:end])
             end -= 1
-        line, column = place or self.places.get((), (None, None))
+        place = place or self.places.get(())
+        line, column = place or (None, None)
         return Finding(self.file, line, column, message if self.is_yaml else f"{_dotted(location)}: {message}")
 
     def where(self, path: Path) -> str:
         """The place for evidence: file:line, or the file and the path where no line is known."""
-        line, _ = self.places.get(path, (None, None))
-        return f"{self.file}:{line or _dotted(path)}"
+        place = self.places.get(path)
+        return f"{self.file}:{place[0] if place else _dotted(path)}"
 
     def value(self, location: Path) -> object:
         """What stands there, None where nothing does."""
@@ -98,7 +116,9 @@ def read_tree(file: str, text: str) -> Tree:
         raise _error(file, None, None, f"larger than {MAX_TEXT_BYTES} bytes; a policy is a page or two")
     if found := _UNPRINTABLE(text):
         line, column = _place_of(text, found.start())
-        raise _error(file, line, column, f"the character U+{ord(found[0]):04X} does not belong into a policy; remove it")
+        raise _error(
+            file, line, column, f"the character U+{ord(found[0]):04X} does not belong into a policy; remove it"
+        )
     read = _READERS.get(PurePath(file).suffix.lower(), _read_yaml)
     tree = read(file, text)
     if not tree.data:
@@ -114,20 +134,20 @@ def quoted(text: object) -> str:
 
 # -- YAML
 
+# The loader of libyaml is eight times faster; every PyYAML wheel has it, a build from source may not.
+_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
 
 def _read_yaml(file: str, text: str) -> Tree:
-    import yaml
-
     builder = _Builder(file)
     try:
-        # The loader of libyaml is eight times faster; every PyYAML wheel has it, a build from source may not.
-        for event in yaml.parse(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader)):
+        for event in yaml.parse(text, Loader=_LOADER):
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         raise PolicyError([*builder.findings, _syntax(file, error)]) from None
     except yaml.YAMLError as error:
-        raise _error(file, None, None, str(error).splitlines()[0]) from None
-    return Tree(file, builder.root, builder.places, builder.keys, tuple(builder.findings))
+        raise _error(file, None, None, f"no YAML: {str(error).splitlines()[0]}") from None
+    return builder.tree()
 
 
 def _syntax(file: str, error: Any) -> Finding:
@@ -135,103 +155,115 @@ def _syntax(file: str, error: Any) -> Finding:
     mark = error.problem_mark or error.context_mark
     said = f"{error.context or ''} {error.problem or ''}".strip()
     hint = next(hint for symptom, hint in _HINTS if symptom in said)
-    place = (mark.line + 1, mark.column + 1) if mark else (None, None)
-    return Finding(file, *place, f"no YAML: {said}; {hint}")
+    line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
+    return Finding(file, line, column, f"no YAML: {said}; {hint}")
 
 
 class _Builder:
     """A tree under construction, without recursion: a file cannot choose how deep our stack is."""
 
     def __init__(self, file: str) -> None:
-        self.root: object = None
-        self.places: dict[Path, tuple[int, int | None]] = {}
-        self.keys: dict[Path, tuple[int, int | None]] = {}
         self.findings: list[Finding] = []
         self._file = file
+        self._root: object = None
+        self._places: dict[Path, tuple[int, int | None]] = {}
+        self._keys: dict[Path, tuple[int, int | None]] = {}
         self._open: list[tuple[dict[str, object] | list[object], Path]] = []
         self._key: str | None = None
+        self._refused: list[tuple[dict[str, object], str]] = []
         self._documents = 0
-        self._nodes = 0
 
-    def take(self, event: "Event") -> None:
+    def tree(self) -> Tree:
+        """What was built, without what was refused."""
+        for mapping, key in self._refused:
+            del mapping[key]
+        return Tree(self._file, self._root, self._places, self._keys, tuple(self.findings))
+
+    def take(self, event: Event) -> None:
         """One event of the parser."""
-        match type(event).__name__:
-            case "DocumentStartEvent":
+        match event:
+            case DocumentStartEvent():
                 self._documents += 1
                 if self._documents > 1:
                     self._stop(event, "a second document; a policy is one, without --- in the middle")
-            case "ScalarEvent" if self._expects_key:
-                self._take_key(event, event.value)  # type: ignore[attr-defined]
-            case "ScalarEvent":
-                self._add(event, event.value)  # type: ignore[attr-defined]
-            case "AliasEvent":
+            case AliasEvent():
                 self._find(event, "an alias; write the value out, and a text that begins with * in quotes")
                 self._add(event, "")
-            case "MappingStartEvent":
+            case ScalarEvent() if self._expects_key:
+                self._take_key(event, event.value)
+            case ScalarEvent():
+                self._refuse_marks(event)
+                self._add(event, event.value)
+            case MappingStartEvent():
                 self._enter(event, {})
-            case "SequenceStartEvent":
+            case SequenceStartEvent():
                 self._enter(event, [])
-            case "MappingEndEvent" | "SequenceEndEvent":
+            case CollectionEndEvent():
                 self._open.pop()
 
     @property
     def _expects_key(self) -> bool:
         return bool(self._open) and isinstance(self._open[-1][0], dict) and self._key is None
 
-    def _take_key(self, event: "Event", key: str) -> None:
-        if key == "<<":
-            self._find(event, "a merge key; write the values out, or let the file extend another policy")
+    def _take_key(self, event: ScalarEvent, key: str) -> None:
+        self._refuse_marks(event)
         mapping, path = self._open[-1]
         assert isinstance(mapping, dict)
-        if key in mapping:
-            line, column = self.keys[*path, key]
-            self._find(event, f"duplicate key {quoted(key)}: it stands at {line}:{column} already; keep one of them")
-            key = f"{key} (again at {_line(event)[0]}:{_line(event)[1]})"
-        self.keys[*path, key] = _line(event)
+        line, column = _place(event)
+        if key == "<<":
+            self._find(event, "a merge key; write the values out, or let the file extend another policy")
+        elif key in mapping:
+            first = ":".join(map(str, self._keys[*path, key]))
+            self._find(event, f"duplicate key {quoted(key)}: it stands at {first} already; keep one of them")
+        if key == "<<" or key in mapping:
+            key = f"{key} {line}:{column}"
+            self._refused.append((mapping, key))
+        self._keys[*path, key] = (line, column)
         self._key = key
 
-    def _enter(self, event: "Event", container: dict[str, object] | list[object]) -> None:
+    def _enter(self, event: NodeEvent, container: dict[str, object] | list[object]) -> None:
         if self._expects_key:
             self._stop(event, "a key is one word")
         if len(self._open) >= MAX_DEPTH:
             self._stop(event, f"nested deeper than {MAX_DEPTH} levels; no part of a policy is")
-        path = self._add(event, container)
-        self._open.append((container, path))
+        self._refuse_marks(event)
+        self._open.append((container, self._add(event, container)))
 
-    def _add(self, event: "Event", value: object) -> Path:
+    def _add(self, event: NodeEvent, value: object) -> Path:
         """Put a value where it belongs, and remember where it stands."""
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
+        if len(self._places) >= MAX_NODES:
             self._stop(event, f"more than {MAX_NODES} values; a policy is a page or two")
-        if getattr(event, "tag", None) is not None or (getattr(event, "anchor", None) and type(value) is not str):
-            self._find(event, "a tag or an anchor; a policy has neither: write the plain value")
-        path = self._path()
-        self.places[path] = _line(event)
-        if not self._open:
-            self.root = value
-        elif isinstance(container := self._open[-1][0], list):
+        container, path = self._open[-1] if self._open else (None, ())
+        if isinstance(container, list):
+            path = (*path, len(container))
             container.append(value)
-        else:
-            assert self._key is not None
+        elif isinstance(container, dict):
+            if self._key is None:
+                self._stop(event, "a key is one word")
+            path = (*path, self._key)
             container[self._key], self._key = value, None
+        else:
+            self._root = value
+        self._places[path] = _place(event)
         return path
 
-    def _path(self) -> Path:
-        if not self._open:
-            return ()
-        container, path = self._open[-1]
-        return (*path, len(container) if isinstance(container, list) else self._key or "")
+    def _refuse_marks(self, event: Any) -> None:
+        if event.tag is not None:
+            self._find(event, f"a tag, {quoted(event.tag)}; write the plain value, the grammar knows what it is")
+        if event.anchor is not None:
+            self._find(event, "an anchor; a text that begins with & stands in quotes, anything else is written out")
 
-    def _find(self, event: "Event", message: str) -> None:
-        self.findings.append(Finding(self._file, *_line(event), message))
+    def _find(self, event: Event, message: str) -> None:
+        self.findings.append(Finding(self._file, *_place(event), message))
+        if len(self.findings) >= MAX_FINDINGS:
+            raise PolicyError(self.findings)
 
-    def _stop(self, event: "Event", message: str) -> None:
-        self._find(event, message)
-        raise PolicyError(self.findings)
+    def _stop(self, event: Event, message: str) -> NoReturn:
+        raise PolicyError([*self.findings, Finding(self._file, *_place(event), message)])
 
 
-def _line(event: "Event") -> tuple[int, int]:
-    mark = event.start_mark
+def _place(event: Event) -> tuple[int, int]:
+    mark: Any = event.start_mark
     return mark.line + 1, mark.column + 1
 
 
@@ -239,8 +271,11 @@ def _line(event: "Event") -> tuple[int, int]:
 
 
 def _read_toml(file: str, text: str) -> Tree:
-    import tomllib
-
+    for number, written in enumerate(text.split("\n"), start=1):
+        if written.count(".") > MAX_TOML_DOTS:
+            raise _error(file, number, None, f"more than {MAX_TOML_DOTS} dots in one line; break it up")
+        if number > MAX_TOML_LINES:
+            raise _error(file, number, None, f"more than {MAX_TOML_LINES} lines; a policy is a page or two")
     try:
         data = tomllib.loads(text, parse_float=str)
     except RecursionError:
@@ -268,15 +303,12 @@ def _headers(text: str, data: Mapping[str, object]) -> dict[Path, tuple[int, int
 
 
 def _read_json(file: str, text: str) -> Tree:
-    import json
-
     twice: list[str] = []
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         seen = dict(pairs)
         if len(seen) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice.extend(key for key in seen if keys.count(key) > 1)
+            twice.extend(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
         return seen
 
     try:
@@ -285,7 +317,9 @@ def _read_json(file: str, text: str) -> Tree:
         raise _too_deep(file) from None
     except json.JSONDecodeError as error:
         raise _error(file, error.lineno, error.colno, f"no JSON: {error.msg}") from None
-    findings = [Finding(file, None, None, f"duplicate key {quoted(key)}; keep one of them") for key in twice[:100]]
+    findings = [
+        Finding(file, None, None, f"duplicate key {quoted(key)}; keep one of them") for key in twice[:MAX_FINDINGS]
+    ]
     return Tree(file, _texts(file, data), findings=tuple(findings), is_yaml=False)
 
 
@@ -317,8 +351,11 @@ def _step(value: object, step: str | int) -> object:
 
 
 def _dotted(path: Path) -> str:
-    shown = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
-    return shown if len(shown) <= 120 else f"{shown[:117]}..."
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{_word(step)}" for step in path).lstrip(".")
+
+
+def _word(key: str) -> str:
+    return key if len(key) <= 60 and key.isprintable() and " " not in key else quoted(key)
 
 
 def _place_of(text: str, offset: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from bouncekit.address import parse_address, suppression_key
 from bouncekit.client import Client
 from bouncekit.clock import Clock
+from bouncekit.errors import ConfigurationError
 from bouncekit.office import Office, Retry, open_office
 from bouncekit.policy import Policy
 from bouncekit.sinks.log import LogSink
@@ -67,6 +68,25 @@ class Postmaster:
         self.suppressions = SuppressionList(self.office)
         self.office.bus.on(LogSink())
 
+    @classmethod
+    def from_config(
+        cls,
+        folder: str | Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        *,
+        clock: Clock | None = None,
+    ) -> "Postmaster":
+        """A postmaster as the environment, bouncekit.toml and pyproject.toml say; see `bouncekit.config`.
+
+        `folder` is where the files lie, None the present one; `environ` None the process's own.
+
+        Raises:
+            ConfigurationError: something there is wrong; the message says where and what would be right.
+        """
+        from bouncekit.config import Config
+
+        return cls(**Config.read(folder, environ).for_postmaster(), clock=clock)
+
     @property
     def policy(self) -> Policy:
         """The policy in force."""
@@ -80,6 +100,11 @@ class Postmaster:
         Raises:
             ConfigurationError: there is no such type.
         """
+
+        if any(not isinstance(type_, str) for type_ in types):
+            raise ConfigurationError(
+                f"on() takes event types: write @postmaster.on(), not @postmaster.on; got {types!r}"
+            )
 
         def subscribe(handler: Handler) -> Handler:
             self.office.bus.on(handler, *types)

@@ -130,5 +130,18 @@ def _take_marks(head: bytes) -> tuple[bytes, dict[str, str]]:
 
 def _mark(header: bytes) -> tuple[str, str]:
     """Name and value of one of our headers, unfolded, its prefix gone."""
-    name, _, value = header.decode("latin-1").partition(":")
-    return name.strip().lower(), " ".join(value.split())[:255]
+    name, _, value = header.decode("utf-8", "replace").partition(":")
+    return name.strip().lower(), " ".join(_decoded(value).split())[:255]
+
+
+def _decoded(value: str) -> str:
+    """The value without the encoded words that the email package makes of a long or non-ASCII one (RFC 2047)."""
+    if "=?" not in value:
+        return value
+    from email.errors import HeaderParseError
+    from email.header import decode_header, make_header
+
+    try:
+        return str(make_header(decode_header(value)))
+    except (HeaderParseError, LookupError, ValueError):
+        return value

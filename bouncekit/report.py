@@ -6,6 +6,7 @@ from types import MappingProxyType
 from bouncekit.errors import BouncekitError
 from bouncekit.reply import Reply
 from bouncekit.settlement import Settlement
+from bouncekit.showing import printable
 from bouncekit.status import Action
 
 __all__ = ["DeliveryFailed", "Report"]
@@ -49,13 +50,13 @@ class Report(dict[str, tuple[int, bytes]]):
         """A report of settlements in the order of the recipients.
 
         `given` maps a wire address to what the caller had written, which is the key of the dict. With `stored`,
-        delayed and unknown recipients that we keep are not refused: a caller who sends to the dict again would send
-        twice.
+        recipients whose way is not over are kept by us and not refused: a caller who sends to the dict again would
+        send twice.
         """
         settlements = tuple(settlements)
         refused = {}
         for settlement in settlements:
-            kept = stored and settlement.retry_at is not None
+            kept = stored and not settlement.is_final
             if settlement.action is not Action.DELIVERED and not kept:
                 address = settlement.recipient
                 refused[given.get(address, address) if given else address] = _code_and_text(settlement)
@@ -94,6 +95,9 @@ class Report(dict[str, tuple[int, bytes]]):
         if bad := self.failed + self.suppressed:
             raise DeliveryFailed(self, bad)
 
+    def copy(self) -> "Report":
+        return type(self)(self, recipients=self.recipients, message_id=self.message_id)
+
     def __reduce__(self) -> tuple[type["Report"], tuple[dict[str, tuple[int, bytes]]], dict[str, object]]:
         return type(self), (dict(self),), {"recipients": self.recipients, "message_id": self.message_id}
 
@@ -102,13 +106,17 @@ class Report(dict[str, tuple[int, bytes]]):
 
 
 class DeliveryFailed(BouncekitError):
-    """Some recipients will not get the message; `.report` has every recipient's outcome."""
+    """Some recipients will not get the message: `bad`; `.report` has every recipient's outcome."""
 
     def __init__(self, report: Report, bad: tuple[Settlement, ...]) -> None:
         self.report = report
-        why = "; ".join(f"{one.recipient}: {one.action}, {one.reply or one.rule}" for one in bad[:5])
+        self.bad = bad
+        why = "; ".join(printable(f"{one.recipient}: {one.action}, {one.reply or one.rule}") for one in bad[:5])
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         super().__init__(f"{len(bad)} of {len(report.recipients)} recipients: {why}{more}")
+
+    def __reduce__(self) -> tuple[type["DeliveryFailed"], tuple[Report, tuple[Settlement, ...]]]:
+        return type(self), (self.report, self.bad)
 
 
 def _code_and_text(settlement: Settlement) -> tuple[int, bytes]:
@@ -118,4 +126,4 @@ def _code_and_text(settlement: Settlement) -> tuple[int, bytes]:
         return reply.code, reply.raw
     if reply is not None:
         return -1, str(reply.text or reply).encode("utf-8", "backslashreplace")
-    return -1, f"{settlement.action}: {settlement.category} ({settlement.rule})".encode()
+    return -1, f"{settlement.action}: {settlement.category} ({settlement.rule})".encode("utf-8", "backslashreplace")

@@ -8,7 +8,7 @@ from bouncekit.envelope import Recipient
 from bouncekit.policy import Disposition, Fate, Notice, Policy
 from bouncekit.reply import NoReply, Reply, Stage
 from bouncekit.status import Action, RecipientStatus
-from bouncekit.suppression import Evidence, Standing, Suppression, climb
+from bouncekit.suppression import Evidence, Ladder, Standing, Suppression, climb
 
 __all__ = ["Settlement", "delivered", "refused_here", "settle", "skipped", "unjudged"]
 
@@ -84,8 +84,9 @@ def settle(
 ) -> Settlement:
     """Join a status, its meaning and the policy's verdict.
 
-    Whatever a policy says, only a permanent verdict whose scope is the recipient, given to this recipient alone, ends
-    in a suppression.
+    Whatever a policy says, only a verdict whose scope is the recipient, given to this recipient alone, ends in a
+    suppression. Whether it must be permanent is the policy's to say: a mailbox that is full for weeks is told by
+    temporary replies.
     """
     status = verdict.status
     suppression = None
@@ -103,7 +104,7 @@ def settle(
             tenant=tenant,
             stream=stream,
         )
-        suppression = climb(disposition.ladder, proposed, previous)
+        suppression = _caused(disposition.ladder, proposed, previous)
     return Settlement(
         recipient=status.recipient,
         action=disposition.action,
@@ -115,7 +116,7 @@ def settle(
         certain=verdict.certain,
         rule=disposition.rule,
         where=disposition.where,
-        classified_by=f"{verdict.rule} ({verdict.where})" if verdict.where else verdict.rule,
+        classified_by=_placed(verdict.rule, verdict.where),
         fate=disposition.fate,
         retry_at=disposition.retry_at,
         expired=disposition.expired,
@@ -181,15 +182,27 @@ def unjudged(status: RecipientStatus, verdict: Classification | None) -> Settlem
     )
 
 
+def _caused(ladder: Ladder, proposed: Suppression, previous: Suppression | None) -> Suppression | None:
+    """The suppression that a verdict leads to, None where the one that stands stays as it is."""
+    if previous and previous.standing is Standing.MANUAL and not previous.binds(proposed.changed_at):
+        previous = None  # it has ended by itself, and was no verdict that this one could confirm
+    suppression = climb(ladder, proposed, previous)
+    return None if suppression is previous else suppression
+
+
 def _evidence(verdict: Classification, disposition: Disposition, policy: Policy, message_id: str | None) -> Evidence:
     status = verdict.status
     return Evidence(
-        reply=str(status.reply)[:2048],
+        reply="" if status.reply is None else str(status.reply)[:2048],
         stage=str(status.stage),
         accepted=status.accepted,
         remote_mta=status.remote_mta,
-        rule=f"{disposition.rule} ({disposition.where})",
-        classified_by=f"{verdict.rule} ({verdict.where})",
+        rule=_placed(disposition.rule, disposition.where),
+        classified_by=_placed(verdict.rule, verdict.where),
         policy_hash=policy.hash,
         message_id=message_id,
     )
+
+
+def _placed(rule: str, where: str) -> str:
+    return f"{rule} ({where})" if where else rule

@@ -206,7 +206,7 @@ class SMTP(smtplib.SMTP):
 
     def _make_ready(self, step: Transact) -> None:
         """Connected, greeted, and able to carry what this envelope needs."""
-        if self.sock is None and self._was_dropped and self._dialled is not None and self.office is not None:
+        if self._is_to_be_dialled:
             self._redial()
         self.ehlo_or_helo_if_needed()
         wants_utf8 = any(option.lower() == "smtputf8" for option in step.envelope.mail_options)
@@ -216,11 +216,15 @@ class SMTP(smtplib.SMTP):
     def _send_notice(self, sender: str, recipient: str, message: bytes) -> None:
         """Send a notice of ours, outside the policy: a notice never makes another one."""
         delivery = submission(sender, [recipient], message)
-        if self.sock is None and self._dialled is not None:
-            self._redial()
-        report = self._send_unjudged(delivery)
-        if not report.delivered:
-            raise self._trouble or error_of(report, sender, {}) or smtplib.SMTPRecipientsRefused(dict(report))
+        trouble = self._trouble  # of the send that the notice is about, which that send will raise
+        try:
+            if self.sock is None and self._dialled is not None:
+                self._redial()
+            report = self._send_unjudged(delivery)
+            if not report.delivered:
+                raise self._trouble or error_of(report, sender, {}) or smtplib.SMTPRecipientsRefused(dict(report))
+        finally:
+            self._trouble = trouble
 
     # -- the connection
 
@@ -253,6 +257,23 @@ class SMTP(smtplib.SMTP):
         self._replays = replays
         self._was_dropped = True
 
+    @property
+    def _is_to_be_dialled(self) -> bool:
+        """Whether the next transaction opens the session, again or for the first time."""
+        return self.sock is None and self._was_dropped and self._dialled is not None and self.office is not None
+
+    def ehlo_or_helo_if_needed(self) -> None:
+        """Say EHLO, else HELO, where nobody has; not yet where the session is only opened when a recipient is tried."""
+        if not self._is_to_be_dialled:
+            super().ehlo_or_helo_if_needed()
+
+    def has_extn(self, opt: str) -> bool:
+        """Whether the server offers an extension; opens a session that is opened when needed, to know it."""
+        if self._is_to_be_dialled:
+            self._redial()
+            self.ehlo_or_helo_if_needed()
+        return super().has_extn(opt)
+
     def _redial(self) -> None:
         """Open the session as it was opened first."""
         import tenacity
@@ -263,6 +284,8 @@ class SMTP(smtplib.SMTP):
         self.close()
 
         def dial() -> None:
+            self.ehlo_resp = self.helo_resp = None  # a new session: what the last one offered is no news of it
+            self.esmtp_features, self.does_esmtp = {}, False
             code, message = self.connect(host, port, source_address)
             if code != 220:
                 self.close()
@@ -275,7 +298,7 @@ class SMTP(smtplib.SMTP):
             tenacity.Retrying(
                 retry=tenacity.retry_if_exception(_may_pass),
                 stop=tenacity.stop_after_attempt(_REDIALS),
-                wait=tenacity.wait_exponential_jitter(initial=0.1, max=2.0, jitter=0.1),
+                wait=tenacity.wait_exponential(multiplier=0.1, max=2.0) + tenacity.wait_random(0, 0.1),
                 sleep=self.office.clock.sleep if self.office else tenacity.nap.sleep,
                 reraise=True,
             )(dial)

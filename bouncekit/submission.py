@@ -59,7 +59,7 @@ def submission(
         recipients=tuple(Recipient.of(address) for address in usable),
         labels=_labelled(labels or Labels(), rendered) if rendered.marks else labels or Labels(),
         refused=refused,
-        given={} if all(map(_is_wire, texts, usable)) else _given(texts),
+        given={} if not refused and all(map(_is_wire, texts, usable)) else _given(texts),
     )
 
 
@@ -98,7 +98,8 @@ def _dressed(content: bytes, return_path: Address, new_id: Callable[[], str]) ->
     rendered = read_headers(content)
     if rendered.message_id is not None:
         return rendered
-    message_id = f"<{new_id()}@{a_label(return_path.domain) or 'localhost'}>"
+    domain = a_label(return_path.domain)
+    message_id = f"<{new_id()}@{domain if domain and domain.isascii() else 'localhost'}>"
     return Rendered(with_message_id(rendered.content, message_id), message_id, rendered.marks)
 
 
@@ -118,12 +119,13 @@ def _is_wire(text: str, address: Address) -> bool:
 
 
 def _given(texts: Iterable[str]) -> dict[str, str]:
-    """What the caller wrote for each wire address, the first spelling of it."""
+    """What the caller wrote for each wire address, and for each refused one: the first spelling of it."""
     given: dict[str, str] = {}
     for text in texts:
         try:
             address = parse_address(text)
-        except AddressError:
+        except AddressError as error:
+            given.setdefault(error.address, text)
             continue
         given.setdefault(address.wire, text)
         if address.needs_utf8:

@@ -202,7 +202,9 @@ class _Progress:
     def _take_dot(self, answers: Answered) -> None:
         individual = self.lmtp or len(self.accepted) == 1
         for address, answer in zip(self.accepted, answers, strict=True):
-            answer = self._believable(answer, Stage.END_OF_DATA)
+            # Behind a missing or impossible reply nobody knows whose the next one is.
+            lost = self.ended[1] if self.ended and isinstance(self.ended[1], NoReply) else None
+            answer = lost or self._believable(answer, Stage.END_OF_DATA)
             self._settle(address, Stage.END_OF_DATA, answer, individual=individual)
             if isinstance(answer, NoReply) or answer.code in _CLOSES:
                 self.ended = self.ended or (Stage.END_OF_DATA, answer)

@@ -60,7 +60,8 @@ _MEANINGS = {
 def classify(status: RecipientStatus) -> Classification:
     """What a status means, by the table above."""
     named = f"{status.code} {status.enhanced}" if status.enhanced else str(status.code)
-    category, permanent, certain = _MEANINGS.get(named, (Category.UNKNOWN, status.action is Action.FAILED, False))
+    nothing = (Category.UNKNOWN, status.action is Action.FAILED, False)
+    category, permanent, certain = _MEANINGS.get(named) or _MEANINGS.get(str(status.code), nothing)
     if isinstance(status.reply, NoReply):
         local = status.reply.cause is Cause.LOCAL
         category, permanent = (Category.INVALID_ADDRESS, True) if local else (Category.NETWORK_ERROR, False)
@@ -117,7 +118,9 @@ def delivery_to(*addresses: str, **settings: Any) -> Delivery:
     """A message to these addresses; `settings` are fields of Delivery, or of Labels."""
     own = {key: settings.pop(key) for key in ("refused", "given", "id", "recipients") if key in settings}
     parsed = tuple(map(parse_address, addresses))
-    envelope = Envelope(sender=parse_address("shop@example.org"), recipients=parsed, content=b"Hi\r\n", message_id="<1@x>")
+    envelope = Envelope(
+        sender=parse_address("shop@example.org"), recipients=parsed, content=b"Hi\r\n", message_id="<1@x>"
+    )
     start = {"id": "d1", "recipients": tuple(map(Recipient.of, parsed))}
     return Delivery(**{**start, "envelope": envelope, "labels": Labels(**settings), **own})
 
@@ -143,7 +146,7 @@ class Driver:
     """Carries out a delivery's steps and keeps them.
 
     `answers` has a script for each transaction: an address, "MAIL", DATA or DOT -> what the server says; all else is
-    well. `waits` are the answers to Wait; behind the last one it is False.
+    well. `waits` are the answers to Wait; behind the last one it is False. `meanwhile` happens during each Wait.
     """
 
     answers: Sequence[Answers] = ()
@@ -152,6 +155,7 @@ class Driver:
     counters: Mapping[tuple[str, Window], int] = field(default_factory=dict)
     can_redial: bool = True
     waits: Sequence[bool] = ()
+    meanwhile: Callable[["Driver"], None] = lambda driver: None
     now: datetime = NOW
     steps: list[Any] = field(default_factory=list)
     transacted: list[tuple[str, ...]] = field(default_factory=list)
@@ -179,6 +183,7 @@ class Driver:
                 return self.outcome(step, self.answers[turn] if turn < len(self.answers) else {})
             case Wait():
                 self.now = max(self.now, step.until)
+                self.meanwhile(self)
                 return len(self.of(Wait)) <= len(self.waits) and self.waits[len(self.of(Wait)) - 1]
         return None
 

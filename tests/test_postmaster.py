@@ -50,6 +50,13 @@ def test_a_type_that_does_not_exist_is_refused(postmaster: Postmaster) -> None:
         postmaster.on("deliverd")(print)
 
 
+def test_a_decorator_without_its_brackets_is_refused_at_once(postmaster: Postmaster) -> None:
+    with pytest.raises(ConfigurationError, match=r"write @postmaster\.on\(\)"):
+
+        @postmaster.on  # type: ignore[arg-type]
+        def tell(event: Event) -> None: ...
+
+
 def test_a_suppression_by_hand_holds_mail_back_until_it_is_lifted(
     serve: Serve, postmaster: Postmaster, heard: Heard
 ) -> None:

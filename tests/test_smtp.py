@@ -12,7 +12,6 @@ import trustme
 from bouncekit import LMTP, SMTP, SMTP_SSL, OutcomeUnknown, RecipientsSuppressed, Report, UnreadableReply
 from bouncekit.postmaster import Postmaster
 from bouncekit.testing import (
-    After,
     Closing,
     Cut,
     Delay,
@@ -96,7 +95,6 @@ def test_all_refused_raises_what_smtplib_raises_with_the_report(serve: Serve) ->
         ({"END_OF_DATA": Closing("421 4.3.2 Bye")}, smtplib.SMTPDataError, "delayed"),
         ({"MAIL": Cut()}, smtplib.SMTPServerDisconnected, "delayed"),
         ({"DATA": Cut("rst")}, smtplib.SMTPServerDisconnected, "delayed"),
-        ({"BODY": After(0, Cut())}, smtplib.SMTPServerDisconnected, "delayed"),
         ({"END_OF_DATA": Kept(Cut())}, OutcomeUnknown, "unknown"),
         ({"END_OF_DATA": Dropped(Cut("rst"))}, OutcomeUnknown, "unknown"),
         ({"RCPT": {"*": Raw(b"oops\r\n")}}, smtplib.SMTPServerDisconnected, "delayed"),

@@ -50,14 +50,18 @@ class _Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in VERBS:
             close = get_close_matches(args[0], VERBS, n=1)
-            ctx.fail(f"no verb {args[0]!a}; " + (f"did you mean {close[0]!r}?" if close else f"one of {', '.join(VERBS)}"))
+            ctx.fail(
+                f"no verb {args[0]!a}; " + (f"did you mean {close[0]!r}?" if close else f"one of {', '.join(VERBS)}")
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:
+    def main(  # type: ignore[override]  # click has an overload for standalone_mode=False, which nobody needs here
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
         """Run a verb and exit with its code; an error is one line."""
         _never_fail_to_print()
         extra["standalone_mode"] = False
@@ -73,7 +77,12 @@ class _Verbs(click.Group):
         sys.exit(code)
 
 
-@click.group(cls=_Verbs, invoke_without_command=True)
+@click.group(
+    cls=_Verbs,
+    invoke_without_command=True,
+    subcommand_metavar="VERB ...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="bouncekit %(version)s")
 @click.pass_context
 def main(ctx: click.Context) -> None:

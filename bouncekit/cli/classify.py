@@ -8,7 +8,7 @@ from typing import IO, Any, TypeAlias
 import click
 
 from bouncekit.asking import status_of
-from bouncekit.classification import Classification
+from bouncekit.classification import Category, Classification
 from bouncekit.cli.output import show_json, show_table
 from bouncekit.cli.settings import as_json
 
@@ -16,6 +16,8 @@ __all__ = ["verb"]
 
 _MAX_LINE_BYTES = 1024 * 1024  # a reply has at most 256 KiB; JSON may escape each byte of it
 _TEXTS = ("reply", "stage", "remote_mta", "provider", "enhanced")
+
+_YES_OR_NO = {True: "yes", False: "no"}
 
 Asked: TypeAlias = dict[str, Any]
 
@@ -51,7 +53,7 @@ def verb(reply: str | None, jsonl: bool, as_json: bool, **given: Any) -> int:
     if as_json:
         show_json(answer)
     else:
-        show_table(("", ""), [(name.replace("_", " "), _said(value)) for name, value in answer.items()])
+        show_table(("", ""), _told(answer))
     return 0
 
 
@@ -86,7 +88,7 @@ def _asked(line: bytes | None) -> Asked:
         raise ValueError(f"a line over {_MAX_LINE_BYTES} bytes")
     asked = json.loads(line)
     if not isinstance(asked, dict):
-        raise ValueError("a line is an object, such as {\"reply\": \"552 5.2.2 Mailbox full\", \"stage\": \"RCPT\"}")
+        raise ValueError('a line is an object, such as {"reply": "552 5.2.2 Mailbox full", "stage": "RCPT"}')
     return asked
 
 
@@ -124,5 +126,12 @@ def _verdict(verdict: Classification) -> Asked:
     }
 
 
-def _said(value: object) -> object:
-    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+def _told(answer: Asked) -> Iterator[tuple[str, object]]:
+    """The answer for people: what is known of it, and the category in words."""
+    from bouncekit.notify.wording import wording_of
+
+    for name, value in answer.items():
+        if value is not None:
+            yield name.replace("_", " "), _YES_OR_NO[value] if isinstance(value, bool) else value
+        if name == "category":
+            yield "which means", wording_of(Category(value)).because

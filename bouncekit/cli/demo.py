@@ -22,10 +22,10 @@ __all__ = ["verb"]
 
 _WIDTH = 118  # where there is no terminal
 _AT_ONCE = {
-    Fate.SPLIT: "sends again at once, in a new transaction",
-    Fate.ALONE: "asks again at once, alone",
-    SessionFate.RECONNECT: "reconnects and goes on",
-    SessionFate.CLOSE: "closes the connection",
+    Fate.SPLIT: "split, sent again at once",
+    Fate.ALONE: "asked again at once, alone",
+    SessionFate.RECONNECT: "reconnected, sent again",
+    SessionFate.CLOSE: "connection closed",
 }
 
 
@@ -59,48 +59,59 @@ def _show(rehearsal: "Rehearsal", checks: "Iterable[Check]", *, holds: bool) -> 
     for number, scene in enumerate(SCENES, 1):
         show_line(f"  {number}. {scene.title}")
     show_line()
-    heads = ("", "recipient", "the server said", "which means", "so bouncekit", "by rule")
+    heads = ("", "recipient", "the server said", "which means", "to blame", "what bouncekit did", "by rule")
     show_table(heads, [_row(line) for line in rehearsal.lines], width=width)
     show_line()
     show_line("Events, as they came")
-    show_table(("event", "recipient", ""), [(event.type.value, event.recipient, _told(event)) for event in rehearsal.events], width=width)
+    show_table(
+        ("event", "recipient", ""),
+        [(event.type.value, event.recipient, _told(event)) for event in rehearsal.events],
+        width=width,
+    )
     show_line()
     show_line("The notice that went through another channel")
-    for notice in rehearsal.notices:
-        show_line(f"  {notice.subject}")
-        for line in notice.text.splitlines():
-            show_line(f"  {line}")
+    for line in (line for notice in rehearsal.notices for line in notice.text.splitlines()):
+        show_line(f"  {line}")
     show_line()
     show_line("The suppression list")
     show_table(
         ("address", "standing", "because of", "until", "by"),
-        [(one.address, one.standing.value, one.category.value, _day(one.expires_at), one.by) for one in rehearsal.suppressions],
+        [
+            (one.address, one.standing.value, one.category.value, _day(one.expires_at), one.by)
+            for one in rehearsal.suppressions
+        ],
         width=width,
     )
     show_line()
-    show_table(("checked", "", "found"), [("ok" if one.holds else "FAILED", one.claim, one.found) for one in checks], width=width)
+    show_table(("checked", "", "found"), map(_checked, checks), width=width)
     show_line()
     show_line("All is as it should be." if holds else "Something is not as it should be: see FAILED above.")
 
 
 def _row(line: "Line") -> tuple[object, ...]:
-    means = f"{line.category} ({line.scope})" if line.category else ("accepted" if line.said.startswith("2") else "")
-    return line.scene, line.recipient, line.said or "(not asked)", means, _did(line.verdict), line.rule
+    means = line.category or ("accepted" if line.said.startswith("2") else None)
+    return line.scene, line.recipient, line.said or "(not asked)", means, line.scope, _did(line.verdict), line.rule
+
+
+def _checked(check: "Check") -> tuple[object, ...]:
+    """A check; a long finding that is as it should be says no more than the claim."""
+    is_short = len(check.found) <= _WIDTH
+    return "ok" if check.holds else "FAILED", check.claim, check.found if is_short or not check.holds else None
 
 
 def _did(verdict: Disposition | SessionDisposition | Settlement) -> str:
     """What came of a verdict, in words."""
     if not isinstance(verdict, Settlement):
         return _AT_ONCE.get(verdict.fate, str(verdict.fate)) if verdict.fate else ""
-    if verdict.action is Action.DELIVERED:
-        return "is done: delivered"
     if verdict.action is Action.SUPPRESSED:
-        return "skips it: suppressed"
+        return "suppressed, skipped"
     if verdict.retry_at is not None:
-        return f"holds it delayed, next try {verdict.retry_at.astimezone():%H:%M}"
-    measures = [f"suppresses it until {_day(verdict.suppression.expires_at)}"] if verdict.suppression else []
-    measures += [f"tells the {notice.channel}" for notice in verdict.notices]
-    return "gives up: failed; " + (", ".join(measures) or "suppresses nobody")
+        return f"{verdict.action} until {verdict.retry_at.astimezone():%H:%M}"
+    measures = ["suppressed"] if verdict.suppression else []
+    measures += [f"{notice.channel} told" for notice in verdict.notices]
+    if verdict.action is Action.FAILED and not measures:
+        measures = ["nobody suppressed"]
+    return ", ".join([str(verdict.action), *measures])
 
 
 def _told(event: "Event") -> str:

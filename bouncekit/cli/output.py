@@ -46,11 +46,12 @@ def show_line(text: str = "") -> None:
 
 
 def show_table(heads: Sequence[str], rows: Iterable[Row], *, width: int | None = None) -> None:
-    """Rows under their heads; None is an empty cell. In a terminal, or with a width, long cells are wrapped."""
+    """Rows under their heads, where those are not empty; None is an empty cell. Long cells are wrapped to the width."""
     cells = [["" if cell is None else printable(str(cell), limit=_MAX_CELL) for cell in row] for row in rows]
     if _in_colour() and _show_rich(heads, cells):
         return
-    for line in _lines([[head.upper() for head in heads], *cells], width or terminal_width()):
+    table = [[head.upper() for head in heads], *cells] if any(heads) else cells
+    for line in _lines(table, width or terminal_width()):
         click.echo(line)
 
 
@@ -70,7 +71,7 @@ def _show_rich(heads: Sequence[str], cells: Iterable[Sequence[str]]) -> bool:
         from rich.text import Text
     except ImportError:
         return False
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(heads))
     for head in heads:
         table.add_column(head.upper(), overflow="fold")
     for row in cells:

@@ -2,7 +2,7 @@
 
 import smtplib
 import sys
-from email.message import EmailMessage
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["verb"]
 
 _MAX_MESSAGE_BYTES = 100 * 1024 * 1024
-_RECIPIENT_HEADERS = ("To", "Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc")
 
 
 @click.command()
@@ -54,46 +53,78 @@ def verb(
 
     Exit code 0 when every recipient was delivered, else 1.
     """
-    message = _read(file, to, sender)
+    letter = _letter(file, to, sender)
     config = configured(relay=relay, policy=policy, store=store, retry=retry, patience=patience)
     if config.relay is None:
         raise ConfigurationError("no relay: give --relay smtp://localhost:25, or set BOUNCEKIT_RELAY")
     with (
         open_postmaster(config) as postmaster,
-        postmaster.client(
-            config.relay, message_class=message_class, test=test, insecure_tls=insecure_tls
-        ) as client,
+        postmaster.client(config.relay, message_class=message_class, test=test, insecure_tls=insecure_tls) as client,
     ):
-        report = _sent(client, message, to, sender)
+        report = _sent(client, letter)
     _show(report, as_json=as_json)
     return 0 if len(report.delivered) == len(report.recipients) else 1
 
 
-def _read(file: str, to: tuple[str, ...], sender: str | None) -> EmailMessage:
-    """The message; its headers say who writes to whom where the command line does not."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Letter:
+    """What a file holds, without its Bcc, and who writes to whom."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Addresses beyond ASCII travel under SMTPUTF8 only (RFC 6531)."""
+        return () if "".join((self.sender, *self.recipients)).isascii() else ("SMTPUTF8", "BODY=8BITMIME")
+
+
+def _letter(file: str, to: tuple[str, ...], sender: str | None) -> _Letter:
+    """The message of a file, byte for byte: `send_message` would write it anew and break a signature."""
     from email import message_from_bytes, policy
+    from email.utils import getaddresses
 
     with _opened(file) as opened:
         content = opened.read(_MAX_MESSAGE_BYTES + 1)
     if len(content) > _MAX_MESSAGE_BYTES:
         raise ConfigurationError(f"{file}: larger than {_MAX_MESSAGE_BYTES} bytes")
-    # Headers go out as they came in: to fold them anew would break a signature.
-    message = message_from_bytes(content, policy=policy.SMTP.clone(refold_source="none"))
-    if sender is None and not (message["From"] or message["Sender"]):
-        raise ConfigurationError(f"{file}: no From header; give --from ADDRESS")
-    if not to and not any(message[header] for header in _RECIPIENT_HEADERS):
+    head, _, _ = content.replace(b"\r\n", b"\n").partition(b"\n\n")
+    headers = message_from_bytes(head, policy=policy.default)
+
+    def addresses(*names: str) -> tuple[str, ...]:
+        found = getaddresses([str(header) for name in names for header in headers.get_all(name, ())])
+        return tuple(address for _, address in found if address)
+
+    senders = (sender,) if sender is not None else addresses("Sender") or addresses("From")
+    recipients = to or addresses("To", "Cc", "Bcc")
+    if not senders:
+        raise ConfigurationError(f"{file}: no From header with an address; give --from ADDRESS")
+    if not recipients:
         raise ConfigurationError(f"{file}: no recipient in its headers; give --to ADDRESS")
-    return message
+    return _Letter(sender=senders[0], recipients=recipients, content=_without_bcc(content))
+
+
+def _without_bcc(content: bytes) -> bytes:
+    """The content less its Bcc headers, which are nobody's business (RFC 5322 3.6.3)."""
+    lines = content.splitlines(keepends=True)
+    end = next((number for number, line in enumerate(lines) if not line.strip(b"\r\n")), len(lines))
+    kept, hiding = [], False
+    for line in lines[:end]:
+        hiding = hiding if line[:1] in b" \t" else line[:4].lower() == b"bcc:"
+        if not hiding:
+            kept.append(line)
+    return b"".join((*kept, *lines[end:]))
 
 
 def _opened(file: str) -> IO[bytes]:
     return sys.stdin.buffer if file == "-" else Path(file).open("rb")
 
 
-def _sent(client: "Client", message: EmailMessage, to: tuple[str, ...], sender: str | None) -> "Report":
+def _sent(client: "Client", letter: _Letter) -> "Report":
     """The report, whether or not smtplib would have raised."""
     try:
-        return client.send(message, sender=sender, recipients=list(to) or None)
+        return client.sendmail(letter.sender, letter.recipients, letter.content, letter.options)
     except (smtplib.SMTPException, OSError) as error:
         report: Report | None = getattr(error, "report", None)
         if report is None:
@@ -105,9 +136,7 @@ def _show(report: "Report", *, as_json: bool) -> None:
     from bouncekit.events import settlement_data
 
     if as_json:
-        show_json(
-            {"message_id": report.message_id, "recipients": [settlement_data(one) for one in report.recipients]}
-        )
+        show_json({"message_id": report.message_id, "recipients": [settlement_data(one) for one in report.recipients]})
         return
     heads = ("recipient", "action", "the server said", "category", "rule", "next try")
     show_table(heads, [_row(one) for one in report.recipients])

@@ -1,18 +1,23 @@
 """The options that several verbs share, and the postmaster that they and the configuration make."""
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bouncekit.errors import ConfigurationError
+from bouncekit.showing import printable, redacted
 
 if TYPE_CHECKING:
     from bouncekit.config import Config
     from bouncekit.postmaster import Postmaster
 
-__all__ = ["Duration", "as_json", "configured", "open_postmaster", "policy_option", "store_option"]
+__all__ = ["as_json", "configured", "duration", "open_postmaster", "policy_option", "sqlite_path", "store_option"]
+
+_SQLITE, _MEMORY = "sqlite:///", "sqlite:///:memory:"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -20,23 +25,19 @@ policy_option = click.option("--policy", metavar="NAME|FILE", help="A shipped na
 store_option = click.option("--store", metavar="URL", help="Such as sqlite:///bounces.db; else BOUNCEKIT_STORE.")
 
 
-class Duration(click.ParamType):
-    """A number and a unit: 90s, 30m, 4h, 7d, 2w."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        from bouncekit.schedule import parse_duration
-
-        try:
-            return value if isinstance(value, timedelta) else parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 def as_json(what: str) -> Callable[[Function], Function]:
     """The option `--json`, with what is printed under it."""
     return click.option("--json", "as_json", is_flag=True, help=f"Print {what}.")
+
+
+def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:
+    """For an option that takes a number and a unit: 90s, 30m, 4h, 7d, 2w."""
+    from bouncekit.schedule import parse_duration
+
+    try:
+        return parse_duration(value) if value is not None else None
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 def configured(**options: str | None) -> "Config":
@@ -46,17 +47,49 @@ def configured(**options: str | None) -> "Config":
     return Config.read().with_options(**options)
 
 
-def open_postmaster(config: "Config", *, needs_store: bool = False) -> "Postmaster":
-    """The postmaster of a configuration. With `needs_store`, one that remembers nothing is not good enough.
+def open_postmaster(config: "Config", *, needs_store: bool = False, makes_store: bool = True) -> "Postmaster":
+    """The postmaster of a configuration.
+
+    With `needs_store`, one that remembers nothing is not good enough; without `makes_store`, nor is an empty new one:
+    whoever only asks has most likely misspelt the name.
 
     Raises:
         ConfigurationError: there is no store.
     """
-    if needs_store and not config.store:
+    if needs_store and config.store in (None, _MEMORY):
         raise ConfigurationError(
             "no store, so nothing is remembered: give --store sqlite:///bounces.db, set BOUNCEKIT_STORE, "
             "or write store = ... into bouncekit.toml"
         )
+    if not makes_store and config.store and (path := sqlite_path(config.store)) and not path.exists():
+        raise ConfigurationError(f"{path}: there is no such store; `bouncekit suppressions add` or a send makes one")
     from bouncekit.postmaster import Postmaster
 
-    return Postmaster(**config.for_postmaster())
+    postmaster = Postmaster(**config.for_postmaster())
+    _hear_warnings()
+    return postmaster
+
+
+def sqlite_path(store: str) -> Path | None:
+    """The file of a store's URL; None for a store that has none."""
+    return Path(store.removeprefix(_SQLITE)) if store.startswith(_SQLITE) and store != _MEMORY else None
+
+
+class _Warnings(logging.Handler):
+    """What bouncekit's log warns of, a line each on standard error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Events are shown by the verbs themselves."""
+        return not record.name.startswith("bouncekit.events")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"bouncekit: warning: {printable(redacted(record.getMessage()))}", err=True)
+
+
+def _hear_warnings() -> None:
+    log = logging.getLogger("bouncekit")
+    if not any(isinstance(handler, _Warnings) for handler in log.handlers):
+        log.addHandler(_Warnings())

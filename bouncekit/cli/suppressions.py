@@ -8,7 +8,7 @@ import click
 
 from bouncekit.classification import Category
 from bouncekit.cli.output import show_json, show_line, show_table
-from bouncekit.cli.settings import Duration, as_json, configured, open_postmaster, store_option
+from bouncekit.cli.settings import as_json, configured, duration, open_postmaster, store_option
 from bouncekit.events import show_time, suppression_data
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def verb() -> None:
 @as_json("JSON lines, one for each suppression")
 def list_(containing: str | None, binding: bool, store: str | None, as_json: bool) -> None:
     """Show the suppressions, in the order of their keys."""
-    with _opened(store) as postmaster:
+    with _opened(store, makes_store=False) as postmaster:
         found = postmaster.suppressions.find(containing=containing, binding=binding)
         if as_json:
             for one in found:
@@ -44,7 +44,7 @@ def list_(containing: str | None, binding: bool, store: str | None, as_json: boo
 @verb.command()
 @click.argument("address")
 @click.option("--reason", default="", help="Kept with it, for whoever asks why.")
-@click.option("--for", "lasts", type=Duration(), help="How long, such as 30d; else for good.")
+@click.option("--for", "lasts", callback=duration, metavar="DURATION", help="How long, such as 30d; else for good.")
 @click.option(
     "--category",
     type=click.Choice([category.value for category in Category]),
@@ -54,14 +54,10 @@ def list_(containing: str | None, binding: bool, store: str | None, as_json: boo
 )
 @store_option
 @as_json("one JSON document")
-def add(
-    address: str, reason: str, lasts: timedelta | None, category: str, store: str | None, as_json: bool
-) -> None:
+def add(address: str, reason: str, lasts: timedelta | None, category: str, store: str | None, as_json: bool) -> None:
     """Suppress ADDRESS by hand. No success lifts it, only its end or `remove`."""
     with _opened(store) as postmaster:
-        added = postmaster.suppressions.add(
-            address, reason=reason, lasts=lasts, category=Category(category), by=_who()
-        )
+        added = postmaster.suppressions.add(address, reason=reason, lasts=lasts, category=Category(category), by=_who())
     if as_json:
         show_json(suppression_data(added))
     else:
@@ -74,7 +70,7 @@ def add(
 @as_json("one JSON document: the suppression that was removed, or null")
 def remove(address: str, store: str | None, as_json: bool) -> int:
     """Lift the suppression of ADDRESS. Exit code 1 when there was none."""
-    with _opened(store) as postmaster:
+    with _opened(store, makes_store=False) as postmaster:
         lifted = postmaster.suppressions.lift(address, by=_who())
     if as_json:
         show_json(suppression_data(lifted) if lifted else None)
@@ -85,8 +81,8 @@ def remove(address: str, store: str | None, as_json: bool) -> int:
     return 0 if lifted else 1
 
 
-def _opened(store: str | None) -> "Postmaster":
-    return open_postmaster(configured(store=store), needs_store=True)
+def _opened(store: str | None, *, makes_store: bool = True) -> "Postmaster":
+    return open_postmaster(configured(store=store), needs_store=True, makes_store=makes_store)
 
 
 def _row(one: "Suppression") -> tuple[object, ...]:

@@ -8,6 +8,7 @@ import click
 from bouncekit.cli.output import show_json, show_line, show_table
 from bouncekit.cli.settings import as_json, configured, open_postmaster, store_option
 from bouncekit.events import show_time, suppression_data
+from bouncekit.suppression import Standing
 
 if TYPE_CHECKING:
     from bouncekit.suppression import Suppression
@@ -25,7 +26,7 @@ def verb(address: str, limit: int, store: str | None, as_json: bool) -> int:
 
     Needs a store. Exit code 1 when nothing is known about the address.
     """
-    with open_postmaster(configured(store=store), needs_store=True) as postmaster:
+    with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
         standing = postmaster.suppressions.get(address)
         is_held_back = address in postmaster.suppressions
         events = list(postmaster.why(address, limit=limit))
@@ -46,6 +47,8 @@ def _verdict(address: str, standing: "Suppression | None", *, is_held_back: bool
         return f"{address}: mail goes out" if has_events else f"{address}: nothing is known about it"
     why = f"{standing.category}, {standing.standing}, by {standing.by}"
     until = f"until {show_time(standing.expires_at)}" if standing.expires_at else "for good"
+    if standing.standing is Standing.HELD:
+        return f"{address}: mail goes out; a mass of equal refusals made the verdict on it doubtful ({why})"
     if is_held_back:
         return f"{address}: mail is held back {until} ({why})"
     return f"{address}: mail goes out again; it was held back {until} ({why})"

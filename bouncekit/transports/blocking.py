@@ -90,6 +90,9 @@ class Wire:
         if not self.reader.is_clean:
             return False
         if self._poll is None:
+            if self.sock.fileno() < 0:
+                self._hung_up = True
+                return False
             self._poll = _readiness(self.sock)
         return not self._poll() or self._only_tls_talk()
 
@@ -110,9 +113,9 @@ class Wire:
         return False
 
     def unasked(self) -> NotSent:
-        """What the server said out of turn, or that it hung up."""
+        """What the server said out of turn, or that it hung up; waits a moment for the rest of a line, no longer."""
         if self._hung_up:
-            return NotSent(Cause.LOST, "the server had closed the connection")
+            return NotSent(Cause.LOST, "the connection had been closed")
         answer = self.read_reply(Stage.IDLE, deadline=_MOMENT)
         if isinstance(answer, Reply):
             return NotSent(Cause.UNSOLICITED, f"the server spoke before it was asked: {answer}"[:500], answer)

@@ -1,0 +1,124 @@
+"""What a channel is told about one recipient: plain sentences, and the event behind them."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bouncekit.events import Event
+from bouncekit.notify.wording import wording_of
+from bouncekit.policy import Notice
+from bouncekit.reply import NoReply
+from bouncekit.settlement import Settlement
+from bouncekit.showing import printable
+from bouncekit.status import Action
+from bouncekit.suppression import Standing, Suppression
+
+__all__ = ["Notification", "compose"]
+
+_WHAT = {
+    Action.DELIVERED: "was delivered",
+    Action.DELAYED: "is delayed",
+    Action.FAILED: "failed",
+    Action.SUPPRESSED: "was held back",
+    Action.UNKNOWN: "may or may not have arrived",
+}
+_MAX_REPLY = 500  # characters
+_MAX_NAME = 254
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """One notice on its way to one channel.
+
+    `subject` is one line, `text` a few; what servers wrote in them is escaped. `recipient` is the address that the
+    mail was for: whom a callback has to reach in another way. `more` counts others like it that the digest kept back
+    since the notice before.
+    """
+
+    channel: str
+    recipient: str
+    subject: str
+    text: str
+    event: Event
+    more: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The notification as JSON-ready values."""
+        return {
+            "channel": self.channel,
+            "recipient": self.recipient,
+            "subject": self.subject,
+            "text": self.text,
+            "more": self.more,
+            "event": self.event.to_dict(),
+        }
+
+
+def compose(event: Event, notice: Notice, more: int = 0) -> Notification:
+    """The notification that a notice of the policy asks for; `event` carries the settlement that it is about."""
+    settlement = event.settlement
+    assert settlement is not None, "a notice is about a settlement"
+    subject = _headline(settlement)
+    lines = (
+        f"{subject}.",
+        _reply(settlement),
+        _suppression(settlement.suppression),
+        _next_try(settlement),
+        wording_of(settlement.category).remedy,
+        _others(more),
+        _source(event, settlement),
+    )
+    return Notification(
+        channel=notice.channel,
+        recipient=settlement.recipient,
+        subject=subject,
+        text="\n".join(line for line in lines if line),
+        event=event,
+        more=more,
+    )
+
+
+def _headline(settlement: Settlement) -> str:
+    recipient = printable(settlement.recipient, limit=_MAX_NAME)
+    what = _WHAT.get(settlement.action, str(settlement.action))
+    return f"Mail to {recipient} {what}: {wording_of(settlement.category).because}"
+
+
+def _reply(settlement: Settlement) -> str:
+    reply = settlement.reply
+    if reply is None:
+        return ""
+    who = printable(settlement.remote_mta, limit=_MAX_NAME) if settlement.remote_mta else "The server"
+    at = f" at {settlement.stage}" if settlement.stage else ""
+    if isinstance(reply, NoReply):
+        detail = f": {printable(reply.detail, limit=_MAX_REPLY)}" if reply.detail else ""
+        return f"{who} gave no reply{at} ({reply.cause}{detail})."
+    return f"{who} said{at}: {printable(str(reply), limit=_MAX_REPLY)}"
+
+
+def _suppression(suppression: Suppression | None) -> str:
+    if suppression is None or suppression.standing is Standing.HELD:
+        return ""
+    since = f"No mail goes to this address since {_time(suppression.since)}"
+    if suppression.expires_at is None:
+        return f"{since}, until somebody lifts that."
+    return f"{since}, until {_time(suppression.expires_at)}; then one message tries it again."
+
+
+def _next_try(settlement: Settlement) -> str:
+    return f"The next try is due at {_time(settlement.retry_at)}." if settlement.retry_at else ""
+
+
+def _others(more: int) -> str:
+    if not more:
+        return ""
+    return f"{more} other{'s' if more > 1 else ''} like it {'were' if more > 1 else 'was'} not told one by one."
+
+
+def _source(event: Event, settlement: Settlement) -> str:
+    message = f"Message {printable(event.message_id, limit=_MAX_NAME)}. " if event.message_id else ""
+    return f"{message}Decided by rule {settlement.rule}." if settlement.rule else message.rstrip()
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,550 @@
+"""Policy files: from text to `Policy` with every mistake at its place, from `Policy` to text, and their examples.
+
+A file may extend another one. Its own rules are tried first; a rule with the id of a base rule takes that one's
+place; schedules, classes, ladders and channels of the same name replace, and then for the base's rules too.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Any, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import ValidationError
+
+from bouncekit.address import Address
+from bouncekit.classification import Category, Classification, Scope, scope_of
+from bouncekit.envelope import Labels, Recipient
+from bouncekit.errors import Finding, PolicyError
+from bouncekit.phrase import Phrase
+from bouncekit.policy import (
+    Circumstances,
+    Condition,
+    Disposition,
+    Example,
+    Fate,
+    Guard,
+    MessageClass,
+    Notice,
+    Policy,
+    Range,
+    Rule,
+    Seen,
+    SessionDisposition,
+    SessionFate,
+    SessionRule,
+)
+from bouncekit.policyschema import (
+    ClassText,
+    LadderText,
+    PolicyText,
+    RuleText,
+    ScheduleText,
+    Section,
+    SessionRuleText,
+    nearest,
+    policy_schema,
+)
+from bouncekit.policytext import MAX_FINDINGS, Path, Tree, quoted, read_tree
+from bouncekit.reply import Cause, NoReply, Reply, Stage
+from bouncekit.schedule import Schedule, show_duration
+from bouncekit.status import Action, RecipientStatus
+from bouncekit.suppression import Ladder
+
+__all__ = ["ExampleResult", "load_policy", "policy_schema", "run_examples", "show_policy"]
+
+MAX_BASES = 8
+
+Resolve = Callable[[str], tuple[str, str]]
+Classify = Callable[[RecipientStatus], Classification]
+RT = TypeVar("RT", RuleText, SessionRuleText)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleResult:
+    """What became of one example: `ok` says that the rule it stands under decided it.
+
+    An example of a base is also right where a rule of a file that extends it decides: that is what extending is for.
+    `verdict` is the classifier's judgement; `decided_by` and `fate` are the policy's rule and what it did.
+    """
+
+    rule: str
+    example: Example
+    ok: bool
+    decided_by: str
+    where: str
+    fate: Fate | SessionFate | None
+    verdict: Classification
+
+
+def load_policy(name: str, text: str, *, resolve: Resolve) -> Policy:
+    """The policy in a text. The suffix of `name` says which format it is: .toml, .json, else YAML.
+
+    `resolve` finds what a file extends: from its name to a file and its text, or LookupError.
+
+    Raises:
+        PolicyError: every mistake of this file and of those that it extends, in their order.
+    """
+    files, findings = _read_all(name, text, resolve)
+    parts, more = _validate_all(files, is_whole=not findings)
+    findings += more
+    if not findings:
+        findings += _gaps(parts)
+    if findings:
+        raise PolicyError(_in_order(findings, [file.tree.file for file in files]))
+    return _build(PurePath(name).stem, parts, _hash(file.text for file in files))
+
+
+def run_examples(policy: Policy, classify: Classify) -> tuple[ExampleResult, ...]:
+    """Each example of each rule, put to a classifier and to the policy."""
+    results = [_try(policy, rule, example, classify) for rule in policy.rules for example in rule.examples]
+    results += [_try(policy, rule, example, classify) for rule in policy.sessions for example in rule.examples]
+    return tuple(results)
+
+
+def show_policy(policy: Policy) -> str:
+    """The whole policy as YAML, in the order in which rules are tried; it loads to an equal policy."""
+    head = {
+        "policy": 1,
+        "channels": list(policy.channels),
+        "schedules": {name: _shown_schedule(one) for name, one in policy.schedules.items()},
+        "classes": {name: _shown_class(one, policy.default_class) for name, one in policy.classes.items()},
+        "ladders": {name: _shown_ladder(one) for name, one in policy.ladders.items()},
+        "guard": _shown_fields(policy.guard),
+    }
+    lines = [f"# {_comment(policy.name)}, {policy.hash}", _dump({name: value for name, value in head.items() if value})]
+    for name, rules in (("sessions", policy.sessions), ("rules", policy.rules)):
+        if rules:
+            lines.append(f"{name}:")
+            lines += (f"# {_comment(rule.where)}\n{_dump([_shown_rule(rule, policy)])}" for rule in rules)
+    return "\n".join(line.rstrip("\n") for line in lines) + "\n"
+
+
+# -- reading and checking
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One file of the chain: the owner's, or one that it extends."""
+
+    tree: Tree
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one file says, when it is right."""
+
+    tree: Tree
+    says: PolicyText
+
+
+def _read_all(name: str, text: str, resolve: Resolve) -> tuple[list[_File], list[Finding]]:
+    """The file and all that it extends, the owner's first; as far as they can be found and read."""
+    files = [_File(read_tree(name, text), text)]
+    asked: list[str] = []
+    while isinstance(base := (tree := files[-1].tree).value(("extends",)), str):
+        if base in asked or len(asked) >= MAX_BASES:
+            why = "extends itself" if base in asked else f"extends more than {MAX_BASES} others"
+            shown = " -> ".join(quoted(one) for one in (*asked, base))
+            return files, [tree.finding(("extends",), f"{shown}: a policy that {why}")]
+        asked.append(base)
+        try:
+            file, text = resolve(base)
+            files.append(_File(read_tree(file, text), text))
+        except LookupError as error:
+            return files, [
+                tree.finding(("extends",), str(error.args[0] if error.args else f"no policy {quoted(base)}"))
+            ]
+        except PolicyError as error:
+            return files, list(error.findings)
+    return files, []
+
+
+def _validate_all(files: Sequence[_File], *, is_whole: bool) -> tuple[list[_Part], list[Finding]]:
+    """What the files say, the owner's first, and all that is wrong in them."""
+    names: dict[str, list[str]] = {kind: [] for kind in _NAMES}
+    parts: list[_Part] = []
+    findings: list[Finding] = []
+    for file in reversed(files):
+        tree = file.tree
+        for kind, key in _NAMES.items():
+            names[kind] += (name for name in _listed(tree.value((key,))) if name not in names[kind])
+        wrong = {(one.line, one.column) for one in tree.findings}
+        try:
+            parts.insert(0, _Part(tree, PolicyText.model_validate(tree.data, context=names if is_whole else {})))
+        except ValidationError as error:
+            found = filter(None, (_finding(tree, one) for one in error.errors(include_url=False, include_input=False)))
+            findings += (one for one in found if one.line is None or (one.line, one.column) not in wrong)
+        findings += (*tree.findings, *_contradictions(tree))
+    return parts, list(dict.fromkeys(findings))
+
+
+_NAMES = {"schedule": "schedules", "ladder": "ladders", "channel": "channels", "class": "classes"}
+
+
+def _finding(tree: Tree, error: Mapping[str, Any]) -> Finding | None:
+    """A finding of the schema in our words."""
+    location, kind = error["loc"], error["type"]
+    if kind == "extra_forbidden":
+        key = str(location[-1])
+        return tree.finding(
+            location, f"unknown key {quoted(key)}: {nearest(key, _keys_at(location[:-1]))}", at_key=True
+        )
+    if kind == "none_required":
+        return None  # only that a key may be left out
+    if kind == "missing":
+        return tree.finding(location, f"{location[-1]} is missing")
+    if kind == "value_error":
+        return tree.finding(location, str(error["ctx"]["error"]))
+    return tree.finding(location, _SAYS.get(kind, error["msg"]))
+
+
+_SAYS = {
+    "model_type": "a mapping is expected here: key: value",
+    "dict_type": "a mapping is expected here: name: value",
+    "list_type": "a list is expected here: [one, two], or a line with - for each",
+    "too_short": "an empty list; leave the key out",
+    "too_long": "too many entries here; a policy is a page or two",
+    "literal_error": "one of resend, fail is expected here",
+}
+
+
+def _keys_at(location: Path) -> list[str]:
+    """The keys that may stand in a mapping of the file."""
+    section: type[Section] = PolicyText
+    is_named = False
+    for step in location:
+        field = None if is_named else section.model_fields.get(str(step))
+        is_named = False
+        if field is not None:
+            section = _section_in(field.annotation) or section
+            is_named = get_origin(field.annotation) is dict
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    inner = get_args(annotation)
+    if not inner and isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for one in inner if (found := _section_in(one))), None)
+
+
+def _contradictions(tree: Tree) -> Iterator[Finding]:
+    """What each key allows for itself and all of them together do not."""
+    for section, quarrels in (("rules", _quarrels), ("sessions", _session_quarrels)):
+        seen: dict[str, int] = {}
+        for index, rule in enumerate(_listed(tree.value((section,)))):
+            if not isinstance(rule, dict):
+                continue
+            for path, message in quarrels(rule):
+                yield tree.finding((section, index, *path), message)
+            rule_id = rule.get("id")
+            if isinstance(rule_id, str) and seen.setdefault(rule_id, index) != index:
+                first = tree.where((section, seen[rule_id]))
+                yield tree.finding((section, index, "id"), f"duplicate id {quoted(rule_id)}: {first} has it already")
+    classes = tree.value(("classes",))
+    default = [name for name, one in classes.items() if _is_default(one)] if isinstance(classes, dict) else []
+    for name in default[1:]:
+        yield tree.finding(("classes", name, "default"), f"{quoted(default[0])} is the default class already; keep one")
+
+
+def _quarrels(rule: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
+    do = rule.get("do")
+    for key, fate in (("wait", Fate.RETRY), ("suppress", Fate.FAIL)):
+        if key in rule and do in _FATES and do != fate:
+            yield (key,), f"{key} goes with do: {fate} only, not with {do}"
+    when = rule.get("when")
+    if "suppress" in rule and isinstance(when, dict):
+        for key, others in _NO_RECIPIENT.items():
+            for index, value in enumerate(_listed(when.get(key))):
+                if value in others:
+                    yield ("when", key, index), f"{value} is not about the recipient, and nothing else may suppress"
+
+
+def _session_quarrels(rule: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
+    if "at_most" in rule and rule.get("do") == SessionFate.CLOSE:
+        yield ("at_most",), "at_most goes with do: reconnect only, not with close"
+
+
+_FATES = frozenset(map(str, Fate))
+# A reply before RCPT concerns the session or the message; no reply concerns the way (RFC 5321 3.8).
+_NO_RECIPIENT: Mapping[str, frozenset[str]] = {
+    "category": frozenset(str(one) for one in Category if scope_of(one) is not Scope.RECIPIENT),
+    "scope": frozenset(str(one) for one in Scope if one is not Scope.RECIPIENT),
+    "stage": frozenset(str(one) for one in Stage if one not in (Stage.RCPT, Stage.END_OF_DATA)),
+    "cause": frozenset(map(str, Cause)),
+}
+
+
+def _gaps(parts: Sequence[_Part]) -> Iterator[Finding]:
+    """What is missing when all files are put together."""
+    own = parts[0].tree
+    if _default_class(parts) is None:
+        yield own.finding(("classes",), "no class is the default one; write default: true in one of them")
+    if not any(part.says.rules for part in parts):
+        yield own.finding((), "no rules; write some, or extends: default")
+    if not any(part.says.schedules for part in parts):
+        for part in parts:
+            for index, rule in enumerate(part.says.rules):
+                if rule.do is Fate.RETRY and rule.wait is None:
+                    yield part.tree.finding(("rules", index, "do"), "retry needs a wait, or the policy a schedule")
+
+
+def _in_order(findings: Iterable[Finding], files: Sequence[str]) -> list[Finding]:
+    """By file, the owner's first, and by place; no more than anybody reads."""
+    order = {file: index for index, file in reversed(list(enumerate(files)))}
+    ordered = sorted(findings, key=lambda one: (order.get(one.file, len(order)), one.line or 0, one.column or 0))
+    more = len(ordered) - MAX_FINDINGS
+    rest = [Finding(files[0], None, None, f"and {more} more mistakes")] if more > 0 else []
+    return ordered[:MAX_FINDINGS] + rest
+
+
+def _listed(value: object) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value)
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _is_default(value: object) -> bool:
+    return isinstance(value, dict) and value.get("default") == "true"
+
+
+# -- building
+
+
+def _build(name: str, parts: Sequence[_Part], digest: str) -> Policy:
+    """The policy that right files make, the owner's first."""
+    from_base = [part.says for part in reversed(parts)]
+    schedules = {key: _schedule(key, one) for says in from_base for key, one in says.schedules.items()}
+    ladders = {key: _ladder(key, one) for says in from_base for key, one in says.ladders.items()}
+    classes = {key: _class(key, one) for says in from_base for key, one in says.classes.items()}
+    guards = [says.guard for says in from_base if says.guard]
+    rules = _merged((part.tree, "rules", part.says.rules) for part in parts)
+    sessions = _merged((part.tree, "sessions", part.says.sessions) for part in parts)
+    return Policy(
+        name=name,
+        hash=digest,
+        classes=MappingProxyType(classes),
+        default_class=_default_class(parts) or "",
+        rules=tuple(_rule(text, where, schedules, ladders) for text, where in rules),
+        sessions=tuple(SessionRule(**_given(text), where=where) for text, where in sessions),
+        schedules=MappingProxyType(schedules),
+        ladders=MappingProxyType(ladders),
+        channels=tuple(dict.fromkeys(channel for says in from_base for channel in says.channels or ())),
+        guard=Guard(**guards[-1].given()) if guards else Guard(),
+    )
+
+
+def _merged(parts: Iterable[tuple[Tree, str, list[RT]]]) -> list[tuple[RT, str]]:
+    """All rules in the order in which they are tried: new ones before the base's, the same id in its place."""
+    merged: list[tuple[RT, str]] = []
+    for tree, section, texts in reversed(list(parts)):
+        own = {text.id: (text, tree.where((section, index))) for index, text in enumerate(texts)}
+        base = {text.id for text, _ in merged}
+        kept = [own.get(text.id, (text, where)) for text, where in merged]
+        merged = [one for rule_id, one in own.items() if rule_id not in base] + kept
+    return merged
+
+
+def _default_class(parts: Sequence[_Part]) -> str | None:
+    return next((name for part in parts for name, one in part.says.classes.items() if one.default), None)
+
+
+def _rule(text: RuleText, where: str, schedules: Mapping[str, Schedule], ladders: Mapping[str, Ladder]) -> Rule:
+    given = _given(text)
+    if text.do is Fate.RETRY:
+        wait = text.wait or next(iter(schedules))
+        given["wait"] = schedules[wait] if isinstance(wait, str) else _schedule(text.id, wait)
+    if text.suppress is not None:
+        given["suppress"] = ladders[text.suppress]
+    return Rule(**given, where=where)
+
+
+def _given(text: RuleText | SessionRuleText) -> dict[str, Any]:
+    given = text.given()
+    return given | {"when": Condition(**text.when.given() if text.when else {})}
+
+
+def _schedule(name: str, text: ScheduleText) -> Schedule:
+    return Schedule(name, tuple(text.first), grow=text.times or 1.0, at_most=text.at_most)
+
+
+def _class(name: str, text: ClassText) -> MessageClass:
+    return MessageClass(
+        name=name,
+        deadline=text.deadline,
+        resend_unknown=text.unknown == "resend",
+        ignores=frozenset(text.ignores or ()),
+    )
+
+
+def _ladder(name: str, text: LadderText) -> Ladder:
+    return Ladder(
+        name=name,
+        provisional=text.provisional,
+        confirm_after=text.confirm_after,
+        confirmed=tuple(text.confirmed),
+    )
+
+
+def _hash(texts: Iterable[str]) -> str:
+    """One name for the very texts of a policy."""
+    digest = blake2b(digest_size=16)
+    for text in texts:
+        content = text.encode()
+        digest.update(len(content).to_bytes(8) + content)
+    return digest.hexdigest()
+
+
+# -- examples
+
+_NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _try(policy: Policy, rule: Rule | SessionRule, example: Example, classify: Classify) -> ExampleResult:
+    verdict = classify(_status(example))
+    if isinstance(rule, Rule):
+        decided: Disposition | SessionDisposition = _decide(policy, example, verdict)
+    else:
+        decided = policy.decide_session(verdict)
+    return ExampleResult(
+        rule=rule.id,
+        example=example,
+        ok=decided.rule == rule.id or _is_overruled(policy, rule.where, decided.where),
+        decided_by=decided.rule,
+        where=rule.where,
+        fate=decided.fate,
+        verdict=verdict,
+    )
+
+
+def _is_overruled(policy: Policy, base: str, other: str) -> bool:
+    """Whether `base` is a place in a file that the policy extends, and `other` one in another file."""
+    base_file, file = base.rpartition(":")[0], other.rpartition(":")[0]
+    return bool(file) and base_file != file and PurePath(base_file).stem != policy.name
+
+
+def _decide(policy: Policy, example: Example, verdict: Classification) -> Disposition:
+    deadline = policy.message_class(example.message_class).deadline
+    recipient = Recipient(
+        address=Address(f"jo@{example.domain}", example.domain.lower(), not example.domain.isascii()),
+        key=f"jo@{example.domain}",
+        attempts=example.attempts,
+        first_attempt_at=_NOW - deadline if example.expired else _NOW,
+    )
+    circumstances = Circumstances(
+        now=_NOW,
+        labels=Labels(message_class=example.message_class),
+        provider=example.provider,
+        counters=dict.fromkeys(policy.counters(verdict), example.seen - 1),
+    )
+    return policy.decide(verdict, recipient, circumstances)
+
+
+def _status(example: Example) -> RecipientStatus:
+    """The status that an example stands for; at the dot, silence and 221 leave the outcome unknown."""
+    is_reply = example.reply not in set(Cause)
+    reply = Reply.parse(example.reply) if is_reply else NoReply(Cause(example.reply))
+    action = Action.FAILED if isinstance(reply, Reply) and reply.is_permanent else Action.DELAYED
+    if example.stage is Stage.END_OF_DATA and (isinstance(reply, NoReply) or reply.code == 221):
+        action = Action.UNKNOWN
+    return RecipientStatus(
+        recipient=f"jo@{example.domain}",
+        action=action,
+        stage=example.stage,
+        reply=reply,
+        accepted=example.accepted,
+        individual=example.individual,
+        remote_mta=example.remote_mta,
+    )
+
+
+# -- showing
+
+
+def _shown_rule(rule: Rule | SessionRule, policy: Policy) -> dict[str, Any]:
+    shown: dict[str, Any] = {"id": rule.id}
+    if when := _shown_fields(rule.when):
+        shown["when"] = when
+    shown["do"] = str(rule.do)
+    if isinstance(rule, SessionRule):
+        if rule.do is SessionFate.RECONNECT:
+            shown["at_most"] = rule.at_most
+    else:
+        if rule.wait is not None:
+            is_named = policy.schedules.get(rule.wait.name) == rule.wait
+            shown["wait"] = rule.wait.name if is_named else _shown_schedule(rule.wait)
+        if rule.suppress is not None:
+            shown["suppress"] = rule.suppress.name
+        if rule.notify:
+            shown["notify"] = _shown(rule.notify)
+    if rule.examples:
+        shown["examples"] = [_shown(example) for example in rule.examples]
+    return shown
+
+
+def _shown_schedule(schedule: Schedule) -> Any:
+    if schedule.at_most is None:
+        return _shown(schedule.waits)
+    grows = {"times": _shown(schedule.grow), "at_most": show_duration(schedule.at_most)}
+    return {"first": _shown(schedule.waits), **grows}
+
+
+def _shown_class(one: MessageClass, default: str) -> dict[str, Any]:
+    shown = {"deadline": show_duration(one.deadline), "unknown": "resend" if one.resend_unknown else "fail"}
+    shown |= {"ignores": _shown(one.ignores)} if one.ignores else {}
+    return shown | ({"default": True} if one.name == default else {})
+
+
+def _shown_ladder(ladder: Ladder) -> dict[str, Any]:
+    shown = {} if ladder.provisional is None else {"provisional": show_duration(ladder.provisional)}
+    confirmed = tuple("forever" if one is None else show_duration(one) for one in ladder.confirmed)
+    return {**shown, "confirm_after": show_duration(ladder.confirm_after), "confirmed": _shown(confirmed)}
+
+
+def _shown_fields(value: object) -> dict[str, Any]:
+    """The fields of a value that are not as they are by default."""
+    given = {one.name: (getattr(value, one.name), one.default) for one in fields(value)}  # type: ignore[arg-type]
+    return {name: _shown(stated) for name, (stated, default) in given.items() if stated != default}
+
+
+def _shown(value: object) -> Any:
+    """A value as the file writes it, the shorter way where there is one."""
+    match value:
+        case Range(at_least=int() as number, at_most=most) if number == most:
+            return number
+        case Example() | Notice():
+            fields_ = _shown_fields(value)
+            return next(iter(fields_.values())) if len(fields_) == 1 else fields_
+        case Range() | Seen():
+            return _shown_fields(value)
+        case timedelta():
+            return show_duration(value)
+        case Phrase():
+            return value.text
+        case frozenset():
+            return _shown(tuple(sorted(value)))
+        case tuple():
+            return _shown(value[0]) if len(value) == 1 else [_shown(one) for one in value]
+        case float() if value.is_integer():
+            return int(value)
+        case str():
+            return int(value) if _NUMBER(value) else str(value)
+        case _:
+            return value
+
+
+_NUMBER = re.compile(r"[1-9]\d{0,8}", re.ASCII).fullmatch  # loads as the same text, and needs no quotes
+
+
+def _dump(value: object) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None, width=118)
+
+
+def _comment(text: str) -> str:
+    return text if text.isprintable() else ascii(text)

@@ -1,0 +1,200 @@
+"""How bouncekit's values lie in a database: times as milliseconds, keys as hashes, the rest as columns and JSON."""
+
+import json
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, overload
+
+from bouncekit.classification import Category
+from bouncekit.delivery import Record
+from bouncekit.errors import StoreCorrupt
+from bouncekit.events import Event
+from bouncekit.reply import Reply
+from bouncekit.settlement import Settlement
+from bouncekit.suppression import Evidence, Standing, Suppression
+
+__all__ = [
+    "SUPPRESSION_COLUMNS",
+    "event_dict",
+    "event_json",
+    "from_milliseconds",
+    "in_milliseconds",
+    "key_hash",
+    "milliseconds",
+    "outcome_row",
+    "storable",
+    "subject_of",
+    "suppression_json",
+    "suppression_of",
+    "suppression_row",
+]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_EVIDENCE = tuple((field.name, field.default) for field in fields(Evidence))
+
+# In the order of `suppression_row` and `suppression_of`.
+SUPPRESSION_COLUMNS = (
+    "tenant, stream, key_hash, key, address, standing, category, since, changed_at, expires_at, ladder, rung, set_by, "
+    "evidence"
+)
+
+
+def milliseconds(at: datetime) -> int:
+    """Whole milliseconds since 1970 of an aware time, rounded down."""
+    return (at - _EPOCH) // _MILLISECOND
+
+
+def from_milliseconds(number: int) -> datetime:
+    """The time of `milliseconds`, in UTC."""
+    return _EPOCH + number * _MILLISECOND
+
+
+def key_hash(key: str) -> bytes:
+    """The 16 bytes under which a suppression key is found."""
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+@overload
+def storable(text: str) -> str: ...
+@overload
+def storable(text: None) -> None: ...
+@overload
+def storable(text: str | None) -> str | None: ...
+def storable(text: str | None) -> str | None:
+    """Text that a database takes: a lone surrogate, as `surrogateescape` leaves one, is spelled out."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def in_milliseconds(suppression: Suppression) -> Suppression:
+    """The suppression with its times as precise as a store keeps them."""
+    ends = suppression.expires_at
+    return replace(
+        suppression,
+        since=_rounded(suppression.since),
+        changed_at=_rounded(suppression.changed_at),
+        expires_at=None if ends is None else _rounded(ends),
+    )
+
+
+def suppression_row(suppression: Suppression) -> tuple[object, ...]:
+    """A suppression as SUPPRESSION_COLUMNS."""
+    ends = suppression.expires_at
+    return (
+        storable(suppression.tenant),
+        storable(suppression.stream),
+        key_hash(suppression.key),
+        storable(suppression.key),
+        storable(suppression.address),
+        suppression.standing.value,
+        suppression.category.value,
+        milliseconds(suppression.since),
+        milliseconds(suppression.changed_at),
+        None if ends is None else milliseconds(ends),
+        storable(suppression.ladder),
+        suppression.rung,
+        storable(suppression.by),
+        _evidence_json(suppression.evidence),
+    )
+
+
+def suppression_of(row: tuple[Any, ...]) -> Suppression:
+    """The suppression that lies in SUPPRESSION_COLUMNS.
+
+    Raises:
+        StoreCorrupt: no version of bouncekit up to this one wrote that row.
+    """
+    tenant, stream, _, key, address, standing, category, since, changed_at, ends, ladder, rung, by, evidence = row
+    try:
+        return Suppression(
+            key=key,
+            address=address,
+            standing=Standing(standing),
+            category=Category(category),
+            since=from_milliseconds(since),
+            changed_at=from_milliseconds(changed_at),
+            expires_at=None if ends is None else from_milliseconds(ends),
+            ladder=ladder,
+            rung=rung,
+            by=by,
+            evidence=Evidence(**json.loads(evidence)),
+            tenant=tenant,
+            stream=stream,
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StoreCorrupt(f"a row of suppressions cannot be read: {error}") from error
+
+
+def suppression_json(suppression: Suppression) -> str:
+    """A suppression as the audit keeps it: column names and values, so that it can be put back."""
+    names = SUPPRESSION_COLUMNS.split(", ")
+    row = dict(zip(names, suppression_row(suppression), strict=True))
+    del row["key_hash"]
+    return _json(row)
+
+
+def outcome_row(settlement: Settlement, record: Record) -> tuple[object, ...]:
+    """A settlement in the order of the columns of `outcomes`."""
+    occasion, labels, reply = record.occasion, record.occasion.labels, settlement.reply
+    replied = reply if isinstance(reply, Reply) else None
+    return (
+        occasion.attempt_id,
+        storable(settlement.recipient),
+        record.delivery.id,
+        milliseconds(occasion.at),
+        storable(labels.tenant),
+        storable(labels.stream),
+        labels.test,
+        key_hash(settlement.key) if settlement.key else None,
+        storable(occasion.message_id),
+        settlement.action.value,
+        settlement.category and settlement.category.value,
+        settlement.scope and settlement.scope.value,
+        settlement.stage and settlement.stage.value,
+        replied.code if replied else None,
+        str(enhanced) if replied and (enhanced := replied.enhanced) else None,
+        storable(settlement.remote_mta),
+        storable(settlement.rule),
+        storable(settlement.classified_by),
+        occasion.policy_hash,
+        None if settlement.retry_at is None else milliseconds(settlement.retry_at),
+        settlement.attempts,
+        settlement.possible_duplicate,
+    )
+
+
+def subject_of(event: Event) -> tuple[str, str]:
+    """Whose history an event belongs to: tenant and suppression key, "" where it is about no mailbox."""
+    settlement, suppression = event.settlement, event.suppression
+    if settlement is not None:
+        return event.occasion.labels.tenant, settlement.key
+    if suppression is not None:
+        return suppression.tenant, suppression.key
+    return event.occasion.labels.tenant, ""
+
+
+def event_json(event: Event) -> str:
+    """An event's JSON on one line, ASCII only. What JSON does not know is written as text."""
+    return _json(event.to_dict())
+
+
+def event_dict(text: str) -> dict[str, Any]:
+    """An event as `Event.to_dict` gives it, from its JSON."""
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), default=str)
+
+
+def _rounded(at: datetime) -> datetime:
+    return from_milliseconds(milliseconds(at))
+
+
+def _evidence_json(evidence: Evidence) -> str:
+    """Only what is there: an imported suppression has no evidence, and there may be millions of them."""
+    return _json({name: value for name, default in _EVIDENCE if (value := getattr(evidence, name)) != default})

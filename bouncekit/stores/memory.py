@@ -1,0 +1,333 @@
+"""A store in memory: as quick as can be, bounded, and gone with its process.
+
+Suppressions are all kept. Of events the newest 100,000 are, and so a record is known again while its first event is
+among them; of strikes those of the last 366 days of the 100,000 mailboxes that got one last.
+"""
+
+import os
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from types import TracebackType
+from typing import Any, Self
+from weakref import WeakSet
+
+from bouncekit.classification import Category
+from bouncekit.delivery import LookedUp, LookUp, Record, Strike
+from bouncekit.envelope import Labels
+from bouncekit.errors import StoreError
+from bouncekit.events import Event
+from bouncekit.policy import Window
+from bouncekit.reply import NoReply, Reply
+from bouncekit.settlement import Settlement
+from bouncekit.status import Action
+from bouncekit.stores.codec import event_dict, event_json, in_milliseconds, milliseconds, subject_of
+from bouncekit.stores.precedence import CLAIM_LASTS, caused_by, ends_probe, foremost, may_be_probed, withstands
+from bouncekit.suppression import Suppression
+
+__all__ = ["MemoryStore"]
+
+_MOST_DAYS = 366
+_LONG_REPLY_BYTES = 2048  # an event shows no more of a reply; one that has more is kept as its JSON
+
+_DAY_MILLISECONDS = 86_400_000
+_CLAIM_MILLISECONDS = CLAIM_LASTS.total_seconds() * 1000
+
+
+@dataclass(slots=True)
+class _Listed:
+    """A suppression on the list, and when its probe was granted."""
+
+    suppression: Suppression
+    probe_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """An event that is kept as JSON, with what is asked of it."""
+
+    id: str
+    tenant: str
+    key: str
+    json: str
+
+
+_Days = dict[int, int]  # day -> the time of its last strike
+_Strikes = dict[Category, _Days]
+
+
+class MemoryStore:
+    """A store for one process.
+
+    >>> with MemoryStore() as store:
+    ...     store.suppression("jo@example.com") is None
+    True
+    """
+
+    def __init__(self, *, most_events: int = 100_000, most_struck: int = 100_000) -> None:
+        self._listed: dict[tuple[str, str], dict[str, _Listed]] = {}  # (tenant, key) -> stream -> suppression
+        self._strikes: OrderedDict[tuple[str, str, str], _Strikes] = OrderedDict()  # the latest struck stand last
+        self._told: deque[Event | _Told] = deque()
+        self._known: set[str] = set()
+        self._last = 0  # the sequence number of the newest event
+        self._most_events = most_events
+        self._most_struck = most_struck
+        self._closed = False
+        self._lock = threading.Lock()
+        _stores.add(self)
+
+    # -- what deliveries ask and leave
+
+    def look_up(self, question: LookUp, now: datetime) -> LookedUp:
+        """See `Store.look_up`."""
+        self._check_open()
+        tenant, listed = question.labels.tenant, self._listed
+        # Without the lock: one look in a dict is whole, and nearly nobody is on the list.
+        maybe = [key for key in question.keys if (tenant, key) in listed] if listed else ()
+        if not maybe and not question.windows:
+            return LookedUp(now=now)
+        with self._lock:
+            found = self._find(maybe, question.labels, now)
+            return LookedUp(
+                now=now,
+                suppressions={key: one.suppression for key, one in found.items()},
+                probes=self._claim(found, now) if question.claim else frozenset(),
+                counters={asked: self._count(question.labels, *asked, now) for asked in question.windows},
+            )
+
+    def record(self, record: Record) -> None:
+        """See `Store.record`."""
+        events = record.events
+        with self._lock:
+            self._check_open()
+            if events and events[0].id in self._known:
+                return
+            for settlement in record.settlements:
+                if settlement.action is not Action.DELIVERED or settlement.lifted is not None:
+                    self._settle(settlement, record)
+            if record.strikes:
+                self._strike(record.strikes, record)
+            if record.cleared and self._strikes:
+                self._clear(record.cleared, record.occasion.labels)
+            self._keep(events)
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """See `Store.tell`."""
+        with self._lock:
+            self._check_open()
+            self._keep(events)
+
+    # -- the suppression list
+
+    def suppressions(
+        self,
+        *,
+        tenant: str = "",
+        stream: str | None = None,
+        at: datetime | None = None,
+        containing: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Suppression]:
+        """See `Store.suppressions`."""
+        with self._lock:
+            self._check_open()
+            found = [
+                one.suppression
+                for (owner, key), streams in self._listed.items()
+                if owner == tenant and (after is None or key > after)
+                for one in streams.values()
+            ]
+        needle = None if containing is None else containing.lower()
+        wanted = (
+            one
+            for one in sorted(found, key=lambda one: (one.key, one.stream))
+            if (stream is None or one.stream == stream)
+            and (at is None or one.binds(at))
+            and (needle is None or needle in one.key or needle in (one.address or "").lower())
+        )
+        yield from islice(wanted, limit if limit is None else max(limit, 0))
+
+    def suppression(self, key: str, *, tenant: str = "", stream: str = "") -> Suppression | None:
+        """See `Store.suppression`."""
+        with self._lock:
+            self._check_open()
+            return self._standing(tenant, stream, key)
+
+    def add(self, suppression: Suppression, *, by: str, event: Event) -> None:
+        """See `Store.add`."""
+        with self._lock:
+            self._check_open()
+            if event.id not in self._known:
+                self._put(suppression)
+                self._keep((event,))
+
+    def lift(self, key: str, *, tenant: str, stream: str, by: str, at: datetime, event: Event) -> Suppression | None:
+        """See `Store.lift`."""
+        with self._lock:
+            self._check_open()
+            lifted = self._standing(tenant, stream, key)
+            if lifted is not None:
+                self._remove(tenant, stream, key)
+                self._keep((event,))
+            return lifted
+
+    # -- what happened
+
+    def history(self, key: str, *, tenant: str = "", limit: int = 100) -> Sequence[dict[str, Any]]:
+        """See `Store.history`."""
+        with self._lock:
+            self._check_open()
+            told = tuple(self._told)
+        mine = (event for event in reversed(told) if key and _subject(event) == (tenant, key))
+        return [_dict(event) for event in islice(mine, max(limit, 0))]
+
+    def events(self, *, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, dict[str, Any]]]:
+        """See `Store.events`."""
+        with self._lock:
+            self._check_open()
+            first = self._last - len(self._told) + 1
+            start = max(after + 1 - first, 0)
+            told = tuple(islice(self._told, start, start + max(limit, 0)))
+        return [(number, _dict(event)) for number, event in enumerate(told, first + start)]
+
+    # -- open and closed
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("the store in memory is closed; open another one")
+
+    def _after_fork(self) -> None:
+        """In the child the thread that held the lock may not exist."""
+        self._lock = threading.Lock()
+
+    # -- with the lock held
+
+    def _find(self, keys: Iterable[str], labels: Labels, now: datetime) -> dict[str, _Listed]:
+        found = {}
+        for key in keys:
+            streams = self._listed.get((labels.tenant, key), {})
+            mine = {id(one.suppression): one for name, one in streams.items() if name in (labels.stream, "")}
+            first = foremost((one.suppression for one in mine.values()), now)
+            if first is not None:
+                found[key] = mine[id(first)]
+        return found
+
+    def _claim(self, found: dict[str, _Listed], now: datetime) -> frozenset[str]:
+        at = milliseconds(now)
+        granted = []
+        for key, one in found.items():
+            is_free = one.probe_at is None or abs(at - one.probe_at) >= _CLAIM_MILLISECONDS
+            if is_free and may_be_probed(one.suppression, now):
+                one.probe_at = at
+                granted.append(key)
+        return frozenset(granted)
+
+    def _count(self, labels: Labels, key: str, window: Window, now: datetime) -> int:
+        days = self._strikes.get((labels.tenant, labels.stream, key), {}).get(window.category, {})
+        today, earliest = milliseconds(now) // _DAY_MILLISECONDS, milliseconds(now - window.within)
+        return sum(day < today and last >= earliest for day, last in days.items())
+
+    def _settle(self, settlement: Settlement, record: Record) -> None:
+        """What one outcome does to the suppression list."""
+        labels, at = record.occasion.labels, record.occasion.at
+        if ends_probe(settlement):
+            for stream, one in self._listed.get((labels.tenant, settlement.key), {}).items():
+                if stream in (labels.stream, ""):
+                    one.probe_at = None
+        lifted, caused = settlement.lifted, caused_by(settlement)
+        if lifted is not None:
+            place = (lifted.tenant, lifted.stream, lifted.key)
+            if not withstands(self._standing(*place), None, at):
+                self._remove(*place)
+        if caused is not None:
+            standing = self._standing(caused.tenant, caused.stream, caused.key)
+            if not withstands(standing, caused, at):
+                self._put(caused)
+
+    def _strike(self, strikes: Iterable[Strike], record: Record) -> None:
+        labels, at = record.occasion.labels, milliseconds(record.occasion.at)
+        day = at // _DAY_MILLISECONDS
+        for strike in strikes:
+            place = (labels.tenant, labels.stream, strike.key)
+            days = self._strikes.setdefault(place, {}).setdefault(strike.category, {})
+            days[day] = max(at, days.get(day, at))
+            if len(days) > _MOST_DAYS:
+                del days[min(days)]
+            self._strikes.move_to_end(place)
+        while len(self._strikes) > self._most_struck:
+            self._strikes.popitem(last=False)
+
+    def _clear(self, keys: Iterable[str], labels: Labels) -> None:
+        for key in keys:
+            self._strikes.pop((labels.tenant, labels.stream, key), None)
+
+    def _keep(self, events: Iterable[Event]) -> None:
+        told, known = self._told, self._known
+        for event in events:
+            if event.id in known:
+                continue
+            known.add(event.id)
+            told.append(_slim(event))
+            self._last += 1
+            if len(told) > self._most_events:
+                known.discard(told.popleft().id)
+
+    def _standing(self, tenant: str, stream: str, key: str) -> Suppression | None:
+        one = self._listed.get((tenant, key), {}).get(stream)
+        return None if one is None else one.suppression
+
+    def _put(self, suppression: Suppression) -> None:
+        streams = self._listed.setdefault((suppression.tenant, suppression.key), {})
+        streams[suppression.stream] = _Listed(in_milliseconds(suppression))
+
+    def _remove(self, tenant: str, stream: str, key: str) -> None:
+        streams = self._listed.get((tenant, key), {})
+        streams.pop(stream, None)
+        if not streams:
+            self._listed.pop((tenant, key), None)
+
+
+def _slim(event: Event) -> Event | _Told:
+    """The event itself, which costs nothing; its JSON where a server said so much that it would fill the memory."""
+    reply = event.settlement.reply if event.settlement is not None else None
+    if reply is None or (type(reply) is Reply and len(reply.raw) <= _LONG_REPLY_BYTES):
+        return event
+    if isinstance(reply, NoReply) and reply.reply is None and len(reply.detail) <= _LONG_REPLY_BYTES:
+        return event
+    return _Told(event.id, *subject_of(event), event_json(event))
+
+
+def _subject(event: Event | _Told) -> tuple[str, str]:
+    return (event.tenant, event.key) if isinstance(event, _Told) else subject_of(event)
+
+
+def _dict(event: Event | _Told) -> dict[str, Any]:
+    return event_dict(event.json if isinstance(event, _Told) else event_json(event))
+
+
+_stores: WeakSet[MemoryStore] = WeakSet()
+
+
+def _after_fork() -> None:
+    for store in tuple(_stores):
+        store._after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)

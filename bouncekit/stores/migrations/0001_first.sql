@@ -1,0 +1,179 @@
+-- All that a bouncekit store holds.
+--
+-- Times are milliseconds since 1970 in UTC. Ids are ours: 128 bits as 32 hexadecimal digits that sort by time; they
+-- are never the Message-ID, which anybody can write. `key_hash` is blake2b-16 of the suppression key, by key_version.
+
+-- Who is not written to. `probe_at` is when the one message that may try again was granted. Where addresses must not
+-- be kept, `address` is NULL and `key` is '#' and the hash.
+CREATE TABLE suppressions (
+    tenant      TEXT    NOT NULL,
+    stream      TEXT    NOT NULL,
+    key_hash    BLOB    NOT NULL CHECK (length(key_hash) = 16),
+    key_version INTEGER NOT NULL DEFAULT 1,
+    key         TEXT    NOT NULL,
+    address     TEXT,
+    standing    TEXT    NOT NULL CHECK (standing IN ('provisional', 'confirmed', 'held', 'manual')),
+    category    TEXT    NOT NULL,
+    since       INTEGER NOT NULL,
+    changed_at  INTEGER NOT NULL,
+    expires_at  INTEGER,
+    ladder      TEXT,
+    rung        INTEGER NOT NULL CHECK (rung >= 0),
+    set_by      TEXT    NOT NULL,
+    evidence    TEXT    NOT NULL,
+    probe_at    INTEGER,
+    PRIMARY KEY (tenant, stream, key_hash)
+) STRICT;
+
+CREATE UNIQUE INDEX suppressions_by_key ON suppressions (tenant, key, stream);
+
+-- Days on which there was a verdict of a category about a recipient; `at` is the day's last one.
+CREATE TABLE strikes (
+    tenant   TEXT    NOT NULL,
+    stream   TEXT    NOT NULL,
+    key_hash BLOB    NOT NULL CHECK (length(key_hash) = 16),
+    category TEXT    NOT NULL,
+    day      INTEGER NOT NULL,
+    at       INTEGER NOT NULL,
+    PRIMARY KEY (tenant, stream, key_hash, category, day)
+) STRICT, WITHOUT ROWID;
+
+-- What became of each recipient of each attempt.
+CREATE TABLE outcomes (
+    attempt_id         TEXT    NOT NULL,
+    recipient          TEXT    NOT NULL,
+    delivery_id        TEXT    NOT NULL,
+    at                 INTEGER NOT NULL,
+    tenant             TEXT    NOT NULL,
+    stream             TEXT    NOT NULL,
+    test               INTEGER NOT NULL CHECK (test IN (0, 1)),
+    key_hash           BLOB             CHECK (length(key_hash) = 16),
+    message_id         TEXT,
+    action             TEXT    NOT NULL CHECK (action IN
+                           ('delivered', 'delayed', 'failed', 'relayed', 'expanded', 'suppressed', 'unknown')),
+    category           TEXT,
+    scope              TEXT             CHECK (scope IN ('recipient', 'message', 'sender', 'route')),
+    stage              TEXT,
+    code               INTEGER,
+    enhanced           TEXT,
+    remote_mta         TEXT,
+    rule               TEXT,
+    classified_by      TEXT,
+    policy_hash        TEXT,
+    retry_at           INTEGER,
+    attempts           INTEGER NOT NULL,
+    possible_duplicate INTEGER NOT NULL CHECK (possible_duplicate IN (0, 1)),
+    PRIMARY KEY (attempt_id, recipient)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX outcomes_by_time ON outcomes (at);
+
+-- Every change of the suppression list, with what stood there before, so that it can be undone.
+CREATE TABLE audit (
+    sequence     INTEGER PRIMARY KEY AUTOINCREMENT,
+    at           INTEGER NOT NULL,
+    act          TEXT    NOT NULL CHECK (act IN ('added', 'changed', 'lifted')),
+    made_by      TEXT    NOT NULL,
+    tenant       TEXT    NOT NULL,
+    stream       TEXT    NOT NULL,
+    key_hash     BLOB    NOT NULL CHECK (length(key_hash) = 16),
+    event_id     TEXT,
+    state_before TEXT,
+    state_after  TEXT,
+    CHECK ((state_before IS NULL) = (act = 'added') AND (state_after IS NULL) = (act = 'lifted'))
+) STRICT;
+
+CREATE INDEX audit_by_key ON audit (tenant, key_hash, sequence);
+
+-- Events in the order in which they were committed; a sequence number is never used twice.
+CREATE TABLE outbox (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    id       TEXT    NOT NULL UNIQUE,
+    type     TEXT    NOT NULL,
+    at       INTEGER NOT NULL,
+    tenant   TEXT    NOT NULL,
+    key_hash BLOB             CHECK (length(key_hash) = 16),
+    event    TEXT    NOT NULL
+) STRICT;
+
+CREATE INDEX outbox_by_key ON outbox (tenant, key_hash, sequence) WHERE key_hash IS NOT NULL;
+
+-- How far each durable reader of the outbox has come; the lease lets one process at a time be that reader.
+CREATE TABLE cursors (
+    name        TEXT    NOT NULL PRIMARY KEY,
+    sequence    INTEGER NOT NULL DEFAULT 0 CHECK (sequence >= 0),
+    moved_at    INTEGER,
+    lease_owner TEXT,
+    lease_until INTEGER,
+    fence       INTEGER NOT NULL DEFAULT 0,
+    CHECK ((lease_owner IS NULL) = (lease_until IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- Numbers per time bucket: what a provider's usual rate of refusals is, how often a fingerprint was seen.
+CREATE TABLE counters (
+    name     TEXT    NOT NULL,
+    subject  TEXT    NOT NULL,
+    began_at INTEGER NOT NULL,
+    number   INTEGER NOT NULL,
+    PRIMARY KEY (name, subject, began_at)
+) STRICT, WITHOUT ROWID;
+
+-- Messages that somebody still waits for. `id` is the delivery's; `relay` is a name that the application explains,
+-- never a password. A message goes when its last recipient has gone.
+CREATE TABLE messages (
+    id            TEXT    NOT NULL PRIMARY KEY,
+    created_at    INTEGER NOT NULL,
+    relay         TEXT    NOT NULL,
+    tenant        TEXT    NOT NULL,
+    stream        TEXT    NOT NULL,
+    message_class TEXT,
+    test          INTEGER NOT NULL CHECK (test IN (0, 1)),
+    message_id    TEXT,
+    sender        TEXT    NOT NULL,
+    mail_options  TEXT    NOT NULL,
+    rcpt_options  TEXT    NOT NULL,
+    encoding      TEXT    NOT NULL CHECK (encoding IN ('plain', 'zlib')),
+    size_bytes    INTEGER NOT NULL CHECK (size_bytes >= 0),
+    content       BLOB    NOT NULL
+) STRICT;
+
+-- One for each time that a dot may have gone out. Begun and never settled: nobody knows how it ended.
+CREATE TABLE attempts (
+    id         TEXT    NOT NULL PRIMARY KEY,
+    message    TEXT    NOT NULL,
+    relay      TEXT    NOT NULL,
+    owner      TEXT    NOT NULL,
+    begun_at   INTEGER NOT NULL,
+    settled_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX attempts_open ON attempts (begun_at) WHERE settled_at IS NULL;
+
+-- Their recipients. A row is claimed when it is due and no lease runs; each claim raises `fence`, and who comes back
+-- with an older one is too late. `attempt_id` is set from before the first byte of the dot until the outcome is known.
+CREATE TABLE recipients (
+    message            TEXT    NOT NULL REFERENCES messages (id),
+    address            TEXT    NOT NULL,
+    given              TEXT,
+    tenant             TEXT    NOT NULL,
+    key                TEXT    NOT NULL,
+    key_hash           BLOB    NOT NULL CHECK (length(key_hash) = 16),
+    domain             TEXT    NOT NULL,
+    relay              TEXT    NOT NULL,
+    state              TEXT    NOT NULL CHECK (state IN ('due', 'held', 'settled')),
+    due_at             INTEGER,
+    attempts           INTEGER NOT NULL DEFAULT 0,
+    first_attempt_at   INTEGER,
+    possible_duplicate INTEGER NOT NULL DEFAULT 0 CHECK (possible_duplicate IN (0, 1)),
+    attempt_id         TEXT    REFERENCES attempts (id),
+    lease_owner        TEXT,
+    lease_until        INTEGER,
+    fence              INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (message, address),
+    CHECK ((state = 'due') = (due_at IS NOT NULL)),
+    CHECK ((lease_owner IS NULL) = (lease_until IS NULL))
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX recipients_due ON recipients (due_at) WHERE state = 'due';
+CREATE INDEX recipients_by_key ON recipients (tenant, key_hash);
+CREATE INDEX recipients_by_attempt ON recipients (attempt_id) WHERE attempt_id IS NOT NULL;

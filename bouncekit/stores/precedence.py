@@ -1,0 +1,52 @@
+"""Which suppression of a mailbox counts, and who may probe it: the same answer in every store."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from bouncekit.settlement import Settlement
+from bouncekit.status import Action
+from bouncekit.suppression import Standing, Suppression
+
+__all__ = ["CLAIM_LASTS", "caused_by", "ends_probe", "foremost", "may_be_probed", "withstands"]
+
+CLAIM_LASTS = timedelta(days=1)  # a probe whose outcome nobody recorded may be granted again after this
+
+
+def foremost(found: Iterable[Suppression], now: datetime) -> Suppression | None:
+    """The suppression that counts among those of one mailbox: of its stream, and of the stream "" that binds all.
+
+    One made by hand comes first, then any that binds, then one that waits for its probe, then a held one; among
+    equals the stream's own. What was made by hand and has ended is over: it asks for no probe and counts no more.
+    """
+    lasting = [one for one in found if one.standing is not Standing.MANUAL or one.binds(now)]
+    return min(lasting, key=lambda one: _rank(one, now), default=None)
+
+
+def may_be_probed(suppression: Suppression, now: datetime) -> bool:
+    """Whether it has expired, so that one real message may try."""
+    return suppression.standing is not Standing.HELD and not suppression.binds(now)
+
+
+def caused_by(settlement: Settlement) -> Suppression | None:
+    """The suppression that an outcome put on the list; the one that kept it from being tried is there already."""
+    return None if settlement.action is Action.SUPPRESSED else settlement.suppression
+
+
+def ends_probe(settlement: Settlement) -> bool:
+    """Whether an outcome may be a probe's, after which the next message may be one."""
+    return bool(settlement.key) and settlement.action not in (Action.SUPPRESSED, Action.DELIVERED)
+
+
+def withstands(standing: Suppression | None, verdict: Suppression | None, at: datetime) -> bool:
+    """Whether what is on the list stays there in spite of a verdict, or of a success: made by hand, not yet ended."""
+    return (
+        standing is not None
+        and standing.standing is Standing.MANUAL
+        and (verdict is None or verdict.standing is not Standing.MANUAL)
+        and standing.binds(at)
+    )
+
+
+def _rank(one: Suppression, now: datetime) -> tuple[bool, bool, bool, bool]:
+    binds = one.binds(now)
+    return not (binds and one.standing is Standing.MANUAL), not binds, one.standing is Standing.HELD, one.stream == ""

@@ -1,0 +1,72 @@
+"""What a SQL store says to its database, in the order of a store's methods.
+
+Values go in as parameters; the only text that is put in is the list of columns that `bouncekit.stores.codec` fills.
+"""
+# ruff: noqa: S608
+
+from bouncekit.stores.codec import SUPPRESSION_COLUMNS
+
+__all__ = [
+    "AUDIT",
+    "CLAIM",
+    "CLEAR",
+    "COUNT",
+    "EVENTS",
+    "FIND",
+    "HISTORY",
+    "IS_TOLD",
+    "LIST",
+    "OUTCOME",
+    "PUT",
+    "RELEASE",
+    "REMOVE",
+    "STANDING",
+    "STRIKE",
+    "TELL",
+]
+
+FIND = f"""
+    SELECT {SUPPRESSION_COLUMNS}, probe_at FROM suppressions
+    WHERE tenant = ? AND stream IN (?, '') AND key_hash IN (%s)"""
+STANDING = f"SELECT {SUPPRESSION_COLUMNS} FROM suppressions WHERE tenant = ? AND stream = ? AND key_hash = ?"
+LIST = f"""
+    SELECT {SUPPRESSION_COLUMNS} FROM suppressions
+    WHERE tenant = :tenant AND (key, stream) > (:key, :after_stream)
+    AND (:stream IS NULL OR stream = :stream)
+    AND (:at IS NULL OR (standing <> 'held' AND (expires_at IS NULL OR expires_at > :at)))
+    AND (:needle IS NULL OR holds(:needle, key, address))
+    ORDER BY key, stream LIMIT :page"""
+PUT = f"""
+    INSERT INTO suppressions ({SUPPRESSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (tenant, stream, key_hash) DO UPDATE SET
+    key = excluded.key, address = excluded.address, standing = excluded.standing, category = excluded.category,
+    since = excluded.since, changed_at = excluded.changed_at, expires_at = excluded.expires_at,
+    ladder = excluded.ladder, rung = excluded.rung, set_by = excluded.set_by, evidence = excluded.evidence,
+    probe_at = NULL"""
+REMOVE = "DELETE FROM suppressions WHERE tenant = ? AND stream = ? AND key_hash = ?"
+CLAIM = """
+    UPDATE suppressions SET probe_at = ? WHERE tenant = ? AND stream = ? AND key_hash = ?
+    AND (probe_at IS NULL OR abs(? - probe_at) >= ?)"""
+RELEASE = """
+    UPDATE suppressions SET probe_at = NULL
+    WHERE tenant = ? AND stream IN (?, '') AND key_hash = ? AND probe_at IS NOT NULL"""
+COUNT = """
+    SELECT count(*) FROM strikes
+    WHERE tenant = ? AND stream = ? AND key_hash = ? AND category = ? AND day < ? AND at >= ?"""
+STRIKE = """
+    INSERT INTO strikes (tenant, stream, key_hash, category, day, at) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (tenant, stream, key_hash, category, day) DO UPDATE SET at = max(at, excluded.at)"""
+CLEAR = "DELETE FROM strikes WHERE tenant = ? AND stream = ? AND key_hash = ?"
+OUTCOME = """
+    INSERT INTO outcomes (attempt_id, recipient, delivery_id, at, tenant, stream, test, key_hash, message_id, action,
+    category, scope, stage, code, enhanced, remote_mta, rule, classified_by, policy_hash, retry_at, attempts,
+    possible_duplicate) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (attempt_id, recipient) DO NOTHING"""
+TELL = """
+    INSERT INTO outbox (id, type, at, tenant, key_hash, event) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
+IS_TOLD = "SELECT 1 FROM outbox WHERE id = ?"
+HISTORY = "SELECT event FROM outbox WHERE tenant = ? AND key_hash = ? ORDER BY sequence DESC LIMIT ?"
+EVENTS = "SELECT sequence, event FROM outbox WHERE sequence > ? ORDER BY sequence LIMIT ?"
+AUDIT = """
+    INSERT INTO audit (at, act, made_by, tenant, stream, key_hash, event_id, state_before, state_after)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""

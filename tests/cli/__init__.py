@@ -1,0 +1,1 @@
+"""The verbs of the command line, called as people call them."""

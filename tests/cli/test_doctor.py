@@ -1,0 +1,191 @@
+"""`doctor`: what is found, and what to do about it."""
+
+import json
+import os
+import sqlite3
+import ssl
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from bouncekit.testing import Closing, ScriptedServer, refusing_port
+
+from .conftest import Run
+
+Serve = Callable[..., ScriptedServer]
+
+
+def checks(output: str) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in json.loads(output)["checks"]}
+
+
+def level(run: Run, name: str, *options: str) -> str:
+    return str(checks(run("doctor", "--json", *options).output)[name]["level"])
+
+
+def test_a_fresh_installation_is_well(run: Run) -> None:
+    result = run("doctor")
+    assert result.exit_code == 0
+    assert result.output.splitlines()[-1].endswith(" 0 to mend")
+    found = checks(run("doctor", "--json").output)
+    assert {
+        "python",
+        "sqlite",
+        "click",
+        "pydantic",
+        "configuration",
+        "policy",
+        "policy's examples",
+        "store",
+    } <= found.keys()
+    assert found["policy"]["level"] == found["policy's examples"]["level"] == "ok"
+    assert found["configuration"]["found"] == "none: the defaults hold"
+
+
+def test_without_a_store_and_with_channels_not_set_up_it_says_what_to_do(run: Run) -> None:
+    found = checks(run("doctor", "--json").output)
+    assert found["store"]["level"] == found["channel recipient"]["level"] == "warn"
+    assert "BOUNCEKIT_STORE" in found["store"]["advice"]
+    assert "recipient" in found["channel recipient"]["advice"]
+
+
+def test_channels_that_are_set_up_are_ok_and_wrong_ones_are_not(run: Run, folder: Path) -> None:
+    (folder / "bouncekit.toml").write_text(
+        "[channels]\nowner = 'mailto:owner@example.com'\noperations = 'hunter2'\nnobody = 'mailto:x@example.com'\n"
+    )
+    result = run("doctor", "--json")
+    found = checks(result.output)
+    assert result.exit_code == 1
+    assert found["channel owner"] == {
+        "name": "channel owner",
+        "level": "ok",
+        "found": "set up in bouncekit.toml",
+        "advice": "",
+    }
+    assert found["channel operations"]["level"] == "fail"
+    assert found["channel nobody"]["found"] == "the policy has no such channel"
+
+
+def test_a_wrong_configuration_is_a_failed_check(run: Run, folder: Path) -> None:
+    (folder / "bouncekit.toml").write_text("stroe = 1\n")
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "unknown key 'stroe'; did you mean 'store'?" in result.output
+
+
+def test_a_wrong_policy_is_a_failed_check(run: Run, folder: Path) -> None:
+    (folder / "mine.yaml").write_text("policy: 1\nextends: default\nrules: [{id: a, do: fial}]\n")
+    result = run("doctor", "--policy", "mine.yaml")
+    assert result.exit_code == 1
+    assert "mine.yaml:3:" in result.output
+    assert "bouncekit policy check mine.yaml" in result.output
+
+
+def test_a_store_is_looked_at_and_left_as_it_is(run: Run, folder: Path) -> None:
+    store = ("--store", "sqlite:///b.db")
+    assert checks(run("doctor", "--json", *store).output)["store"]["found"].endswith(
+        "not there yet, the first use makes it"
+    )
+    assert not (folder / "b.db").exists()
+    run("suppressions", "add", "ada@example.com", *store)
+    with closing(sqlite3.connect("b.db")) as before:
+        tables = before.execute("SELECT name FROM sqlite_master ORDER BY name").fetchall()
+    found = checks(run("doctor", "--json", *store).output)["store"]
+    assert found["level"] == "ok"
+    assert "sound, writable, schema " in found["found"]
+    assert found["found"].endswith(", 1 suppressions")
+    with closing(sqlite3.connect("b.db")) as after:
+        assert after.execute("SELECT name FROM sqlite_master ORDER BY name").fetchall() == tables
+
+
+def test_a_store_that_cannot_be_used_is_a_failed_check(run: Run, folder: Path) -> None:
+    (folder / "b.db").write_text("hello")
+    assert level(run, "store", "--store", "sqlite:///b.db") == "fail"
+    assert level(run, "store", "--store", "sqlite:///no/such/folder/b.db") == "fail"
+    assert level(run, "store", "--store", "postgresql://db/x") == "fail"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_store_is_a_failed_check(run: Run, folder: Path) -> None:
+    run("suppressions", "add", "ada@example.com", "--store", "sqlite:///b.db")
+    (folder / "b.db").chmod(0o400)
+    assert level(run, "store", "--store", "sqlite:///b.db") == "fail"
+
+
+def test_a_relay_in_clear_on_this_machine_is_ok(run: Run, serve: Serve) -> None:
+    server = serve()
+    result = run("doctor", "--relay", server.url, "--json")
+    assert result.exit_code == 0
+    assert checks(result.output)["relay"]["found"].startswith(f"{server.url} greets; it offers 8bitmime, ")
+    assert checks(result.output)["relay TLS"]["level"] == "ok"
+    assert server.messages == ()
+    assert server.wait_closed()
+    assert server.sessions[0].commands[-1].upper() == "QUIT"
+
+
+def test_the_relay_of_the_configuration_is_looked_at(run: Run, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOUNCEKIT_RELAY", serve().url)
+    assert level(run, "relay") == "ok"
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_a_certificate_is_verified(
+    run: Run,
+    serve: Serve,
+    tls: ssl.SSLContext,
+    authority: trustme.CA,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    implicit: bool,
+) -> None:
+    server = serve(tls=tls, implicit_tls=implicit)
+    name = "relay TLS"
+    assert level(run, name, "--relay", server.url) == "fail"
+    assert level(run, name, "--relay", server.url, "--insecure-tls") == "warn"
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    found = checks(run("doctor", "--relay", server.url, "--json").output)[name]
+    assert (found["level"], found["found"]) == ("ok", "encrypted, certificate verified")
+
+
+def test_a_login_is_tried_and_never_in_clear(
+    run: Run, serve: Serve, tls: ssl.SSLContext, authority: trustme.CA, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    server = serve(tls=tls, users={"jo": "secret"})
+    url = f"smtp://jo:{{}}@127.0.0.1:{server.port}"
+    assert level(run, "relay login", "--relay", url.format("secret")) == "ok"
+    wrong = run("doctor", "--relay", url.format("hunter2"))
+    assert wrong.exit_code == 1
+    assert "hunter2" not in wrong.output
+    clear = serve(users={"jo": "secret"})
+    found = checks(run("doctor", "--json", "--relay", f"smtp://jo:secret@127.0.0.1:{clear.port}").output)
+    assert (found["relay TLS"]["level"], "relay login" in found) == ("fail", False)
+
+
+def test_a_relay_that_is_not_there_or_does_not_want_us_is_a_failed_check(run: Run, serve: Serve) -> None:
+    with refusing_port() as port:
+        assert level(run, "relay", "--relay", f"smtp://127.0.0.1:{port}") == "fail"
+    busy = serve({"CONNECT": Closing("421 4.3.2 Busy \x1b[2J")})
+    result = run("doctor", "--relay", busy.url)
+    assert result.exit_code == 1
+    assert "421" in result.output
+    assert "\x1b" not in result.output
+    assert level(run, "relay", "--relay", "nonsense") == "fail"

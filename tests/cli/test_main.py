@@ -1,0 +1,141 @@
+"""The frame of the command line: help, errors in one line, exit codes, quiet pipes."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+
+from bouncekit import __version__
+from bouncekit.cli import VERBS
+
+from .conftest import ROOT, Run
+
+Process = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    """Every verb, and the verbs of verbs."""
+    found = []
+    for name in VERBS:
+        verb: click.Command = import_module(f"bouncekit.cli.{name}").verb
+        inner = verb.commands.items() if isinstance(verb, click.Group) else [("", verb)]
+        found += [(f"{name} {word}".strip(), command) for word, command in inner]
+    return found
+
+
+def test_version_is_the_package_s(run: Run) -> None:
+    assert run("--version").output == f"bouncekit {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
+def test_help_names_every_verb(run: Run, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 0
+    assert [verb for verb in VERBS if f"\n  {verb} " not in result.output] == []
+
+
+def test_help_and_version_load_no_verb() -> None:
+    code = (
+        "import sys; from bouncekit.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in sys.modules if name.startswith('bouncekit.cli.')"
+        " or name in ('smtplib', 'sqlite3', 'yaml', 'pydantic', 'tenacity', 'rich')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(("name", "command"), commands())
+def test_every_verb_takes_json_and_says_what_it_prints(name: str, command: click.Command) -> None:
+    option = next(one for one in command.params if one.name == "as_json")
+    assert isinstance(option, click.Option)
+    assert option.help
+    assert option.help.startswith("Print ")
+
+
+@pytest.mark.parametrize(("name", "command"), commands())
+def test_every_verb_explains_itself(run: Run, name: str, command: click.Command) -> None:
+    result = run(*name.split(), "--help")
+    assert result.exit_code == 0
+    assert command.get_short_help_str()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("clasify",), "no verb 'clasify'; did you mean 'classify'?"),
+        (("xyzzy",), f"no verb 'xyzzy'; one of {', '.join(VERBS)}"),
+        (("classify",), "give one reply, or --jsonl and lines on standard input"),
+        (("classify", "552 5.2.2 full", "--stage", "LUNCH"), "'LUNCH' is no stage; one of CONNECT, "),
+        (("classify", "full"), "'full' does not start with a reply code; "),
+        (("why", "jo@example.com"), "no store, so nothing is remembered: give --store "),
+        (("suppressions", "list"), "no store, so nothing is remembered: give --store "),
+        (("suppressions", "list", "--store", "mysql://x"), "store='mysql://...': no such store"),
+        (
+            ("suppressions", "add", "jo@x.example", "--for", "soon", "--store", "sqlite:///b.db"),
+            "Invalid value for '--for'",
+        ),
+        (("suppressions", "add", "jo@@x>", "--store", "sqlite:///b.db"), "'jo@@x>': "),
+        (("send", "nowhere.eml", "--relay", "smtp://127.0.0.1:1"), "nowhere.eml: No such file or directory"),
+        (("policy", "show", "nowhere"), "no shipped policy 'nowhere'; "),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(run: Run, arguments: tuple[str, ...], error: str) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"bouncekit: error: {error}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_wrong_configuration_is_one_line_and_exit_code_2(run: Run, folder: Path) -> None:
+    (folder / "bouncekit.toml").write_text('stroe = "sqlite:///b.db"\n')
+    result = run("suppressions", "list")
+    assert result.exit_code == 2
+    assert result.stderr == "bouncekit: error: bouncekit.toml: unknown key 'stroe'; did you mean 'store'?\n"
+
+
+def test_an_error_never_repaints_the_terminal_nor_shows_a_password(run: Run) -> None:
+    result = run("send", "\x1b[2J", "--relay", "smtp://jo:hunter2@x")
+    assert result.exit_code == 2
+    assert "\x1b" not in result.stderr
+    assert "hunter2" not in run("suppressions", "list", "--store", "postgresql://jo:hunter2@x/y").stderr
+
+
+def test_python_m_bouncekit_is_the_same_command(process: Process) -> None:
+    done = process("classify", "552 5.2.2 Mailbox full", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["category"] == "mailbox_full"
+
+
+@pytest.mark.parametrize("lines", [1, 50_000])
+def test_a_reader_that_leaves_is_no_error(folder: Path, lines: int) -> None:
+    asked = folder / "asked.jsonl"
+    asked.write_text('{"reply": "552 5.2.2 Mailbox full"}\n' * lines)
+    command = [sys.executable, "-m", "bouncekit", "classify", "--jsonl"]
+    with (
+        asked.open("rb") as questions,
+        subprocess.Popen(
+            command, stdin=questions, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True
+        ) as verb,
+    ):
+        assert verb.stdout
+        assert verb.stderr
+        verb.stdout.close()
+        assert verb.stderr.read() == ""
+
+
+def test_what_the_terminal_cannot_show_is_escaped(process: Process) -> None:
+    done = process(
+        "classify",
+        "552 5.2.2 größe \u0939",
+        environ={"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"},
+        encoding="latin-1",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"größe \u0939" in done.stdout

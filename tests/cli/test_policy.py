@@ -1,0 +1,132 @@
+"""`policy`: files of rules, checked, shown and tried."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bouncekit.builtin import policy_names
+
+from .conftest import Run
+
+GOOD = """policy: 1
+extends: default
+rules:
+  - id: full-is-full
+    when: {category: mailbox_full}
+    do: fail
+    examples: ['552 5.2.2 Mailbox full']
+"""
+BAD = """policy: 1
+extends: default
+rules:
+  - id: full-is-full
+    when: {categroy: mailbox_full}
+    do: fial
+"""
+# The example is decided by the rule before it.
+OTHERWISE = """policy: 1
+extends: default
+rules:
+  - id: everything
+    do: fail
+  - id: full-is-full
+    when: {category: mailbox_full}
+    do: fail
+    examples: ["552 5.2.2 Mailbox full \\e[2J"]
+"""
+
+
+@pytest.fixture
+def files(folder: Path) -> Path:
+    for name, text in (("good", GOOD), ("bad", BAD), ("otherwise", OTHERWISE)):
+        (folder / f"{name}.yaml").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("name", [*policy_names(), "good.yaml"])
+def test_a_good_policy_is_ok(run: Run, files: Path, name: str) -> None:
+    result = run("policy", "check", name)
+    assert (result.exit_code, result.output) == (0, f"{name}: ok\n")
+
+
+def test_every_mistake_is_a_line_with_its_place(run: Run, files: Path) -> None:
+    result = run("policy", "check", "good.yaml", "bad.yaml")
+    ok, *findings = result.output.splitlines()
+    assert result.exit_code == 1
+    assert ok == "good.yaml: ok"
+    assert len(findings) == 2
+    assert findings[0].startswith("bad.yaml:5:")
+    assert "category" in findings[0]
+    assert findings[1].startswith("bad.yaml:6:")
+    assert "fail" in findings[1]
+
+
+def test_mistakes_as_json_are_a_line_a_file(run: Run, files: Path) -> None:
+    result = run("policy", "check", "bad.yaml", "good.yaml", "--json")
+    bad, good = map(json.loads, result.output.splitlines())
+    assert result.exit_code == 1
+    assert (bad["file"], bad["ok"], good["file"], good["ok"]) == ("bad.yaml", False, "good.yaml", True)
+    assert [(one["file"], one["line"]) for one in bad["findings"]] == [("bad.yaml", 5), ("bad.yaml", 6)]
+    assert good["findings"] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "why"), [("nowhere.yaml", "No such file or directory"), ("nowhere", "no shipped policy 'nowhere'")]
+)
+def test_a_file_that_is_not_there_is_a_finding(run: Run, files: Path, file: str, why: str) -> None:
+    result = run("policy", "check", file, "good.yaml")
+    assert result.exit_code == 1
+    assert result.output.splitlines()[0].startswith(f"{file}: {why}")
+    assert result.output.splitlines()[1] == "good.yaml: ok"
+
+
+def test_show_prints_the_policy_as_it_holds(run: Run, files: Path) -> None:
+    shown = run("policy", "show", "good.yaml")
+    assert shown.exit_code == 0
+    assert "full-is-full" in shown.output
+    assert "no-such-mailbox" in shown.output  # of the base
+    assert json.loads(run("policy", "show", "good.yaml", "--json").output)["policy"] == shown.output
+
+
+def test_what_is_shown_is_a_policy_again(run: Run, files: Path) -> None:
+    (files / "again.yaml").write_text(run("policy", "show", "good.yaml").output)
+    assert run("policy", "check", "again.yaml").exit_code == 0
+
+
+@pytest.mark.parametrize("name", [*policy_names(), "good.yaml"])
+def test_the_examples_of_a_good_policy_are_decided_as_they_say(run: Run, files: Path, name: str) -> None:
+    answer = json.loads(run("policy", "test", name, "--json").output)
+    assert answer["ok"], answer["failures"]
+    assert answer["examples"] > 1
+
+
+def test_an_example_that_is_decided_otherwise_is_told_with_who_decided(run: Run, files: Path) -> None:
+    result = run("policy", "test", "otherwise.yaml")
+    mine = next(line for line in result.output.splitlines() if "rule full-is-full:" in line)
+    assert result.exit_code == 1
+    assert "552 5.2.2 Mailbox full" in mine
+    assert mine.startswith("otherwise.yaml:6: ")
+    assert "is decided by rule everything: fail" in mine
+    assert "it means mailbox_full" in mine
+    assert "\x1b" not in result.output
+    failures = json.loads(run("policy", "test", "otherwise.yaml", "--json").output)["failures"]
+    assert ("full-is-full", "everything") in [(one["rule"], one["decided_by"]) for one in failures]
+
+
+def test_several_policies_are_tried_in_one_go(run: Run, files: Path) -> None:
+    assert len(run("policy", "test", "default", "good.yaml").output.splitlines()) == 2
+
+
+def test_a_policy_with_mistakes_cannot_be_tried(run: Run, files: Path) -> None:
+    result = run("policy", "test", "bad.yaml")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("bouncekit: error: bad.yaml:5:")
+    assert result.stderr.endswith("(and 1 more: bouncekit policy check)\n")
+
+
+def test_the_schema_is_json_in_both_forms(run: Run) -> None:
+    schema = json.loads(run("policy", "schema").output)
+    assert "rules" in schema["properties"]
+    assert json.loads(run("policy", "schema", "--json").output) == schema
+    assert run("policy", "schema", "--json").output.count("\n") == 1

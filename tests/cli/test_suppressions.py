@@ -1,0 +1,103 @@
+"""`suppressions`: look, add, remove."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Run
+
+STORE = ("--store", "sqlite:///b.db")
+
+
+@pytest.fixture
+def listed(run: Run, folder: Path) -> None:
+    """Three suppressions, one of which has ended."""
+    run("suppressions", "add", "ada@example.com", "--reason", "asked for it\x1b[2J", *STORE)
+    run("suppressions", "add", "Bob@Example.org", "--for", "30d", "--category", "mailbox_full", *STORE)
+    run("suppressions", "add", "old@example.com", "--for", "0s", *STORE)
+
+
+def documents(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_added_by_hand_lasts_for_good_or_for_a_time(run: Run, folder: Path) -> None:
+    result = run("suppressions", "add", "ada@example.com", *STORE)
+    assert (result.exit_code, result.output) == (0, "ada@example.com is suppressed for good\n")
+    added = json.loads(run("suppressions", "add", "bob@example.com", "--for", "30d", "--json", *STORE).output)
+    assert added["expires_at"][:4] >= "2025"
+    assert (added["standing"], added["category"]) == ("manual", "recipient_filtered")
+    assert added["by"].endswith("command line)")
+
+
+@pytest.mark.usefixtures("listed")
+def test_the_list_is_a_table_in_the_order_of_keys(run: Run) -> None:
+    result = run("suppressions", "list", *STORE)
+    head, *rows = result.output.splitlines()
+    assert result.exit_code == 0
+    assert head.split()[:3] == ["ADDRESS", "STANDING", "CATEGORY"]
+    assert [row.split()[0] for row in rows] == ["ada@example.com", "Bob@Example.org", "old@example.com"]
+    assert "asked for it" in rows[0]
+    assert "for good" in rows[0]
+    assert "\x1b" not in result.output
+
+
+@pytest.mark.usefixtures("listed")
+def test_the_list_as_json_is_a_line_each(run: Run) -> None:
+    found = documents(run("suppressions", "list", "--json", *STORE).output)
+    assert [one["key"] for one in found] == ["ada@example.com", "bob@example.org", "old@example.com"]
+    assert found[0]["evidence"]["reply"] == "asked for it\x1b[2J"
+
+
+@pytest.mark.usefixtures("listed")
+def test_the_list_can_be_narrowed(run: Run) -> None:
+    def keys(*options: str) -> list[str]:
+        return [one["key"] for one in documents(run("suppressions", "list", "--json", *STORE, *options).output)]
+
+    assert keys("--containing", "example.org") == ["bob@example.org"]
+    assert keys("--binding") == ["ada@example.com", "bob@example.org"]
+
+
+@pytest.mark.usefixtures("listed")
+def test_removed_is_removed_and_nothing_to_remove_is_exit_code_1(run: Run) -> None:
+    assert run("suppressions", "remove", "BOB@example.org", *STORE).exit_code == 0
+    again = run("suppressions", "remove", "bob@example.org", *STORE)
+    assert (again.exit_code, again.output) == (1, "bob@example.org is not suppressed\n")
+    assert json.loads(run("suppressions", "remove", "bob@example.org", "--json", *STORE).output) is None
+    assert (
+        json.loads(run("suppressions", "remove", "ada@example.com", "--json", *STORE).output)["key"]
+        == "ada@example.com"
+    )
+
+
+def test_the_environment_may_name_the_store(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOUNCEKIT_STORE", "sqlite:///env.db")
+    assert run("suppressions", "add", "ada@example.com").exit_code == 0
+    assert (folder / "env.db").exists()
+    assert len(documents(run("suppressions", "list", "--json").output)) == 1
+
+
+@pytest.mark.parametrize("verb", [("list",), ("remove", "ada@example.com")])
+def test_a_misspelt_store_is_an_error_and_no_new_empty_one(run: Run, folder: Path, verb: tuple[str, ...]) -> None:
+    result = run("suppressions", *verb, "--store", "sqlite:///typo.db")
+    assert result.exit_code == 2
+    assert "typo.db: there is no such store" in result.stderr
+    assert not (folder / "typo.db").exists()
+
+
+def test_a_store_in_memory_would_remember_nothing(run: Run) -> None:
+    assert run("suppressions", "add", "ada@example.com", "--store", "sqlite:///:memory:").exit_code == 2
+
+
+def test_a_file_that_is_no_store_is_an_error(run: Run, folder: Path) -> None:
+    (folder / "b.db").write_text("hello")
+    result = run("suppressions", "list", *STORE)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "b.db: no SQLite database" in result.stderr
+
+
+@pytest.mark.parametrize("address", ["a@b>", "jo\n@example.com"])
+def test_what_is_no_address_is_exit_code_2(run: Run, folder: Path, address: str) -> None:
+    assert run("suppressions", "add", address, *STORE).exit_code == 2

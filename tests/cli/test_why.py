@@ -1,0 +1,75 @@
+"""`why`: the history of an address."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bouncekit.testing import ScriptedServer
+
+from .conftest import Run
+
+STORE = ("--store", "sqlite:///b.db")
+WHO = "full@example.com"
+
+
+@pytest.fixture
+def history(run: Run, folder: Path, serve: Callable[..., ScriptedServer]) -> ScriptedServer:
+    """Delivered, then full, then skipped."""
+    server = serve({"RCPT": {WHO: ["250 2.1.5 Ok", "552 5.2.2 Mailbox is full \x1b[2J"]}})
+    (folder / "mail.eml").write_bytes(b"From: shop@example.com\nTo: full@example.com\n\nHello\n")
+    for _ in range(3):
+        run("send", "mail.eml", "--relay", server.url, *STORE)
+    return server
+
+
+@pytest.mark.usefixtures("history")
+def test_the_timeline_is_newest_first_with_reply_and_rule(run: Run) -> None:
+    result = run("why", "Full@Example.COM", *STORE)
+    verdict, empty, head, *rows = result.output.splitlines()
+    assert result.exit_code == 0
+    assert verdict.startswith("Full@Example.COM: mail is held back until 2")
+    assert "mailbox_full, provisional, by rule mailbox-full" in verdict
+    assert (empty, head.split()) == ("", ["TIME", "EVENT", "WHAT", "WAS", "SAID", "RULE"])
+    events = [row.split()[1] for row in rows]
+    assert events[0] == "suppressed"
+    assert events[-1] == "delivered"
+    assert {"failed", "suppression_added"} <= set(events)
+    (failed,) = (row for row in rows if " failed " in row)
+    assert "552 5.2.2 Mailbox is full" in failed
+    assert "mailbox-full (default.yaml:" in failed
+    assert "\x1b" not in result.output
+
+
+@pytest.mark.usefixtures("history")
+def test_json_is_one_document(run: Run) -> None:
+    found = json.loads(run("why", WHO, "--json", *STORE).output)
+    assert (found["address"], found["suppressed"]) == (WHO, True)
+    assert found["suppression"]["category"] == "mailbox_full"
+    assert found["events"][0]["type"] == "suppressed"
+    assert len(json.loads(run("why", WHO, "--json", "--limit", 1, *STORE).output)["events"]) == 1
+
+
+@pytest.mark.usefixtures("history")
+def test_a_lifted_suppression_lets_mail_out(run: Run) -> None:
+    run("suppressions", "remove", WHO, *STORE)
+    result = run("why", WHO, *STORE)
+    assert result.output.splitlines()[0] == f"{WHO}: mail goes out"
+    assert "suppression_lifted" in result.output
+
+
+def test_an_ended_suppression_says_that_it_was(run: Run, folder: Path) -> None:
+    run("suppressions", "add", WHO, "--for", "0s", *STORE)
+    assert run("why", WHO, *STORE).output.startswith(f"{WHO}: mail goes out again; it was held back until 2")
+
+
+@pytest.mark.usefixtures("history")
+def test_nothing_known_is_exit_code_1(run: Run) -> None:
+    result = run("why", "ada@example.com", *STORE)
+    assert (result.exit_code, result.output) == (1, "ada@example.com: nothing is known about it\n")
+
+
+def test_a_store_that_is_not_there_is_exit_code_2(run: Run, folder: Path) -> None:
+    assert run("why", WHO, *STORE).exit_code == 2
+    assert not (folder / "b.db").exists()

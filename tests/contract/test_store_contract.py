@@ -1,0 +1,636 @@
+"""What every store does, in memory or on disk."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from bouncekit.classification import Category
+from bouncekit.delivery import LookedUp, LookUp
+from bouncekit.envelope import Labels
+from bouncekit.errors import StoreError
+from bouncekit.events import Event, EventType, Occasion
+from bouncekit.policy import Window
+from bouncekit.reply import Reply
+from bouncekit.status import Action
+from bouncekit.stores import Store
+from bouncekit.stores.memory import MemoryStore
+from bouncekit.stores.sqlite import SqliteStore
+from bouncekit.suppression import Evidence, Standing, Suppression
+from tests.building import ANN, BOB, CY, NOW, expired, suppression
+
+from .stores import STORES, new_id, put, send, take, told_of
+
+DAY = timedelta(days=1)
+FULL, NOBODY, BUSY = "552 5.2.2 Mailbox is full", "550 5.1.1 No such user", "451 4.3.0 Try again later"
+FULL_NOW = "452 4.2.2 Over quota"
+WEEK_OF_FULL = Window(Category.MAILBOX_FULL, timedelta(days=7))
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with STORES[request.param](tmp_path) as opened:
+        yield opened
+
+
+def look(store: Any, *keys: str, now: datetime = NOW, claim: bool = False, **labels: Any) -> LookedUp:
+    found: LookedUp = store.look_up(LookUp(labels=Labels(**labels), keys=keys, claim=claim), now)
+    return found
+
+
+def days_full(store: Any, key: str, *, now: datetime = NOW, window: Window = WEEK_OF_FULL, **labels: Any) -> int:
+    question = LookUp(labels=Labels(**labels), windows=((key, window),))
+    number: int = store.look_up(question, now).counters[key, window]
+    return number
+
+
+def told(store: Any) -> list[dict[str, Any]]:
+    return [event for _, event in store.events()]
+
+
+def everything(store: Any, *tenants: str) -> tuple[object, ...]:
+    """All that can be asked of a store without changing it."""
+    listed = [one for tenant in tenants or ("",) for one in store.suppressions(tenant=tenant)]
+    return listed, told(store), [days_full(store, key, now=NOW + DAY) for key in (ANN, BOB, CY)]
+
+
+# -- what a send leaves and the next one finds
+
+
+def test_an_empty_store_knows_nobody(store: Store) -> None:
+    assert look(store, ANN, BOB, claim=True) == LookedUp(now=NOW)
+    assert list(store.suppressions()) == []
+    assert store.suppression(ANN) is None
+    assert store.history(ANN) == store.events() == []
+    assert days_full(store, ANN) == 0
+
+
+def test_a_verdict_keeps_the_next_message_back(store: Store) -> None:
+    send(store, ANN, BOB, answers={ANN: FULL})
+    report, _ = send(store, ANN, BOB, now=NOW + DAY)
+    assert [one.action for one in report.recipients] == [Action.SUPPRESSED, Action.DELIVERED]
+
+
+def test_a_verdict_is_kept_with_all_its_evidence(store: Store) -> None:
+    _, (record,) = send(store, ANN, answers={ANN: FULL})
+    kept = record.settlements[0].suppression
+    assert kept is not None
+    assert kept.evidence.reply == FULL
+    assert store.suppression(ANN) == kept
+    assert look(store, ANN).suppressions == {ANN: kept}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"address": None, "expires_at": None, "standing": Standing.CONFIRMED, "rung": 3},
+        {"evidence": Evidence(reply="\x00\x1b[31m\u202e <script>", accepted=0, stage="RCPT", message_id="<\udcff@x>")},
+        {"by": "ÄÖ " * 100, "ladder": None, "category": Category.COMPLAINT, "standing": Standing.HELD},
+        {"since": datetime(1969, 7, 20, 20, 17, tzinfo=UTC), "expires_at": datetime(9999, 12, 31, tzinfo=UTC)},
+    ],
+)
+def test_whatever_a_suppression_holds_comes_back(store: Store, odd: dict[str, Any]) -> None:
+    put(store, given := replace(suppression(ANN), **odd))
+    assert store.suppression(ANN) == given
+    assert list(store.suppressions()) == [given]
+
+
+def test_times_come_back_in_whole_milliseconds_of_utc(store: Store) -> None:
+    exact = datetime(2026, 1, 1, 12, 0, 0, 123_999, tzinfo=UTC)
+    put(store, suppression(ANN, since=exact.astimezone(), changed_at=exact, expires_at=exact))
+    kept = store.suppression(ANN)
+    assert kept is not None
+    assert {kept.since, kept.changed_at, kept.expires_at} == {exact.replace(microsecond=123_000)}
+    assert kept.since.tzinfo is UTC
+
+
+def test_the_same_record_again_changes_nothing(store: Store) -> None:
+    _, records = send(store, ANN, BOB, CY, answers={ANN: FULL, BOB: FULL_NOW})
+    take(store, ANN)
+    before = everything(store)
+    for record in records:
+        store.record(record)
+    assert everything(store) == before
+
+
+def test_a_success_lifts_what_a_verdict_put_there(store: Store) -> None:
+    put(store, expired(ANN))
+    send(store, ANN)
+    assert store.suppression(ANN) is None
+    assert [event["type"] for event in store.history(ANN)] == ["suppression_lifted", "delivered", "suppression_added"]
+
+
+def test_a_skipped_send_leaves_the_suppression_as_it_was(store: Store) -> None:
+    put(store, given := suppression(ANN))
+    send(store, ANN)
+    assert store.suppression(ANN) == given
+
+
+def test_the_ladder_is_climbed_from_verdict_to_verdict(store: Store) -> None:
+    send(store, ANN, answers={ANN: NOBODY})
+    report, _ = send(store, ANN, answers={ANN: NOBODY}, now=NOW + 8 * DAY)
+    assert report.recipients[0].action is Action.FAILED  # it was the probe
+    second = store.suppression(ANN)
+    assert second is not None
+    assert (second.standing, second.rung, second.since) == (Standing.CONFIRMED, 1, NOW)
+    assert second.expires_at == NOW + 38 * DAY
+
+
+# -- whom a suppression binds
+
+
+def test_tenants_do_not_see_each_other(store: Store) -> None:
+    send(store, ANN, answers={ANN: FULL}, tenant="a")
+    assert look(store, ANN, tenant="b").suppressions == look(store, ANN).suppressions == {}
+    assert store.suppression(ANN, tenant="a") is not None
+    assert store.history(ANN) == []
+    assert len(store.history(ANN, tenant="a")) == 2
+    assert list(store.suppressions()) == []
+
+
+def test_a_stream_has_suppressions_of_its_own(store: Store) -> None:
+    send(store, ANN, answers={ANN: FULL}, stream="news")
+    assert look(store, ANN, stream="shop").suppressions == look(store, ANN).suppressions == {}
+    assert look(store, ANN, stream="news").suppressions[ANN].stream == "news"
+
+
+def test_a_suppression_without_a_stream_binds_every_stream(store: Store) -> None:
+    put(store, given := suppression(ANN))
+    assert look(store, ANN, stream="news").suppressions == {ANN: given}
+
+
+_MANUAL, _HELD = {"standing": Standing.MANUAL, "expires_at": None}, {"standing": Standing.HELD}
+_OVER = {"expires_at": NOW - DAY}
+
+
+@pytest.mark.parametrize(
+    ("of_all", "own", "counts"),
+    [
+        ({}, {}, "news"),
+        (_OVER, _OVER, "news"),
+        ({}, _OVER, ""),
+        (_OVER, {}, "news"),
+        (_OVER, _HELD, ""),
+        (_MANUAL, {}, ""),
+        ({}, _MANUAL, "news"),
+        (_MANUAL | _OVER, _HELD, "news"),
+    ],
+)
+def test_of_two_suppressions_the_one_that_binds_most_counts(
+    store: Store, of_all: dict[str, Any], own: dict[str, Any], counts: str
+) -> None:
+    put(store, suppression(ANN, **of_all), suppression(ANN, stream="news", **own))
+    assert look(store, ANN, stream="news").suppressions[ANN].stream == counts
+
+
+def test_what_was_made_by_hand_and_has_ended_is_over(store: Store) -> None:
+    put(store, suppression(ANN, standing=Standing.MANUAL, expires_at=NOW))
+    assert look(store, ANN, now=NOW - timedelta(microseconds=1)).suppressions
+    assert look(store, ANN, claim=True) == LookedUp(now=NOW)
+    for minutes in range(3):
+        report, _ = send(store, ANN, now=NOW + timedelta(minutes=minutes))
+        assert report.delivered
+    assert len(list(store.suppressions())) == 1  # the list still shows it
+
+
+def test_a_verdict_does_not_replace_and_a_success_does_not_lift_what_a_hand_put_there_meanwhile(store: Store) -> None:
+    by_hand = suppression(ANN, standing=Standing.MANUAL, expires_at=None, by="owner")
+    _, (failed,) = send(MemoryStore(), ANN, answers={ANN: NOBODY})
+    other = MemoryStore()
+    put(other, expired(ANN))
+    _, (succeeded,) = send(other, ANN)
+    put(store, by_hand)
+    store.record(failed)
+    store.record(succeeded)
+    assert store.suppression(ANN) == by_hand
+
+
+def test_a_verdict_replaces_what_a_hand_put_there_once_that_has_ended(store: Store) -> None:
+    put(store, suppression(ANN, standing=Standing.MANUAL, expires_at=NOW - DAY))
+    send(store, ANN, answers={ANN: NOBODY})
+    kept = store.suppression(ANN)
+    assert kept is not None
+    assert kept.standing is Standing.PROVISIONAL
+
+
+# -- the one probe
+
+
+def test_an_expired_suppression_grants_one_probe(store: Store) -> None:
+    put(store, expired(ANN), expired(BOB))
+    assert look(store, ANN, claim=True).probes == {ANN}
+    assert look(store, ANN, BOB, claim=True).probes == {BOB}
+    assert look(store, ANN, BOB, claim=True).probes == frozenset()
+    assert look(store, ANN, claim=True).suppressions == {ANN: expired(ANN)}
+
+
+def test_asking_without_a_claim_takes_no_probe(store: Store) -> None:
+    put(store, expired(ANN))
+    assert look(store, ANN).probes == frozenset()
+    assert look(store, ANN, claim=True).probes == {ANN}
+
+
+@pytest.mark.parametrize("changes", [{"expires_at": None}, {"standing": Standing.HELD}, {"expires_at": NOW + DAY}])
+def test_what_binds_or_is_held_grants_no_probe(store: Store, changes: dict[str, Any]) -> None:
+    put(store, expired(ANN) if not changes else suppression(ANN, **changes))
+    assert look(store, ANN, claim=True).probes == frozenset()
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_a_probe_whose_outcome_was_never_recorded_is_granted_again_after_a_day(store: Store, direction: int) -> None:
+    """Also when the clock was a day ahead at the first claim, and was set back."""
+    put(store, suppression(ANN, since=NOW - 90 * DAY, expires_at=NOW - 60 * DAY))
+    assert look(store, ANN, claim=True).probes
+    almost = NOW + direction * (DAY - timedelta(milliseconds=1))
+    assert not look(store, ANN, claim=True, now=almost).probes
+    assert look(store, ANN, claim=True, now=NOW + direction * DAY).probes
+
+
+def test_a_probe_that_was_only_delayed_lets_the_next_message_probe(store: Store) -> None:
+    put(store, expired(ANN))
+    send(store, ANN, answers={ANN: BUSY})
+    report, _ = send(store, ANN, now=NOW + timedelta(minutes=30))
+    assert report.delivered
+    assert store.suppression(ANN) is None
+
+
+def test_a_message_that_was_skipped_does_not_free_the_probe_of_another(store: Store) -> None:
+    put(store, expired(ANN))
+    assert look(store, ANN, claim=True).probes
+    report, _ = send(store, ANN)
+    assert report.suppressed
+    assert not look(store, ANN, claim=True).probes
+
+
+def test_a_probe_of_one_stream_that_was_only_delayed_frees_that_of_all(store: Store) -> None:
+    put(store, expired(ANN))
+    send(store, ANN, answers={ANN: BUSY}, stream="news")
+    assert look(store, ANN, claim=True, stream="shop").probes == {ANN}
+
+
+def test_an_outcome_in_another_tenant_or_stream_frees_no_probe(store: Store) -> None:
+    put(store, expired(ANN, stream="news"))
+    assert look(store, ANN, claim=True, stream="news").probes
+    send(store, ANN, answers={ANN: BUSY}, stream="shop")
+    send(store, ANN, answers={ANN: BUSY}, tenant="a", stream="news")
+    assert not look(store, ANN, claim=True, stream="news").probes
+
+
+def test_what_is_put_on_the_list_anew_grants_a_probe_of_its_own(store: Store) -> None:
+    put(store, expired(ANN))
+    assert look(store, ANN, claim=True).probes
+    put(store, expired(ANN))
+    assert look(store, ANN, claim=True).probes == {ANN}
+
+
+def test_many_threads_that_ask_at_once_get_one_probe(store: Store) -> None:
+    put(store, expired(ANN))
+    granted: list[frozenset[str]] = []
+    together = threading.Barrier(8)
+
+    def ask() -> None:
+        together.wait()
+        granted.append(look(store, ANN, claim=True).probes)
+
+    _in_threads(ask, 8)
+    assert sorted(map(len, granted)) == [0] * 7 + [1]
+
+
+def test_a_long_list_of_recipients_is_looked_up_as_a_short_one(store: Store) -> None:
+    listed = [suppression(f"r{number:04}@example.com") for number in range(0, 1000, 9)]
+    put(store, *listed)
+    found = look(store, *(f"r{number:04}@example.com" for number in range(1000)))
+    assert found.suppressions == {one.key: one for one in listed}
+
+
+# -- strikes
+
+
+def test_a_strike_counts_once_a_day_and_not_on_its_own_day(store: Store) -> None:
+    for hours in (0, 1, 24, 49):
+        send(store, ANN, answers={ANN: FULL_NOW}, now=NOW + timedelta(hours=hours))
+    assert [days_full(store, ANN, now=NOW + days * DAY) for days in range(5)] == [0, 1, 2, 3, 3]
+
+
+def test_a_strike_counts_while_the_days_last_one_lies_in_the_window(store: Store) -> None:
+    late = NOW + timedelta(hours=2)
+    for at in (NOW, late):
+        send(store, ANN, answers={ANN: FULL_NOW}, now=at)
+    assert days_full(store, ANN, now=late + 7 * DAY) == 1
+    assert days_full(store, ANN, now=late + 7 * DAY + timedelta(milliseconds=1)) == 0
+    send(store, ANN, answers={ANN: FULL_NOW}, now=NOW + timedelta(hours=1))  # recorded late: no earlier than the last
+    assert days_full(store, ANN, now=late + 7 * DAY) == 1
+    longer = Window(Category.MAILBOX_FULL, 30 * DAY)
+    assert days_full(store, ANN, now=late + 8 * DAY, window=longer) == 1
+
+
+def test_strikes_of_other_categories_mailboxes_tenants_and_streams_do_not_count(store: Store) -> None:
+    send(store, ANN, answers={ANN: FULL_NOW}, tenant="a", stream="news")
+    tomorrow = NOW + DAY
+    assert days_full(store, ANN, now=tomorrow, tenant="a", stream="news") == 1
+    for key, labels in ((BOB, ("a", "news")), (ANN, ("a", "")), (ANN, ("", "news")), (ANN, ("", ""))):
+        assert days_full(store, key, now=tomorrow, tenant=labels[0], stream=labels[1]) == 0
+    other = Window(Category.USER_UNKNOWN, 7 * DAY)
+    assert days_full(store, ANN, now=tomorrow, tenant="a", stream="news", window=other) == 0
+
+
+def test_a_success_ends_the_strikes_of_its_mailbox(store: Store) -> None:
+    send(store, ANN, BOB, answers={ANN: FULL_NOW, BOB: FULL_NOW})
+    send(store, ANN, now=NOW + timedelta(hours=1))
+    assert [days_full(store, key, now=NOW + DAY) for key in (ANN, BOB)] == [0, 1]
+
+
+def test_test_traffic_leaves_no_strike(store: Store) -> None:
+    send(store, ANN, answers={ANN: FULL_NOW}, test=True)
+    assert days_full(store, ANN, now=NOW + DAY) == 0
+    assert len(told(store)) == 1
+
+
+# -- the list in the owner's hands
+
+
+def test_adding_replaces_and_is_told_and_lifting_takes_away_and_is_told(store: Store) -> None:
+    put(store, suppression(ANN), second := suppression(ANN, category=Category.COMPLAINT))
+    assert store.suppression(ANN) == second
+    assert take(store, ANN) == second
+    assert store.suppression(ANN) is None
+    assert [event["type"] for event in told(store)] == ["suppression_added"] * 2 + ["suppression_lifted"]
+
+
+def test_adding_again_with_the_same_event_does_nothing(store: Store) -> None:
+    event = told_of(suppression(ANN))
+    store.add(suppression(ANN), by="owner", event=event)
+    take(store, ANN)
+    store.add(suppression(ANN), by="owner", event=event)
+    assert store.suppression(ANN) is None
+
+
+def test_lifting_what_is_not_there_is_not_told(store: Store) -> None:
+    put(store, suppression(ANN, stream="news"))
+    assert take(store, ANN) is None
+    assert take(store, BOB, stream="news") is None
+    assert len(told(store)) == 1
+
+
+def test_the_list_comes_in_the_order_of_its_keys_however_long_it_is(store: Store) -> None:
+    keys = [f"{'aßé中🎉'[number % 5]}{number % 7}{number}@example.com" for number in range(1203)]
+    put(store, *(suppression(key) for key in keys))
+    assert [one.key for one in store.suppressions()] == sorted(keys)
+
+
+def test_the_list_can_be_narrowed(store: Store) -> None:
+    gmail = replace(suppression("J.O@gmail.com"), key="jo@gmail.com")
+    over, held = expired(BOB), suppression(CY, standing=Standing.HELD)
+    news = suppression(ANN, stream="news")
+    put(store, suppression(ANN), news, over, held, gmail)
+
+    def keys(**narrowed: Any) -> list[str]:
+        return [one.key for one in store.suppressions(**narrowed)]
+
+    assert keys() == [ANN, ANN, BOB, CY, "jo@gmail.com"]
+    assert keys(stream="news") == [ANN]
+    assert keys(stream="") == [ANN, BOB, CY, "jo@gmail.com"]
+    assert keys(at=NOW) == [ANN, ANN, "jo@gmail.com"]
+    assert keys(at=NOW - DAY, stream="") == [ANN, "jo@gmail.com"]
+    assert keys(at=NOW - DAY - timedelta(microseconds=1), stream="") == [ANN, BOB, "jo@gmail.com"]
+    assert keys(containing="j.o@") == keys(containing="JO@G") == ["jo@gmail.com"]
+    assert keys(containing="%") == keys(containing="_") == keys(containing="\udcff") == []
+    assert keys(after=ANN) == [BOB, CY, "jo@gmail.com"]
+    assert keys(after=BOB, limit=1) == [CY]
+    assert keys(limit=0) == []
+    assert keys(tenant="other") == []
+
+
+def test_the_list_may_be_changed_while_somebody_reads_it(store: Store) -> None:
+    put(store, *(suppression(f"r{number:04}@example.com") for number in range(600)))
+    seen = []
+    for one in store.suppressions():
+        seen.append(one.key)
+        take(store, one.key)
+    assert len(seen) == 600
+    assert list(store.suppressions()) == []
+
+
+# -- events
+
+
+def test_events_come_in_the_order_in_which_they_were_told_and_go_on_from_any_of_them(store: Store) -> None:
+    for address in (ANN, BOB, CY):
+        send(store, address)
+    all_ = store.events()
+    numbers = [number for number, _ in all_]
+    assert numbers == sorted(set(numbers))
+    assert min(numbers) > 0
+    assert [event["subject"] for _, event in all_] == [ANN, BOB, CY]
+    assert store.events(after=numbers[0], limit=1) == all_[1:2]
+    assert store.events(after=numbers[-1]) == store.events(limit=0) == []
+
+
+def test_an_event_comes_back_as_it_gives_itself(store: Store) -> None:
+    _, (record,) = send(store, ANN, answers={ANN: FULL})
+    assert told(store) == [event.to_dict() for event in record.events]
+
+
+def test_history_is_newest_first_and_of_one_mailbox(store: Store) -> None:
+    for minute in range(3):
+        send(store, ANN, BOB, now=NOW + timedelta(minutes=minute))
+    times = [event["time"] for event in store.history(ANN)]
+    assert times == sorted(times, reverse=True)
+    assert len(times) == 3
+    assert store.history(ANN, limit=2) == store.history(ANN)[:2]
+    assert store.history("") == store.history(ANN, tenant="x") == store.history(ANN, limit=0) == []
+
+
+def test_a_change_by_hand_is_in_the_history_of_its_tenant(store: Store) -> None:
+    put(store, suppression(ANN, tenant="a"))
+    assert len(store.history(ANN, tenant="a")) == 1
+
+
+def test_an_event_that_is_told_twice_is_remembered_once(store: Store) -> None:
+    first, second = told_of(suppression(ANN)), told_of(suppression(BOB))
+    store.tell((first,))
+    store.tell((first, second, second))
+    store.tell(())
+    assert [event["id"] for event in told(store)] == [first.id, second.id]
+
+
+def test_an_event_with_odd_details_does_not_harm(store: Store) -> None:
+    details = {"count": (1, 2), "lasts": DAY, "text": "\udcff\x00 ü"}
+    occasion = Occasion(attempt_id=new_id(), at=NOW, message_id="<\udcff@x>", labels=Labels(tenant="\udcff"))
+    store.tell((Event(id=new_id(), type=EventType.CLOSED, occasion=occasion, details=details),))
+    ((_, event),) = store.events()
+    assert event["data"]["count"] == [1, 2]
+    assert event["data"]["lasts"] == "1 day, 0:00:00"
+    assert event["data"]["text"] == details["text"]
+
+
+def test_a_reply_of_any_length_is_kept_as_far_as_an_event_shows_it(store: Store) -> None:
+    _, (record,) = send(store, ANN, answers={ANN: Reply(550, b"5.1.1 " + b"x" * 200_000)})
+    ((_, event), *_) = store.events()
+    assert event == record.events[0].to_dict()
+    assert len(event["data"]["reply"]) == 2048
+    assert store.history(ANN)[-1] == event
+
+
+def test_all_that_many_threads_record_is_there(store: Store) -> None:
+    def work() -> None:
+        for _ in range(20):
+            send(store, ANN, BOB, answers={BOB: BUSY})
+
+    _in_threads(work, 4)
+    assert len(told(store)) == 4 * 20 * 2
+    assert len(store.history(ANN)) == 80
+
+
+# -- the end
+
+
+def test_a_closed_store_says_so(store: Store) -> None:
+    _, (record,) = send(store, ANN)
+    store.close()
+    store.close()
+    for use in (
+        lambda: look(store, ANN),
+        lambda: store.record(replace(record, events=(told_of(suppression(ANN)),))),
+        lambda: store.tell((told_of(suppression(ANN)),)),
+        lambda: list(store.suppressions()),
+        lambda: store.suppression(ANN),
+        lambda: put(store, suppression(ANN)),
+        lambda: take(store, ANN),
+        lambda: store.history(ANN),
+        lambda: store.events(),
+    ):
+        with pytest.raises(StoreError, match="closed"):
+            use()
+
+
+# -- all stores answer alike
+
+
+class Pair:
+    """Two stores as one, which must give the same answers."""
+
+    def __init__(self, first: Store, second: Store) -> None:
+        self.both = first, second
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*arguments: Any, **named: Any) -> Any:
+            one, other = (getattr(store, name)(*arguments, **named) for store in self.both)
+            one, other = (list(answer) if isinstance(answer, Iterator) else answer for answer in (one, other))
+            assert one == other, f"{name}{arguments}{named}"
+            return one
+
+        return ask
+
+
+_ADDRESSES = (ANN, BOB, "jo@gmail.com", "J.o+shop@gmail.com")
+_KEYS = (ANN, BOB, "jo@gmail.com")
+_TENANTS, _STREAMS = ("", "a"), ("", "news")
+_OWNERS = {"tenant": st.sampled_from(_TENANTS), "stream": st.sampled_from(_STREAMS)}
+_SAID = st.dictionaries(
+    st.sampled_from((*_ADDRESSES, "DOT")), st.sampled_from((FULL, NOBODY, BUSY, FULL_NOW)), max_size=4
+)
+
+
+class StoresAgree(RuleBasedStateMachine):
+    """The same history in memory and in SQLite, whatever it is, gives the same answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.stores = Pair(MemoryStore(), SqliteStore(Path(self.folder.name) / "bounces.db"))
+        self.now = NOW
+        self.records: list[Any] = []
+
+    def teardown(self) -> None:
+        self.stores.close()
+        self.folder.cleanup()
+
+    @rule(
+        addresses=st.lists(st.sampled_from(_ADDRESSES), min_size=1, max_size=4, unique=True),
+        answers=_SAID,
+        message_class=st.sampled_from((None, "urgent")),
+        test=st.booleans(),
+        **_OWNERS,
+    )
+    def send(self, addresses: list[str], answers: dict[str, str], **labels: Any) -> None:
+        self.records += send(self.stores, *addresses, answers=answers, now=self.now, **labels)[1]
+
+    @rule(number=st.integers(0, 50))
+    def record_again(self, number: int) -> None:
+        if self.records:
+            self.stores.record(self.records[number % len(self.records)])
+
+    @rule(
+        key=st.sampled_from(_KEYS),
+        standing=st.sampled_from(Standing),
+        lasts=st.sampled_from((None, -1, 0, 1, 40)),
+        **_OWNERS,
+    )
+    def add(self, key: str, standing: Standing, lasts: int | None, **owner: str) -> None:
+        expires_at = None if lasts is None else self.now + lasts * DAY
+        one: Suppression = suppression(key, standing=standing, changed_at=self.now, expires_at=expires_at, **owner)
+        self.stores.add(one, by="owner", event=told_of(one, at=self.now))
+
+    @rule(key=st.sampled_from(_KEYS), **_OWNERS)
+    def lift(self, key: str, **owner: str) -> None:
+        take(self.stores, key, at=self.now, **owner)
+
+    @rule(keys=st.lists(st.sampled_from(_KEYS), unique=True), claim=st.booleans(), **_OWNERS)
+    def look_up(self, keys: list[str], claim: bool, **owner: str) -> None:
+        windows = tuple((key, Window(Category.MAILBOX_FULL, days * DAY)) for key in keys for days in (1, 7, 30))
+        question = LookUp(labels=Labels(**owner), keys=tuple(keys), claim=claim, windows=windows)
+        self.stores.look_up(question, self.now)
+
+    @rule(hours=st.sampled_from((-30, -1, 1, 11, 24, 25, 170, 720)), microseconds=st.integers(0, 2000))
+    def let_time_pass(self, hours: int, microseconds: int) -> None:
+        self.now += timedelta(hours=hours, microseconds=microseconds)
+
+    @rule(
+        at=st.booleans(),
+        stream=st.sampled_from((None, *_STREAMS)),
+        containing=st.sampled_from((None, "o", "J.O", "@gmail")),
+        after=st.sampled_from((None, *_KEYS)),
+        limit=st.sampled_from((None, 1, 3)),
+    )
+    def read_the_list(self, at: bool, **narrowed: Any) -> None:
+        for tenant in _TENANTS:
+            self.stores.suppressions(tenant=tenant, at=self.now if at else None, **narrowed)
+
+    @invariant()
+    def the_same_is_known(self) -> None:
+        events = [told(store) for store in self.stores.both]
+        assert events[0] == events[1]
+        for tenant in _TENANTS:
+            self.stores.suppressions(tenant=tenant)
+            for key in _KEYS:
+                self.stores.history(key, tenant=tenant, limit=5)
+
+
+TestStoresAgree = StoresAgree.TestCase
+TestStoresAgree.settings = settings(max_examples=60, stateful_step_count=30, deadline=None, database=None)
+
+
+def _in_threads(work: Any, number: int) -> None:
+    failures: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:  # whatever a thread raises is the test's failure
+            failures.append(error)
+
+    threads = [threading.Thread(target=guarded) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []

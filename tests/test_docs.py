@@ -1,0 +1,141 @@
+"""README and docs tell the truth: every Python block runs, every policy loads, every command says what is printed there.
+
+A document's blocks run in order, in one namespace and one empty folder. Whatever server they name, a scripted one
+answers, in which full@example.com has a full mailbox, later@example.com one that is full for now, and
+gone@example.com does not exist. A block whose first line is a comment with a file's name is written to that file.
+"""
+
+import doctest
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from bouncekit.builtin import policy_text
+from bouncekit.policyfile import load_policy
+from bouncekit.testing import Script, ScriptedServer
+from sybil import Document, Example
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "policies").glob("*.md")),
+]
+# Languages whose blocks a test looks into; `text` is for pictures and for what cannot be run.
+LANGUAGES = {"python", "console", "yaml", "toml", "json", "text"}
+
+SCRIPT: Script = {
+    "RCPT": {
+        "full@example.com": "552 5.2.2 Mailbox full",
+        "later@example.com": "452 4.2.2 Over quota",
+        "gone@example.com": "550 5.1.1 No such user",
+    }
+}
+_FILE_NAME = re.compile(r"# (\w[\w.-]*\.(?:yaml|toml|py|json))\n")
+_NOT_RUN = re.compile(r"\s*(?:\w+=\S+ )*(?:python -m (?:pip|venv|pytest|tests)|git|ruff|apt-get|\.ci/run)\b")
+_FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.relative_to(ROOT).as_posix() for path in paths]
+
+
+@pytest.fixture
+def relay(monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
+    """The server that answers under every name."""
+    connect = socket.create_connection
+    with ScriptedServer(SCRIPT) as server:
+
+        def to_the_scripted_one(address: object, *arguments: object, **options: object) -> socket.socket:
+            return connect((server.host, server.port), *arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(socket, "create_connection", to_the_scripted_one)
+        yield server
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=names(DOCUMENTS))
+def test_every_block_of_a_document_is_true(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relay: ScriptedServer
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parsers = (
+        PythonCodeBlockParser(doctest_optionflags=_FLAGS),
+        CodeBlockParser(language="yaml", evaluator=_policy),
+        CodeBlockParser(language="toml", evaluator=_written),
+        CodeBlockParser(language="json", evaluator=lambda example: json.loads(example.parsed) and None),
+        CodeBlockParser(language="console", evaluator=_commands(relay)),
+    )
+    document = Document.parse(str(path), *parsers)
+    for example in document.examples():
+        example.evaluate()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=names(DOCUMENTS))
+def test_no_block_hides_from_the_test_above(path: Path) -> None:
+    fences = re.findall(r"^ *```(.*)$", path.read_text("utf-8"), re.MULTILINE)[::2]
+    assert [language for language in fences if language not in LANGUAGES] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=names(DOCUMENTS))
+def test_every_link_between_pages_leads_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|mailto:)([^)#\s]+)", path.read_text("utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text("utf-8")
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    assert {page for page in pages if page != "index.md" and f"({page})" not in index} == set()
+
+
+def _written(example: Example) -> None:
+    if named := _FILE_NAME.match(example.parsed):
+        Path(named[1]).write_text(example.parsed, "utf-8")
+
+
+def _policy(example: Example) -> None:
+    _written(example)
+    named = _FILE_NAME.match(example.parsed)
+    load_policy(named[1] if named else "block.yaml", example.parsed, resolve=policy_text)
+
+
+def _commands(relay: ScriptedServer) -> Callable[[Example], str | None]:
+    """Run the commands of a block; what follows one in the block is what it prints."""
+
+    def evaluate(example: Example) -> str | None:
+        wrong = [
+            f"$ {command}\n--- the document\n{shown}--- printed\n{printed}"
+            for command, shown in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n?)*)", example.parsed, re.MULTILINE)
+            if not _NOT_RUN.match(command)
+            for printed, code in [_run(command, relay)]
+            if not (_same(shown, printed) if shown.strip() else code == 0)
+        ]
+        return "\n".join(wrong) or None
+
+    return evaluate
+
+
+def _same(shown: str, printed: str) -> bool:
+    return doctest.OutputChecker().check_output(shown.strip() + "\n", printed.strip() + "\n", _FLAGS)
+
+
+def _run(command: str, relay: ScriptedServer) -> tuple[str, int]:
+    command = command.replace("localhost:2525", f"{relay.host}:{relay.port}")
+    shell = f'bouncekit() {{ "{sys.executable}" -m bouncekit "$@"; }}; python() {{ "{sys.executable}" "$@"; }}; {command}'
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    done = subprocess.run(
+        ["bash", "-c", shell],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "120", "NO_COLOR": "1"},
+    )
+    return done.stdout, done.returncode

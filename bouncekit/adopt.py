@@ -6,6 +6,7 @@ from types import TracebackType
 from bouncekit.envelope import Labels
 from bouncekit.reply import ReplyReader
 from bouncekit.smtp import LMTP, SMTP, SMTP_SSL, HasOffice
+from bouncekit.transports.blocking import without_delay
 
 __all__ = ["Installation", "install", "wrap"]
 
@@ -37,6 +38,8 @@ def wrap(
         dressed._reader = ReplyReader()
         dressed._reader.feed(_already_read(connection))
         dressed._dialled = None
+        if connection.sock is not None:
+            without_delay(connection.sock)
     dressed.office = postmaster.office
     dressed.labels = Labels(message_class=message_class, tenant=tenant, stream=stream, test=test)
     return dressed

@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from bouncekit.classification import Category, Classification, Scope, Step, scope_of
@@ -29,7 +30,7 @@ from bouncekit.status import Action, RecipientStatus
 __all__ = ["Classifier", "Rule", "RuleExample", "load_rules"]
 
 _E = TypeVar("_E", bound=StrEnum)
-Pattern = Callable[[str], re.Match[str] | None]
+_Pattern = Callable[[str], re.Match[str] | None]
 
 _FILES = {
     "providers.toml": Step.PROVIDER,
@@ -74,7 +75,8 @@ _WAIT_REACH = 5  # words between "try again" and its number
 _LONGEST_WAIT = 86400  # seconds
 _MEMORY = 2048  # judgements remembered, each with at most _SHORT bytes of text
 _SHORT = 1024
-_LONGEST = 4096  # characters of a text that are read at all
+_READ = 4096  # characters of a text that are read at all
+_MOST_QUOTED = 4  # enhanced codes inside a text that are looked at
 _QUOTED = re.compile(r"(?<![\d.])([45])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)").finditer
 _CODE_PATTERN = re.compile("[1-5x][0-9x]{2}").fullmatch
 _ENHANCED_PATTERN = re.compile(r"none|[245x]\.(?:x|\d{1,3})\.(?:x|\d{1,3}(?:-\d{1,3})?)").fullmatch
@@ -226,10 +228,10 @@ class Classifier:
         enhanced = (reply.enhanced if reply else None) or stated
         code = reply.code if reply else _no_code(enhanced, final)
         case = _Case(code, enhanced, stage, self._cuts[accepted - 1] if accepted else 0, individual, provider)
-        words = Words(_without_addresses(reply.text[:_LONGEST]) if reply else "")
+        words = Words(_without_addresses(reply.text[:_READ]) if reply else "")
         rule, quoted = self._first(case, words), False
         if rule.step in _GENERIC and reply is not None:
-            better = self._by_quoted_code(case, words, reply.text[:_LONGEST])
+            better = self._by_quoted_code(case, words, reply.text[:_READ])
             rule, quoted = (better, True) if better else (rule, False)
         permanent = rule.permanent if rule.permanent is not None else code >= 500
         unclear = rule.scope is Scope.RECIPIENT and not individual
@@ -260,7 +262,7 @@ class Classifier:
 
     def _by_quoted_code(self, case: _Case, words: Words, text: str) -> Rule | None:
         """The rule for an enhanced code that stands inside the text: "... host mx said: 550 5.1.1 ..."."""
-        for found in _QUOTED(text):
+        for found in islice(_QUOTED(text), _MOST_QUOTED):
             enhanced = EnhancedStatusCode(*map(int, found.groups()))
             if enhanced.class_ == case.code // 100 and enhanced != case.enhanced:
                 rule = self._first(case._replace(enhanced=enhanced), words)
@@ -423,7 +425,7 @@ class _Reader:
                 self.wrong(f"no {key} {value!r}; one of {', '.join(members)}")
         return tuple(members[value] for value in values if value in members)
 
-    def patterns(self, key: str, pattern: Pattern, looks: str) -> tuple[str, ...]:
+    def patterns(self, key: str, pattern: _Pattern, looks: str) -> tuple[str, ...]:
         values = self.strings(key)
         for value in values:
             if not pattern(value):
@@ -506,7 +508,7 @@ def _any(phrases: tuple[Phrase, ...], words: Words) -> bool:
 
 
 def _same_code(pattern: str, code: int) -> bool:
-    return all(want in ("x", have) for want, have in zip(pattern, str(code), strict=True))
+    return all(want in ("x", have) for want, have in zip(pattern, f"{code:03}", strict=False))
 
 
 def _same_enhanced(pattern: str, enhanced: EnhancedStatusCode | None) -> bool:

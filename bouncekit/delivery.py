@@ -18,7 +18,7 @@ from hashlib import blake2b
 from bouncekit.classification import Category, Classification, Scope
 from bouncekit.envelope import Envelope, Labels, Recipient
 from bouncekit.errors import AddressError
-from bouncekit.events import Event, EventType, Occasion, event_id, events_of
+from bouncekit.events import Event, EventType, Occasion, bounded, event_id, events_of
 from bouncekit.policy import Circumstances, Disposition, Fate, Policy, SessionDisposition, SessionFate, Window
 from bouncekit.reply import Cause, NoReply, Reply, Stage
 from bouncekit.report import Report
@@ -64,12 +64,17 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookUp:
-    """Ask the store: suppressions under these keys (with `claim`, also the one probe of an expired one), counters."""
+    """Ask the store: suppressions under these keys (with `claim`, also the one probe of an expired one), counters.
+
+    `begun` says that a server has been spoken to. A store that fails then must not end the delivery, whose outcomes
+    would be lost: answer that nothing is known.
+    """
 
     labels: Labels
     keys: tuple[str, ...] = ()
     claim: bool = False
     windows: tuple[tuple[str, Window], ...] = ()
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +207,7 @@ class _Way:
         """Settle who must not be tried; the rest is the next group. Asked again behind a wait: lists change."""
         labels = self.delivery.labels
         keys = tuple(dict.fromkeys(recipient.key for recipient in asked))
-        found = yield LookUp(labels=labels, keys=keys, claim=not labels.test)
+        found = yield LookUp(labels=labels, keys=keys, claim=not labels.test, begun=bool(self.settled))
         assert isinstance(found, LookedUp)
         self.previous = {} if labels.test else found.suppressions
         settlements = [self._refuse(refusal) for refusal in refused]
@@ -362,7 +367,7 @@ class _Way:
         )
         if not windows:
             return {}
-        found = yield LookUp(labels=self.delivery.labels, windows=tuple(windows))
+        found = yield LookUp(labels=self.delivery.labels, windows=tuple(windows), begun=True)
         assert isinstance(found, LookedUp)
         counters: dict[str, dict[Window, int]] = {}
         for (key, window), number in found.counters.items():
@@ -465,7 +470,7 @@ def closed(
         details={
             "expected": ended.stage is Stage.QUIT and isinstance(reply, Reply) and reply.code == 221,
             "code": reply.code if isinstance(reply, Reply) else None,
-            "reply": str(reply)[:2048],
+            "reply": bounded(str(reply)),
             "stage": str(ended.stage),
             "rule": session.rule,
             "where": session.where,

@@ -19,7 +19,7 @@ from bouncekit.settlement import Settlement
 from bouncekit.status import Action
 from bouncekit.suppression import Suppression
 
-__all__ = ["SCHEMA", "Event", "EventType", "Occasion", "event_id", "events_of", "show_time"]
+__all__ = ["SCHEMA", "Event", "EventType", "Occasion", "bounded", "event_id", "events_of", "show_time"]
 
 SCHEMA = 1
 _SOURCE = "bouncekit"
@@ -118,7 +118,7 @@ class Event:
             "id": self.id,
             "source": _SOURCE,
             "type": str(self.type),
-            "subject": _text(self.recipient) or None,  # CloudEvents knows no empty one
+            "subject": bounded(self.recipient) or None,  # CloudEvents knows no empty one
             "time": show_time(self.occasion.at),
             "datacontenttype": "application/json",
             "data": {"schema": SCHEMA, **self._data()},
@@ -128,11 +128,11 @@ class Event:
         occasion, labels = self.occasion, self.occasion.labels
         data: dict[str, Any] = {
             "attempt_id": occasion.attempt_id,
-            "message_id": _text(occasion.message_id),
-            "sender": _text(occasion.sender),
-            "message_class": _text(labels.message_class),
-            "tenant": _text(labels.tenant),
-            "stream": _text(labels.stream),
+            "message_id": bounded(occasion.message_id),
+            "sender": bounded(occasion.sender),
+            "message_class": bounded(labels.message_class),
+            "tenant": bounded(labels.tenant),
+            "stream": bounded(labels.stream),
             "test": labels.test,
             "policy": occasion.policy,
             "policy_hash": occasion.policy_hash,
@@ -141,8 +141,7 @@ class Event:
             data |= settlement_data(self.settlement)
         if self.suppression is not None:
             data["suppression"] = suppression_data(self.suppression)
-        details = {key: _text(value) if isinstance(value, str) else value for key, value in self.details.items()}
-        return data | details
+        return data | dict(self.details)
 
 
 def event_id(attempt_id: str, recipient: str | None, type_: str) -> str:
@@ -175,29 +174,36 @@ def events_of(settlement: Settlement, occasion: Occasion) -> tuple[Event, ...]:
     return tuple(told)
 
 
+def bounded(text: str | None) -> str | None:
+    """Text from outside, cut, and such as every JSON writer can encode: a lone surrogate shows as its escape."""
+    if text is None:
+        return None
+    return str(text)[:_MAX_TEXT].encode("utf-8", "backslashreplace").decode()[:_MAX_TEXT]
+
+
 def settlement_data(settlement: Settlement) -> dict[str, Any]:
     """A settlement as JSON-ready values."""
     reply = settlement.reply
     code = reply.code if isinstance(reply, Reply) else None
     enhanced = reply.enhanced if isinstance(reply, Reply) else None
     return {
-        "recipient": _text(settlement.recipient),
+        "recipient": bounded(settlement.recipient),
         "action": str(settlement.action),
-        "category": _text(settlement.category),
-        "scope": _text(settlement.scope),
+        "category": bounded(settlement.category),
+        "scope": bounded(settlement.scope),
         "permanent": settlement.permanent,
         "certain": settlement.certain,
         "code": code,
         "enhanced": str(enhanced) if enhanced else None,
-        "reply": None if reply is None else _text(str(reply)),
+        "reply": None if reply is None else bounded(str(reply)),
         "cause": str(reply.cause) if isinstance(reply, NoReply) else None,
-        "stage": _text(settlement.stage),
+        "stage": bounded(settlement.stage),
         "accepted": settlement.accepted,
-        "remote_mta": _text(settlement.remote_mta),
+        "remote_mta": bounded(settlement.remote_mta),
         "rule": settlement.rule,
         "where": settlement.where,
         "classified_by": settlement.classified_by,
-        "fate": _text(settlement.fate),
+        "fate": bounded(settlement.fate),
         "retry_at": show_time(settlement.retry_at) if settlement.retry_at else None,
         "expired": settlement.expired,
         "attempts": settlement.attempts,
@@ -209,8 +215,8 @@ def suppression_data(suppression: Suppression) -> dict[str, Any]:
     """A suppression as JSON-ready values."""
     evidence = suppression.evidence
     return {
-        "key": _text(suppression.key),
-        "address": _text(suppression.address),
+        "key": bounded(suppression.key),
+        "address": bounded(suppression.address),
         "standing": str(suppression.standing),
         "category": str(suppression.category),
         "since": show_time(suppression.since),
@@ -218,18 +224,18 @@ def suppression_data(suppression: Suppression) -> dict[str, Any]:
         "expires_at": show_time(suppression.expires_at) if suppression.expires_at else None,
         "ladder": suppression.ladder,
         "rung": suppression.rung,
-        "by": _text(suppression.by),
-        "tenant": _text(suppression.tenant),
-        "stream": _text(suppression.stream),
+        "by": bounded(suppression.by),
+        "tenant": bounded(suppression.tenant),
+        "stream": bounded(suppression.stream),
         "evidence": {
-            "reply": _text(evidence.reply),
+            "reply": bounded(evidence.reply),
             "stage": evidence.stage,
             "accepted": evidence.accepted,
-            "remote_mta": _text(evidence.remote_mta),
+            "remote_mta": bounded(evidence.remote_mta),
             "rule": evidence.rule,
             "classified_by": evidence.classified_by,
             "policy_hash": evidence.policy_hash,
-            "message_id": _text(evidence.message_id),
+            "message_id": bounded(evidence.message_id),
         },
     }
 
@@ -237,10 +243,3 @@ def suppression_data(suppression: Suppression) -> dict[str, Any]:
 def show_time(at: datetime) -> str:
     """RFC 3339 in UTC with milliseconds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _text(value: str | None) -> str | None:
-    """Text from outside, cut, and such as every JSON writer can encode: a lone surrogate shows as its escape."""
-    if value is None:
-        return None
-    return str(value)[:_MAX_TEXT].encode("utf-8", "backslashreplace").decode()[:_MAX_TEXT]

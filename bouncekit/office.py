@@ -124,7 +124,8 @@ class Office:
                 case Transact():
                     answer = transact(step)
                 case Record():
-                    answer = self._record(step, due)
+                    self._record(step, due)
+                    answer = None
                 case Wait():
                     return step
                 case _:
@@ -155,8 +156,8 @@ class Office:
             self._catch_up(due)
             return self.store.look_up(question, now)
         except StoreError:
-            if not self.send_without_store:
-                raise
+            if not (self.send_without_store or question.begun):
+                raise  # nothing was sent; once something was, a raise would have it sent again
             return LookedUp(now=now, probes=frozenset(question.keys))
 
     def _record(self, record: Record, due: list[Event]) -> None:

@@ -167,23 +167,26 @@ def _read_all(name: str, text: str, resolve: Resolve) -> tuple[list[_File], list
 
 def _validate_all(files: Sequence[_File], *, is_whole: bool) -> tuple[list[_Part], list[Finding]]:
     """What the files say, the owner's first, and all that is wrong in them."""
-    names: dict[str, list[str]] = {kind: [] for kind in _NAMES}
+    names: dict[str, dict[str, None]] = {kind: {} for kind in _NAMES}
     parts: list[_Part] = []
     findings: list[Finding] = []
     for file in reversed(files):
         tree = file.tree
         for kind, key in _NAMES.items():
-            names[kind] += (name for name in _listed(tree.value((key,))) if name not in names[kind])
+            names[kind] |= dict.fromkeys(name for name in _listed(tree.value((key,))) if isinstance(name, str))
         wrong = {(one.line, one.column) for one in tree.findings}
         try:
             parts.insert(0, _Part(tree, PolicyText.model_validate(tree.data, context=names if is_whole else {})))
         except ValidationError as error:
-            found = filter(None, (_finding(tree, one) for one in error.errors(include_url=False, include_input=False)))
+            found = filter(
+                None, (_finding(tree, one) for one in error.errors(include_url=False, include_input=False)[:_ENOUGH])
+            )
             findings += (one for one in found if one.line is None or (one.line, one.column) not in wrong)
         findings += (*tree.findings, *_contradictions(tree))
     return parts, list(dict.fromkeys(findings))
 
 
+_ENOUGH = 1_000  # mistakes of one file, of which MAX_FINDINGS are shown
 _NAMES = {"schedule": "schedules", "ladder": "ladders", "channel": "channels", "class": "classes"}
 
 
@@ -299,8 +302,7 @@ def _in_order(findings: Iterable[Finding], files: Sequence[str]) -> list[Finding
     """By file, the owner's first, and by place; no more than anybody reads."""
     order = {file: index for index, file in reversed(list(enumerate(files)))}
     ordered = sorted(findings, key=lambda one: (order.get(one.file, len(order)), one.line or 0, one.column or 0))
-    more = len(ordered) - MAX_FINDINGS
-    rest = [Finding(files[0], None, None, f"and {more} more mistakes")] if more > 0 else []
+    rest = [Finding(files[0], None, None, "and more mistakes")] if len(ordered) > MAX_FINDINGS else []
     return ordered[:MAX_FINDINGS] + rest
 
 

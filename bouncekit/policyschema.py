@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 from pydantic import (
@@ -77,10 +78,10 @@ def nearest(word: object, words: Iterable[str]) -> str:
     >>> nearest("retyr", ["retry", "fail"])
     "did you mean 'retry'? There are retry, fail"
     """
-    known = [str(one) for one in words]
+    known = [str(one) for one in islice(words, MAX_ITEMS)]
     folded = {one.lower(): one for one in known}
     close = get_close_matches(str(word)[:40].lower(), folded, n=1)
-    listed = ", ".join(known)
+    listed = ", ".join(known[:40]) + (", ..." if len(known) > 40 else "")
     if close:
         return f"did you mean {folded[close[0]]!r}? There are {listed}"
     return f"one of {listed}" if known else "there is none"
@@ -504,9 +505,13 @@ class PolicyText(Section):
         None, description="A policy whose rules are tried after these; the same id or name replaces."
     )
     channels: Maybe[Many[Name]] = Field(None, description="Roles to tell; the application says what each one is.")
-    schedules: dict[Name, Waits] = Field({}, description="Waits between attempts, by name.")
-    classes: dict[Name, ClassText] = Field({}, description="Kinds of mail, by name; one of them is the default.")
-    ladders: dict[Name, LadderText] = Field({}, description="How long suppressions last, by name.")
+    schedules: dict[Name, Waits] = Field({}, max_length=MAX_ITEMS, description="Waits between attempts, by name.")
+    classes: dict[Name, ClassText] = Field(
+        {}, max_length=MAX_ITEMS, description="Kinds of mail, by name; one of them is the default."
+    )
+    ladders: dict[Name, LadderText] = Field(
+        {}, max_length=MAX_ITEMS, description="How long suppressions last, by name."
+    )
     guard: Maybe[GuardText] = None
     sessions: list[SessionRuleText] = Field([], description="Rules about connections.", max_length=MAX_RULES)
     rules: list[RuleText] = Field([], description="Rules about recipients.", max_length=MAX_RULES)

@@ -48,6 +48,7 @@ _HINTS = (
     ("mapping values are not allowed", "a value that has ': ' in it stands in quotes"),
     ("cannot start any token", "tabs do not indent in YAML, and a value that begins with @, ` or % stands in quotes"),
     ("while parsing a flow", "a { or [ is not closed, or a comma is missing"),
+    ("escape", "in double quotes a \\ begins an escape; write single ones"),
     ("while scanning a quoted scalar", "a quote is not closed"),
     ("while scanning an a", "a value that begins with * or & stands in quotes"),
     ("", "look at the indentation of this line and the one before"),
@@ -81,7 +82,8 @@ class Tree:
             end -= 1
         place = place or self.places.get(())
         line, column = place or (None, None)
-        return Finding(self.file, line, column, message if self.is_yaml else f"{_dotted(location)}: {message}")
+        shown = "" if self.is_yaml or not path else f"{_dotted(path)}: "
+        return Finding(self.file, line, column, shown + message)
 
     def where(self, path: Path) -> str:
         """The place for evidence: file:line, or the file and the path where no line is known."""

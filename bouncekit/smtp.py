@@ -28,7 +28,7 @@ from bouncekit.smtperrors import StoreUnavailable, UnreadableReply, error_of, wi
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.submission import submission
 from bouncekit.transaction import Body, Command, Commands, Dot, Transacted, transaction
-from bouncekit.transports.blocking import DEADLINES, Wire, carry
+from bouncekit.transports.blocking import DEADLINES, Wire, carry, without_delay
 
 __all__ = ["LMTP", "SMTP", "SMTP_SSL", "HasOffice"]
 
@@ -247,7 +247,7 @@ class SMTP(smtplib.SMTP):
         else:
             sock = super()._get_socket(host, port, _CONNECT_SECONDS)  # type: ignore[misc]
             sock.settimeout(timeout if timeout is None else None)
-        _without_delay(sock)
+        without_delay(sock)
         return sock
 
     def dial_when_needed(self, host: str, port: int, replays: tuple[Callable[[], object], ...] = ()) -> None:
@@ -524,14 +524,6 @@ class _Echo:
             self._print(f"reply: retcode ({answer.code}); Msg: {answer.raw!a}")
         else:
             self._print("reply:", repr(str(answer)))
-
-
-def _without_delay(sock: Any) -> None:
-    """One write a command group: TCP must not wait for an acknowledgement before the dot (44 ms a message with it)."""
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except (OSError, AttributeError):
-        return  # a Unix socket has no such delay
 
 
 def _may_pass(error: BaseException) -> bool:

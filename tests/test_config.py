@@ -7,6 +7,7 @@ import pytest
 
 from bouncekit.config import Config
 from bouncekit.errors import ConfigurationError
+from bouncekit.postmaster import Postmaster
 
 NOTHING: dict[str, str] = {}
 
@@ -170,3 +171,27 @@ def test_secrets_are_in_no_repr_and_in_no_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Config.read(toml(tmp_path, "[channels]\nowner = ['json://u:hunter2@hook', 1]\n"), NOTHING)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_postmaster_from_the_configuration_has_its_policy_store_and_channels(tmp_path: Path) -> None:
+    toml(tmp_path, 'policy = "bulk"\nretry = "wait"\npatience = 7\nstore = "sqlite:///b.db"\n[channels]\n')
+    environ = {"BOUNCEKIT_CHANNEL_OWNER": "mailto:owner@example.com"}
+    with Postmaster.from_config(tmp_path, environ) as postmaster:
+        assert postmaster.policy.name == "bulk"
+        assert (postmaster.office.retry, postmaster.office.patience) == ("wait", timedelta(seconds=7))
+        assert list(postmaster.office.channels) == ["owner"]
+        assert (tmp_path / "b.db").exists()
+
+
+def test_a_postmaster_of_its_own_reads_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(toml(tmp_path, 'policy = "nowhere"\n'))
+    monkeypatch.setenv("BOUNCEKIT_POLICY", "nowhere")
+    with Postmaster() as postmaster:
+        assert postmaster.policy.name == "default"
+    with pytest.raises(ConfigurationError, match="no shipped policy 'nowhere'"):
+        Postmaster.from_config()
+
+
+def test_a_channel_that_the_policy_does_not_have_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="channel 'boss' is not one of the policy's channels"):
+        Postmaster.from_config(tmp_path, {"BOUNCEKIT_CHANNEL_BOSS": "mailto:boss@example.com"})

@@ -567,6 +567,12 @@ def test_counters_are_asked_for_exactly_where_a_rule_counts() -> None:
     assert (first.windows, second.windows, second.claim) == ((), ((ANN, window),), False)
 
 
+def test_every_question_behind_the_first_transaction_says_that_the_delivery_has_begun() -> None:
+    driver = Driver([{ANN: "452 4.2.2 full"}], waits=[True])
+    driver.drive(delivery_to(ANN))
+    assert [step.begun for step in driver.of(LookUp)] == [False, True, True]
+
+
 def test_a_mailbox_that_is_full_for_weeks_is_suppressed_by_temporary_verdicts_at_the_deadline() -> None:
     window = Window(Category.MAILBOX_FULL, timedelta(days=30))
     for seen, rule_id in ((1, "temporary"), (2, "full-for-weeks")):

@@ -108,14 +108,15 @@ def test_an_event_reads_its_facts_from_the_settlement() -> None:
 
 
 def test_an_event_about_a_session_has_no_recipient_and_no_settlement() -> None:
-    ended = SessionEnd(stage=Stage.RCPT, reply=NoReply(Cause.LOST))
+    ended = SessionEnd(stage=Stage.RCPT, reply=NoReply(Cause.LOST, "\udcff" * 3000))
     event = closed(OCCASION, ended, SessionDisposition(SessionFate.CLOSE, "some-rule", "test.yaml:3"))
     assert (event.recipient, event.action, event.category, event.reply) == (None, None, None, None)
     told = event.to_dict()
     assert told["subject"] is None
     assert told["data"]["rule"] == "some-rule"
     assert told["data"]["code"] is None
-    json.dumps(told)
+    assert len(told["data"]["reply"]) == 2048
+    json.dumps(told, ensure_ascii=False).encode()
 
 
 @pytest.mark.parametrize(
@@ -179,8 +180,7 @@ def hostile_event() -> Event:
     reply = Reply(552, long.encode("utf-8", "surrogatepass"))
     settlement = replace(FAILED, recipient=long, reply=reply, remote_mta=long, suppression=stands)
     labels = Labels(message_class=long, tenant=long, stream=long)
-    event = only(settlement, replace(OCCASION, message_id=long, sender=long, labels=labels))
-    return replace(event, details={"why": long})
+    return only(settlement, replace(OCCASION, message_id=long, sender=long, labels=labels))
 
 
 @pytest.mark.parametrize("ensure_ascii", [True, False])

@@ -171,7 +171,8 @@ def test_a_reply_of_512_lines_is_read_and_a_longer_one_is_not() -> None:
 
 
 def test_a_long_reply_does_not_shorten_the_next_one() -> None:
-    reply = b"250-x\r\n" * (MAX_REPLY_LINES - 1) + b"250 x\r\n"
+    line = b"x" * 400 + b"\r\n"
+    reply = (b"250-" + line) * (MAX_REPLY_LINES - 1) + b"250 " + line
     assert all(isinstance(answer, Reply) for answer in read(reply * 3))
 
 

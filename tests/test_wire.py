@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -437,6 +437,46 @@ def test_a_server_that_stops_reading_is_given_up_before_the_dot(
     assert transacted.statuses[0].action is DELAYED
 
 
+def test_when_a_write_fails_the_servers_last_words_are_read() -> None:
+    with pair() as (wire, server):
+        wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+        def turn_away() -> None:
+            select.select([server], [], [], 5.0)  # in the midst of the first block, for which there is no room
+            server.sendall(b"421 4.3.2 Bye\r\n")
+            server.shutdown(socket.SHUT_RDWR)
+
+        thread = threading.Thread(target=turn_away)
+        thread.start()
+        (broke,) = wire.write(Body(LARGE))
+        thread.join()
+    assert broke.reply == Reply(421, b"4.3.2 Bye")
+
+
+def fill(sock: socket.socket) -> None:
+    """Write until there is no room for one byte more."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    sock.settimeout(0.05)
+    with suppress(TimeoutError):
+        while sock.send(b"x" * 16_384):
+            pass
+
+
+def test_a_dot_that_could_not_be_written_was_not_sent_and_under_tls_nobody_knows(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    with pair() as (wire, _):
+        fill(wire.sock)
+        (answer,) = wire.finish(Dot())
+        assert isinstance(answer, NotSent)
+        assert answer.cause is Cause.TIMED_OUT
+    with tls_pair(server_tls, client_tls) as (wire, _):
+        fill(wire.sock)
+        (answer,) = wire.finish(Dot())
+        assert type(answer) is NoReply
+        assert answer.cause is Cause.LOST
+
+
 @pytest.mark.parametrize("said", ["421 4.3.2 Bye", "552 5.3.4 Too big", "250 2.0.0 early"])
 @pytest.mark.parametrize("closes", [False, True])
 def test_what_is_said_in_the_body_stops_it_and_decides_nothing_final(said: str, *, closes: bool) -> None:
@@ -685,6 +725,28 @@ def test_in_lmtp_a_line_lost_between_the_replies_leaves_the_rest_unknown(fault: 
         assert transacted.must_close
 
 
+@dataclass
+class Listener:
+    said: list[bytes] = field(default_factory=list)
+    answers: list[Reply | NoReply] = field(default_factory=list)
+
+    def sent(self, data: bytes) -> None:
+        self.said.append(data)
+
+    def heard(self, answer: Reply | NoReply) -> None:
+        self.answers.append(answer)
+
+
+@pytest.mark.parametrize("lmtp", [False, True])
+def test_after_a_reply_that_never_came_no_other_is_waited_for(*, lmtp: bool) -> None:
+    script: Script = {"END_OF_DATA": Silence()} if lmtp else {"RCPT": {ADA: Silence()}}
+    with ScriptedServer(script, lmtp=lmtp) as server, dialled(server, lmtp=lmtp, timeout=SHORT) as wire:
+        wire.tap = tap = Listener()
+        transacted = send(wire, ADA, BOB, CY, lmtp=lmtp, group_size=99)
+    assert len(transacted.statuses) == 3
+    assert sum(isinstance(answer, NoReply) for answer in tap.answers) == 1
+
+
 @pytest.mark.parametrize(
     "script",
     [
@@ -706,18 +768,6 @@ def test_a_pipelined_group_gives_the_results_of_lock_step(script: Script) -> Non
             agree(server, transacted.statuses)
             results.append([(s.action, s.stage, s.code, s.individual, s.accepted) for s in transacted.statuses])
     assert results[0] == results[1]
-
-
-@dataclass
-class Listener:
-    said: list[bytes] = field(default_factory=list)
-    answers: list[Reply | NoReply] = field(default_factory=list)
-
-    def sent(self, data: bytes) -> None:
-        self.said.append(data)
-
-    def heard(self, answer: Reply | NoReply) -> None:
-        self.answers.append(answer)
 
 
 def test_a_tap_hears_both_sides_in_order() -> None:

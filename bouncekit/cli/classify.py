@@ -11,6 +11,7 @@ from bouncekit.asking import status_of
 from bouncekit.classification import Category, Classification
 from bouncekit.cli.output import show_json, show_table
 from bouncekit.cli.settings import as_json
+from bouncekit.reply import Stage
 
 __all__ = ["verb"]
 
@@ -106,11 +107,20 @@ def _classified(asked: Mapping[str, Any]) -> Asked:
         asked.get("reply") or "",
         stage=asked.get("stage") or "RCPT",
         accepted=accepted,
-        individual=asked.get("individual") is not False,
+        individual=_is_individual(asked, accepted),
         remote_mta=asked.get("remote_mta"),
         enhanced=asked.get("enhanced"),
     )
     return _verdict(classifier().classify(status, provider=asked.get("provider")))
+
+
+def _is_individual(asked: Mapping[str, Any], accepted: int) -> bool:
+    """Whether the reply is about one recipient alone: where nobody says, not a reply to the data of several."""
+    said = asked.get("individual")
+    if not isinstance(said, bool | None):
+        raise ValueError("individual: true or false is needed")
+    behind_data = str(asked.get("stage") or "").upper().replace("-", "_") in (Stage.DATA, Stage.END_OF_DATA)
+    return said if said is not None else not (behind_data and accepted > 1)
 
 
 def _verdict(verdict: Classification) -> Asked:

@@ -55,11 +55,12 @@ def _show(rehearsal: "Rehearsal", checks: "Iterable[Check]", *, holds: bool) -> 
     from bouncekit.cli.rehearsal import SCENES
 
     width = min(terminal_width() or _WIDTH, _WIDTH)
-    show_line(f"A mail server at {rehearsal.url} misbehaves on purpose. bouncekit sends {len(SCENES)} messages to it:")
+    show_line(f"A mail server at {rehearsal.url} misbehaves on purpose. bouncekit sends it {len(SCENES)} messages,")
+    show_line("by the default policy, for ada, bob ... at example.com:")
     for number, scene in enumerate(SCENES, 1):
         show_line(f"  {number}. {scene.title}")
     show_line()
-    heads = ("", "recipient", "the server said", "which means", "to blame", "what bouncekit did", "by rule")
+    heads = ("", "to", "the server said", "which means (whose fault)", "what bouncekit did", "by rule")
     show_table(heads, [_row(line) for line in rehearsal.lines], width=width)
     show_line()
     show_line("Events, as they came")
@@ -89,8 +90,9 @@ def _show(rehearsal: "Rehearsal", checks: "Iterable[Check]", *, holds: bool) -> 
 
 
 def _row(line: "Line") -> tuple[object, ...]:
-    means = line.category or ("accepted" if line.said.startswith("2") else None)
-    return line.scene, line.recipient, line.said or "(not asked)", means, line.scope, _did(line.verdict), line.rule
+    means = f"{line.category} ({line.scope})" if line.category else ("accepted" if line.said.startswith("2") else None)
+    name = line.recipient.removesuffix("@example.com")
+    return line.scene, name, line.said or "(not asked)", means, _did(line.verdict), line.rule
 
 
 def _checked(check: "Check") -> tuple[object, ...]:
@@ -106,7 +108,7 @@ def _did(verdict: Disposition | SessionDisposition | Settlement) -> str:
     if verdict.action is Action.SUPPRESSED:
         return "suppressed, skipped"
     if verdict.retry_at is not None:
-        return f"{verdict.action} until {verdict.retry_at.astimezone():%H:%M}"
+        return f"{verdict.action} until {verdict.retry_at:%H:%M}Z"
     measures = ["suppressed"] if verdict.suppression else []
     measures += [f"{notice.channel} told" for notice in verdict.notices]
     if verdict.action is Action.FAILED and not measures:
@@ -124,12 +126,12 @@ def _told(event: "Event") -> str:
     if event.type.value.startswith("suppression_") and event.suppression is not None:
         return f"{event.suppression.category}, until {_day(event.suppression.expires_at)}"
     if event.retry_at is not None:
-        return f"{event.reply}; next try {event.retry_at.astimezone():%H:%M}"
+        return f"{event.reply}; next try {event.retry_at:%H:%M}Z"
     return str(event.reply or "")
 
 
 def _day(at: "datetime | None") -> str:
-    return f"{at.astimezone():%Y-%m-%d}" if at else "for good"
+    return f"{at:%Y-%m-%d}" if at else "for good"
 
 
 def _summary(rehearsal: "Rehearsal", checks: "Iterable[Check]", *, holds: bool) -> dict[str, Any]:

@@ -6,19 +6,21 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from bouncekit.showing import printable
 
-__all__ = ["show_json", "show_line", "show_table", "terminal_width"]
+__all__ = ["show_json", "show_line", "show_minute", "show_table", "terminal_width"]
 
 Row = Sequence[object]
 
 _MAX_CELL = 300  # characters of remote text in a table; JSON has more
 _MAX_LINE = 2000
 _NARROWEST = 8
+_LONG_WORD = 24  # a longer word may be cut
 _GAP = "  "
 _STYLES = {
     "delivered": "green",
@@ -48,11 +50,21 @@ def show_line(text: str = "") -> None:
 def show_table(heads: Sequence[str], rows: Iterable[Row], *, width: int | None = None) -> None:
     """Rows under their heads, where those are not empty; None is an empty cell. Long cells are wrapped to the width."""
     cells = [["" if cell is None else printable(str(cell), limit=_MAX_CELL) for cell in row] for row in rows]
-    if _in_colour() and _show_rich(heads, cells):
-        return
-    table = [[head.upper() for head in heads], *cells] if any(heads) else cells
-    for line in _lines(table, width or terminal_width()):
-        click.echo(line)
+    if any(heads):
+        cells.insert(0, [head.upper() for head in heads])
+    widths = _widths(cells, width or terminal_width())
+    if not (_in_colour() and _show_rich(cells, widths, has_heads=any(heads))):
+        for line in _lines(cells, widths):
+            click.echo(line)
+
+
+def show_minute(at: datetime | None) -> str:
+    """A time for a table, in UTC; None is for good.
+
+    >>> show_minute(datetime(2026, 11, 25, 3, 56, 38, tzinfo=UTC)), show_minute(None)
+    ('2026-11-25 03:56Z', 'for good')
+    """
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%MZ}" if at is not None else "for good"
 
 
 def terminal_width() -> int | None:
@@ -64,41 +76,49 @@ def _in_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _show_rich(heads: Sequence[str], cells: Iterable[Sequence[str]]) -> bool:
+def _show_rich(cells: Sequence[Sequence[str]], widths: Sequence[int], *, has_heads: bool) -> bool:
+    """The same in colour; False where rich is not installed."""
     try:
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
     except ImportError:
         return False
-    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(heads))
-    for head in heads:
-        table.add_column(head.upper(), overflow="fold")
-    for row in cells:
+    table = Table(box=None, show_header=False, pad_edge=False)  # which leaves _GAP between its columns
+    for room in widths:
+        table.add_column(width=room, overflow="fold")
+    for number, row in enumerate(cells):
+        is_head = has_heads and number == 0
         # Text and not str: in a str, what a server writes in brackets would be markup.
-        table.add_row(*(Text(cell, style=_STYLES.get(cell.split(" ")[0], "")) for cell in row))
+        table.add_row(*(Text(cell, style="bold" if is_head else _style(cell)) for cell in row))
     Console().print(table)
     return True
 
 
-def _lines(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:
-    """Aligned lines, cells wrapped so that none is wider than `width`."""
+def _style(cell: str) -> str:
+    return _STYLES.get(cell.split(" ")[0].rstrip(","), "")
+
+
+def _widths(rows: Sequence[Sequence[str]], width: int | None) -> list[int]:
+    """A width for each column; where all together are too wide, the widest give way, and words are cut last."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    if width is not None:
-        widths = _fitting(widths, width - len(_GAP) * (len(widths) - 1))
+    if width is None:
+        return widths
+    room = width - len(_GAP) * (len(widths) - 1)
+    words = [max(max(map(len, cell.split()), default=0) for cell in column) for column in zip(*rows, strict=True)]
+    for least in ([min(word, _LONG_WORD) for word in words], [_NARROWEST] * len(widths)):
+        while sum(widths) > room and (wide := [at for at, one in enumerate(widths) if one > least[at]]):
+            widths[max(wide, key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _lines(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str]:
+    """Aligned lines; a cell that is wider than its column goes on below."""
     for row in rows:
         wrapped = [_wrapped(cell, room) for cell, room in zip(row, widths, strict=True)]
         for part in range(max(map(len, wrapped))):
             columns = (cell[part] if part < len(cell) else "" for cell in wrapped)
             yield _GAP.join(text.ljust(room) for text, room in zip(columns, widths, strict=True)).rstrip()
-
-
-def _fitting(widths: Sequence[int], width: int) -> list[int]:
-    """The widths, the widest ones cut until all fit."""
-    fitting = list(widths)
-    while sum(fitting) > width and max(fitting) > _NARROWEST:
-        fitting[fitting.index(max(fitting))] -= 1
-    return fitting
 
 
 def _wrapped(cell: str, room: int) -> list[str]:

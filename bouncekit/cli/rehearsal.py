@@ -141,24 +141,24 @@ class Rehearsal:
 
     def checks(self) -> Iterator[Check]:
         """What must have come out, and whether it did."""
-        results = {one.recipient: one.action for report in self.reports[:-1] for one in report.recipients}
-        yield _check("each recipient ended as the replies demand", results, {who: p.action for who, p in CAST.items()})
+        ended = {one.recipient: one.action for report in self.reports[:-1] for one in report.recipients}
+        yield _check("each recipient ended as the replies demand", ended, {who: p.action for who, p in CAST.items()})
         codes = {who: " ".join(line.said[:3] for line in self.lines if line.recipient == who).strip() for who in CAST}
-        wanted = {who: " ".join(map(str, part.codes)) for who, part in CAST.items()}
-        yield _check("each of 221, 421, 452, 550 and 552 was met", codes, wanted)
+        met = {who: " ".join(map(str, part.codes)) for who, part in CAST.items()}
+        yield _check("each of 221, 421, 452, 550 and 552 was met", codes, met)
         copies = {who: part.copies for who, part in CAST.items()}
         yield _check("each accepted recipient has one copy, the others none", self.copies, copies)
-        wanted = sorted(who for who, part in CAST.items() if part.suppressed)
-        found = sorted(one.address or "" for one in self.suppressions)
-        yield _check("the full and the unknown mailbox are suppressed, nobody else", found, wanted)
+        dead = sorted(who for who, part in CAST.items() if part.suppressed)
+        listed = sorted(one.address or "" for one in self.suppressions)
+        yield _check("the full and the unknown mailbox are suppressed, nobody else", listed, dead)
         told = [event.recipient for event in self.of("notified")]
-        wanted = [who for who, part in CAST.items() if part.notified]
-        yield _check("the full mailbox's owner was told another way, once", told, wanted)
+        full = [who for who, part in CAST.items() if part.notified]
+        yield _check("the full mailbox's owner was told another way, once", told, full)
         yield _check("the second message to it was skipped", _actions(self.reports[-1]), [Action.SUPPRESSED])
         yield _check("... before any connection was made", self.connections[-1], 0)
         closed = [f"{event.details['code']} {_WISHED[event.details['expected']]}" for event in self.of("closed")]
-        wanted = ["421 unasked", "221 unasked", "221 asked for"]
-        yield _check("two sessions ended unasked, the last one after our QUIT", closed, wanted)
+        ends = ["421 unasked", "221 unasked", "221 asked for"]
+        yield _check("two sessions ended unasked, the last one after our QUIT", closed, ends)
         yield _check("the server has nothing of its script left, and no error", [*self.unplayed, *self.errors], [])
 
 

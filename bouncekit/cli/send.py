@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from bouncekit.cli.output import show_json, show_line, show_table
+from bouncekit.cli.output import show_json, show_line, show_minute, show_table
 from bouncekit.cli.settings import as_json, configured, open_postmaster, policy_option, store_option
 from bouncekit.errors import ConfigurationError
 
@@ -144,8 +144,6 @@ def _show(report: "Report", *, as_json: bool) -> None:
 
 
 def _row(one: "Settlement") -> tuple[object, ...]:
-    from bouncekit.events import show_time
-
     said = str(one.reply) if one.reply is not None else None
-    retry_at = show_time(one.retry_at) if one.retry_at else None
+    retry_at = show_minute(one.retry_at) if one.retry_at else None
     return one.recipient, one.action.value, said, one.category and one.category.value, one.rule, retry_at

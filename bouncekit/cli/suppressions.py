@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from bouncekit.classification import Category
-from bouncekit.cli.output import show_json, show_line, show_table
+from bouncekit.cli.output import show_json, show_line, show_minute, show_table
 from bouncekit.cli.settings import as_json, configured, duration, open_postmaster, store_option
-from bouncekit.events import show_time, suppression_data
+from bouncekit.events import suppression_data
 
 if TYPE_CHECKING:
     from bouncekit.postmaster import Postmaster
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["verb"]
 
-_HEADS = ("address", "standing", "category", "since", "until", "by", "reply or reason")
+_HEADS = ("address", "standing", "category", "since", "until", "by", "why")
 
 
 @click.group()
@@ -86,13 +86,13 @@ def _opened(store: str | None, *, makes_store: bool = True) -> "Postmaster":
 
 
 def _row(one: "Suppression") -> tuple[object, ...]:
-    until = show_time(one.expires_at) if one.expires_at else "for good"
+    since, until = show_minute(one.since), show_minute(one.expires_at)
     address = one.address or f"({one.key})"
-    return address, one.standing.value, one.category.value, show_time(one.since), until, one.by, one.evidence.reply
+    return address, one.standing.value, one.category.value, since, until, one.by, one.evidence.reply
 
 
 def _until(one: "Suppression") -> str:
-    return f"until {show_time(one.expires_at)}" if one.expires_at else "for good"
+    return f"until {show_minute(one.expires_at)}" if one.expires_at else "for good"
 
 
 def _who() -> str:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bouncekit.cli.output import show_json, show_line, show_table
+from bouncekit.cli.output import show_json, show_line, show_minute, show_table
 from bouncekit.cli.settings import as_json, configured, open_postmaster, store_option
-from bouncekit.events import show_time, suppression_data
+from bouncekit.events import suppression_data
 from bouncekit.suppression import Standing
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _verdict(address: str, standing: "Suppression | None", *, is_held_back: bool
     if standing is None:
         return f"{address}: mail goes out" if has_events else f"{address}: nothing is known about it"
     why = f"{standing.category}, {standing.standing}, by {standing.by}"
-    until = f"until {show_time(standing.expires_at)}" if standing.expires_at else "for good"
+    until = f"until {show_minute(standing.expires_at)}" if standing.expires_at else "for good"
     if standing.standing is Standing.HELD:
         return f"{address}: mail goes out; a mass of equal refusals made the verdict on it doubtful ({why})"
     if is_held_back:
@@ -56,7 +56,12 @@ def _verdict(address: str, standing: "Suppression | None", *, is_held_back: bool
 
 def _row(event: Mapping[str, Any]) -> tuple[object, ...]:
     data: Mapping[str, Any] = event.get("data") or {}
-    return event.get("time"), event.get("type"), _said(data), _rule(data)
+    return _second(event.get("time")), event.get("type"), _said(data), _rule(data)
+
+
+def _second(time: object) -> str:
+    """2026-11-25T03:56:38.037Z, shorter."""
+    return f"{str(time)[:19].replace('T', ' ')}Z"
 
 
 def _said(data: Mapping[str, Any]) -> str:
@@ -64,7 +69,7 @@ def _said(data: Mapping[str, Any]) -> str:
     said = data.get("reply") or (data.get("suppression") or {}).get("evidence", {}).get("reply") or ""
     if channel := data.get("channel"):
         return f"channel {channel}: {data['why']}" if data.get("why") else f"channel {channel}"
-    return f"{said}; next try at {data['retry_at']}" if data.get("retry_at") else str(said)
+    return f"{said}; next try at {_second(data['retry_at'])}" if data.get("retry_at") else str(said)
 
 
 def _rule(data: Mapping[str, Any]) -> str:

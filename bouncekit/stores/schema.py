@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bouncekit.errors import StoreCorrupt, StoreError
 
-__all__ = ["APPLICATION_ID", "create", "migrate", "newest_version", "recognise"]
+__all__ = ["APPLICATION_ID", "check_owner", "create", "migrate", "newest_version", "recognise"]
 
 APPLICATION_ID = 0x424E434B  # "BNCK"
 _OLDEST_SQLITE = (3, 37, 0)  # the first with STRICT tables
@@ -53,7 +53,7 @@ def create(path: str) -> None:
 
 
 def recognise(path: str) -> None:
-    """Look whether a file is a store that this bouncekit can use, without a trace on it.
+    """Look whether a file can be a store that this bouncekit knows, without a trace on it and without its lock.
 
     Only through SQLite: who opens and closes the file himself drops the locks that this process holds on it.
 
@@ -63,16 +63,27 @@ def recognise(path: str) -> None:
     """
     with closing(sqlite3.connect(f"{Path(path).as_uri()}?immutable=1", uri=True)) as connection:
         try:
-            (application,) = connection.execute("PRAGMA application_id").fetchone()
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            check_owner(connection, path)
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+                raise StoreCorrupt(f"{path}: no SQLite database ({error}); {_LEFT}") from error
+            # Without the lock, a file into which somebody is just writing back the log looks damaged. Whether it is,
+            # who opens it with the lock will see.
+            if error.sqlite_errorcode != sqlite3.SQLITE_CORRUPT:
                 raise
-            raise StoreCorrupt(f"{path}: no SQLite database ({error}); {_LEFT}") from error
+
+
+def check_owner(connection: sqlite3.Connection, path: str) -> None:
+    """Look whether an open database is a store that this bouncekit knows.
+
+    Raises:
+        StoreCorrupt: it is none.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID:
         what = "an empty file" if os.stat(path).st_size == 0 else "a database, but no bouncekit store"
         raise StoreCorrupt(f"{path}: {what}; {_LEFT}")
-    _check_version(version, path)
+    _version(connection, path)
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:
@@ -85,7 +96,8 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for number, text in enumerate(_migrations()[_version(connection, path) :], _version(connection, path) + 1):
+        done = _version(connection, path)  # perhaps another one than before the lock
+        for number, text in enumerate(_migrations()[done:], done + 1):
             for statement in _statements(text):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
@@ -118,14 +130,10 @@ def _publish(draft: str, path: str) -> None:
 
 def _version(connection: sqlite3.Connection, path: str) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    _check_version(version, path)
-    return int(version)
-
-
-def _check_version(version: int, path: str) -> None:
     if version > newest_version():
         known = f"schema {version}, this one knows up to {newest_version()}"
         raise StoreCorrupt(f"{path}: written by a newer bouncekit ({known}); upgrade bouncekit")
+    return int(version)
 
 
 @cache

@@ -189,7 +189,10 @@ class SqliteStore:
 
     def events(self, *, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, dict[str, Any]]]:
         """See `Store.events`."""
-        return [(number, event_dict(text)) for number, text in self._database.read(statements.EVENTS, (after, max(limit, 0)))]
+        return [
+            (number, event_dict(text))
+            for number, text in self._database.read(statements.EVENTS, (after, max(limit, 0)))
+        ]
 
     # -- open and closed
 

@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakSet
 
 from bouncekit.errors import StoreCorrupt, StoreError
-from bouncekit.stores.schema import create, migrate, recognise
+from bouncekit.stores.schema import check_owner, create, migrate, recognise
 
 __all__ = ["Database", "Rows"]
 
@@ -36,7 +36,10 @@ _ADVICE = {
 }
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _DAMAGE = "damaged ({error}); it was left as it is: restore a backup, or rescue it with `sqlite3 FILE .recover`"
-_MOVED = "moved, deleted or replaced while it was open; put it back, or restart with the right path"
+_MOVED = "moved, deleted or replaced while it was open; put it back"
+# SQLite would write the old file's log into the new one.
+_REPLACED = f"{_MOVED}, or stop all who use it, remove the -wal and -shm beside it, and start again with the new one"
+_LOG_LEFT = "gone, but its -wal is still there; put the file back, or remove the -wal and -shm too, and start anew"
 
 
 class _Handle:
@@ -45,7 +48,7 @@ class _Handle:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.connection: sqlite3.Connection | None = None
-        self.place: tuple[object, ...] = ()
+        self.place: tuple[int, int, int] | None = None
         self.pid = 0
 
     def shut(self, getpid: Any = os.getpid) -> None:
@@ -72,7 +75,7 @@ class Database:
         self._handles: WeakSet[_Handle] = WeakSet()
         self._lock = threading.Lock()  # guards `_handles`
         self._paused: list[_Handle] = []
-        self._known = False  # whether there was a store of ours: then nothing is made any more
+        self._identity: tuple[int, int] | None = None  # of the file, once we have had it: then no other is taken
         self._closed = False
         _databases.add(self)
         handle = self._mine()
@@ -147,24 +150,25 @@ class Database:
             if handle.place == self._place():
                 return handle.connection
             handle.shut()
-            raise StoreError(f"{self.path}: {_MOVED}")
+            raise StoreError(f"{self.path}: {_REPLACED}")
         try:
             handle.connection = self._open()
         except (sqlite3.Error, OSError) as error:
             raise self._failed(handle, error) from error
         handle.pid, handle.place = os.getpid(), self._place()
-        if not handle.place:
+        if handle.place is None:
             handle.shut()
             raise StoreError(f"{self.path}: {_MOVED}")
+        self._identity = handle.place[:2]
         return handle.connection
 
-    def _place(self) -> tuple[object, ...]:
-        """What tells this file, and its -wal, from another one of the same name."""
+    def _place(self) -> tuple[int, int, int] | None:
+        """What tells this file, and its -wal, from others of the same name; None where one is not there."""
         try:
             file, log = os.stat(self.path), os.stat(f"{self.path}-wal")
         except OSError:
-            return ()
-        return file.st_ino, file.st_dev, log.st_ino
+            return None
+        return file.st_dev, file.st_ino, log.st_ino
 
     def _open(self) -> sqlite3.Connection:
         self._look_at_the_file()
@@ -176,6 +180,7 @@ class Database:
             check_same_thread=False,  # `close` and a fork close what other threads opened
         )
         try:
+            check_owner(connection, self.path)
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -187,14 +192,17 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        self._known = True
         return connection
 
     def _look_at_the_file(self) -> None:
         """Make the store where there never was one; refuse what is none, or what we must not write."""
-        if not os.path.lexists(self.path):
-            if self._known:
-                raise StoreError(f"{self.path}: {_MOVED}")
+        if self._identity is not None:
+            file = os.stat(self.path) if os.path.lexists(self.path) else None
+            if file is None or (file.st_dev, file.st_ino) != self._identity:
+                raise StoreError(f"{self.path}: {_REPLACED if file else _MOVED}")
+        elif not os.path.lexists(self.path):
+            if os.path.lexists(f"{self.path}-wal"):
+                raise StoreError(f"{self.path}: {_LOG_LEFT}")
             create(self.path)
         if os.path.isdir(self.path):
             raise StoreError(f"{self.path}: a directory; name a file in it")
@@ -203,7 +211,7 @@ class Database:
             raise StoreError(f"{self.path}: {_ADVICE[sqlite3.SQLITE_READONLY]}")
 
     def _read_through(self, connection: sqlite3.Connection) -> None:
-        if self._known or os.stat(self.path).st_size > _CHECKED_BYTES:
+        if self._identity is not None or os.stat(self.path).st_size > _CHECKED_BYTES:
             return
         (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if finding != "ok":

@@ -15,7 +15,7 @@ from typing import Protocol
 from bouncekit.reply import Cause, NoReply, Reply, ReplyReader, Stage
 from bouncekit.transaction import Body, Commands, Dot, NotSent, Transacted, Transaction
 
-__all__ = ["DEADLINES", "Tap", "Wire", "carry"]
+__all__ = ["DEADLINES", "Tap", "Wire", "carry", "without_delay"]
 
 # Seconds for the whole reply to each stage.
 DEADLINES = {
@@ -207,6 +207,14 @@ def carry(steps: Transaction, wire: Wire) -> Transacted:
     except StopIteration as done:
         result: Transacted = done.value
         return result
+
+
+def without_delay(sock: socket.socket) -> None:
+    """One write a command group: TCP must not wait for an acknowledgement before the dot (44 ms a message with it)."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except (OSError, AttributeError):
+        return  # a Unix socket has no such delay
 
 
 def _readiness(sock: socket.socket) -> Callable[[], bool]:

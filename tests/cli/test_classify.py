@@ -76,6 +76,7 @@ def test_json_lines_come_back_in_order_with_all_that_they_held(run: Run) -> None
         ('{"reply": "552 x", "accepted": -1}', "accepted: a whole number from 0 is needed"),
         ('{"reply": "552 x", "accepted": true}', "accepted: a whole number from 0 is needed"),
         ('{"reply": "552 x", "accepted": "2"}', "accepted: a whole number from 0 is needed"),
+        ('{"reply": "552 x", "individual": "no"}', "individual: true or false is needed"),
         ('{"reply": "552 x", "enhanced": "five"}', "'five' is no enhanced status code"),
         ('{"reply": "' + "x" * 1_200_000 + '"}', "a line over 1048576 bytes"),
         ("[" * 100_000, "recursion"),

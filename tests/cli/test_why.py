@@ -32,7 +32,7 @@ def test_the_timeline_is_newest_first_with_reply_and_rule(run: Run) -> None:
     assert verdict.startswith("Full@Example.COM: mail is held back until 2")
     assert "mailbox_full, provisional, by rule mailbox-full" in verdict
     assert (empty, head.split()) == ("", ["TIME", "EVENT", "WHAT", "WAS", "SAID", "RULE"])
-    events = [row.split()[1] for row in rows]
+    events = [row.split()[2] for row in rows]
     assert events[0] == "suppressed"
     assert events[-1] == "delivered"
     assert {"failed", "suppression_added"} <= set(events)

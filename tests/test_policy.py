@@ -1,0 +1,326 @@
+"""What a policy decides: pure, the first rule that matches, within deadlines."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bouncekit.address import parse_address
+from bouncekit.classification import Category, Classification, Scope
+from bouncekit.envelope import Labels, Recipient
+from bouncekit.phrase import Phrase
+from bouncekit.policy import (
+    Circumstances,
+    Condition,
+    Disposition,
+    Fate,
+    Policy,
+    Range,
+    Rule,
+    Seen,
+    SessionFate,
+    SessionRule,
+    Window,
+)
+from bouncekit.reply import Cause, NoReply, Reply, Stage
+from bouncekit.schedule import Schedule
+from bouncekit.status import Action, RecipientStatus
+
+from .building import ANN, HOURS, LADDER, NOW, POLICY, classify, rule, with_rules
+
+MINUTE = timedelta(minutes=1)
+FULL_NOW, FULL, NO_SUCH_USER = "452 4.2.2 Over quota", "552 5.2.2 Mailbox full", "550 5.1.1 No such user"
+
+
+def status(said: str | Cause = FULL_NOW, **changes: Any) -> RecipientStatus:
+    reply = NoReply(said) if isinstance(said, Cause) else Reply.parse(said)
+    permanent = isinstance(reply, Reply) and reply.is_permanent
+    start: dict[str, Any] = {"recipient": ANN, "action": Action.FAILED if permanent else Action.DELAYED}
+    return RecipientStatus(**{**start, "stage": Stage.RCPT, "reply": reply, **changes})
+
+
+def recipient(**changes: Any) -> Recipient:
+    start: dict[str, Any] = {"attempts": 1, "first_attempt_at": NOW}
+    return replace(Recipient.of(parse_address(ANN)), **{**start, **changes})
+
+
+def at(now: datetime = NOW, message_class: str | None = None, **changes: Any) -> Circumstances:
+    return Circumstances(now=now, labels=Labels(message_class=message_class), **changes)
+
+
+def decided(
+    said: str | RecipientStatus, policy: Policy = POLICY, when: Circumstances | None = None, **to: Any
+) -> Disposition:
+    verdict = classify(status(said) if isinstance(said, str) else said)
+    return policy.decide(verdict, recipient(**to), when or at())
+
+
+def holds(
+    condition: Condition, verdict: Classification | None = None, when: Circumstances | None = None, **to: Any
+) -> bool:
+    """Whether a rule with this condition decides."""
+    only = with_rules(Rule(id="asked", do=Fate.HOLD, when=condition))
+    return only.decide(verdict or classify(status()), recipient(**to), when or at()).rule == "asked"
+
+
+# -- which rule
+
+
+def test_the_first_rule_that_matches_decides() -> None:
+    first, second = rule("first", Fate.HOLD, Category.MAILBOX_FULL), rule("second", Fate.FAIL, Category.MAILBOX_FULL)
+    assert decided(FULL_NOW, with_rules(first, second)).rule == "first"
+    assert decided(FULL_NOW, with_rules(second, first)).rule == "second"
+
+
+def test_a_verdict_names_its_rule_and_place() -> None:
+    verdict = decided(FULL)
+    assert (verdict.rule, verdict.where, verdict.action, verdict.fate) == (
+        "full",
+        "test.yaml:full",
+        Action.FAILED,
+        Fate.FAIL,
+    )
+    assert (verdict.ladder, [notice.channel for notice in verdict.notices]) == (LADDER, ["recipient"])
+
+
+@given(jitter=st.floats(0, 1, exclude_max=True), attempts=st.integers(1, 50), accepted=st.integers(0, 200))
+def test_the_same_question_has_the_same_answer(jitter: float, attempts: int, accepted: int) -> None:
+    verdict, to, when = classify(status(accepted=accepted)), recipient(attempts=attempts), at(jitter=jitter)
+    assert POLICY.decide(verdict, to, when) == POLICY.decide(verdict, to, when)
+
+
+def test_a_policy_without_a_matching_rule_fails_what_is_permanent_and_retries_the_rest() -> None:
+    empty = replace(POLICY, rules=())
+    failed, delayed = decided(FULL, empty), decided(FULL_NOW, empty)
+    assert (failed.action, failed.rule, failed.ladder) == (Action.FAILED, "no-rule-matched", None)
+    assert (delayed.action, delayed.retry_at) == (Action.DELAYED, NOW + 30 * MINUTE)
+
+
+def test_a_split_behind_nobody_would_go_on_for_ever_and_is_passed_by() -> None:
+    too_many = "452 4.5.3 Too many recipients"
+    assert decided(status(too_many, accepted=1)).fate is Fate.SPLIT
+    assert decided(status(too_many, accepted=0)).fate is Fate.RETRY
+
+
+def test_a_lone_repeat_happens_once() -> None:
+    assert decided("552 Aborted").fate is Fate.ALONE
+    again = decided("552 Aborted", repeats=1)
+    assert (again.rule, again.fate, again.ladder) == ("full", Fate.FAIL, LADDER)
+
+
+def test_only_a_failure_suppresses() -> None:
+    careless = with_rules(rule("careless", Fate.RETRY, Category.MAILBOX_FULL, wait=HOURS, suppress=LADDER))
+    assert decided(FULL_NOW, careless).ladder is None
+    assert decided(FULL_NOW, careless, at(NOW + timedelta(days=3))).ladder is LADDER
+
+
+# -- conditions
+
+REPLY = classify(status("552 5.2.2 Mailbox of jo is full", remote_mta="mx1.mail.example", accepted=4))
+CONDITIONS: list[tuple[dict[str, Any], bool]] = [
+    ({}, True),
+    ({"code": ("552",)}, True),
+    ({"code": ("55x",)}, True),
+    ({"code": ("4xx", "5xx")}, True),
+    ({"code": ("452",)}, False),
+    ({"enhanced": ("5.2.2",)}, True),
+    ({"enhanced": ("x.2.2",)}, True),
+    ({"enhanced": ("5.2.x",)}, True),
+    ({"enhanced": ("5.2.20", "5.1.x")}, False),
+    ({"stage": frozenset({Stage.RCPT, Stage.END_OF_DATA})}, True),
+    ({"stage": frozenset({Stage.MAIL})}, False),
+    ({"category": frozenset({Category.MAILBOX_FULL})}, True),
+    ({"scope": frozenset({Scope.RECIPIENT})}, True),
+    ({"scope": frozenset({Scope.SENDER})}, False),
+    ({"permanent": True, "certain": True}, True),
+    ({"permanent": True, "certain": False}, False),
+    ({"cause": frozenset({Cause.LOST})}, False),
+    ({"text": (Phrase("mailbox * full"),)}, True),
+    ({"text": (Phrase("quota"), Phrase("is full"))}, True),
+    ({"text": (Phrase("full mailbox"),)}, False),
+    ({"remote_mta": ("*.MAIL.example",)}, True),
+    ({"remote_mta": ("mx*.example",)}, True),
+    ({"remote_mta": ("mail.example",)}, False),
+    ({"domain": ("example.com",)}, True),
+    ({"domain": ("*.com", "*.org")}, True),
+    ({"domain": ("*.example.com",)}, False),
+    ({"accepted": Range(4, 4)}, True),
+    ({"accepted": Range(5, None)}, False),
+    ({"attempts": Range(None, 2)}, True),
+    ({"message_class": frozenset({"normal"})}, True),
+    ({"message_class": frozenset({"urgent"})}, False),
+    ({"provider": frozenset({"yahoo"})}, False),
+    ({"code": ("552",), "stage": frozenset({Stage.MAIL})}, False),
+]
+
+
+@pytest.mark.parametrize(("condition", "expected"), CONDITIONS, ids=lambda value: str(value)[:60])
+def test_every_key_must_match_and_one_of_its_values_is_enough(condition: dict[str, Any], expected: bool) -> None:
+    assert holds(Condition(**condition), REPLY) is expected
+
+
+def test_a_cause_matches_where_there_was_no_reply() -> None:
+    lost = classify(status(Cause.LOST))
+    assert holds(Condition(cause=frozenset({Cause.LOST})), lost)
+    assert not holds(Condition(cause=frozenset({Cause.DNS})), lost)
+    assert not holds(Condition(code=("xxx",)), lost)
+
+
+def test_a_provider_is_what_the_circumstances_say() -> None:
+    assert holds(Condition(provider=frozenset({"yahoo"})), when=at(provider="yahoo"))
+
+
+@pytest.mark.parametrize(
+    ("range_", "number", "expected"),
+    [(Range(1, 3), 1, True), (Range(1, 3), 3, True), (Range(1, 3), 4, False), (Range(2), 1, False), (Range(), 9, True)],
+)
+def test_the_bounds_of_a_range_belong_to_it(range_: Range, number: int, expected: bool) -> None:
+    assert (number in range_) is expected
+
+
+# -- time
+
+
+def test_a_retry_waits_by_its_schedule() -> None:
+    assert decided(FULL_NOW).retry_at == NOW + 30 * MINUTE
+    assert decided(FULL_NOW, attempts=2).retry_at == NOW + 60 * MINUTE
+    assert decided(FULL_NOW, attempts=9).retry_at == NOW + 60 * MINUTE
+
+
+@given(st.floats(0, 1, exclude_max=True))
+def test_jitter_only_ever_lengthens_a_wait(jitter: float) -> None:
+    verdict = decided(FULL_NOW, when=at(jitter=jitter))
+    assert verdict.retry_at is not None
+    assert NOW + 30 * MINUTE <= verdict.retry_at <= NOW + 33 * MINUTE
+
+
+def test_a_wait_that_the_reply_asks_for_is_kept_where_it_is_longer() -> None:
+    verdict = classify(status())
+    for hint, minutes in ((timedelta(hours=3), 180), (timedelta(minutes=1), 30)):
+        decision = POLICY.decide(replace(verdict, wait_hint=hint), recipient(), at())
+        assert decision.retry_at == NOW + minutes * MINUTE
+
+
+def test_a_retry_behind_the_deadline_fails_at_once() -> None:
+    verdict = decided(FULL_NOW, when=at(message_class="urgent"))
+    assert (verdict.action, verdict.fate, verdict.retry_at, verdict.expired) == (Action.FAILED, Fate.FAIL, None, True)
+    assert verdict.rule == "temporary"
+
+
+def test_a_retry_just_before_the_deadline_is_tried() -> None:
+    two_days = timedelta(days=2)
+    assert decided(FULL_NOW, when=at(NOW + two_days - 31 * MINUTE)).action is Action.DELAYED
+    assert decided(FULL_NOW, when=at(NOW + two_days - 30 * MINUTE)).action is Action.FAILED
+
+
+def test_the_deadline_counts_from_the_first_attempt() -> None:
+    long_ago = NOW - timedelta(days=3)
+    assert decided(FULL_NOW, first_attempt_at=long_ago).expired
+    assert not decided(FULL_NOW, first_attempt_at=None).expired
+
+
+def test_the_last_try_is_decided_by_the_rules_for_what_expired() -> None:
+    last = rule("last", Fate.FAIL, Category.MAILBOX_FULL, expired=True, suppress=LADDER)
+    before_the_deadline = decided(FULL_NOW, with_rules(last), at(message_class="urgent"))
+    behind_it = decided(FULL_NOW, with_rules(last), at(NOW + timedelta(days=3)))
+    assert before_the_deadline.rule == behind_it.rule == "last"
+    assert before_the_deadline.ladder is behind_it.ladder is LADDER
+    assert before_the_deadline.expired
+    assert behind_it.expired
+
+
+@pytest.mark.parametrize("when", [at(message_class="urgent"), at(NOW + timedelta(days=3))])
+def test_what_expired_may_be_held(when: Circumstances) -> None:
+    verdict = decided(FULL_NOW, with_rules(rule("keep", Fate.HOLD, expired=True)), when)
+    assert (verdict.rule, verdict.fate, verdict.action, verdict.expired) == ("keep", Fate.HOLD, Action.DELAYED, True)
+
+
+def test_an_unknown_class_is_the_default_one() -> None:
+    assert POLICY.message_class("no-such-class") is POLICY.message_class(None) is POLICY.classes["normal"]
+
+
+# -- history
+
+WEEKS = Window(Category.MAILBOX_FULL, timedelta(days=30))
+
+
+def test_a_policy_asks_for_the_counters_of_its_rules_only() -> None:
+    assert POLICY.counters(classify(status())) == (WEEKS,)
+    assert POLICY.counters(classify(status(NO_SUCH_USER))) == ()
+
+
+def test_a_threshold_without_a_category_is_asked_for_every_one() -> None:
+    often = with_rules(rule("often", Fate.FAIL, seen=Seen(5, timedelta(days=1))))
+    assert often.counters(classify(status(NO_SUCH_USER))) == (Window(Category.USER_UNKNOWN, timedelta(days=1)),)
+
+
+@pytest.mark.parametrize(
+    ("before", "decides"), [(0, "temporary"), (1, "temporary"), (2, "full-for-weeks"), (9, "full-for-weeks")]
+)
+def test_the_present_verdict_counts_with_those_before(before: int, decides: str) -> None:
+    late = at(NOW + timedelta(days=3), counters={WEEKS: before})
+    assert decided(FULL_NOW, when=late).rule == decides
+
+
+# -- unknown outcomes
+
+UNKNOWN = status(Cause.LOST, action=Action.UNKNOWN, stage=Stage.END_OF_DATA)
+
+
+def test_an_unknown_outcome_is_left_where_a_duplicate_is_worse() -> None:
+    verdict = decided(UNKNOWN)
+    assert (verdict.action, verdict.fate, verdict.rule, verdict.retry_at) == (
+        Action.UNKNOWN,
+        Fate.FAIL,
+        "leave-unknown",
+        None,
+    )
+    assert verdict.where == "class normal"
+
+
+def test_an_unknown_outcome_is_tried_again_where_a_loss_is_worse() -> None:
+    verdict = decided(UNKNOWN, when=at(message_class="resend"))
+    assert (verdict.action, verdict.fate, verdict.rule) == (Action.UNKNOWN, Fate.RETRY, "resend-unknown")
+    assert verdict.retry_at == NOW + 30 * MINUTE
+
+
+def test_an_unknown_outcome_is_not_tried_again_behind_the_deadline() -> None:
+    assert decided(UNKNOWN, when=at(NOW + timedelta(days=3), "resend")).rule == "leave-unknown"
+
+
+def test_no_rule_is_asked_about_an_unknown_outcome() -> None:
+    greedy = with_rules(rule("all", Fate.FAIL, suppress=LADDER))
+    assert decided(UNKNOWN, greedy).ladder is None
+
+
+# -- sessions
+
+
+def test_a_reconnect_is_bounded_and_then_a_close() -> None:
+    ended = classify(status("421 4.3.2 Shutting down"))
+    fates = [POLICY.decide_session(ended, reconnects=number).fate for number in range(5)]
+    assert fates == [SessionFate.RECONNECT] * 3 + [SessionFate.CLOSE] * 2
+
+
+def test_a_session_without_a_rule_is_closed() -> None:
+    verdict = POLICY.decide_session(classify(status(Cause.TIMED_OUT)))
+    assert (verdict.fate, verdict.rule) == (SessionFate.CLOSE, "no-session-rule-matched")
+
+
+def test_the_first_session_rule_decides() -> None:
+    quit_ = SessionRule(
+        id="quit", when=Condition(stage=frozenset({Stage.QUIT})), do=SessionFate.CLOSE, where="x.yaml:3"
+    )
+    policy = replace(POLICY, sessions=(quit_, *POLICY.sessions))
+    bye = policy.decide_session(classify(status("221 Bye", stage=Stage.QUIT)))
+    assert (bye.fate, bye.rule, bye.where) == (SessionFate.CLOSE, "quit", "x.yaml:3")
+    assert policy.decide_session(classify(status("221 Bye"))).fate is SessionFate.RECONNECT
+
+
+def test_a_schedule_beyond_any_number_of_attempts_still_answers() -> None:
+    postfix = Schedule("postfix", (5 * MINUTE,), grow=2.0, at_most=timedelta(seconds=4000))
+    policy = with_rules(rule("postfix", Fate.RETRY, wait=postfix))
+    assert decided(FULL_NOW, policy, attempts=10_000).retry_at == NOW + timedelta(seconds=4000)

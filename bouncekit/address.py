@@ -5,6 +5,7 @@ address is refused with the reason; smtplib would cut it, or send it as an ESMTP
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ _PLAIN = re.compile(
 _QUOTED_LOCAL = re.compile(r'"(?:[\x20\x21\x23-\x3b\x3d\x3f-\x5b\x5d-\x7e]|\\[\x20-\x3b\x3d\x3f-\x7e])*"').fullmatch
 _DOMAIN_LITERAL = re.compile(r"\[(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|IPv6:[0-9A-Fa-f:.]{2,45})\]").fullmatch
 _FORBIDDEN = re.compile('[\x00-\x20\x7f-\xa0\u2028\u2029<>,;:@\\\\()\\[\\]"]').search
+_BACKSLASH = re.compile(r"\\(.)").sub
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
 
 
@@ -116,13 +118,14 @@ def wire_addresses(texts: Iterable[str]) -> tuple[tuple[Address, ...], tuple[Add
 def suppression_key(address: str) -> str:
     """The key under which one mailbox is remembered, however its address was written.
 
-    Lower case, the domain as A-labels; dots and tags are cut only where the provider is known to ignore them.
+    Lower case without needless quotes, the domain as A-labels; dots and tags are cut only where the provider is known to ignore
+    them.
 
-    >>> suppression_key("J.O+shop@GMail.com"), suppression_key("J.O+shop@Example.com")
-    ('jo@gmail.com', 'j.o+shop@example.com')
+    >>> suppression_key("J.O+shop@GMail.com"), suppression_key("J.O+shop@Example.com"), suppression_key('"jo"@example.com')
+    ('jo@gmail.com', 'j.o+shop@example.com', 'jo@example.com')
     """
     local, _, domain = _split(address)
-    local, domain = local.lower(), a_label(domain)
+    local, domain = _one_spelling(local), a_label(domain)
     if domain in _TAG_AFTER:
         local = local.split(_TAG_AFTER[domain], 1)[0] or local
     if domain in _IGNORES_DOTS:
@@ -195,6 +198,14 @@ def _split(spec: str) -> tuple[str, str, str]:
     """Local part, "@" or "", domain: split at the last @ outside of quotes."""
     at = _without_quotes(spec).rfind("@")
     return (spec, "", "") if at < 0 else (spec[:at], "@", spec[at + 1 :])
+
+
+def _one_spelling(local: str) -> str:
+    """A local part composed and without needless quotes: one mailbox, however it was typed (RFC 5321 4.1.2, RFC 6532)."""
+    if _quoted(local):
+        bare = _BACKSLASH(r"\1", local[1:-1])
+        local = local if not bare or "@" in bare or _FORBIDDEN(bare) else bare
+    return (local if local.isascii() else unicodedata.normalize("NFC", local)).lower()
 
 
 def _quoted(local: str) -> bool:

@@ -7,20 +7,22 @@ from bouncekit.status import Action, RecipientStatus
 
 __all__ = ["classify", "status_of"]
 
+_BEHIND_MAIL = frozenset({Stage.RCPT, Stage.DATA, Stage.END_OF_DATA})
+
 
 def classify(
     reply: str | Reply,
     *,
     stage: str | Stage = Stage.RCPT,
-    accepted: int = 0,
+    accepted: int | None = None,
     individual: bool = True,
     remote_mta: str | None = None,
     provider: str | None = None,
 ) -> Classification:
     """What a reply means and whose fault it is.
 
-    `accepted` counts the recipients accepted before it in the same transaction; `individual` says that it concerns
-    one recipient alone.
+    `accepted` counts the recipients accepted before it in the same transaction; where nobody has counted, a reply to
+    RCPT or behind it is judged as if there was one. `individual` says that it concerns one recipient alone.
 
     >>> verdict = classify("552 5.2.2 mailbox full", stage="RCPT")
     >>> verdict.category.value, verdict.scope.value, verdict.permanent
@@ -37,7 +39,7 @@ def status_of(
     reply: str | Reply,
     *,
     stage: str | Stage = Stage.RCPT,
-    accepted: int = 0,
+    accepted: int | None = None,
     individual: bool = True,
     remote_mta: str | None = None,
     enhanced: str | None = None,
@@ -53,7 +55,7 @@ def status_of(
         action=Action.FAILED if said.is_permanent else Action.DELAYED,
         stage=answered,
         reply=said,
-        accepted=accepted,
+        accepted=int(answered in _BEHIND_MAIL) if accepted is None else accepted,
         individual=individual,
         remote_mta=remote_mta,
         status=EnhancedStatusCode.parse(enhanced) if enhanced else None,

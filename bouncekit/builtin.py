@@ -26,7 +26,8 @@ _MAX_POLICY_BYTES = 1024 * 1024
 @cache
 def classifier() -> "Classifier":
     """The shipped classifier. Files are read in the order of their names."""
-    from bouncekit.classifier import Classifier, load_rules
+    from bouncekit.classifier import Classifier
+    from bouncekit.rulefile import load_rules
 
     folder = files("bouncekit") / "rules"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".toml"))

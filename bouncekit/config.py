@@ -31,6 +31,7 @@ __all__ = ["Config"]
 _FILE, _PROJECT, _SECTION = "bouncekit.toml", "pyproject.toml", "[tool.bouncekit]"
 _PREFIX, _CHANNEL = "BOUNCEKIT_", "BOUNCEKIT_CHANNEL_"
 _SQLITE = "sqlite:///"
+_LONGEST = timedelta(days=36_525)
 _MAX_BYTES = 1024 * 1024
 
 
@@ -180,11 +181,18 @@ def _one_of(names: Iterable[str]) -> Callable[[object], str]:
 
 def _duration(value: object) -> timedelta:
     """A duration as policies write it, or a number of seconds."""
-    if isinstance(value, str) and not value.strip().isdecimal():
-        return parse_duration(value)
-    if isinstance(value, bool) or not isinstance(value, int | float | str) or not 0 <= float(value) < 1e9:
-        raise ValueError(f"{_short(value)} is no duration; write a number and a unit, such as 90s or 5m, or seconds")
-    return timedelta(seconds=float(value))
+    try:
+        if isinstance(value, str) and not value.strip().isdecimal():
+            found = parse_duration(value)
+        elif isinstance(value, int | float | str) and not isinstance(value, bool):
+            found = timedelta(seconds=float(value))
+        else:
+            raise ValueError(f"{_short(value)} is no duration; write a number and a unit, such as 90s or 5m")
+    except OverflowError:
+        found = timedelta.max
+    if not timedelta() <= found <= _LONGEST:
+        raise ValueError(f"{_short(value)} is not between 0 and a hundred years")
+    return found
 
 
 _KEYS: Mapping[str, Callable[[object], Any]] = {

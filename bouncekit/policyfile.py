@@ -69,7 +69,8 @@ class ExampleResult:
     """What became of one example: `ok` says that the rule it stands under decided it.
 
     An example of a base is also right where a rule of a file that extends it decides: that is what extending is for.
-    `verdict` is the classifier's judgement; `decided_by` and `fate` are the policy's rule and what it did.
+    `where` is that rule's place, `verdict` the classifier's judgement, `decided_by` and `fate` the policy's rule and what
+    it did.
     """
 
     rule: str
@@ -157,9 +158,8 @@ def _read_all(name: str, text: str, resolve: Resolve) -> tuple[list[_File], list
             file, text = resolve(base)
             files.append(_File(read_tree(file, text), text))
         except LookupError as error:
-            return files, [
-                tree.finding(("extends",), str(error.args[0] if error.args else f"no policy {quoted(base)}"))
-            ]
+            why = str(error.args[0]) if error.args else f"there is no policy {quoted(base)}"
+            return files, [tree.finding(("extends",), why)]
         except PolicyError as error:
             return files, list(error.findings)
     return files, []
@@ -178,9 +178,8 @@ def _validate_all(files: Sequence[_File], *, is_whole: bool) -> tuple[list[_Part
         try:
             parts.insert(0, _Part(tree, PolicyText.model_validate(tree.data, context=names if is_whole else {})))
         except ValidationError as error:
-            found = filter(
-                None, (_finding(tree, one) for one in error.errors(include_url=False, include_input=False)[:_ENOUGH])
-            )
+            errors = error.errors(include_url=False, include_input=False)[:_ENOUGH]
+            found = filter(None, (_finding(tree, one) for one in errors))
             findings += (one for one in found if one.line is None or (one.line, one.column) not in wrong)
         findings += (*tree.findings, *_contradictions(tree))
     return parts, list(dict.fromkeys(findings))
@@ -195,15 +194,14 @@ def _finding(tree: Tree, error: Mapping[str, Any]) -> Finding | None:
     location, kind = error["loc"], error["type"]
     if kind == "extra_forbidden":
         key = str(location[-1])
-        return tree.finding(
-            location, f"unknown key {quoted(key)}: {nearest(key, _keys_at(location[:-1]))}", at_key=True
-        )
+        right = nearest(key, _keys_at(location[:-1]))
+        return tree.finding(location, f"unknown key {quoted(key)}: {right}", at_key=True)
     if kind == "none_required":
         return None  # only that a key may be left out
     if kind == "missing":
         return tree.finding(location, f"{location[-1]} is missing")
     if kind == "value_error":
-        return tree.finding(location, str(error["ctx"]["error"]))
+        return tree.finding(location, str(error["ctx"]["error"]), at_key=location[-1:] == ("[key]",))
     return tree.finding(location, _SAYS.get(kind, error["msg"]))
 
 
@@ -259,13 +257,13 @@ def _contradictions(tree: Tree) -> Iterator[Finding]:
 def _quarrels(rule: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
     do = rule.get("do")
     for key, fate in (("wait", Fate.RETRY), ("suppress", Fate.FAIL)):
-        if key in rule and do in _FATES and do != fate:
+        if key in rule and isinstance(do, str) and do in _FATES and do != fate:
             yield (key,), f"{key} goes with do: {fate} only, not with {do}"
     when = rule.get("when")
     if "suppress" in rule and isinstance(when, dict):
         for key, others in _NO_RECIPIENT.items():
             for index, value in enumerate(_listed(when.get(key))):
-                if value in others:
+                if isinstance(value, str) and value in others:
                     yield ("when", key, index), f"{value} is not about the recipient, and nothing else may suppress"
 
 

@@ -525,15 +525,17 @@ def policy_schema() -> dict[str, Any]:
 
 
 def _plain(schema: Any) -> Any:
-    """A schema without the titles and defaults that pydantic adds: they are ours and not the grammar's."""
+    """A schema without what pydantic adds on its own account, and the same from every version of pydantic."""
     if isinstance(schema, list):
         return [_plain(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
+    if len(only := schema.get("allOf", ())) == 1:  # pydantic before 2.9, around a reference
+        schema = {**{word: value for word, value in schema.items() if word != "allOf"}, **only[0]}
     return {
         word: {name: _plain(one) for name, one in value.items()} if word in _NAMED else _plain(value)
         for word, value in schema.items()
-        if word not in ("title", "default")
+        if word not in ("title", "default", "propertyNames")
     }
 
 

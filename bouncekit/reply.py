@@ -18,7 +18,7 @@ MAX_REPLY_LINES = 512
 
 _LINE = re.compile(rb"([1-5][0-9][0-9])(?:([ -])([^\n]*))?").fullmatch
 # The start of a text: perhaps the basic code once more, perhaps punctuation, then the enhanced code.
-_ENHANCED = re.compile(r"[\s#:<(-]*(?:[245][0-9]{2}[\s:-]+)?#?([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.])").match
+_ENHANCED = re.compile(r"[\s#:<(-]*(?:[245][0-9]{2}[\s:-]+)?#?([245])\.([0-9]{1,3})\.([0-9]{1,3})(?!\.?[0-9])").match
 # qmail and chkusr write it in brackets at the end: "sorry, no mailbox here by that name (#5.1.1 - chkusr)".
 _ENHANCED_AT_END = re.compile(r"\(#?([245])\.([0-9]{1,3})\.([0-9]{1,3})(?:\s*-[^()]*)?\)\W*$").search
 _WRITTEN = re.compile(r"\W*([1-5][0-9][0-9])(?:[ :-]+|$)").match

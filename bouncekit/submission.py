@@ -67,6 +67,8 @@ def _check_options(options: Iterable[str]) -> None:
     for option in options:
         if "\r" in option or "\n" in option:
             raise ValueError(f"command and arguments contain prohibited newline characters: {option!a}")
+        if not (option.isascii() and option.isprintable()):
+            raise ValueError(f"{option!a}: an ESMTP parameter is printable ASCII (RFC 5321 4.1.2)")
 
 
 def _in_ascii(

@@ -148,7 +148,9 @@ class _Progress:
     def _mail_line(self) -> bytes:
         options: list[str] = []
         if self.extensions is not None:
-            if "size" in self.extensions:
+            if "size" in self.extensions and not any(
+                option[:5].lower() == "size=" for option in self.envelope.mail_options
+            ):
                 options.append(f"size={self.envelope.size_bytes}")
             options += self.envelope.mail_options
         return _line("mail from", self.envelope.sender, options)

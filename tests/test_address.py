@@ -249,6 +249,18 @@ def test_a_key_is_its_own_key(address: str) -> None:
     assert suppression_key(suppression_key(address)) == suppression_key(address)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ('"jo"@x.example', "jo@x.example"),
+        ('"j\\o"@x.example', "jo@x.example"),
+        ("jo\u0308@x.example", "j\u00f6@x.example"),
+    ],
+)
+def test_two_spellings_of_one_mailbox_have_one_key(one: str, other: str) -> None:
+    assert suppression_key(one) == suppression_key(other)
+
+
 @given(hostile)
 def test_any_accepted_address_has_a_key(text: str) -> None:
     try:

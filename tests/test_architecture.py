@@ -14,7 +14,7 @@ PACKAGE = ROOT / "bouncekit"
 FLOORS = (
     ("words", "errors phrase showing address reply envelope status"),
     ("reading", "rendering transaction"),
-    ("meaning", "classification classifier"),
+    ("meaning", "classification waithint rulefile classifier"),
     ("policy", "schedule suppression policy policytext policyschema policyfile"),
     ("delivery", "settlement events report delivery submission"),
     ("outside", "clock builtin stores bus transports sinks notify"),

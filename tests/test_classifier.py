@@ -10,9 +10,10 @@ import pytest
 
 from bouncekit.builtin import classifier
 from bouncekit.classification import Category, Classification, Scope, Step, scope_of
-from bouncekit.classifier import Classifier, load_rules
+from bouncekit.classifier import Classifier
 from bouncekit.errors import RuleError
 from bouncekit.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
+from bouncekit.rulefile import load_rules
 from bouncekit.status import Action, RecipientStatus
 
 TABLE = Path(__file__).parent / "data" / "replies" / "decision_table.tsv"

@@ -1,6 +1,6 @@
-"""README and docs tell the truth: every Python block runs, every policy loads, every command says what is printed there.
+"""README and docs tell the truth: every Python block runs, every policy loads, every command prints what stands there.
 
-A document's blocks run in order, in one namespace and one empty folder. Whatever server they name, a scripted one
+A document's blocks run in order, in one namespace and one empty folder. For every server that they name a scripted one
 answers, in which full@example.com has a full mailbox, later@example.com one that is full for now, and
 gone@example.com does not exist. A block whose first line is a comment with a file's name is written to that file.
 """
@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bouncekit.builtin import policy_text
@@ -53,8 +54,9 @@ def relay(monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
     connect = socket.create_connection
     with ScriptedServer(SCRIPT) as server:
 
-        def to_the_scripted_one(address: object, *arguments: object, **options: object) -> socket.socket:
-            return connect((server.host, server.port), *arguments, **options)  # type: ignore[arg-type]
+        def to_the_scripted_one(address: tuple[str, int], *arguments: Any, **options: Any) -> socket.socket:
+            own = address[0] == "127.0.0.1"  # a server that the document started itself
+            return connect(address if own else (server.host, server.port), *arguments, **options)
 
         monkeypatch.setattr(socket, "create_connection", to_the_scripted_one)
         yield server

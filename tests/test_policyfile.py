@@ -11,6 +11,8 @@ from time import process_time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bouncekit.classification import Category, Scope
 from bouncekit.errors import Finding, PolicyError
@@ -253,23 +255,23 @@ HEADS = [
     ("policy: 2\n" + BASE[10:], "1:9: '2': this bouncekit reads grammar 1; write policy: 1"),
     (BASE[10:], "1:1: policy is missing"),
     (BASE.replace("channels:", "chanels:").replace(", notify: owner", ""), "2:1: unknown key 'chanels': did you mean"),
-    (BASE.replace("bulk: {deadline: 2d}", "bulk: {}"), "4:55: deadline is missing"),
+    (BASE.replace("bulk: {deadline: 2d}", "bulk: {}"), "4:56: deadline is missing"),
     (
         BASE.replace("bulk: {deadline: 2d}", "bulk: {deadline: 2d, default: true}"),
-        "4:79: 'normal' is the default class",
+        "4:80: 'normal' is the default class",
     ),
     (BASE.replace(", default: true", ""), "4:10: no class is the default one; write default: true in one of them"),
-    (BASE.replace("deadline: 2d", "deadline: 2d, unknown: wait"), "4:78: one of resend, fail is expected here"),
-    (BASE.replace("deadline: 2d", "deadline: 2d, ignores: virus"), "4:78: no suppression is ever about virus"),
-    (BASE.replace("bulk: {", "Bulk: {"), "4:55: 'Bulk' is no name; write words in lower case"),
+    (BASE.replace("deadline: 2d", "deadline: 2d, unknown: wait"), "4:80: one of resend, fail is expected here"),
+    (BASE.replace("deadline: 2d", "deadline: 2d, ignores: virus"), "4:80: no suppression is ever about virus"),
+    (BASE.replace("bulk: {", "Bulk: {"), "4:50: 'Bulk' is no name; write words in lower case"),
     (BASE.replace("confirmed: 30d", "confirmed: never"), "5:49: 'never' is no duration"),
-    (BASE.replace("{id: bye, when: {code: 221}", "{id: bye, when: {domain: a}"), "7:18: unknown key 'domain': "),
-    (BASE.replace("do: close", "do: hang_up"), "7:35: unknown fate of a session 'hang_up': one of close, reconnect"),
-    (BASE.replace("do: close", "do: close, at_most: 2"), "7:51: at_most goes with do: reconnect only"),
-    (BASE.replace("do: close", "do: reconnect, at_most: 99"), "7:55: '99': write a whole number from 1 to 10"),
+    (BASE.replace("{id: bye, when: {code: 221}", "{id: bye, when: {domain: a}"), "7:20: unknown key 'domain': "),
+    (BASE.replace("do: close", "do: hang_up"), "7:36: unknown fate of a session 'hang_up': one of close, reconnect"),
+    (BASE.replace("do: close", "do: close, at_most: 2"), "7:52: at_most goes with do: reconnect only"),
+    (BASE.replace("do: close", "do: reconnect, at_most: 99"), "7:56: '99': write a whole number from 1 to 10"),
     (BASE + "guard: {times_usual: 1}\n", "12:22: '1': write a number above 1 and up to 100"),
     (HEAD, "1:1: no rules; write some, or extends: default"),
-    ("policy: 1\nclasses: {a: {deadline: 1d, default: true}}\nrules: [{id: a, do: retry}]", "3:20: retry needs a wait"),
+    ("policy: 1\nclasses: {a: {deadline: 1d, default: true}}\nrules: [{id: a, do: retry}]", "3:21: retry needs a wait"),
     ("- a\n- b\n", "1:1: a mapping is expected here: key: value"),
     ("# nothing\n", "1:1: nothing in it; a policy begins with policy: 1"),
     ("", "1:1: nothing in it; a policy begins with policy: 1"),
@@ -323,7 +325,7 @@ def test_json_names_the_path() -> None:
             "policy: 1\nnote: a: b\n",
             "a.yaml:2:8: no YAML: mapping values are not allowed in this context; a value",
         ),
-        ("a.yaml", 'policy: "\\z"\n', "a.yaml:1:11: no YAML: "),
+        ("a.yaml", 'policy: "\\z"\n', "a.yaml:1:10: no YAML: "),
         ("a.toml", "policy = 1\nrules = [\n", "a.toml: no TOML: "),
         ("a.toml", "policy = 1\npolicy = 1\n", "a.toml:2:11: no TOML: Cannot overwrite a value"),
         ("a.json", '{"policy": 1,}', "a.json:1:1"),
@@ -357,7 +359,7 @@ HOSTILE = [
     (
         "a.yaml",
         BASE.replace("do: close", "do: close, do: reconnect"),
-        "a.yaml:7:42: duplicate key 'do': it stands at 7:31",
+        "a.yaml:7:43: duplicate key 'do': it stands at 7:32",
     ),
     ("a.yaml", BASE + "rules: []\n", "a.yaml:12:1: duplicate key 'rules': it stands at 8:1 already; keep one of them"),
     ("a.yaml", BASE + "<<: {policy: 1}\n", "a.yaml:12:1: a merge key; write the values out"),
@@ -365,10 +367,10 @@ HOSTILE = [
     (
         "a.yaml",
         BASE.replace("permanent: false", "permanent: !!bool false"),
-        "a.yaml:10:35: a tag, 'tag:yaml.org,2002:bool'",
+        "a.yaml:10:33: a tag, 'tag:yaml.org,2002:bool'",
     ),
     ("a.yaml", "!!python/object/apply:os.system [x]\n", "a.yaml:1:1: a tag, "),
-    ("a.yaml", BASE.replace("code: 221", "code: *code"), "a.yaml:7:24: an alias; "),
+    ("a.yaml", BASE.replace("code: 221", "code: *code"), "a.yaml:7:26: an alias; "),
     ("a.yaml", BASE + "? [a, b]\n: c\n", "a.yaml:12:3: a key is one word"),
     ("a.yaml", BASE.replace("451 later", "451 la\0ter"), "a.yaml:10:81: the character U+0000 does not belong"),
     ("a.yaml", BASE.replace("451 later", "451 \ud800"), "a.yaml:10:79: the character U+D800 does not belong"),
@@ -394,6 +396,27 @@ def test_a_hostile_file_is_a_clear_error_within_a_second(name: str, text: str, e
     for one in found:
         assert str(one).isprintable()
         assert len(one.message) < 1000
+
+
+_WORDS = st.sampled_from(
+    ["id", "when", "do", "wait", "suppress", "notify", "examples", "code", "stage", "category", "scope", "seen", "times", "within", "attempts", "at_least", "first", "retry", "fail", "close", "mailbox", "hours", "owner", "mailbox_full", "sender", "RCPT", "lost", "true", "1", "5m", "552", "550", "policy", "rules", "sessions", "classes", "default", "deadline", "schedules", "ladders", "channels", "extends", "guard", "base"]
+)
+_TREES = st.recursive(
+    _WORDS | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_WORDS, inner, max_size=6),
+    max_leaves=30,
+)
+
+
+@given(tree=_TREES, rule=_TREES, session=_TREES)
+def test_no_tree_whatever_is_more_than_a_policy_error(tree: object, rule: object, session: object) -> None:
+    text = json.dumps({**(tree if isinstance(tree, dict) else {}), "rules": [rule, tree], "sessions": [session]})
+    for name in ("own.json", "own.yaml"):
+        try:
+            load(text, name, base=BASE)
+        except PolicyError as error:
+            assert error.findings
+            assert all(str(one).isprintable() for one in error.findings)
 
 
 def test_a_file_of_two_thousand_rules_loads() -> None:
@@ -484,7 +507,7 @@ def test_a_mistake_in_a_base_is_named_with_its_file_and_comes_after_the_owners()
     own = "policy: 1\nextends: base\nrules: [{id: a, do: nothing}]\n"
     first, second = findings(own, base=wrong)
     assert str(first).startswith("own.yaml:3:21: unknown fate 'nothing'")
-    assert str(second).startswith("base.yaml:7:35: unknown fate of a session 'closed': did you mean 'close'?")
+    assert str(second).startswith("base.yaml:7:36: unknown fate of a session 'closed': did you mean 'close'?")
 
 
 def test_a_base_that_cannot_be_read_is_named_too() -> None:
@@ -538,7 +561,7 @@ def test_what_is_shown_loads_to_an_equal_policy(name: str) -> None:
 
 def test_what_is_shown_has_the_order_in_which_rules_are_tried_and_their_places() -> None:
     shown = show_policy(load("policy: 1\nextends: base\nrules: [{id: mine, do: hold}]\n", base=BASE))
-    assert shown.index("# own.yaml:3\n- id: mine") < shown.index("# base.yaml:9\n- id: full")
+    assert shown.index("# own.yaml:3\n- {id: mine") < shown.index("# base.yaml:9\n- id: full")
     assert "extends" not in shown
 
 
@@ -559,8 +582,11 @@ def test_an_example_is_put_to_the_classifier_and_the_policy() -> None:
 
 def test_an_example_that_another_rule_decides_is_not_ok() -> None:
     wrong = BASE.replace("examples: 451 later", "examples: [550 5.1.1 no, 452 4.2.2 full]")
-    results = [(one.example.reply, one.ok, one.decided_by) for one in run_examples(load(wrong), classify)[1:]]
-    assert results == [("550 5.1.1 no", False, "never"), ("452 4.2.2 full", False, "full")]
+    results = run_examples(load(wrong), classify)[1:]
+    assert [(one.example.reply, one.ok, one.decided_by, one.where) for one in results] == [
+        ("550 5.1.1 no", False, "never", "own.yaml:10"),
+        ("452 4.2.2 full", False, "full", "own.yaml:10"),
+    ]
 
 
 def test_an_example_of_a_base_may_be_decided_by_whoever_extends_it() -> None:

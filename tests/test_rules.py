@@ -7,8 +7,8 @@ import pytest
 
 from bouncekit.builtin import classifier
 from bouncekit.classification import Category, Scope, Step
-from bouncekit.classifier import Rule, RuleExample
 from bouncekit.reply import Reply, Stage
+from bouncekit.rulefile import Rule, RuleExample
 from bouncekit.status import Action, RecipientStatus
 
 RULES = classifier().rules

@@ -144,6 +144,10 @@ def test_size_counts_the_bytes_of_the_content_without_stuffed_dots(content: byte
     assert first_lines({"size": "10000"}, content=content)[0] == f"mail from:<me@example.com> size={size}"
 
 
+def test_a_size_that_the_caller_states_is_told_once() -> None:
+    assert first_lines({"size": ""}, mail_options=("SIZE=99",))[0] == "mail from:<me@example.com> SIZE=99"
+
+
 def test_without_the_extension_no_size_is_told() -> None:
     assert first_lines({"8bitmime": ""})[0] == "mail from:<me@example.com>"
 

@@ -10,7 +10,7 @@ import click
 from bouncekit.asking import status_of
 from bouncekit.classification import Category, Classification
 from bouncekit.cli.output import show_json, show_table
-from bouncekit.cli.settings import as_json
+from bouncekit.cli.settings import json_option
 from bouncekit.reply import Stage
 
 __all__ = ["verb"]
@@ -30,7 +30,7 @@ Asked: TypeAlias = dict[str, Any]
 @click.option("--remote-mta", metavar="HOST", help="The host that replied.")
 @click.option("--provider", metavar="NAME", help="Whose dialect it is, where that is known.")
 @click.option("--jsonl", is_flag=True, help="Read JSON lines from standard input.")
-@as_json("one JSON document (with --jsonl it is lines anyway)")
+@json_option("one JSON document (with --jsonl it is lines anyway)")
 def verb(reply: str | None, jsonl: bool, as_json: bool, **given: Any) -> int:
     """Say what a reply means and whose fault it is.
 

@@ -1,12 +1,12 @@
 """`bouncekit demo`: the replies that bouncekit is for, met for real on this machine, with nothing to set up."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bouncekit.cli.output import show_json, show_line, show_table, terminal_width
-from bouncekit.cli.settings import as_json
+from bouncekit.cli.settings import json_option
 from bouncekit.events import suppression_data
 from bouncekit.policy import Disposition, Fate, SessionDisposition, SessionFate
 from bouncekit.settlement import Settlement
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
     from bouncekit.cli.rehearsal import Check, Line, Rehearsal
     from bouncekit.events import Event
+    from bouncekit.suppression import Suppression
 
 __all__ = ["verb"]
 
 _WIDTH = 118  # where there is no terminal
+_HEADS = ("", "to", "the server said", "which means (whose fault)", "what bouncekit did", "by rule")
+_LIST_HEADS = ("address", "standing", "because of", "until", "by")
 _AT_ONCE = {
     Fate.SPLIT: "split, sent again at once",
     Fate.ALONE: "asked again at once, alone",
@@ -30,7 +33,7 @@ _AT_ONCE = {
 
 
 @click.command()
-@as_json("JSON lines: the events as they came, then a summary")
+@json_option("JSON lines: the events as they came, then a summary")
 def verb(as_json: bool) -> int:
     """Watch bouncekit handle 221, 421, 452, 550 and 552.
 
@@ -54,39 +57,35 @@ def verb(as_json: bool) -> int:
 def _show(rehearsal: "Rehearsal", checks: "Iterable[Check]", *, holds: bool) -> None:
     from bouncekit.cli.rehearsal import SCENES
 
-    width = min(terminal_width() or _WIDTH, _WIDTH)
     show_line(f"A mail server at {rehearsal.url} misbehaves on purpose. bouncekit sends it {len(SCENES)} messages,")
     show_line("by the default policy, for ada, bob ... at example.com:")
     for number, scene in enumerate(SCENES, 1):
         show_line(f"  {number}. {scene.title}")
-    show_line()
-    heads = ("", "to", "the server said", "which means (whose fault)", "what bouncekit did", "by rule")
-    show_table(heads, [_row(line) for line in rehearsal.lines], width=width)
-    show_line()
-    show_line("Events, as they came")
-    show_table(
-        ("event", "recipient", ""),
-        [(event.type.value, event.recipient, _told(event)) for event in rehearsal.events],
-        width=width,
-    )
+    _show_part("", _HEADS, map(_row, rehearsal.lines))
+    _show_part("Events, as they came", ("event", "recipient", ""), map(_happened, rehearsal.events))
     show_line()
     show_line("The notice that went through another channel")
     for line in (line for notice in rehearsal.notices for line in notice.text.splitlines()):
         show_line(f"  {line}")
-    show_line()
-    show_line("The suppression list")
-    show_table(
-        ("address", "standing", "because of", "until", "by"),
-        [
-            (one.address, one.standing.value, one.category.value, _day(one.expires_at), one.by)
-            for one in rehearsal.suppressions
-        ],
-        width=width,
-    )
-    show_line()
-    show_table(("checked", "", "found"), map(_checked, checks), width=width)
+    _show_part("The suppression list", _LIST_HEADS, map(_listed, rehearsal.suppressions))
+    _show_part("", ("checked", "", "found"), map(_checked, checks))
     show_line()
     show_line("All is as it should be." if holds else "Something is not as it should be: see FAILED above.")
+
+
+def _show_part(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    show_line()
+    if title:
+        show_line(title)
+    show_table(heads, rows, width=min(terminal_width() or _WIDTH, _WIDTH))
+
+
+def _happened(event: "Event") -> tuple[object, ...]:
+    return event.type.value, event.recipient, _told(event)
+
+
+def _listed(one: "Suppression") -> tuple[object, ...]:
+    return one.address, one.standing.value, one.category.value, _day(one.expires_at), one.by
 
 
 def _row(line: "Line") -> tuple[object, ...]:

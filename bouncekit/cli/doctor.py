@@ -5,7 +5,7 @@ from collections import Counter
 import click
 
 from bouncekit.cli.output import show_json, show_line, show_table
-from bouncekit.cli.settings import as_json, policy_option, store_option
+from bouncekit.cli.settings import json_option, policy_option, store_option
 
 __all__ = ["verb"]
 
@@ -15,7 +15,7 @@ __all__ = ["verb"]
 @click.option("--insecure-tls", is_flag=True, help="Take any certificate of the relay.")
 @policy_option
 @store_option
-@as_json("one JSON document: ok, and checks with name, level, found, advice")
+@json_option("one JSON document: ok, and checks with name, level, found, advice")
 def verb(relay: str | None, insecure_tls: bool, policy: str | None, store: str | None, as_json: bool) -> int:
     """Check the installation, the configuration, the policy, the store and the relay.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bouncekit.cli.output import show_json, show_line
-from bouncekit.cli.settings import as_json
+from bouncekit.cli.settings import json_option
 from bouncekit.errors import ConfigurationError, Finding, PolicyError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def verb() -> None:
 
 @verb.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@as_json("JSON lines: file, ok, findings with file, line, column, message")
+@json_option("JSON lines: file, ok, findings with file, line, column, message")
 def check(files: tuple[str, ...], as_json: bool) -> int:
     """Read policies and print every mistake as FILE:LINE:COLUMN: what would be right. Exit code 1 if there is one."""
     code = 0
@@ -44,7 +44,7 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
 
 @verb.command()
 @click.argument("policy", metavar="NAME|FILE")
-@as_json("one JSON document")
+@json_option("one JSON document")
 def show(policy: str, as_json: bool) -> None:
     """Print a policy as it holds, with what it extends and every default in place."""
     from bouncekit.policyfile import show_policy
@@ -58,7 +58,7 @@ def show(policy: str, as_json: bool) -> None:
 
 @verb.command()
 @click.argument("policies", metavar="NAME|FILE...", nargs=-1, required=True)
-@as_json("JSON lines: policy, ok, examples, failures")
+@json_option("JSON lines: policy, ok, examples, failures")
 def test(policies: tuple[str, ...], as_json: bool) -> int:
     """Try policies on the examples in their rules, with the shipped classifier. Exit code 1 if one fails."""
     from bouncekit.builtin import classify
@@ -80,7 +80,7 @@ def test(policies: tuple[str, ...], as_json: bool) -> int:
 
 
 @verb.command()
-@as_json("it in one line")
+@json_option("it in one line")
 def schema(as_json: bool) -> None:
     """Print the JSON schema of policy files, for editors."""
     import json

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from bouncekit.cli.output import show_json, show_line, show_minute, show_table
-from bouncekit.cli.settings import as_json, configured, open_postmaster, policy_option, store_option
+from bouncekit.cli.settings import configured, json_option, open_postmaster, policy_option, store_option
 from bouncekit.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _MAX_MESSAGE_BYTES = 100 * 1024 * 1024
 @click.option("--insecure-tls", is_flag=True, help="Take any certificate.")
 @policy_option
 @store_option
-@as_json("one JSON document")
+@json_option("one JSON document")
 def verb(
     file: str,
     relay: str | None,

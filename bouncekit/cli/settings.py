@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from bouncekit.config import Config
     from bouncekit.postmaster import Postmaster
 
-__all__ = ["as_json", "configured", "duration", "open_postmaster", "policy_option", "sqlite_path", "store_option"]
+__all__ = ["configured", "duration", "json_option", "open_postmaster", "policy_option", "sqlite_path", "store_option"]
 
+_LONGEST = timedelta(days=36_525)
 _SQLITE, _MEMORY = "sqlite:///", "sqlite:///:memory:"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -25,7 +26,7 @@ policy_option = click.option("--policy", metavar="NAME|FILE", help="A shipped na
 store_option = click.option("--store", metavar="URL", help="Such as sqlite:///bounces.db; else BOUNCEKIT_STORE.")
 
 
-def as_json(what: str) -> Callable[[Function], Function]:
+def json_option(what: str) -> Callable[[Function], Function]:
     """The option `--json`, with what is printed under it."""
     return click.option("--json", "as_json", is_flag=True, help=f"Print {what}.")
 
@@ -34,10 +35,14 @@ def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     """For an option that takes a number and a unit: 90s, 30m, 4h, 7d, 2w."""
     from bouncekit.schedule import parse_duration
 
+    if value is None:
+        return None
     try:
-        return parse_duration(value) if value is not None else None
+        if (long := parse_duration(value)) <= _LONGEST:
+            return long
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None
+    raise click.BadParameter(f"{value!r} is longer than a hundred years; for good, leave it out", ctx, param)
 
 
 def configured(**options: str | None) -> "Config":

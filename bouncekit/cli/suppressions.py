@@ -8,7 +8,7 @@ import click
 
 from bouncekit.classification import Category
 from bouncekit.cli.output import show_json, show_line, show_minute, show_table
-from bouncekit.cli.settings import as_json, configured, duration, open_postmaster, store_option
+from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, store_option
 from bouncekit.events import suppression_data
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def verb() -> None:
 @click.option("--containing", metavar="TEXT", help="Only addresses with this text in them.")
 @click.option("--binding", is_flag=True, help="Only those that hold mail back now.")
 @store_option
-@as_json("JSON lines, one for each suppression")
+@json_option("JSON lines, one for each suppression")
 def list_(containing: str | None, binding: bool, store: str | None, as_json: bool) -> None:
     """Show the suppressions, in the order of their keys."""
     with _opened(store, makes_store=False) as postmaster:
@@ -53,7 +53,7 @@ def list_(containing: str | None, binding: bool, store: str | None, as_json: boo
     metavar="NAME",
 )
 @store_option
-@as_json("one JSON document")
+@json_option("one JSON document")
 def add(address: str, reason: str, lasts: timedelta | None, category: str, store: str | None, as_json: bool) -> None:
     """Suppress ADDRESS by hand. No success lifts it, only its end or `remove`."""
     with _opened(store) as postmaster:
@@ -67,7 +67,7 @@ def add(address: str, reason: str, lasts: timedelta | None, category: str, store
 @verb.command()
 @click.argument("address")
 @store_option
-@as_json("one JSON document: the suppression that was removed, or null")
+@json_option("one JSON document: the suppression that was removed, or null")
 def remove(address: str, store: str | None, as_json: bool) -> int:
     """Lift the suppression of ADDRESS. Exit code 1 when there was none."""
     with _opened(store, makes_store=False) as postmaster:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bouncekit.cli.output import show_json, show_line, show_minute, show_table
-from bouncekit.cli.settings import as_json, configured, open_postmaster, store_option
+from bouncekit.cli.settings import configured, json_option, open_postmaster, store_option
 from bouncekit.events import suppression_data
 from bouncekit.suppression import Standing
 
@@ -20,7 +20,7 @@ __all__ = ["verb"]
 @click.argument("address")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many events.")
 @store_option
-@as_json("one JSON document: address, suppressed, suppression, events")
+@json_option("one JSON document: address, suppressed, suppression, events")
 def verb(address: str, limit: int, store: str | None, as_json: bool) -> int:
     """Tell what happened to ADDRESS, newest first, and whether mail to it is held back, until when and why.
 

@@ -81,6 +81,11 @@ def test_every_verb_explains_itself(run: Run, name: str, command: click.Command)
             ("suppressions", "add", "jo@x.example", "--for", "soon", "--store", "sqlite:///b.db"),
             "Invalid value for '--for'",
         ),
+        (
+            ("suppressions", "add", "jo@x.example", "--for", "999999999w", "--store", "sqlite:///b.db"),
+            "Invalid value for",
+        ),
+        (("suppressions", "add", "jo@x.example", "--for", "101w0", "--store", "sqlite:///b.db"), "Invalid value for"),
         (("suppressions", "add", "jo@@x>", "--store", "sqlite:///b.db"), "'jo@@x>': "),
         (("send", "nowhere.eml", "--relay", "smtp://127.0.0.1:1"), "nowhere.eml: No such file or directory"),
         (("policy", "show", "nowhere"), "no shipped policy 'nowhere'; "),

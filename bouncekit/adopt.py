@@ -87,8 +87,8 @@ _DRESSES: tuple[tuple[type[smtplib.SMTP], type[SMTP]], ...] = (
 
 def _already_read(connection: smtplib.SMTP) -> bytes:
     """Bytes that smtplib's buffered file has taken from the socket and given to nobody."""
-    file, sock = connection.file, connection.sock  # type: ignore[attr-defined]
-    connection.file = None  # type: ignore[attr-defined]
+    file, sock = connection.file, connection.sock
+    connection.file = None
     if file is None or sock is None:
         return b""
     own = sock.gettimeout()

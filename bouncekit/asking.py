@@ -15,14 +15,16 @@ def classify(
     *,
     stage: str | Stage = Stage.RCPT,
     accepted: int | None = None,
-    individual: bool = True,
+    individual: bool | None = None,
     remote_mta: str | None = None,
+    enhanced: str | None = None,
     provider: str | None = None,
 ) -> Classification:
     """What a reply means and whose fault it is.
 
     `accepted` counts the recipients accepted before it in the same transaction; where nobody has counted, a reply to
-    RCPT or behind it is judged as if there was one. `individual` says that it concerns one recipient alone.
+    RCPT or behind it is judged as if there was one. `individual` says that it concerns one recipient alone; unsaid, a
+    reply to the data of several does not. `enhanced` is a code that stands beside the reply, as in a DSN.
 
     >>> verdict = classify("552 5.2.2 mailbox full", stage="RCPT")
     >>> verdict.category.value, verdict.scope.value, verdict.permanent
@@ -31,7 +33,9 @@ def classify(
     Raises:
         ValueError: the text does not start with a reply code, or there is no such stage.
     """
-    status = status_of(reply, stage=stage, accepted=accepted, individual=individual, remote_mta=remote_mta)
+    status = status_of(
+        reply, stage=stage, accepted=accepted, individual=individual, remote_mta=remote_mta, enhanced=enhanced
+    )
     return classifier().classify(status, provider=provider)
 
 
@@ -40,7 +44,7 @@ def status_of(
     *,
     stage: str | Stage = Stage.RCPT,
     accepted: int | None = None,
-    individual: bool = True,
+    individual: bool | None = None,
     remote_mta: str | None = None,
     enhanced: str | None = None,
 ) -> RecipientStatus:
@@ -50,12 +54,16 @@ def status_of(
     except ValueError:
         raise ValueError(f"{stage!r} is no stage; one of {', '.join(Stage)}") from None
     said = Reply.parse(reply) if isinstance(reply, str) else reply
+    if accepted is None:
+        accepted = int(answered in _BEHIND_MAIL)
+    if individual is None:
+        individual = accepted <= 1 or answered is Stage.RCPT
     return RecipientStatus(
         recipient="",
         action=Action.FAILED if said.is_permanent else Action.DELAYED,
         stage=answered,
         reply=said,
-        accepted=int(answered in _BEHIND_MAIL) if accepted is None else accepted,
+        accepted=accepted,
         individual=individual,
         remote_mta=remote_mta,
         status=EnhancedStatusCode.parse(enhanced) if enhanced else None,

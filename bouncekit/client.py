@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from types import TracebackType
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from bouncekit.errors import ConfigurationError
@@ -104,7 +105,7 @@ class Client:
         self._login_in_clear = insecure_login_in_clear
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._settings = {"local_hostname": local_hostname, "postmaster": self._postmaster}
+        self._settings: dict[str, Any] = {"local_hostname": local_hostname, "postmaster": self._postmaster}
         self._settings |= {"message_class": message_class, "tenant": tenant, "stream": stream, "test": test}
         self._timeout = timeout
         self._session = self._new_session()
@@ -159,7 +160,7 @@ class Client:
     def _new_session(self) -> SMTP:
         kind = {"smtps": SMTP_SSL, "lmtp": LMTP}.get(self.relay.scheme, SMTP)
         extra = {"context": self._context} if kind is SMTP_SSL else {}
-        session = kind(**self._settings, **extra, **_timeout(self._timeout))  # type: ignore[arg-type]
+        session: SMTP = kind(**self._settings, **extra, **_timeout(self._timeout))
         session.dial_when_needed(self.relay.host, self.relay.port, (lambda: self._greet(session),))
         return session
 

@@ -69,8 +69,8 @@ class ExampleResult:
     """What became of one example: `ok` says that the rule it stands under decided it.
 
     An example of a base is also right where a rule of a file that extends it decides: that is what extending is for.
-    `where` is that rule's place, `verdict` the classifier's judgement, `decided_by` and `fate` the policy's rule and what
-    it did.
+    `where` is the place of `rule`, `verdict` the classifier's judgement; `decided_by` is the rule that decided,
+    `fate` what it did.
     """
 
     rule: str

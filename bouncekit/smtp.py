@@ -228,7 +228,7 @@ class SMTP(smtplib.SMTP):
 
     # -- the connection
 
-    def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:  # type: ignore[override]
+    def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:
         """Connect; see `smtplib.SMTP.connect`."""
         self._stage = Stage.CONNECT
         self._reader = ReplyReader()
@@ -486,7 +486,7 @@ class SMTP_SSL(SMTP, smtplib.SMTP_SSL):
         self.context = context
         super().__init__(host, port, local_hostname, *args, **kwargs)
 
-    def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:  # type: ignore[override]
+    def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:
         """Connect under TLS."""
         answer = super().connect(host, port, source_address)
         self._tell_insecure()

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from bouncekit.address import parse_address, suppression_key
 from bouncekit.classification import Category
+from bouncekit.errors import AddressError
 from bouncekit.events import Event, EventType, Occasion, event_id
 from bouncekit.office import Office
 from bouncekit.suppression import Evidence, Standing, Suppression
@@ -59,6 +60,8 @@ class SuppressionList:
         """
         now = self._office.clock.now()
         wire = parse_address(address).wire
+        if not wire:
+            raise AddressError(address, "the empty address is a return path, never a recipient (RFC 5321 4.5.5)")
         suppression = Suppression(
             key=suppression_key(wire),
             address=wire,

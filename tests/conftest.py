@@ -6,6 +6,7 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
+
 from bouncekit.events import Event
 from bouncekit.postmaster import Postmaster
 from bouncekit.testing import ManualClock, Script, ScriptedServer

@@ -3,8 +3,9 @@
 import smtplib
 from collections.abc import Callable
 
-import bouncekit
 import pytest
+
+import bouncekit
 from bouncekit.postmaster import Postmaster
 from bouncekit.testing import Closing, Raw, ScriptedServer
 

@@ -26,17 +26,16 @@ LAST_FLOOR_WITHOUT_IO = 4
 # Front door and version stand outside: nobody imports the one, the other imports nothing.
 APART = frozenset({"__init__", "_version"})
 IO_MODULES = frozenset(
-    "asyncio dns http logging os random smtplib socket sqlite3 ssl sqlalchemy structlog tenacity threading time urllib"
-    .split()
+    """
+    asyncio dns http logging os random smtplib socket sqlite3 ssl sqlalchemy structlog tenacity threading time urllib
+    """.split()
 )
 # A policy file is text in, policy out: it may use its parsers, and nothing else on these floors may.
 PARSERS = {"policytext": {"yaml"}, "policyschema": {"pydantic", "yaml"}, "policyfile": {"pydantic", "yaml"}}
 HEAVY = frozenset({"click", "rich", "apprise", "pydantic", "yaml", "regex"})
 
 PLACE = {
-    name: (floor, position)
-    for floor, (_, names) in enumerate(FLOORS)
-    for position, name in enumerate(names.split())
+    name: (floor, position) for floor, (_, names) in enumerate(FLOORS) for position, name in enumerate(names.split())
 }
 
 
@@ -121,7 +120,9 @@ def _file_of(imported: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize(("name", "path"), [case for case in MODULES if PLACE.get(top(str(case.values[0])), (9,))[0] <= 4])
+@pytest.mark.parametrize(
+    ("name", "path"), [case for case in MODULES if PLACE.get(top(str(case.values[0])), (9,))[0] <= 4]
+)
 def test_no_floor_up_to_delivery_does_any_io(name: str, path: Path) -> None:
     allowed = PARSERS.get(top(name), set())
     for imported, line in imports(path):

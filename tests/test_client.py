@@ -1,13 +1,14 @@
 """The client of one relay: how its URL is read, when it dials, what it never says in clear."""
 
 import os
+import smtplib
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import smtplib
 import trustme
+
 from bouncekit import Client, ConfigurationError
 from bouncekit.client import Relay
 from bouncekit.postmaster import Postmaster
@@ -105,9 +106,13 @@ def test_a_421_at_the_greeting_is_tried_again(serve: Serve, postmaster: Postmast
 
 
 def test_a_relay_that_nobody_listens_at_delays_everybody(postmaster: Postmaster, heard: Heard) -> None:
-    with refusing_port() as port, postmaster.client(f"smtp://127.0.0.1:{port}") as client:
-        with pytest.raises((ConnectionRefusedError, smtplib.SMTPException)) as raised:
-            client.send(message("ada@example.com"))
+    refusals = (ConnectionRefusedError, smtplib.SMTPException)
+    with (
+        refusing_port() as port,
+        postmaster.client(f"smtp://127.0.0.1:{port}") as client,
+        pytest.raises(refusals) as raised,
+    ):
+        client.send(message("ada@example.com"))
     (only,) = raised.value.report.recipients  # type: ignore[union-attr]
     assert (only.action, only.stage, only.category) == ("delayed", "CONNECT", "network_error")
     assert only.retry_at is not None
@@ -174,9 +179,9 @@ def test_tls_that_is_required_and_not_offered_stops_the_send(serve: Serve, postm
 def test_a_refused_login_delays_the_mail_and_blames_no_recipient(serve: Serve, postmaster: Postmaster) -> None:
     server = serve(users={"shop": "secret"})
     url = f"smtp://shop:wrong@{server.host}:{server.port}"
-    with postmaster.client(url, insecure_login_in_clear=True) as client:
-        with pytest.raises(smtplib.SMTPAuthenticationError) as raised:
-            client.send(message("ada@example.com"))
+    client = postmaster.client(url, insecure_login_in_clear=True)
+    with client, pytest.raises(smtplib.SMTPAuthenticationError) as raised:
+        client.send(message("ada@example.com"))
     (only,) = raised.value.report.recipients  # type: ignore[attr-defined]
     assert (only.action, only.category, only.scope) == ("delayed", "credentials", "sender")
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sybil import Document, Example
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
 from bouncekit.builtin import policy_text
 from bouncekit.policyfile import load_policy
 from bouncekit.testing import Script, ScriptedServer
-from sybil import Document, Example
-from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -130,7 +131,9 @@ def _same(shown: str, printed: str) -> bool:
 
 def _run(command: str, relay: ScriptedServer) -> tuple[str, int]:
     command = command.replace("localhost:2525", f"{relay.host}:{relay.port}")
-    shell = f'bouncekit() {{ "{sys.executable}" -m bouncekit "$@"; }}; python() {{ "{sys.executable}" "$@"; }}; {command}'
+    shell = (
+        f'bouncekit() {{ "{sys.executable}" -m bouncekit "$@"; }}; python() {{ "{sys.executable}" "$@"; }}; {command}'
+    )
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
     done = subprocess.run(
         ["bash", "-c", shell],

@@ -4,13 +4,12 @@ import doctest
 import importlib
 import pkgutil
 
-import bouncekit
 import pytest
 
+import bouncekit
+
 MODULES = sorted(
-    name
-    for _, name, _ in pkgutil.walk_packages(bouncekit.__path__, "bouncekit.")
-    if not name.endswith("__main__")
+    name for _, name, _ in pkgutil.walk_packages(bouncekit.__path__, "bouncekit.") if not name.endswith("__main__")
 )
 
 
@@ -22,7 +21,5 @@ def test_the_examples_of_a_module_are_true(name: str) -> None:
 
 def test_there_are_examples() -> None:
     finder = doctest.DocTestFinder(exclude_empty=True)
-    examples = sum(
-        len(test.examples) for name in MODULES for test in finder.find(importlib.import_module(name), name)
-    )
+    examples = sum(len(test.examples) for name in MODULES for test in finder.find(importlib.import_module(name), name))
     assert examples > 50

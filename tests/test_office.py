@@ -1,10 +1,11 @@
 """The office: what happens when its store fails, what it refuses to be made of, whom it notifies."""
 
+import smtplib
 from collections.abc import Callable
 from datetime import datetime
 
 import pytest
-import smtplib
+
 from bouncekit import ConfigurationError, StoreError, StoreUnavailable
 from bouncekit.delivery import LookedUp, LookUp, Record
 from bouncekit.office import open_office

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -398,9 +399,12 @@ def test_a_hostile_file_is_a_clear_error_within_a_second(name: str, text: str, e
         assert len(one.message) < 1000
 
 
-_WORDS = st.sampled_from(
-    ["id", "when", "do", "wait", "suppress", "notify", "examples", "code", "stage", "category", "scope", "seen", "times", "within", "attempts", "at_least", "first", "retry", "fail", "close", "mailbox", "hours", "owner", "mailbox_full", "sender", "RCPT", "lost", "true", "1", "5m", "552", "550", "policy", "rules", "sessions", "classes", "default", "deadline", "schedules", "ladders", "channels", "extends", "guard", "base"]
+_KEYS = (
+    "policy extends rules sessions classes schedules ladders channels guard id when do wait suppress notify examples"
 )
+_MORE = "code stage category scope seen times within attempts at_least first deadline default text message_class reply"
+_VALUES = "retry fail close mailbox hours owner base mailbox_full sender RCPT lost true 1 5m 552 forever"
+_WORDS = st.sampled_from(f"{_KEYS} {_MORE} {_VALUES}".split())
 _TREES = st.recursive(
     _WORDS | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_WORDS, inner, max_size=6),
@@ -412,11 +416,8 @@ _TREES = st.recursive(
 def test_no_tree_whatever_is_more_than_a_policy_error(tree: object, rule: object, session: object) -> None:
     text = json.dumps({**(tree if isinstance(tree, dict) else {}), "rules": [rule, tree], "sessions": [session]})
     for name in ("own.json", "own.yaml"):
-        try:
-            load(text, name, base=BASE)
-        except PolicyError as error:
-            assert error.findings
-            assert all(str(one).isprintable() for one in error.findings)
+        with suppress(PolicyError):
+            assert isinstance(load(text, name, base=BASE), Policy)
 
 
 def test_a_file_of_two_thousand_rules_loads() -> None:

@@ -1,12 +1,13 @@
 """The postmaster: subscriptions, the suppression list by hand, and why something happened."""
 
 import asyncio
+import smtplib
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import smtplib
+
 from bouncekit import AddressError, ConfigurationError
 from bouncekit.events import Event
 from bouncekit.postmaster import Postmaster
@@ -122,9 +123,10 @@ def test_why_tells_what_happened_to_an_address_newest_first(
     assert set(told[1:]) == {"not_notified", "suppression_added", "failed"}
 
 
-def test_what_is_no_address_is_refused(postmaster: Postmaster) -> None:
+@pytest.mark.parametrize("text", ["two words@example.com", "", "<>"])
+def test_what_is_no_recipient_is_not_suppressed(postmaster: Postmaster, text: str) -> None:
     with pytest.raises(AddressError):
-        postmaster.suppressions.add("two words@example.com")
+        postmaster.suppressions.add(text)
 
 
 def test_a_sqlite_store_remembers_over_a_restart(serve: Serve, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bouncekit
 import pytest
+
+import bouncekit
 
 PINNED = """
 LMTP SMTP SMTP_SSL Action AddressError BouncekitError Category Classification Client Clock ConfigurationError
@@ -17,7 +18,9 @@ StoreError StoreUnavailable Suppression UnreadableReply __version__ classify ins
 """.split()
 
 # Neither DNS nor a database, a parser, a logger nor a web client: each is loaded by what needs it.
-NOT_LOADED = "pydantic yaml regex structlog dns click tenacity sqlite3 asyncio rich apprise idna http.client logging".split()
+NOT_LOADED = """
+pydantic yaml regex structlog dns click tenacity sqlite3 asyncio rich apprise idna http.client logging
+""".split()
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,15 +68,14 @@ def test_importing_bouncekit_loads_nothing_heavy() -> None:
 def test_the_drop_in_classes_load_no_parser_and_no_database() -> None:
     """What an application that only swaps the class pays for: a policy is read when a postmaster is made."""
     loaded = python("import sys, bouncekit; bouncekit.SMTP; print(*sys.modules)").split()
-    assert [name for name in ("pydantic", "yaml", "structlog", "dns", "click", "sqlite3", "asyncio") if name in loaded] == []
+    assert [
+        name for name in ("pydantic", "yaml", "structlog", "dns", "click", "sqlite3", "asyncio") if name in loaded
+    ] == []
 
 
 def test_importing_bouncekit_costs_little_more_than_importing_smtplib() -> None:
     """The least CPU time of several fresh interpreters, in turns, so that a busy machine disturbs both alike."""
-    measure = (
-        "import time; start = time.process_time(); import {0}; "
-        "print(time.process_time() - start)"
-    )
+    measure = "import time; start = time.process_time(); import {0}; print(time.process_time() - start)"
     best = {"smtplib": 1e9, "bouncekit": 1e9}
     for _ in range(12):
         for module in best:

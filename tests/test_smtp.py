@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 import trustme
+
 from bouncekit import LMTP, SMTP, SMTP_SSL, OutcomeUnknown, RecipientsSuppressed, Report, UnreadableReply
 from bouncekit.postmaster import Postmaster
 from bouncekit.testing import (
@@ -81,7 +82,10 @@ def test_all_refused_raises_what_smtplib_raises_with_the_report(serve: Serve) ->
     server = serve({"RCPT": {"a@example.com": FULL, "b@example.com": "452 4.2.2 Over quota"}})
     with pytest.raises(smtplib.SMTPRecipientsRefused) as raised:
         send(server, "a@example.com", "b@example.com")
-    assert raised.value.recipients == {"a@example.com": (552, b"5.2.2 Mailbox full"), "b@example.com": (452, b"4.2.2 Over quota")}
+    assert raised.value.recipients == {
+        "a@example.com": (552, b"5.2.2 Mailbox full"),
+        "b@example.com": (452, b"4.2.2 Over quota"),
+    }
     assert [one.action for one in raised.value.report.recipients] == ["failed", "delayed"]
 
 
@@ -126,7 +130,8 @@ def test_the_same_address_twice_is_asked_for_once(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["a@example.com\r\nRCPT TO:<eve@example.com>", "a@example.com> SIZE=1", "a\0@example.com", "a b@example.com", ""]
+    "bad",
+    ["a@example.com\r\nRCPT TO:<eve@example.com>", "a@example.com> SIZE=1", "a\0@example.com", "a b@example.com", ""],
 )
 def test_an_address_that_would_smuggle_is_refused_alone_before_the_first_byte(serve: Serve, bad: str) -> None:
     server = serve()
@@ -176,7 +181,9 @@ def test_lmtp_over_a_unix_socket_needs_no_port(tmp_path: object) -> None:
 
 
 def test_a_failed_transaction_leaves_a_usable_session(serve: Serve) -> None:
-    server = serve({"DATA": ["554 5.5.1 No"], "END_OF_DATA": ["452 4.3.1 Full"], "RCPT": {"*": [Usual(), Usual(), FULL]}})
+    server = serve(
+        {"DATA": ["554 5.5.1 No"], "END_OF_DATA": ["452 4.3.1 Full"], "RCPT": {"*": [Usual(), Usual(), FULL]}}
+    )
     with SMTP(server.host, server.port, "client.example.org") as smtp:
         for error in (smtplib.SMTPDataError, smtplib.SMTPDataError, smtplib.SMTPRecipientsRefused):
             with pytest.raises(error):
@@ -293,9 +300,7 @@ def test_when_everybody_is_suppressed_no_connection_is_needed(serve: Serve, post
     assert server.sessions == ()
 
 
-def test_a_452_of_a_full_mailbox_is_delayed_by_the_schedule(
-    serve: Serve, postmaster: Postmaster, heard: Heard
-) -> None:
+def test_a_452_of_a_full_mailbox_is_delayed_by_the_schedule(serve: Serve, postmaster: Postmaster, heard: Heard) -> None:
     server = serve({"RCPT": {"later@example.com": "452 4.2.2 Over quota"}})
     with postmaster.smtp(server.host, server.port) as smtp:
         report = smtp.send_message(message("ada@example.com", "later@example.com"))
@@ -358,7 +363,10 @@ def test_a_lost_reply_to_the_dot_is_unknown_and_never_sent_again(
     serve: Serve, postmaster: Postmaster, heard: Heard
 ) -> None:
     server = serve({"END_OF_DATA": Kept(Cut())})
-    with postmaster.smtp(server.host, server.port, message_class="bulk") as smtp, pytest.raises(OutcomeUnknown) as raised:
+    with (
+        postmaster.smtp(server.host, server.port, message_class="bulk") as smtp,
+        pytest.raises(OutcomeUnknown) as raised,
+    ):
         smtp.sendmail(SENDER, ["ada@example.com"], BODY)
     (only,) = raised.value.report.unknown  # type: ignore[attr-defined]
     assert only.possible_duplicate
@@ -471,7 +479,10 @@ def test_a_redialled_session_is_under_tls_and_logged_in_again(
     serve: Serve, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, postmaster: Postmaster
 ) -> None:
     server = serve(
-        {"RCPT": {"*": [Closing("421 4.3.2 Shutting down")]}}, tls=server_tls, users={"shop": "secret"}, auth_needs_tls=True
+        {"RCPT": {"*": [Closing("421 4.3.2 Shutting down")]}},
+        tls=server_tls,
+        users={"shop": "secret"},
+        auth_needs_tls=True,
     )
     with postmaster.smtp(server.host, server.port) as smtp:
         smtp.starttls(context=client_tls)

@@ -11,7 +11,6 @@ from bouncekit.asking import status_of
 from bouncekit.classification import Category, Classification
 from bouncekit.cli.output import show_json, show_table
 from bouncekit.cli.settings import json_option
-from bouncekit.reply import Stage
 
 __all__ = ["verb"]
 
@@ -26,7 +25,9 @@ Asked: TypeAlias = dict[str, Any]
 @click.command()
 @click.argument("reply", required=False)
 @click.option("--stage", default="RCPT", show_default=True, help="The command that was answered: MAIL, END_OF_DATA ...")
-@click.option("--accepted", type=click.IntRange(min=0), default=0, help="Recipients accepted before it.")
+@click.option(
+    "--accepted", type=click.IntRange(min=0), help="Recipients accepted before it, where somebody has counted."
+)
 @click.option("--remote-mta", metavar="HOST", help="The host that replied.")
 @click.option("--provider", metavar="NAME", help="Whose dialect it is, where that is known.")
 @click.option("--jsonl", is_flag=True, help="Read JSON lines from standard input.")
@@ -100,27 +101,20 @@ def _classified(asked: Mapping[str, Any]) -> Asked:
     for key in _TEXTS:
         if not isinstance(asked.get(key, ""), str | None):
             raise ValueError(f"{key}: a text is needed")
-    accepted = asked.get("accepted") or 0
-    if type(accepted) is not int or accepted < 0:
+    accepted, individual = asked.get("accepted"), asked.get("individual")
+    if accepted is not None and (type(accepted) is not int or accepted < 0):
         raise ValueError("accepted: a whole number from 0 is needed")
+    if not isinstance(individual, bool | None):
+        raise ValueError("individual: true or false is needed")
     status = status_of(
         asked.get("reply") or "",
         stage=asked.get("stage") or "RCPT",
         accepted=accepted,
-        individual=_is_individual(asked, accepted),
+        individual=individual,
         remote_mta=asked.get("remote_mta"),
         enhanced=asked.get("enhanced"),
     )
     return _verdict(classifier().classify(status, provider=asked.get("provider")))
-
-
-def _is_individual(asked: Mapping[str, Any], accepted: int) -> bool:
-    """Whether the reply is about one recipient alone: where nobody says, not a reply to the data of several."""
-    said = asked.get("individual")
-    if not isinstance(said, bool | None):
-        raise ValueError("individual: true or false is needed")
-    behind_data = str(asked.get("stage") or "").upper().replace("-", "_") in (Stage.DATA, Stage.END_OF_DATA)
-    return said if said is not None else not (behind_data and accepted > 1)
 
 
 def _verdict(verdict: Classification) -> Asked:

@@ -5,11 +5,13 @@ has one, bounds every reply as a whole; else the stage deadlines do (RFC 5321 4.
 why the one of the dot must be long).
 """
 
+import errno
 import select
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from bouncekit.reply import Cause, NoReply, Reply, ReplyReader, Stage
@@ -35,6 +37,7 @@ BLOCK_SECONDS = 180.0  # for each block of the body
 BLOCK_BYTES = 64 * 1024
 
 _CHUNK = 64 * 1024
+_AT_ONCE: int | None = getattr(socket, "MSG_DONTWAIT", None)  # nearly every write fits into the kernel's buffer
 _MOMENT = 0.2  # seconds for the rest of an unasked reply: it is there already
 
 
@@ -49,13 +52,14 @@ class Tap(Protocol):
 class Wire:
     """One side of an SMTP connection: a socket, and the reader that holds what came and was not asked for yet."""
 
-    __slots__ = ("_hung_up", "_poll", "reader", "sock", "tap")
+    __slots__ = ("_hung_up", "_is_plain", "_ready", "reader", "sock", "tap")
 
     def __init__(self, sock: socket.socket, reader: ReplyReader, tap: Tap | None = None) -> None:
         self.sock = sock
         self.reader = reader
         self.tap = tap
-        self._poll: Callable[[], bool] | None = None
+        self._ready: Callable[[float], bool] | None = None
+        self._is_plain = not isinstance(sock, ssl.SSLSocket)
         self._hung_up = False
 
     # -- reading
@@ -70,9 +74,7 @@ class Wire:
             while (answer := self.reader.next()) is None:
                 if left <= 0:
                     return self._heard(NoReply(Cause.TIMED_OUT, f"no whole reply to {stage} within {seconds:g} s"))
-                if left != own:
-                    self.sock.settimeout(left)
-                data = self.sock.recv(_CHUNK)
+                data = self._receive(left)
                 if not data:
                     return self._heard(NoReply(Cause.LOST, f"the connection was closed while {stage} was unanswered"))
                 self.reader.feed(data)
@@ -81,33 +83,45 @@ class Wire:
             return self._heard(NoReply(Cause.TIMED_OUT, f"no whole reply to {stage} within {seconds:g} s"))
         except OSError as error:
             return self._heard(NoReply(Cause.LOST, f"{stage}: {_why(error)}"))
-        finally:
-            _set_timeout(self.sock, own)
         return self._heard(answer)
+
+    def _receive(self, seconds: float) -> bytes:
+        """What came; b"" where the other side is done.
+
+        Raises:
+            TimeoutError: nothing came in time.
+        """
+        if self._is_plain:
+            if not self._is_ready(seconds):
+                raise TimeoutError
+            return self.sock.recv(_CHUNK)  # does not wait; so no time-out has to be set and given back for each reply
+        with _time_out(self.sock, seconds):
+            return self.sock.recv(_CHUNK)
+
+    def _is_ready(self, seconds: float) -> bool:
+        """Whether there is something to read, or the end, within so many seconds."""
+        if self._ready is None:
+            self._ready = _readiness(self.sock)
+        return self._ready(seconds)
 
     def is_silent(self) -> bool:
         """Whether the server has said nothing that nobody asked for, and has not hung up."""
         if not self.reader.is_clean:
             return False
-        if self._poll is None:
-            if self.sock.fileno() < 0:
-                self._hung_up = True
-                return False
-            self._poll = _readiness(self.sock)
-        return not self._poll() or self._only_tls_talk()
+        if self._ready is None and self.sock.fileno() < 0:
+            self._hung_up = True
+            return False
+        return not self._is_ready(0) or self._only_tls_talk()
 
     def _only_tls_talk(self) -> bool:
         """Take in what is there to read; True if no byte of it was meant for us (TLS 1.3 session tickets)."""
-        own = self.sock.gettimeout()
-        self.sock.settimeout(0)
         try:
-            data = self.sock.recv(_CHUNK)
+            with _time_out(self.sock, 0):
+                data = self.sock.recv(_CHUNK)
         except (BlockingIOError, ssl.SSLWantReadError):
             return True
         except OSError:
             data = b""
-        finally:
-            _set_timeout(self.sock, own)
         self.reader.feed(data)
         self._hung_up = not data
         return False
@@ -167,17 +181,19 @@ class Wire:
         return answers
 
     def _send(self, data: bytes | memoryview, seconds: float) -> None:
-        own = self.sock.gettimeout()
         if self.tap is not None:
             self.tap.sent(bytes(data))
-        if own is not None:
+        if self._is_plain and _AT_ONCE is not None:
+            try:
+                sent = self.sock.send(data, _AT_ONCE)
+            except BlockingIOError:
+                sent = 0
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
+        own = self.sock.gettimeout()
+        with _time_out(self.sock, seconds if own is None else own):
             self.sock.sendall(data)
-            return
-        self.sock.settimeout(seconds)
-        try:
-            self.sock.sendall(data)
-        finally:
-            _set_timeout(self.sock, own)
 
     def _cut_off(self, error: OSError) -> NotSent:
         """A write failed: perhaps the server said why before it hung up."""
@@ -217,20 +233,31 @@ def without_delay(sock: socket.socket) -> None:
         return  # a Unix socket has no such delay
 
 
-def _readiness(sock: socket.socket) -> Callable[[], bool]:
-    """A function that says, without waiting, whether there is something to read."""
+def _readiness(sock: socket.socket) -> Callable[[float], bool]:
+    """A function that says whether there is something to read within so many seconds."""
+    if sock.fileno() < 0:
+        raise OSError(errno.EBADF, "the connection had been closed")
     pending = sock.pending if isinstance(sock, ssl.SSLSocket) else None
     if not hasattr(select, "poll"):
-        return lambda: bool(pending and pending()) or bool(select.select([sock], [], [], 0)[0])
+        return lambda seconds: bool(pending and pending()) or bool(select.select([sock], [], [], seconds)[0])
     poll = select.poll()
     poll.register(sock, select.POLLIN | getattr(select, "POLLRDHUP", 0))
-    return lambda: bool(pending and pending()) or bool(poll.poll(0))
+    return lambda seconds: bool(pending and pending()) or bool(poll.poll(seconds * 1000))
 
 
-def _set_timeout(sock: socket.socket, seconds: float | None) -> None:
-    """Give a socket its time-out back; one that was closed meanwhile has none."""
-    if sock.fileno() >= 0:
-        sock.settimeout(seconds)
+@contextmanager
+def _time_out(sock: socket.socket, seconds: float) -> Iterator[None]:
+    """A time-out for one call; the socket gets its own one back, unless it was closed meanwhile."""
+    own = sock.gettimeout()
+    if own == seconds:
+        yield
+        return
+    sock.settimeout(seconds)
+    try:
+        yield
+    finally:
+        if sock.fileno() >= 0:
+            sock.settimeout(own)
 
 
 def _why(error: OSError) -> str:

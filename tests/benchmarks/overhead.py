@@ -68,7 +68,9 @@ def show(taken: dict[str, list[tuple[float, float]]]) -> None:
     """The median of each way's ratio to smtplib in the same round."""
     base = taken["smtplib"]
     for name, times in taken.items():
-        wall, cpu = (statistics.median(time[kind] / own[kind] for time, own in zip(times, base)) for kind in (0, 1))
+        wall, cpu = (
+            statistics.median(time[kind] / own[kind] for time, own in zip(times, base, strict=True)) for kind in (0, 1)
+        )
         print(f"  {name:32} {statistics.median(time[0] for time in times):8.0f} us   wall {wall:5.2f}   cpu {cpu:5.2f}")
 
 

@@ -6,8 +6,9 @@ import ssl
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 
-import bouncekit
 import pytest
+
+import bouncekit
 from bouncekit import OutcomeUnknown, Postmaster
 
 from .servers import (

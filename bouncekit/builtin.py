@@ -3,7 +3,7 @@
 Policies lie in `policies/` of a checkout, and in `bouncekit/policies` of an installed wheel.
 """
 
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -84,14 +84,39 @@ def open_policy(name: str | Path | Policy) -> Policy:
 
     path = Path(text)
     try:
+        content = _content(path)
+    except LookupError as error:
+        raise ConfigurationError(error.args[0]) from error
+    return load_policy(text, content, resolve=partial(_base_beside, path.parent))
+
+
+def _base_beside(folder: Path, name: str) -> tuple[str, str]:
+    """File name and text of what a policy file extends: a shipped policy, or a file in the same folder.
+
+    Raises:
+        LookupError: there is neither.
+    """
+    if not name.endswith(_SUFFIXES):
+        return policy_text(name)
+    if Path(name).name != name:
+        raise LookupError(f"{name!r}: a policy extends a shipped one, or a file in its own folder")
+    return str(folder / name), _content(folder / name)
+
+
+def _content(path: Path) -> str:
+    """The text of a policy file, bounded.
+
+    Raises:
+        LookupError: it cannot be read; why.
+    """
+    try:
         if path.stat().st_size > _MAX_POLICY_BYTES:
-            raise ConfigurationError(f"{path}: larger than {_MAX_POLICY_BYTES} bytes; a policy is a page or two")
-        content = path.read_text("utf-8")
+            raise LookupError(f"{path}: larger than {_MAX_POLICY_BYTES} bytes; a policy is a page or two")
+        return path.read_text("utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
+        raise LookupError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: not UTF-8 at byte {error.start}") from error
-    return load_policy(text, content, resolve=policy_text)
+        raise LookupError(f"{path}: not UTF-8 at byte {error.start}") from error
 
 
 def _shipped() -> Traversable:

@@ -122,7 +122,7 @@ class Classification:
 
     `permanent` is the judgement and not the digit: a 550 may be a rate limit, a 452 final. `certain` says whether
     the rule leaves no second reading. `rule` and `where` (file:line) name what decided, at which `step`.
-    `wait_hint` is a wait that the reply itself asks for.
+    `wait_hint` is a wait that the reply itself asks for. `provider` is whose server replied, where its name tells.
     """
 
     status: RecipientStatus
@@ -134,3 +134,4 @@ class Classification:
     rule: str
     where: str
     wait_hint: timedelta | None = None
+    provider: str | None = None

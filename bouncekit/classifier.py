@@ -100,6 +100,8 @@ class Classifier:
 
         `provider` names whose dialect the server speaks; without it the name of the remote MTA tells.
         """
+        if provider is None and status.remote_mta:
+            provider = self._provider(status.remote_mta[:255])
         verdict = self._verdict(status, provider)
         return Classification(
             status=status,
@@ -111,6 +113,7 @@ class Classifier:
             rule=verdict.rule,
             where=verdict.where,
             wait_hint=verdict.wait_hint,
+            provider=provider,
         )
 
     def _verdict(self, status: RecipientStatus, provider: str | None) -> _Verdict:
@@ -119,8 +122,6 @@ class Classifier:
             if reply.reply is None:
                 return _without_reply(reply.cause)
             reply, stage = reply.reply, Stage.IDLE
-        if provider is None and status.remote_mta:
-            provider = self._provider(status.remote_mta[:255])
         accepted = bisect_right(self._cuts, status.accepted)
         final = status.action is Action.FAILED if reply is None else None
         judge = self._judge if reply is not None and len(reply.raw) > _SHORT else self._remembered

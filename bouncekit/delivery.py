@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
 
-from bouncekit.classification import Category, Classification, Scope
-from bouncekit.envelope import Envelope, Labels, Recipient
+from bouncekit.classification import Classification, Scope
+from bouncekit.envelope import Recipient
 from bouncekit.errors import AddressError
 from bouncekit.events import Event, EventType, Occasion, bounded, event_id, events_of
 from bouncekit.policy import Circumstances, Disposition, Fate, Policy, SessionDisposition, SessionFate, Window
@@ -24,133 +24,27 @@ from bouncekit.reply import Cause, NoReply, Reply, Stage
 from bouncekit.report import Report
 from bouncekit.settlement import Settlement, delivered, refused_here, settle, skipped
 from bouncekit.status import Action, RecipientStatus
+from bouncekit.steps import (
+    Answer,
+    Delivery,
+    LookedUp,
+    LookUp,
+    Outcome,
+    Record,
+    SessionEnd,
+    Step,
+    Steps,
+    Strike,
+    Transact,
+    Wait,
+)
 from bouncekit.suppression import Standing, Suppression
 
-__all__ = [
-    "Answer",
-    "Classify",
-    "Delivery",
-    "LookUp",
-    "LookedUp",
-    "Outcome",
-    "Record",
-    "SessionEnd",
-    "Step",
-    "Strike",
-    "Transact",
-    "Wait",
-    "deliver",
-]
+__all__ = ["Classify", "closed", "deliver"]
 
 Classify = Callable[[RecipientStatus], Classification]
 
 _ALWAYS_TAKEN = 100  # recipients that every server has to take in one transaction (RFC 5321 4.5.3.1.8)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """A message and those recipients that are not settled yet. `id` is ours: 128 bits, ordered by time.
-
-    `refused` are addresses that must not reach the wire; `given` maps a wire address to what the caller wrote.
-    """
-
-    id: str
-    envelope: Envelope
-    recipients: tuple[Recipient, ...]
-    labels: Labels = Labels()
-    refused: tuple[AddressError, ...] = ()
-    given: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookUp:
-    """Ask the store: suppressions under these keys (with `claim`, also the one probe of an expired one), counters.
-
-    `begun` says that a server has been spoken to. A store that fails then must not end the delivery, whose outcomes
-    would be lost: answer that nothing is known.
-    """
-
-    labels: Labels
-    keys: tuple[str, ...] = ()
-    claim: bool = False
-    windows: tuple[tuple[str, Window], ...] = ()
-    begun: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookedUp:
-    """The store's answer at `now`: also expired suppressions; `probes` are the keys whose probe was granted to us."""
-
-    now: datetime
-    suppressions: Mapping[str, Suppression] = field(default_factory=dict)
-    probes: frozenset[str] = frozenset()
-    counters: Mapping[tuple[str, Window], int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transact:
-    """Run one SMTP or LMTP transaction; `reconnect` says that the session before it ended and may be opened again."""
-
-    delivery: Delivery
-    envelope: Envelope
-    reconnect: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionEnd:
-    """How a session ended, and at which stage."""
-
-    stage: Stage
-    reply: Reply | NoReply
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a transaction brought: a status for each recipient of its envelope.
-
-    `ended` is set where the server ended the session; `can_redial` says whether the driver could open it again.
-    """
-
-    attempt_id: str
-    now: datetime
-    statuses: tuple[RecipientStatus, ...]
-    ended: SessionEnd | None = None
-    can_redial: bool = False
-    remote_mta: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Strike:
-    """A verdict about a recipient, for thresholds: one a message, and one a day counts."""
-
-    key: str
-    category: Category
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """Remember all of this in one transaction, or none of it; `cleared` are keys whose strikes a success ends."""
-
-    delivery: Delivery
-    occasion: Occasion
-    settlements: tuple[Settlement, ...] = ()
-    recipients: tuple[Recipient, ...] = ()
-    strikes: tuple[Strike, ...] = ()
-    cleared: tuple[str, ...] = ()
-    events: tuple[Event, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """Nothing is due before `until`. Answer True when it is, False to leave `delivery` as it stands."""
-
-    until: datetime
-    delivery: Delivery
-
-
-Step = LookUp | Transact | Record | Wait
-Answer = LookedUp | Outcome | bool | None
-Steps = Generator[Step, Answer, Report]
 
 
 def deliver(delivery: Delivery, *, classify: Classify, policy: Policy) -> Steps:
@@ -298,11 +192,12 @@ class _Way:
                 into.settlements.append(delivered(status, counted, self.previous.get(recipient.key)))
                 into.recipients.append(counted)
             elif session is not None and self._goes_on(status, outcome, session):
-                into.together.append(replace(recipient, reconnects=recipient.reconnects + 1))
+                again = replace(recipient, reconnects=recipient.reconnects + 1)
+                (into.apart if status.individual else into.together).append(again)
             else:
                 self._place(recipient, verdict, outcome, counters.get(recipient.key, {}), into)
         self.reconnecting = session is not None and session.fate is SessionFate.RECONNECT
-        self.groups.extendleft((one,) for one in reversed(into.alone))
+        self.groups.extendleft((one,) for one in reversed(into.apart + into.alone))
         self.groups.extendleft(reversed(into.batches()))
         yield self._record(into.settlements, into.recipients, outcome, session)
 
@@ -382,7 +277,11 @@ class _Way:
         counters: Mapping[Window, int],
     ) -> Disposition:
         circumstances = Circumstances(
-            now=outcome.now, jitter=self.jitter, labels=self.delivery.labels, counters=counters
+            now=outcome.now,
+            jitter=self.jitter,
+            labels=self.delivery.labels,
+            provider=verdict.provider,
+            counters=counters,
         )
         return self.policy.decide(verdict, recipient, circumstances)
 
@@ -449,6 +348,7 @@ class _Sorted:
     settlements: list[Settlement] = field(default_factory=list)
     recipients: list[Recipient] = field(default_factory=list)  # the settled ones, with this attempt counted
     together: list[Recipient] = field(default_factory=list)
+    apart: list[Recipient] = field(default_factory=list)  # whose own RCPT ended the session: it may do so again
     alone: list[Recipient] = field(default_factory=list)
     at_most: int = 0  # of `together` in one transaction, where the server has shown a limit
 

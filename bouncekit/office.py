@@ -16,20 +16,7 @@ from bouncekit.builtin import classify, open_policy
 from bouncekit.bus import Bus
 from bouncekit.classification import Classification
 from bouncekit.clock import Clock, SystemClock
-from bouncekit.delivery import (
-    Answer,
-    Delivery,
-    LookedUp,
-    LookUp,
-    Outcome,
-    Record,
-    SessionEnd,
-    Steps,
-    Transact,
-    Wait,
-    closed,
-    deliver,
-)
+from bouncekit.delivery import closed, deliver
 from bouncekit.errors import ConfigurationError, StoreError
 from bouncekit.events import Event, EventType, Occasion, event_id
 from bouncekit.notify import Channel, Moderation, Via, channel, compose
@@ -39,6 +26,7 @@ from bouncekit.report import Report
 from bouncekit.settlement import Settlement
 from bouncekit.showing import printable, redacted
 from bouncekit.status import Action, RecipientStatus
+from bouncekit.steps import Answer, Delivery, LookedUp, LookUp, Outcome, Record, SessionEnd, Steps, Transact, Wait
 from bouncekit.stores import Store, open_store
 
 __all__ = ["Office", "Retry", "open_office", "undelivered"]

@@ -1,40 +1,27 @@
-"""Policy files: from text to `Policy` with every mistake at its place, from `Policy` to text, and their examples.
+"""Policy files: from text to `Policy`, with every mistake at its place and what would be right.
 
 A file may extend another one. Its own rules are tried first; a rule with the id of a base rule takes that one's
 place; schedules, classes, ladders and channels of the same name replace, and then for the base's rules too.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import ValidationError
 
-from bouncekit.address import Address
 from bouncekit.classification import Category, Classification, Scope, scope_of
-from bouncekit.envelope import Labels, Recipient
 from bouncekit.errors import Finding, PolicyError
-from bouncekit.phrase import Phrase
 from bouncekit.policy import (
-    Circumstances,
     Condition,
-    Disposition,
-    Example,
     Fate,
     Guard,
     MessageClass,
-    Notice,
     Policy,
-    Range,
     Rule,
-    Seen,
-    SessionDisposition,
     SessionFate,
     SessionRule,
 )
@@ -47,39 +34,20 @@ from bouncekit.policyschema import (
     Section,
     SessionRuleText,
     nearest,
-    policy_schema,
 )
 from bouncekit.policytext import MAX_FINDINGS, Path, Tree, quoted, read_tree
-from bouncekit.reply import Cause, NoReply, Reply, Stage
-from bouncekit.schedule import Schedule, show_duration
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.reply import Cause, Stage
+from bouncekit.schedule import Schedule
+from bouncekit.status import RecipientStatus
 from bouncekit.suppression import Ladder
 
-__all__ = ["ExampleResult", "load_policy", "policy_schema", "run_examples", "show_policy"]
+__all__ = ["load_policy"]
 
 MAX_BASES = 8
 
 Resolve = Callable[[str], tuple[str, str]]
 Classify = Callable[[RecipientStatus], Classification]
 RT = TypeVar("RT", RuleText, SessionRuleText)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExampleResult:
-    """What became of one example: `ok` says that the rule it stands under decided it.
-
-    An example of a base is also right where a rule of a file that extends it decides: that is what extending is for.
-    `where` is the place of `rule`, `verdict` the classifier's judgement; `decided_by` is the rule that decided,
-    `fate` what it did.
-    """
-
-    rule: str
-    example: Example
-    ok: bool
-    decided_by: str
-    where: str
-    fate: Fate | SessionFate | None
-    verdict: Classification
 
 
 def load_policy(name: str, text: str, *, resolve: Resolve) -> Policy:
@@ -98,34 +66,6 @@ def load_policy(name: str, text: str, *, resolve: Resolve) -> Policy:
     if findings:
         raise PolicyError(_in_order(findings, [file.tree.file for file in files]))
     return _build(PurePath(name).stem, parts, _hash(file.text for file in files))
-
-
-def run_examples(policy: Policy, classify: Classify) -> tuple[ExampleResult, ...]:
-    """Each example of each rule, put to a classifier and to the policy."""
-    results = [_try(policy, rule, example, classify) for rule in policy.rules for example in rule.examples]
-    results += [_try(policy, rule, example, classify) for rule in policy.sessions for example in rule.examples]
-    return tuple(results)
-
-
-def show_policy(policy: Policy) -> str:
-    """The whole policy as YAML, in the order in which rules are tried; it loads to an equal policy."""
-    head = {
-        "policy": 1,
-        "channels": list(policy.channels),
-        "schedules": {name: _shown_schedule(one) for name, one in policy.schedules.items()},
-        "classes": {name: _shown_class(one, policy.default_class) for name, one in policy.classes.items()},
-        "ladders": {name: _shown_ladder(one) for name, one in policy.ladders.items()},
-        "guard": _shown_fields(policy.guard),
-    }
-    lines = [f"# {_comment(policy.name)}, {policy.hash}", _dump({name: value for name, value in head.items() if value})]
-    for name, rules in (("sessions", policy.sessions), ("rules", policy.rules)):
-        if rules:
-            lines.append(f"{name}:")
-            lines += (f"# {_comment(rule.where)}\n{_dump([_shown_rule(rule, policy)])}" for rule in rules)
-    return "\n".join(line.rstrip("\n") for line in lines) + "\n"
-
-
-# -- reading and checking
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,9 +254,6 @@ def _is_default(value: object) -> bool:
     return isinstance(value, dict) and value.get("default") == "true"
 
 
-# -- building
-
-
 def _build(name: str, parts: Sequence[_Part], digest: str) -> Policy:
     """The policy that right files make, the owner's first."""
     from_base = [part.says for part in reversed(parts)]
@@ -399,152 +336,3 @@ def _hash(texts: Iterable[str]) -> str:
         content = text.encode()
         digest.update(len(content).to_bytes(8) + content)
     return digest.hexdigest()
-
-
-# -- examples
-
-_NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def _try(policy: Policy, rule: Rule | SessionRule, example: Example, classify: Classify) -> ExampleResult:
-    verdict = classify(_status(example))
-    if isinstance(rule, Rule):
-        decided: Disposition | SessionDisposition = _decide(policy, example, verdict)
-    else:
-        decided = policy.decide_session(verdict)
-    return ExampleResult(
-        rule=rule.id,
-        example=example,
-        ok=decided.rule == rule.id or _is_overruled(policy, rule.where, decided.where),
-        decided_by=decided.rule,
-        where=rule.where,
-        fate=decided.fate,
-        verdict=verdict,
-    )
-
-
-def _is_overruled(policy: Policy, base: str, other: str) -> bool:
-    """Whether `base` is a place in a file that the policy extends, and `other` one in another file."""
-    base_file, file = base.rpartition(":")[0], other.rpartition(":")[0]
-    return bool(file) and base_file != file and PurePath(base_file).stem != policy.name
-
-
-def _decide(policy: Policy, example: Example, verdict: Classification) -> Disposition:
-    deadline = policy.message_class(example.message_class).deadline
-    recipient = Recipient(
-        address=Address(f"jo@{example.domain}", example.domain.lower(), not example.domain.isascii()),
-        key=f"jo@{example.domain}",
-        attempts=example.attempts,
-        first_attempt_at=_NOW - deadline if example.expired else _NOW,
-    )
-    circumstances = Circumstances(
-        now=_NOW,
-        labels=Labels(message_class=example.message_class),
-        provider=example.provider,
-        counters=dict.fromkeys(policy.counters(verdict), example.seen - 1),
-    )
-    return policy.decide(verdict, recipient, circumstances)
-
-
-def _status(example: Example) -> RecipientStatus:
-    """The status that an example stands for; at the dot, silence and 221 leave the outcome unknown."""
-    is_reply = example.reply not in set(Cause)
-    reply = Reply.parse(example.reply) if is_reply else NoReply(Cause(example.reply))
-    action = Action.FAILED if isinstance(reply, Reply) and reply.is_permanent else Action.DELAYED
-    if example.stage is Stage.END_OF_DATA and (isinstance(reply, NoReply) or reply.code == 221):
-        action = Action.UNKNOWN
-    return RecipientStatus(
-        recipient=f"jo@{example.domain}",
-        action=action,
-        stage=example.stage,
-        reply=reply,
-        accepted=example.accepted,
-        individual=example.individual,
-        remote_mta=example.remote_mta,
-    )
-
-
-# -- showing
-
-
-def _shown_rule(rule: Rule | SessionRule, policy: Policy) -> dict[str, Any]:
-    shown: dict[str, Any] = {"id": rule.id}
-    if when := _shown_fields(rule.when):
-        shown["when"] = when
-    shown["do"] = str(rule.do)
-    if isinstance(rule, SessionRule):
-        if rule.do is SessionFate.RECONNECT:
-            shown["at_most"] = rule.at_most
-    else:
-        if rule.wait is not None:
-            is_named = policy.schedules.get(rule.wait.name) == rule.wait
-            shown["wait"] = rule.wait.name if is_named else _shown_schedule(rule.wait)
-        if rule.suppress is not None:
-            shown["suppress"] = rule.suppress.name
-        if rule.notify:
-            shown["notify"] = _shown(rule.notify)
-    if rule.examples:
-        shown["examples"] = [_shown(example) for example in rule.examples]
-    return shown
-
-
-def _shown_schedule(schedule: Schedule) -> Any:
-    if schedule.at_most is None:
-        return _shown(schedule.waits)
-    grows = {"times": _shown(schedule.grow), "at_most": show_duration(schedule.at_most)}
-    return {"first": _shown(schedule.waits), **grows}
-
-
-def _shown_class(one: MessageClass, default: str) -> dict[str, Any]:
-    shown = {"deadline": show_duration(one.deadline), "unknown": "resend" if one.resend_unknown else "fail"}
-    shown |= {"ignores": _shown(one.ignores)} if one.ignores else {}
-    return shown | ({"default": True} if one.name == default else {})
-
-
-def _shown_ladder(ladder: Ladder) -> dict[str, Any]:
-    shown = {} if ladder.provisional is None else {"provisional": show_duration(ladder.provisional)}
-    confirmed = tuple("forever" if one is None else show_duration(one) for one in ladder.confirmed)
-    return {**shown, "confirm_after": show_duration(ladder.confirm_after), "confirmed": _shown(confirmed)}
-
-
-def _shown_fields(value: object) -> dict[str, Any]:
-    """The fields of a value that are not as they are by default."""
-    given = {one.name: (getattr(value, one.name), one.default) for one in fields(value)}  # type: ignore[arg-type]
-    return {name: _shown(stated) for name, (stated, default) in given.items() if stated != default}
-
-
-def _shown(value: object) -> Any:
-    """A value as the file writes it, the shorter way where there is one."""
-    match value:
-        case Range(at_least=int() as number, at_most=most) if number == most:
-            return number
-        case Example() | Notice():
-            fields_ = _shown_fields(value)
-            return next(iter(fields_.values())) if len(fields_) == 1 else fields_
-        case Range() | Seen():
-            return _shown_fields(value)
-        case timedelta():
-            return show_duration(value)
-        case Phrase():
-            return value.text
-        case frozenset():
-            return _shown(tuple(sorted(value)))
-        case tuple():
-            return _shown(value[0]) if len(value) == 1 else [_shown(one) for one in value]
-        case float() if value.is_integer():
-            return int(value)
-        case str():
-            return int(value) if _NUMBER(value) else str(value)
-        case _:
-            return value
-
-
-_NUMBER = re.compile(r"[1-9]\d{0,8}", re.ASCII).fullmatch  # loads as the same text, and needs no quotes
-
-
-def _dump(value: object) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None, width=118)
-
-
-def _comment(text: str) -> str:
-    return text if text.isprintable() else ascii(text)

@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, ClassVar, Protocol
 
 from bouncekit.builtin import classify
-from bouncekit.delivery import Delivery, Outcome, SessionEnd, Transact
 from bouncekit.envelope import Labels
 from bouncekit.errors import StoreError
 from bouncekit.events import EventType
@@ -26,6 +25,7 @@ from bouncekit.report import Report
 from bouncekit.settlement import refused_here, unjudged
 from bouncekit.smtperrors import StoreUnavailable, UnreadableReply, error_of, with_report
 from bouncekit.status import Action, RecipientStatus
+from bouncekit.steps import Delivery, Outcome, SessionEnd, Transact
 from bouncekit.submission import submission
 from bouncekit.transaction import Body, Command, Commands, Dot, Transacted, transaction
 from bouncekit.transports.blocking import DEADLINES, Wire, carry, without_delay

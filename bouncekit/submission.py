@@ -6,10 +6,10 @@ Everything here happens before the first byte is sent. An address that cannot be
 from collections.abc import Callable, Iterable, Sequence
 
 from bouncekit.address import Address, a_label, parse_address, wire_addresses
-from bouncekit.delivery import Delivery
 from bouncekit.envelope import Envelope, Labels, Recipient
 from bouncekit.errors import AddressError
 from bouncekit.rendering import Rendered, canonical, read_headers, with_message_id
+from bouncekit.steps import Delivery
 
 __all__ = ["submission"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bouncekit.address import parse_address, suppression_key
 from bouncekit.classification import Category, Classification, Step, scope_of
-from bouncekit.delivery import Delivery, LookedUp, LookUp, Outcome, Record, SessionEnd, Transact, Wait, deliver
+from bouncekit.delivery import deliver
 from bouncekit.envelope import Envelope, Labels, Recipient
 from bouncekit.events import Event, EventType
 from bouncekit.policy import (
@@ -31,6 +31,7 @@ from bouncekit.report import Report
 from bouncekit.schedule import Schedule
 from bouncekit.settlement import Settlement
 from bouncekit.status import Action, RecipientStatus
+from bouncekit.steps import Delivery, LookedUp, LookUp, Outcome, Record, SessionEnd, Transact, Wait
 from bouncekit.suppression import Ladder, Standing, Suppression
 from bouncekit.transaction import Body, Commands, Dot, transaction
 

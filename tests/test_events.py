@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bouncekit.classification import Category, Scope
-from bouncekit.delivery import SessionEnd, closed
+from bouncekit.delivery import closed
 from bouncekit.envelope import Labels
 from bouncekit.events import SCHEMA, Event, EventType, Occasion, event_id, events_of, show_time
 from bouncekit.policy import Fate, SessionDisposition, SessionFate
 from bouncekit.reply import Cause, NoReply, Reply, Stage
 from bouncekit.settlement import Settlement
 from bouncekit.status import Action
+from bouncekit.steps import SessionEnd
 from bouncekit.suppression import Evidence
 
 from .building import ANN, BOB, NOW, suppression

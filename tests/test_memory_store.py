@@ -10,10 +10,10 @@ from datetime import timedelta
 import pytest
 
 from bouncekit.classification import Category
-from bouncekit.delivery import LookUp
 from bouncekit.envelope import Labels
 from bouncekit.policy import Window
 from bouncekit.reply import NoReply, Reply
+from bouncekit.steps import LookUp
 from bouncekit.stores.memory import MemoryStore
 
 from .building import ANN, BOB, CY, DI, LOST, NOW, suppression

@@ -7,9 +7,9 @@ from datetime import datetime
 import pytest
 
 from bouncekit import ConfigurationError, StoreError, StoreUnavailable
-from bouncekit.delivery import LookedUp, LookUp, Record
 from bouncekit.office import open_office
 from bouncekit.postmaster import Postmaster
+from bouncekit.steps import LookedUp, LookUp, Record
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ScriptedServer
 

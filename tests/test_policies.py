@@ -14,7 +14,10 @@ from bouncekit.classification import Category, Scope
 from bouncekit.envelope import Labels, Recipient
 from bouncekit.errors import PolicyError
 from bouncekit.policy import Circumstances, Disposition, Fate, SessionDisposition, SessionFate
-from bouncekit.policyfile import load_policy, policy_schema, run_examples, show_policy
+from bouncekit.policyfile import load_policy
+from bouncekit.policyprint import show_policy
+from bouncekit.policyschema import policy_schema
+from bouncekit.policytrial import run_examples
 from bouncekit.reply import Cause, NoReply
 from bouncekit.settlement import settle
 from bouncekit.status import Action, RecipientStatus

@@ -19,8 +19,10 @@ from bouncekit.classification import Category, Scope
 from bouncekit.errors import Finding, PolicyError
 from bouncekit.phrase import Phrase
 from bouncekit.policy import Condition, Example, Fate, Guard, Notice, Policy, Range, Rule, Seen, SessionFate
-from bouncekit.policyfile import load_policy, policy_schema, run_examples, show_policy
-from bouncekit.policyschema import ConditionText, ExampleText
+from bouncekit.policyfile import load_policy
+from bouncekit.policyprint import show_policy
+from bouncekit.policyschema import ConditionText, ExampleText, policy_schema
+from bouncekit.policytrial import run_examples
 from bouncekit.reply import Cause, Stage
 from bouncekit.schedule import Schedule
 

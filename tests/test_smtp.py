@@ -337,6 +337,15 @@ def test_a_close_in_the_midst_is_reconnected_and_nobody_gets_two(
     assert len(heard.of("reconnected")) == 1
 
 
+def test_a_recipient_who_ends_every_session_takes_nobody_along(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve({"RCPT": {"cursed@example.com": Closing("421 4.3.0 Internal error")}})
+    people = ["ada@example.com", "cursed@example.com", "bob@example.com"]
+    with postmaster.smtp(server.host, server.port) as smtp:
+        report = smtp.sendmail(SENDER, people, BODY)
+    assert [one.action for one in report.recipients] == ["delivered", "delayed", "delivered"]
+    assert [server.copies(person) for person in people] == [1, 0, 1]
+
+
 @pytest.mark.parametrize("said", ["221 2.7.0 Goodbye", "421 4.4.2 Timeout exceeded"])
 def test_a_close_that_nobody_asked_for_is_noticed_before_the_next_message(
     serve: Serve, postmaster: Postmaster, said: str

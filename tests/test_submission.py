@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.delivery import Delivery
 from bouncekit.envelope import Labels
 from bouncekit.errors import AddressError
 from bouncekit.report import Report
+from bouncekit.steps import Delivery
 from bouncekit.submission import submission
 
 from .building import ANN, BOB, Driver

@@ -120,7 +120,7 @@ def _policy(config: Config) -> Iterator[Check]:
 
 def _examples(config: Config, policy: Policy) -> Check:
     from bouncekit.builtin import classify
-    from bouncekit.policyfile import run_examples
+    from bouncekit.policytrial import run_examples
 
     results = run_examples(policy, classify)
     failed = sum(not result.ok for result in results)

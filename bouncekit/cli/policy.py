@@ -10,7 +10,7 @@ from bouncekit.errors import ConfigurationError, Finding, PolicyError
 
 if TYPE_CHECKING:
     from bouncekit.policy import Policy
-    from bouncekit.policyfile import ExampleResult
+    from bouncekit.policytrial import ExampleResult
 
 __all__ = ["verb"]
 
@@ -47,7 +47,7 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
 @json_option("one JSON document")
 def show(policy: str, as_json: bool) -> None:
     """Print a policy as it holds, with what it extends and every default in place."""
-    from bouncekit.policyfile import show_policy
+    from bouncekit.policyprint import show_policy
 
     opened = _opened(policy)
     shown = show_policy(opened)
@@ -62,7 +62,7 @@ def show(policy: str, as_json: bool) -> None:
 def test(policies: tuple[str, ...], as_json: bool) -> int:
     """Try policies on the examples in their rules, with the shipped classifier. Exit code 1 if one fails."""
     from bouncekit.builtin import classify
-    from bouncekit.policyfile import run_examples
+    from bouncekit.policytrial import run_examples
 
     code = 0
     for name in policies:

@@ -9,9 +9,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from bouncekit.delivery import LookedUp, LookUp, Record
 from bouncekit.errors import ConfigurationError
 from bouncekit.events import Event
+from bouncekit.steps import LookedUp, LookUp, Record
 from bouncekit.suppression import Suppression
 
 __all__ = ["Store", "open_store"]

@@ -7,11 +7,11 @@ from hashlib import blake2b
 from typing import Any, overload
 
 from bouncekit.classification import Category
-from bouncekit.delivery import Record
 from bouncekit.errors import StoreCorrupt
 from bouncekit.events import Event
 from bouncekit.reply import Reply
 from bouncekit.settlement import Settlement
+from bouncekit.steps import Record
 from bouncekit.suppression import Evidence, Standing, Suppression
 
 __all__ = [

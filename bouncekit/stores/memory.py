@@ -16,7 +16,6 @@ from typing import Any, Self
 from weakref import WeakSet
 
 from bouncekit.classification import Category
-from bouncekit.delivery import LookedUp, LookUp, Record, Strike
 from bouncekit.envelope import Labels
 from bouncekit.errors import StoreError
 from bouncekit.events import Event
@@ -24,6 +23,7 @@ from bouncekit.policy import Window
 from bouncekit.reply import NoReply, Reply
 from bouncekit.settlement import Settlement
 from bouncekit.status import Action
+from bouncekit.steps import LookedUp, LookUp, Record, Strike
 from bouncekit.stores.codec import event_dict, event_json, in_milliseconds, milliseconds, subject_of
 from bouncekit.stores.precedence import CLAIM_LASTS, caused_by, ends_probe, foremost, may_be_probed, withstands
 from bouncekit.suppression import Suppression

@@ -10,11 +10,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from bouncekit.delivery import LookedUp, LookUp, Record
 from bouncekit.envelope import Labels
 from bouncekit.events import Event, EventType, event_id
 from bouncekit.policy import Window
 from bouncekit.settlement import Settlement
+from bouncekit.steps import LookedUp, LookUp, Record
 from bouncekit.stores import statements
 from bouncekit.stores.codec import (
     event_dict,

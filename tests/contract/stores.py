@@ -7,9 +7,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from bouncekit.delivery import LookUp, Outcome, Record, Transact
 from bouncekit.events import Event, EventType, Occasion
 from bouncekit.report import Report
+from bouncekit.steps import LookUp, Outcome, Record, Transact
 from bouncekit.stores import Store
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.sqlite import SqliteStore

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bouncekit.classification import Category
-from bouncekit.delivery import LookedUp, LookUp
 from bouncekit.envelope import Labels
 from bouncekit.errors import StoreError
 from bouncekit.events import Event, EventType, Occasion
 from bouncekit.policy import Window
 from bouncekit.reply import Reply
 from bouncekit.status import Action
+from bouncekit.steps import LookedUp, LookUp
 from bouncekit.stores import Store
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.sqlite import SqliteStore

@@ -1,0 +1,115 @@
+"""A policy as a file would say it: the whole of it, with what it extends, in the order in which rules are tried."""
+
+import re
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+
+import yaml
+
+from bouncekit.phrase import Phrase
+from bouncekit.policy import Example, MessageClass, Notice, Policy, Range, Rule, Seen, SessionFate, SessionRule
+from bouncekit.schedule import Schedule, show_duration
+from bouncekit.suppression import Ladder
+
+__all__ = ["show_policy"]
+
+_NUMBER = re.compile(r"[1-9]\d{0,8}", re.ASCII).fullmatch  # loads as the same text, and needs no quotes
+
+
+def show_policy(policy: Policy) -> str:
+    """The whole policy as YAML, in the order in which rules are tried; it loads to an equal policy."""
+    head = {
+        "policy": 1,
+        "channels": list(policy.channels),
+        "schedules": {name: _shown_schedule(one) for name, one in policy.schedules.items()},
+        "classes": {name: _shown_class(one, policy.default_class) for name, one in policy.classes.items()},
+        "ladders": {name: _shown_ladder(one) for name, one in policy.ladders.items()},
+        "guard": _shown_fields(policy.guard),
+    }
+    lines = [f"# {_comment(policy.name)}, {policy.hash}", _dump({name: value for name, value in head.items() if value})]
+    for name, rules in (("sessions", policy.sessions), ("rules", policy.rules)):
+        if rules:
+            lines.append(f"{name}:")
+            lines += (f"# {_comment(rule.where)}\n{_dump([_shown_rule(rule, policy)])}" for rule in rules)
+    return "\n".join(line.rstrip("\n") for line in lines) + "\n"
+
+
+def _shown_rule(rule: Rule | SessionRule, policy: Policy) -> dict[str, Any]:
+    shown: dict[str, Any] = {"id": rule.id}
+    if when := _shown_fields(rule.when):
+        shown["when"] = when
+    shown["do"] = str(rule.do)
+    if isinstance(rule, SessionRule):
+        if rule.do is SessionFate.RECONNECT:
+            shown["at_most"] = rule.at_most
+    else:
+        if rule.wait is not None:
+            is_named = policy.schedules.get(rule.wait.name) == rule.wait
+            shown["wait"] = rule.wait.name if is_named else _shown_schedule(rule.wait)
+        if rule.suppress is not None:
+            shown["suppress"] = rule.suppress.name
+        if rule.notify:
+            shown["notify"] = _shown(rule.notify)
+    if rule.examples:
+        shown["examples"] = [_shown(example) for example in rule.examples]
+    return shown
+
+
+def _shown_schedule(schedule: Schedule) -> Any:
+    if schedule.at_most is None:
+        return _shown(schedule.waits)
+    grows = {"times": _shown(schedule.grow), "at_most": show_duration(schedule.at_most)}
+    return {"first": _shown(schedule.waits), **grows}
+
+
+def _shown_class(one: MessageClass, default: str) -> dict[str, Any]:
+    shown = {"deadline": show_duration(one.deadline), "unknown": "resend" if one.resend_unknown else "fail"}
+    shown |= {"ignores": _shown(one.ignores)} if one.ignores else {}
+    return shown | ({"default": True} if one.name == default else {})
+
+
+def _shown_ladder(ladder: Ladder) -> dict[str, Any]:
+    shown = {} if ladder.provisional is None else {"provisional": show_duration(ladder.provisional)}
+    confirmed = tuple("forever" if one is None else show_duration(one) for one in ladder.confirmed)
+    return {**shown, "confirm_after": show_duration(ladder.confirm_after), "confirmed": _shown(confirmed)}
+
+
+def _shown_fields(value: object) -> dict[str, Any]:
+    """The fields of a value that are not as they are by default."""
+    given = {one.name: (getattr(value, one.name), one.default) for one in fields(value)}  # type: ignore[arg-type]
+    return {name: _shown(stated) for name, (stated, default) in given.items() if stated != default}
+
+
+def _shown(value: object) -> Any:
+    """A value as the file writes it, the shorter way where there is one."""
+    match value:
+        case Range(at_least=int() as number, at_most=most) if number == most:
+            return number
+        case Example() | Notice():
+            fields_ = _shown_fields(value)
+            return next(iter(fields_.values())) if len(fields_) == 1 else fields_
+        case Range() | Seen():
+            return _shown_fields(value)
+        case timedelta():
+            return show_duration(value)
+        case Phrase():
+            return value.text
+        case frozenset():
+            return _shown(tuple(sorted(value)))
+        case tuple():
+            return _shown(value[0]) if len(value) == 1 else [_shown(one) for one in value]
+        case float() if value.is_integer():
+            return int(value)
+        case str():
+            return int(value) if _NUMBER(value) else str(value)
+        case _:
+            return value
+
+
+def _dump(value: object) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None, width=118)
+
+
+def _comment(text: str) -> str:
+    return text if text.isprintable() else ascii(text)

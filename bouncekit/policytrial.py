@@ -1,0 +1,112 @@
+"""Whether a policy does what its examples say: each one put to the classifier and to the policy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePath
+
+from bouncekit.address import Address
+from bouncekit.classification import Classification
+from bouncekit.envelope import Labels, Recipient
+from bouncekit.policy import (
+    Circumstances,
+    Disposition,
+    Example,
+    Fate,
+    Policy,
+    Rule,
+    SessionDisposition,
+    SessionFate,
+    SessionRule,
+)
+from bouncekit.reply import Cause, NoReply, Reply, Stage
+from bouncekit.status import Action, RecipientStatus
+
+__all__ = ["ExampleResult", "run_examples"]
+
+Classify = Callable[[RecipientStatus], Classification]
+
+_NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleResult:
+    """What became of one example: `ok` says that the rule it stands under decided it.
+
+    An example of a base is also right where a rule of a file that extends it decides: that is what extending is for.
+    `where` is the place of `rule`, `verdict` the classifier's judgement; `decided_by` is the rule that decided,
+    `fate` what it did.
+    """
+
+    rule: str
+    example: Example
+    ok: bool
+    decided_by: str
+    where: str
+    fate: Fate | SessionFate | None
+    verdict: Classification
+
+
+def run_examples(policy: Policy, classify: Classify) -> tuple[ExampleResult, ...]:
+    """Each example of each rule, put to a classifier and to the policy."""
+    results = [_try(policy, rule, example, classify) for rule in policy.rules for example in rule.examples]
+    results += [_try(policy, rule, example, classify) for rule in policy.sessions for example in rule.examples]
+    return tuple(results)
+
+
+def _try(policy: Policy, rule: Rule | SessionRule, example: Example, classify: Classify) -> ExampleResult:
+    verdict = classify(_status(example))
+    if isinstance(rule, Rule):
+        decided: Disposition | SessionDisposition = _decide(policy, example, verdict)
+    else:
+        decided = policy.decide_session(verdict)
+    return ExampleResult(
+        rule=rule.id,
+        example=example,
+        ok=decided.rule == rule.id or _is_overruled(policy, rule.where, decided.where),
+        decided_by=decided.rule,
+        where=rule.where,
+        fate=decided.fate,
+        verdict=verdict,
+    )
+
+
+def _is_overruled(policy: Policy, base: str, other: str) -> bool:
+    """Whether `base` is a place in a file that the policy extends, and `other` one in another file."""
+    base_file, file = base.rpartition(":")[0], other.rpartition(":")[0]
+    return bool(file) and base_file != file and PurePath(base_file).stem != policy.name
+
+
+def _decide(policy: Policy, example: Example, verdict: Classification) -> Disposition:
+    deadline = policy.message_class(example.message_class).deadline
+    recipient = Recipient(
+        address=Address(f"jo@{example.domain}", example.domain.lower(), not example.domain.isascii()),
+        key=f"jo@{example.domain}",
+        attempts=example.attempts,
+        first_attempt_at=_NOW - deadline if example.expired else _NOW,
+    )
+    circumstances = Circumstances(
+        now=_NOW,
+        labels=Labels(message_class=example.message_class),
+        provider=example.provider,
+        counters=dict.fromkeys(policy.counters(verdict), example.seen - 1),
+    )
+    return policy.decide(verdict, recipient, circumstances)
+
+
+def _status(example: Example) -> RecipientStatus:
+    """The status that an example stands for; at the dot, silence and 221 leave the outcome unknown."""
+    is_reply = example.reply not in set(Cause)
+    reply = Reply.parse(example.reply) if is_reply else NoReply(Cause(example.reply))
+    action = Action.FAILED if isinstance(reply, Reply) and reply.is_permanent else Action.DELAYED
+    if example.stage is Stage.END_OF_DATA and (isinstance(reply, NoReply) or reply.code == 221):
+        action = Action.UNKNOWN
+    return RecipientStatus(
+        recipient=f"jo@{example.domain}",
+        action=action,
+        stage=example.stage,
+        reply=reply,
+        accepted=example.accepted,
+        individual=example.individual,
+        remote_mta=example.remote_mta,
+    )

@@ -1,0 +1,137 @@
+"""What a delivery asks of the outside, step by step, and what it is answered: frozen values, no I/O."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from bouncekit.classification import Category
+from bouncekit.envelope import Envelope, Labels, Recipient
+from bouncekit.errors import AddressError
+from bouncekit.events import Event, Occasion
+from bouncekit.policy import Window
+from bouncekit.reply import NoReply, Reply, Stage
+from bouncekit.report import Report
+from bouncekit.settlement import Settlement
+from bouncekit.status import RecipientStatus
+from bouncekit.suppression import Suppression
+
+__all__ = [
+    "Answer",
+    "Delivery",
+    "LookUp",
+    "LookedUp",
+    "Outcome",
+    "Record",
+    "SessionEnd",
+    "Step",
+    "Steps",
+    "Strike",
+    "Transact",
+    "Wait",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A message and those recipients that are not settled yet. `id` is ours: 128 bits, ordered by time.
+
+    `refused` are addresses that must not reach the wire; `given` maps a wire address to what the caller wrote.
+    """
+
+    id: str
+    envelope: Envelope
+    recipients: tuple[Recipient, ...]
+    labels: Labels = Labels()
+    refused: tuple[AddressError, ...] = ()
+    given: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUp:
+    """Ask the store: suppressions under these keys (with `claim`, also the one probe of an expired one), counters.
+
+    `begun` says that a server has been spoken to. A store that fails then must not end the delivery, whose outcomes
+    would be lost: answer that nothing is known.
+    """
+
+    labels: Labels
+    keys: tuple[str, ...] = ()
+    claim: bool = False
+    windows: tuple[tuple[str, Window], ...] = ()
+    begun: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookedUp:
+    """The store's answer at `now`: also expired suppressions; `probes` are the keys whose probe was granted to us."""
+
+    now: datetime
+    suppressions: Mapping[str, Suppression] = field(default_factory=dict)
+    probes: frozenset[str] = frozenset()
+    counters: Mapping[tuple[str, Window], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transact:
+    """Run one SMTP or LMTP transaction; `reconnect` says that the session before it ended and may be opened again."""
+
+    delivery: Delivery
+    envelope: Envelope
+    reconnect: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEnd:
+    """How a session ended, and at which stage."""
+
+    stage: Stage
+    reply: Reply | NoReply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a transaction brought: a status for each recipient of its envelope.
+
+    `ended` is set where the server ended the session; `can_redial` says whether the driver could open it again.
+    """
+
+    attempt_id: str
+    now: datetime
+    statuses: tuple[RecipientStatus, ...]
+    ended: SessionEnd | None = None
+    can_redial: bool = False
+    remote_mta: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strike:
+    """A verdict about a recipient, for thresholds: one a message, and one a day counts."""
+
+    key: str
+    category: Category
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Remember all of this in one transaction, or none of it; `cleared` are keys whose strikes a success ends."""
+
+    delivery: Delivery
+    occasion: Occasion
+    settlements: tuple[Settlement, ...] = ()
+    recipients: tuple[Recipient, ...] = ()
+    strikes: tuple[Strike, ...] = ()
+    cleared: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Nothing is due before `until`. Answer True when it is, False to leave `delivery` as it stands."""
+
+    until: datetime
+    delivery: Delivery
+
+
+Step = LookUp | Transact | Record | Wait
+Answer = LookedUp | Outcome | bool | None
+Steps = Generator[Step, Answer, Report]

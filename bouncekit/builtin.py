@@ -17,7 +17,7 @@ from bouncekit.status import RecipientStatus
 if TYPE_CHECKING:
     from bouncekit.classifier import Classifier
 
-__all__ = ["classifier", "classify", "open_policy", "policy_names", "policy_text"]
+__all__ = ["classifier", "classify", "open_policy", "policy_folder", "policy_names", "policy_text"]
 
 _SUFFIXES = (".yaml", ".yml", ".toml", ".json")
 _MAX_POLICY_BYTES = 1024 * 1024
@@ -42,7 +42,7 @@ def classify(status: RecipientStatus) -> Classification:
 def policy_names() -> tuple[str, ...]:
     """The names of the shipped policies."""
     return tuple(
-        sorted(entry.name.removesuffix(".yaml") for entry in _shipped().iterdir() if entry.name[-5:] == ".yaml")
+        sorted(entry.name.removesuffix(".yaml") for entry in policy_folder().iterdir() if entry.name[-5:] == ".yaml")
     )
 
 
@@ -54,7 +54,7 @@ def policy_text(name: str) -> tuple[str, str]:
     """
     if name not in policy_names():
         raise LookupError(f"no shipped policy {name!r}; there are {', '.join(policy_names())}")
-    return f"{name}.yaml", (_shipped() / f"{name}.yaml").read_text("utf-8")
+    return f"{name}.yaml", (policy_folder() / f"{name}.yaml").read_text("utf-8")
 
 
 @cache
@@ -119,7 +119,8 @@ def _content(path: Path) -> str:
         raise LookupError(f"{path}: not UTF-8 at byte {error.start}") from error
 
 
-def _shipped() -> Traversable:
+def policy_folder() -> Traversable:
+    """Where the shipped policies lie, with their README and their JSON Schema."""
     installed = files("bouncekit") / "policies"
     if installed.is_dir():
         return installed

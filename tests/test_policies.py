@@ -9,7 +9,7 @@ import pytest
 
 from bouncekit.address import parse_address
 from bouncekit.asking import status_of
-from bouncekit.builtin import classify, open_policy, policy_names, policy_text
+from bouncekit.builtin import classify, open_policy, policy_folder, policy_names, policy_text
 from bouncekit.classification import Category, Scope
 from bouncekit.envelope import Labels, Recipient
 from bouncekit.errors import PolicyError
@@ -24,7 +24,7 @@ from bouncekit.status import Action, RecipientStatus
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
-FOLDER = Path(__file__).parent.parent / "policies"
+FOLDER = policy_folder()
 NAMES = ("bulk", "default", "strict", "transactional")
 ANN = replace(Recipient.of(parse_address("ann@example.com")), attempts=1, first_attempt_at=NOW)
 

@@ -36,6 +36,8 @@ class Delivery:
     """A message and those recipients that are not settled yet. `id` is ours: 128 bits, ordered by time.
 
     `refused` are addresses that must not reach the wire; `given` maps a wire address to what the caller wrote.
+    `relay` names the relay through which a worker sends what is left; None: nobody keeps it. `lease` is the claim under
+    which its recipients were taken out of the queue; None: it comes from the application.
     """
 
     id: str
@@ -44,6 +46,8 @@ class Delivery:
     labels: Labels = Labels()
     refused: tuple[AddressError, ...] = ()
     given: Mapping[str, str] = field(default_factory=dict)
+    relay: str | None = None
+    lease: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

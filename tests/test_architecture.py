@@ -16,7 +16,7 @@ FLOORS = (
     ("reading", "rendering transaction"),
     ("meaning", "classification waithint rulefile classifier"),
     ("policy", "schedule suppression policy policytext policyschema policyfile policytrial policyprint"),
-    ("delivery", "settlement events report steps delivery submission"),
+    ("delivery", "settlement events report steps queue delivery submission"),
     ("outside", "clock builtin stores bus transports sinks notify"),
     ("clients", "office suppressionlist smtperrors smtp client adopt asking config postmaster"),
     ("doors", "testing"),

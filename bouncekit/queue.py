@@ -1,0 +1,83 @@
+"""What waits in the store to be sent, who is at it, and what was begun and never settled: frozen values, no I/O."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from bouncekit.envelope import Labels, Recipient
+from bouncekit.errors import StoreError
+from bouncekit.steps import Delivery
+
+__all__ = ["Abandoned", "Begun", "Depth", "Lease", "LeaseLost", "Queued", "QueueState"]
+
+
+class QueueState(StrEnum):
+    """What a queued recipient waits for."""
+
+    DUE = "due"  # its time, or a worker
+    HELD = "held"  # somebody who releases it
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claim on recipients: `token` is unique to it, `until` is when others may take them."""
+
+    token: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """An attempt just before the first byte of its dot; `recipients` are those that the server has accepted.
+
+    Remembered before the dot goes out and settled by the `Record` with the same attempt id, so that a process that
+    dies in between leaves an open attempt, which is *unknown*, and never a message that nobody remembers.
+    """
+
+    attempt_id: str
+    at: datetime
+    delivery: Delivery
+    recipients: tuple[Recipient, ...]
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abandoned:
+    """An attempt that was begun and never settled: its process is gone, nobody knows how it ended."""
+
+    attempt_id: str
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """One recipient in the queue, for people. `leased_until` is set while somebody is at it."""
+
+    message: str  # the delivery's id
+    message_id: str | None
+    sender: str
+    recipient: str
+    relay: str
+    labels: Labels
+    state: QueueState
+    due_at: datetime | None
+    queued_at: datetime
+    attempts: int
+    possible_duplicate: bool
+    leased_until: datetime | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """How much waits: recipients that are due now, wait for their time, are held, are being sent."""
+
+    due: int
+    waiting: int
+    held: int
+    leased: int
+    oldest_due_at: datetime | None
+
+
+class LeaseLost(StoreError):
+    """Somebody else has taken these recipients meanwhile: the dot must not go out."""

@@ -41,7 +41,9 @@ def wrap(
         if connection.sock is not None:
             without_delay(connection.sock)
     dressed.office = postmaster.office
-    dressed.labels = Labels(message_class=message_class, tenant=tenant, stream=stream, test=test)
+    dressed.labels = postmaster.office.check(
+        Labels(message_class=message_class, tenant=tenant, stream=stream, test=test)
+    )
     return dressed
 
 
@@ -70,7 +72,12 @@ def install(postmaster: HasOffice) -> Installation:
     """Replace `smtplib.SMTP`, `SMTP_SSL` and `LMTP` in this process: every send through them obeys the policy.
 
     No call site changes. Code that imported a class from smtplib before keeps the one it has.
+
+    Raises:
+        TypeError: what is given is no postmaster.
     """
+    if not hasattr(postmaster, "office"):
+        raise TypeError(f"{type(postmaster).__name__} is no bouncekit.Postmaster")
     replaced = {name: getattr(smtplib, name) for name in _NAMES}
     for name, kind in _NAMES.items():
         setattr(smtplib, name, type(name, (kind,), {"default_postmaster": postmaster, "__doc__": kind.__doc__}))

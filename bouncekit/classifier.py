@@ -29,6 +29,7 @@ from bouncekit.waithint import wait_hint
 __all__ = ["Classifier"]
 
 _GENERIC = frozenset({Step.SUBJECT, Step.CODE, Step.DIGIT})
+_BY_CODE = frozenset({Step.TABLE, Step.ENHANCED})
 _IMPERSONAL = frozenset(
     {Stage.CONNECT, Stage.EHLO, Stage.STARTTLS, Stage.AUTH, Stage.MAIL, Stage.RSET, Stage.QUIT, Stage.IDLE}
 )
@@ -41,6 +42,9 @@ _CAUSES = {
     Cause.TLS: Category.TLS_FAILURE,
     Cause.PROTOCOL: Category.PROTOCOL_ERROR,
     Cause.LOCAL: Category.INVALID_ADDRESS,
+    Cause.NO_SUCH_DOMAIN: Category.BAD_DOMAIN,
+    Cause.NULL_MX: Category.BAD_DOMAIN,
+    Cause.NO_ADDRESS: Category.BAD_DOMAIN,
 }
 _MEMORY = 2048  # judgements remembered, each with at most _SHORT bytes of text
 _SHORT = 1024
@@ -61,9 +65,10 @@ class _Case(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """The rules for one case: which of them apply if their text does, and the first that needs no text."""
+    """The rules for one case: which apply if their text does, which unless it does, the first that needs no text."""
 
     mask: bytes
+    unless: tuple[int, ...]
     default: int
 
 
@@ -101,7 +106,7 @@ class Classifier:
         `provider` names whose dialect the server speaks; without it the name of the remote MTA tells.
         """
         if provider is None and status.remote_mta:
-            provider = self._provider(status.remote_mta[:255])
+            provider = self.provider_of(status.remote_mta)
         verdict = self._verdict(status, provider)
         return Classification(
             status=status,
@@ -115,6 +120,10 @@ class Classifier:
             wait_hint=verdict.wait_hint,
             provider=provider,
         )
+
+    def provider_of(self, host: str) -> str | None:
+        """Whose dialect the server of this name speaks, None where nobody's is known."""
+        return self._provider(host[:255])
 
     def _verdict(self, status: RecipientStatus, provider: str | None) -> _Verdict:
         reply, stage = status.reply, status.stage
@@ -145,6 +154,8 @@ class Classifier:
         if rule.step in _GENERIC and reply is not None:
             better = self._by_quoted_code(case, words, reply.text[:_READ])
             rule, quoted = (better, True) if better else (rule, False)
+        if rule.scope is Scope.RECIPIENT and rule.step in _BY_CODE and not rule.text:
+            rule = self._by_contradiction(rule, case, words)
         permanent = rule.permanent if rule.permanent is not None else code >= 500
         unclear = rule.scope is Scope.RECIPIENT and not individual
         return _Verdict(
@@ -160,7 +171,8 @@ class Classifier:
 
     def _first(self, case: _Case, words: Words) -> Rule:
         """The first rule that applies: phrases are looked up by their rarest word, so most are never tried."""
-        mask, best = self._plan(case)
+        mask, unless, default = self._plan(case)
+        best = next((place for place in unless if not _any(self.rules[place].unless, words)), default)
         if not any(mask):
             return self.rules[best]
         said = words.spaced.split()
@@ -182,13 +194,26 @@ class Classifier:
                     return rule
         return None
 
+    def _by_contradiction(self, by_code: Rule, case: _Case, words: Words) -> Rule:
+        """The rule for a text that blames somebody else than the recipient, whom the enhanced code alone blames.
+
+        "550 5.1.1 Relay access denied": a number is copied more easily than a sentence. Only of a recipient's own
+        refusal the two say the same.
+        """
+        said = self._first(case._replace(enhanced=None), words)
+        agrees = not said.text or said.scope is Scope.RECIPIENT or by_code.category is Category.RECIPIENT_FILTERED
+        return by_code if agrees else said
+
     def _make_plan(self, case: _Case) -> _Plan:
-        mask = bytearray(len(self.rules))
+        mask, unless = bytearray(len(self.rules)), []
         for place, rule in enumerate(self.rules):
             if _applies(rule, case):
-                if not rule.text:
-                    return _Plan(bytes(mask), place)
-                mask[place] = 1
+                if rule.text:
+                    mask[place] = 1
+                elif rule.unless:
+                    unless.append(place)
+                else:
+                    return _Plan(bytes(mask), tuple(unless), place)
         raise RuleError([Finding("rules", None, None, f"no rule for {case.code} at {case.stage}; one for xxx decides")])
 
     def _provider_of(self, remote_mta: str) -> str | None:
@@ -261,11 +286,14 @@ def _no_code(enhanced: EnhancedStatusCode | None, final: bool | None) -> int:
 
 
 def _without_reply(cause: Cause) -> _Verdict:
-    """Only what we refused ourselves is about the recipient; everything else may be tried again (RFC 5321 3.8)."""
-    category, local = _CAUSES[cause], cause is Cause.LOCAL
-    return _Verdict(
-        category, scope_of(category), local, local, Step.NO_REPLY, f"no-reply-{cause.value.replace('_', '-')}"
-    )
+    """What we refused ourselves and what DNS denies is about the recipient; the rest may be tried again (RFC 5321 3.8).
+
+    A domain whose hosts have no address may be one that somebody is moving just now: final, but not certain.
+    """
+    category, rule = _CAUSES[cause], f"no-reply-{cause.value.replace('_', '-')}"
+    scope = scope_of(category)
+    final = scope is Scope.RECIPIENT
+    return _Verdict(category, scope, final, final and cause is not Cause.NO_ADDRESS, Step.NO_REPLY, rule)
 
 
 def _without_addresses(text: str) -> str:

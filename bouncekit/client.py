@@ -10,9 +10,9 @@ A login never travels over a line that is not encrypted, unless a parameter with
 """
 
 import os
-import smtplib
 import ssl
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.message import Message
@@ -24,6 +24,7 @@ from bouncekit.errors import ConfigurationError
 from bouncekit.office import open_office
 from bouncekit.report import Report
 from bouncekit.smtp import LMTP, SMTP, SMTP_SSL, HasOffice
+from bouncekit.smtperrors import TlsNotOffered
 
 __all__ = ["Client", "Relay"]
 
@@ -53,6 +54,8 @@ class Relay:
             port = parts.port
         except ValueError as error:
             raise ConfigurationError(f"a relay's URL that cannot be read: {error}") from None
+        if "://" not in url:
+            raise ConfigurationError("no relay's URL; write smtp://localhost:25")
         if parts.scheme not in _PORTS or not parts.hostname:
             raise ConfigurationError(
                 f"{parts.scheme}://{parts.hostname or ''}: no relay; write one of "
@@ -109,6 +112,7 @@ class Client:
         self._settings |= {"message_class": message_class, "tenant": tenant, "stream": stream, "test": test}
         self._timeout = timeout
         self._session = self._new_session()
+        _clients.add(self)
 
     def __repr__(self) -> str:
         return f"<Client {self.relay.scheme}://{self.relay.host}:{self.relay.port}>"
@@ -118,7 +122,7 @@ class Client:
     ) -> Report:
         """Send a message to its recipients, or to those given. Returns and raises what `SMTP.send_message` does."""
         with self._lock:
-            return self._own().send_message(message, sender, recipients)  # type: ignore[return-value]
+            return self._own().send_message(message, sender, recipients)
 
     def sendmail(
         self,
@@ -148,11 +152,14 @@ class Client:
     ) -> None:
         self.close()
 
+    def start_afresh(self) -> None:
+        """Forget, in the child of a fork, the lock that a thread of the parent may have held."""
+        self._lock = threading.RLock()
+
     def _own(self) -> SMTP:
         """The session of this process."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            self._lock = threading.RLock()
             self._session.close()  # the copy of the descriptor; the parent's line stays as it is
             self._session = self._new_session()
         return self._session
@@ -172,9 +179,8 @@ class Client:
         is_tls = isinstance(session.sock, ssl.SSLSocket)
         if not is_tls and relay.scheme != "lmtp" and (wants_tls or session.has_extn("starttls")):
             if not session.has_extn("starttls"):
-                raise smtplib.SMTPNotSupportedError(
-                    "the relay offers no STARTTLS; a login in clear takes insecure_login_in_clear=True"
-                )
+                hint = "; a login in clear takes insecure_login_in_clear=True" if relay.user is not None else ""
+                raise TlsNotOffered(f"the relay offers no STARTTLS{hint}")
             session.starttls(context=self._context)
             session.ehlo_or_helo_if_needed()
         if relay.user is not None:
@@ -199,3 +205,15 @@ def _context(*, insecure: bool) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+_clients: "weakref.WeakSet[Client]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for client in tuple(_clients):
+        client.start_afresh()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

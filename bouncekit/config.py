@@ -150,8 +150,8 @@ def _from_environ(environ: Mapping[str, str]) -> _Found:
         elif name in ours and environ[name]:
             found.values[ours[name]] = _value(ours[name], environ[name], name)
             found.sources[ours[name]] = name
-        elif name.startswith(_PREFIX) and name not in ours and (hint := _meant(name, ours)):
-            raise ConfigurationError(f"unknown environment variable {_short(name)}{hint}")
+        elif name.startswith(_PREFIX) and name not in ours and (meant := _alike(name, ours)):
+            raise ConfigurationError(f"unknown environment variable {_short(name)}; did you mean {meant!r}?")
     return found
 
 
@@ -226,6 +226,12 @@ def _seen_from(folder: Path, key: str, value: Any) -> Any:
     if key == "store" and value.startswith(_SQLITE) and not value.startswith((_SQLITE + "/", _SQLITE + ":")):
         return _SQLITE + str(folder / value.removeprefix(_SQLITE)) if value != _SQLITE else value
     return value
+
+
+def _alike(name: str, ours: Iterable[str]) -> str | None:
+    """The variable that was meant. The prefix, which all have, says nothing."""
+    close = get_close_matches(name.removeprefix(_PREFIX), [one.removeprefix(_PREFIX) for one in ours], 1, 0.75)
+    return _PREFIX + close[0] if close else None
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

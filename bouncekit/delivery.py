@@ -10,7 +10,7 @@ A split, a lone repeat and a reconnect happen at once and are no outcome: only w
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Set
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
@@ -40,7 +40,7 @@ from bouncekit.steps import (
 )
 from bouncekit.suppression import Standing, Suppression
 
-__all__ = ["Classify", "closed", "deliver"]
+__all__ = ["Classify", "closed", "deliver", "refusals"]
 
 Classify = Callable[[RecipientStatus], Classification]
 
@@ -50,6 +50,11 @@ _ALWAYS_TAKEN = 100  # recipients that every server has to take in one transacti
 def deliver(delivery: Delivery, *, classify: Classify, policy: Policy) -> Steps:
     """Bring a message to its recipients by a policy. Returns the report when all is settled or left to wait."""
     return (yield from _Way(delivery, classify, policy).go())
+
+
+def refusals(delivery: Delivery, classify: Classify) -> list[Settlement]:
+    """The settlements of a delivery's addresses that must not reach the wire."""
+    return [_refused(refusal, classify) for refusal in delivery.refused]
 
 
 class _Way:
@@ -69,7 +74,7 @@ class _Way:
         self.reconnecting = False
 
     def go(self) -> Steps:
-        yield from self._admit(self.delivery.recipients, self.delivery.refused)
+        yield from self._admit(self.delivery.recipients, refusals(self.delivery, self.classify))
         while True:
             while self.groups:
                 yield from self._transact(self.groups.popleft())
@@ -95,16 +100,14 @@ class _Way:
 
     # -- before anything is sent
 
-    def _admit(
-        self, asked: tuple[Recipient, ...], refused: tuple[AddressError, ...] = ()
-    ) -> Generator[Step, Answer, None]:
+    def _admit(self, asked: tuple[Recipient, ...], refused: Sequence[Settlement] = ()) -> Generator[Step, Answer, None]:
         """Settle who must not be tried; the rest is the next group. Asked again behind a wait: lists change."""
         labels = self.delivery.labels
         keys = tuple(dict.fromkeys(recipient.key for recipient in asked))
         found = yield LookUp(labels=labels, keys=keys, claim=not labels.test, begun=bool(self.settled))
         assert isinstance(found, LookedUp)
         self.previous = {} if labels.test else found.suppressions
-        settlements = [self._refuse(refusal) for refusal in refused]
+        settlements = list(refused)
         free: list[Recipient] = []
         probes = set(found.probes)
         for recipient in asked:
@@ -140,15 +143,6 @@ class _Way:
             return suppression
         probes.remove(recipient.key)
         return None
-
-    def _refuse(self, refusal: AddressError) -> Settlement:
-        status = RecipientStatus(
-            recipient=refusal.address,
-            action=Action.FAILED,
-            stage=Stage.RCPT,
-            reply=NoReply(Cause.LOCAL, refusal.why),
-        )
-        return refused_here(refusal.address, self.classify(status))
 
     # -- one transaction and what follows from it
 
@@ -378,6 +372,16 @@ def closed(
             "remote_mta": remote_mta,
         },
     )
+
+
+def _refused(refusal: AddressError, classify: Classify) -> Settlement:
+    status = RecipientStatus(
+        recipient=refusal.address,
+        action=Action.FAILED,
+        stage=Stage.RCPT,
+        reply=NoReply(Cause.LOCAL, refusal.why),
+    )
+    return refused_here(refusal.address, classify(status))
 
 
 def _strikes(settlements: Iterable[Settlement], alive: Set[str]) -> Iterable[Strike]:

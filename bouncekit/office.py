@@ -4,7 +4,9 @@ Only what the store has remembered is told. When the store fails before the firs
 after the server's answer, the result is kept here and remembered before the next send.
 """
 
+import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -16,13 +18,15 @@ from bouncekit.builtin import classify, open_policy
 from bouncekit.bus import Bus
 from bouncekit.classification import Classification
 from bouncekit.clock import Clock, SystemClock
-from bouncekit.delivery import closed, deliver
+from bouncekit.delivery import closed, deliver, refusals
+from bouncekit.envelope import Labels
 from bouncekit.errors import ConfigurationError, StoreError
 from bouncekit.events import Event, EventType, Occasion, event_id
 from bouncekit.notify import Channel, Moderation, Via, channel, compose
 from bouncekit.policy import Notice, Policy
 from bouncekit.reply import Cause, NoReply
 from bouncekit.report import Report
+from bouncekit.schedule import parse_duration
 from bouncekit.settlement import Settlement
 from bouncekit.showing import printable, redacted
 from bouncekit.status import Action, RecipientStatus
@@ -68,6 +72,7 @@ class Office:
         self._moderation = Moderation()
         self._backlog: deque[Record] = deque()
         self._catching_up = threading.Lock()
+        _offices.add(self)
 
     # -- one delivery
 
@@ -91,6 +96,19 @@ class Office:
         finally:
             for event in due:
                 self._notify(event, via)
+
+    def check(self, labels: Labels) -> Labels:
+        """The labels, if the policy knows their class.
+
+        Raises:
+            ConfigurationError: it does not; a mail of it would be treated as one of the default class.
+        """
+        known = self.policy.classes
+        if labels.message_class is not None and labels.message_class not in known:
+            raise ConfigurationError(
+                f"message_class={labels.message_class!r}: policy {self.policy.name} has {', '.join(known)}"
+            )
+        return labels
 
     def classify(self, status: RecipientStatus) -> Classification:
         """What a status means."""
@@ -143,9 +161,9 @@ class Office:
         try:
             self._catch_up(due)
             return self.store.look_up(question, now)
-        except StoreError:
+        except Exception as error:
             if not (self.send_without_store or question.begun):
-                raise  # nothing was sent; once something was, a raise would have it sent again
+                raise _as_store_error(error) from error  # nothing was sent; later a raise would have it sent again
             return LookedUp(now=now, probes=frozenset(question.keys))
 
     def _record(self, record: Record, due: list[Event]) -> None:
@@ -153,7 +171,7 @@ class Office:
         try:
             self._catch_up(due)
             self._remember(record, due)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - whatever a store raises now, the mail has gone
             if len(self._backlog) < _BACKLOG:
                 self._backlog.append(record)
             _complain("the store failed; %d results wait in memory: %s", len(self._backlog), error)
@@ -162,15 +180,27 @@ class Office:
         """Remember what the store could not take before."""
         if not self._backlog:
             return
-        with self._catching_up:
-            while self._backlog:
-                self._remember(self._backlog[0], due)
-                self._backlog.popleft()
+        remembered: list[Record] = []
+        try:
+            with self._catching_up:
+                while self._backlog:
+                    self.store.record(self._backlog[0])
+                    remembered.append(self._backlog.popleft())
+        finally:
+            for record in remembered:  # behind the lock: a subscriber may send
+                self._tell_of(record, due)
 
     def _remember(self, record: Record, due: list[Event]) -> None:
         self.store.record(record)
+        self._tell_of(record, due)
+
+    def _tell_of(self, record: Record, due: list[Event]) -> None:
         self.bus.publish(record.events)
         due += (event for event in record.events if _is_notice(event))
+
+    def start_afresh(self) -> None:
+        """Forget, in the child of a fork, the lock that a thread of the parent may have held."""
+        self._catching_up = threading.Lock()
 
     # -- sessions
 
@@ -194,7 +224,7 @@ class Office:
     def _tell(self, events: Sequence[Event]) -> None:
         try:
             self.store.tell(events)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - whatever a store raises, the send must not suffer
             _complain("an event was not stored: %s", error)
         self.bus.publish(events)
 
@@ -235,7 +265,7 @@ def open_office(
     policy: str | Path | Policy = "default",
     store: str | Store | None = None,
     retry: str | Retry = Retry.NEVER,
-    patience: timedelta | float = timedelta(minutes=5),
+    patience: timedelta | float | str = timedelta(minutes=5),
     channels: Mapping[str, object] | None = None,
     on_store_failure: str = "raise",
     clock: Clock | None = None,
@@ -261,7 +291,7 @@ def open_office(
         clock=clock or SystemClock(),
         channels=roles,
         retry=_retry(retry),
-        patience=patience if isinstance(patience, timedelta) else timedelta(seconds=patience),
+        patience=_patience(patience),
         send_without_store=on_store_failure == "send",
     )
 
@@ -276,16 +306,31 @@ def _retry(name: str | Retry) -> Retry:
     return retry
 
 
+def _patience(given: timedelta | float | str) -> timedelta:
+    if isinstance(given, timedelta):
+        return given
+    try:
+        return parse_duration(given) if isinstance(given, str) else timedelta(seconds=given)
+    except (ValueError, OverflowError, TypeError):
+        raise ConfigurationError(f"patience={given!r}: write a timedelta, seconds, or a text such as '5m'") from None
+
+
 def undelivered(delivery: Delivery, why: str) -> Report:
     """The report of a delivery that was not even begun: everybody is delayed, for a reason on our side."""
+    delayed = [
+        Settlement(recipient=one.address.wire, action=Action.DELAYED, reply=NoReply(Cause.LOCAL, why), key=one.key)
+        for one in delivery.recipients
+    ]
     return Report.of(
-        (
-            Settlement(recipient=one.address.wire, action=Action.DELAYED, reply=NoReply(Cause.LOCAL, why), key=one.key)
-            for one in delivery.recipients
-        ),
+        delayed + refusals(delivery, classify),
         message_id=delivery.envelope.message_id,
         given=delivery.given,
     )
+
+
+def _as_store_error(error: Exception) -> StoreError:
+    """What a store raised, as what it should have raised."""
+    return error if isinstance(error, StoreError) else StoreError(f"{type(error).__name__}: {error}")
 
 
 def _is_notice(event: Event) -> bool:
@@ -315,3 +360,15 @@ def _complain(message: str, *arguments: object) -> None:
     import logging
 
     logging.getLogger("bouncekit").warning(message, *arguments)
+
+
+_offices: "weakref.WeakSet[Office]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for office in tuple(_offices):
+        office.start_afresh()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -29,7 +29,7 @@ class Postmaster:
         policy: a shipped name ("default", "transactional", "bulk", "strict"), a path, or a Policy.
         store: where suppressions and history live: None for memory, `sqlite:///bounces.db`, or a Store.
         retry: "never" report only; "wait" block up to `patience` and try again; "queue" durable (not built yet).
-        patience: how long a send may block under retry="wait"; a timedelta or seconds.
+        patience: how long a send may block under retry="wait"; a timedelta, seconds, or '5m'.
         channels: how to reach each role of the policy (recipient, owner, operations): a callable that takes a
             `Notification`, an apprise URL, `mailto:...`, or a list of those. A role without one is an event.
         on_store_failure: "raise" sends nothing while the store does not answer; "send" sends without asking it.
@@ -51,7 +51,7 @@ class Postmaster:
         policy: str | Path | Policy = "default",
         store: str | Store | None = None,
         retry: str | Retry = "never",
-        patience: timedelta | float = timedelta(minutes=5),
+        patience: timedelta | float | str = timedelta(minutes=5),
         channels: Mapping[str, object] | None = None,
         on_store_failure: str = "raise",
         clock: Clock | None = None,

@@ -8,7 +8,7 @@ from bouncekit.envelope import Labels, Recipient
 from bouncekit.errors import StoreError
 from bouncekit.steps import Delivery
 
-__all__ = ["Abandoned", "Begun", "Depth", "Lease", "LeaseLost", "Queued", "QueueState"]
+__all__ = ["Abandoned", "Begun", "Depth", "Lease", "LeaseLost", "QueueState", "Queued"]
 
 
 class QueueState(StrEnum):

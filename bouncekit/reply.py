@@ -46,6 +46,9 @@ class Cause(StrEnum):
 
     REFUSED = "refused"  # nobody listens there, or the network says no
     DNS = "dns"  # the name could not be resolved now
+    NO_SUCH_DOMAIN = "no_such_domain"  # we did not ask: DNS says that the recipient's domain does not exist
+    NULL_MX = "null_mx"  # we did not ask: the recipient's domain says that it takes no mail (RFC 7505)
+    NO_ADDRESS = "no_address"  # we did not ask: no host of the recipient's domain has an address (RFC 5321 5.1)
     TLS = "tls"  # the handshake failed, or STARTTLS is not offered where it is required
     TIMED_OUT = "timed_out"  # the deadline of the whole reply passed
     LOST = "lost"  # the connection ended without a reply

@@ -53,8 +53,11 @@ class Settlement:
 
 
 def delivered(status: RecipientStatus, recipient: Recipient, previous: Suppression | None = None) -> Settlement:
-    """The settlement of a recipient for whom the server took the message; it ends a suppression made by verdicts."""
-    lifts = previous is not None and previous.standing is not Standing.MANUAL
+    """The settlement of a recipient for whom the server took the message; it ends a suppression made by verdicts.
+
+    A complaint is no verdict about delivery: that mail arrives is what the recipient complained of.
+    """
+    stays = previous is None or previous.standing is Standing.MANUAL or previous.category is Category.COMPLAINT
     return Settlement(
         recipient=status.recipient,
         action=Action.DELIVERED,
@@ -65,7 +68,7 @@ def delivered(status: RecipientStatus, recipient: Recipient, previous: Suppressi
         remote_mta=status.remote_mta,
         attempts=recipient.attempts,
         possible_duplicate=recipient.possible_duplicate,
-        lifted=previous if lifts else None,
+        lifted=None if stays else previous,
         key=recipient.key,
     )
 

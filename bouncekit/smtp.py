@@ -2,41 +2,38 @@
 
 Without a postmaster they are drop-in replacements: strict reading, a deadline for each whole reply, all LMTP replies
 read, addresses and content that smuggle nothing. With a postmaster every send goes through its policy.
-
-They redial only what they dialled themselves, by replaying their own starttls and login calls.
 """
 
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from email.message import Message
 from types import TracebackType
 from typing import Any, ClassVar, Protocol
 
 from bouncekit.builtin import classify
+from bouncekit.delivery import refusals
+from bouncekit.dialling import DEFAULT_TIMEOUT, Dialling
 from bouncekit.envelope import Labels
 from bouncekit.errors import StoreError
-from bouncekit.events import EventType
 from bouncekit.office import Office, undelivered
 from bouncekit.rendering import canonical, dot_stuffed
 from bouncekit.reply import Cause, NoReply, Reply, ReplyReader, Stage
 from bouncekit.report import Report
-from bouncekit.settlement import refused_here, unjudged
-from bouncekit.smtperrors import StoreUnavailable, UnreadableReply, error_of, with_report
+from bouncekit.settlement import unjudged
+from bouncekit.smtperrors import OutcomeUnknown, StoreUnavailable, TlsNotOffered, UnreadableReply, error_of, with_report
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.steps import Delivery, Outcome, SessionEnd, Transact
 from bouncekit.submission import submission
 from bouncekit.transaction import Body, Command, Commands, Dot, Transacted, transaction
-from bouncekit.transports.blocking import DEADLINES, Wire, carry, without_delay
+from bouncekit.transports.blocking import DEADLINES, Wire, carry
 
 __all__ = ["LMTP", "SMTP", "SMTP_SSL", "HasOffice"]
 
 # smtplib's own, as they were before anybody replaced them (`bouncekit.install`).
 _SMTP = smtplib.SMTP
-_DEFAULT_TIMEOUT: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]  # smtplib's own default
-_CONNECT_SECONDS = 30.0
-_REDIALS = 3
 
 _STAGES = {
     "EHLO": Stage.EHLO,
@@ -59,7 +56,7 @@ class HasOffice(Protocol):
     def office(self) -> Office: ...
 
 
-class SMTP(smtplib.SMTP):
+class SMTP(Dialling):
     """A `smtplib.SMTP` that reads every reply, and with a postmaster obeys its policy.
 
     `sendmail` and `send_message` return a `Report`: the dict of refused recipients that smtplib returns, with
@@ -74,28 +71,19 @@ class SMTP(smtplib.SMTP):
     default_postmaster: ClassVar[HasOffice | None] = None
     _is_lmtp: ClassVar[bool] = False
 
-    # Set for an adopted connection as for one of our own, so that both start from here.
-    _host: str
-    office: Office | None = None
+    # Set for an adopted connection as for one of our own, so that both start from here; see `Dialling` for more.
     labels = Labels()
-    _reader: ReplyReader
-    _stage = Stage.CONNECT
-    _dialled: tuple[str, int, Any] | None = None
-    _replays: tuple[Callable[[], object], ...] = ()
-    _is_redialling = False
-    _is_unreachable = False
-    _was_dropped = False
-    _was_connected = False
     _has_sent = False
     _accepted = 0
     _trouble: Exception | None = None
+    _is_composing = False
 
     def __init__(
         self,
         host: str = "",
         port: int = 0,
         local_hostname: str | None = None,
-        timeout: float | None = _DEFAULT_TIMEOUT,
+        timeout: float | None = DEFAULT_TIMEOUT,
         source_address: tuple[str, int] | None = None,
         *,
         postmaster: HasOffice | None = None,
@@ -106,7 +94,8 @@ class SMTP(smtplib.SMTP):
     ) -> None:
         postmaster = postmaster or self.default_postmaster
         self.office = postmaster.office if postmaster is not None else None
-        self.labels = Labels(message_class=message_class, tenant=tenant, stream=stream, test=test)
+        labels = Labels(message_class=message_class, tenant=tenant, stream=stream, test=test)
+        self.labels = self.office.check(labels) if self.office is not None else labels
         self._reader = ReplyReader()
         # Not super(): smtplib.SMTP_SSL.__init__ calls whatever stands under the name SMTP in its module.
         _SMTP.__init__(self, host, port, local_hostname, timeout, source_address)  # type: ignore[arg-type]
@@ -122,6 +111,7 @@ class SMTP(smtplib.SMTP):
         rcpt_options: Sequence[str] = (),
     ) -> Report:
         """Send a message; see `smtplib.SMTP.sendmail`. Text may hold ASCII only; its line ends become CRLF."""
+        self._is_composing = False
         delivery = submission(
             from_addr,
             to_addrs,
@@ -131,19 +121,42 @@ class SMTP(smtplib.SMTP):
             labels=self.labels,
             new_id=self.office.clock.new_id if self.office else None,
         )
-        self._trouble = None
-        if self.office is None:
-            report = self._send_unjudged(delivery)
-        else:
-            try:
-                report = self.office.drive(delivery, self._transact, self._send_notice)
-            except StoreError as error:
-                raise StoreUnavailable(str(error), undelivered(delivery, str(error))) from error
+        report, trouble = self._deliver(delivery)
         self._has_sent = True
         refusal = error_of(report, from_addr, delivery.given)
         if refusal is None:
             return report
-        raise with_report(_as_smtplib_says(self._trouble or refusal, delivery), report)
+        if trouble is None or isinstance(refusal, OutcomeUnknown):
+            trouble = _as_smtplib_says(refusal, delivery)
+        raise with_report(trouble, report)
+
+    def send_message(
+        self,
+        msg: Message,
+        from_addr: str | None = None,
+        to_addrs: str | Sequence[str] | None = None,
+        mail_options: Sequence[str] = (),
+        rcpt_options: Sequence[str] = (),
+    ) -> Report:
+        """Send a message to the recipients in its headers, or to those given; see `smtplib.SMTP.send_message`."""
+        self._is_composing = True
+        try:
+            report: Report = super().send_message(msg, from_addr, to_addrs, mail_options, rcpt_options)  # type: ignore[assignment]
+            return report
+        finally:
+            self._is_composing = False
+
+    def _deliver(self, delivery: Delivery) -> tuple[Report, Exception | None]:
+        """The report, and what kept the last transaction from beginning. A subscriber may send within a send."""
+        outer, self._trouble = self._trouble, None
+        try:
+            if self.office is None:
+                return self._send_unjudged(delivery), self._trouble
+            return self.office.drive(delivery, self._transact, self._send_notice), self._trouble
+        except StoreError as error:
+            raise StoreUnavailable(str(error), undelivered(delivery, str(error))) from error
+        finally:
+            self._trouble = outer
 
     def _send_unjudged(self, delivery: Delivery) -> Report:
         """One transaction without a policy: what smtplib does."""
@@ -152,28 +165,19 @@ class SMTP(smtplib.SMTP):
             outcome = self._transact(Transact(delivery=delivery, envelope=delivery.envelope))
             for status in outcome.statuses:
                 settlements.append(unjudged(status, None if status.action is Action.DELIVERED else classify(status)))
-        for refusal in delivery.refused:
-            status = RecipientStatus(
-                recipient=refusal.address,
-                action=Action.FAILED,
-                stage=Stage.RCPT,
-                reply=NoReply(Cause.LOCAL, refusal.why),
-            )
-            settlements.append(refused_here(refusal.address, classify(status)))
+        settlements += refusals(delivery, classify)
         return Report.of(settlements, message_id=delivery.envelope.message_id, given=delivery.given)
 
     def _transact(self, step: Transact) -> Outcome:
         """One transaction on this connection, which is opened again first where that is ours to do."""
         try:
             self._make_ready(step)
-        except (smtplib.SMTPException, OSError) as error:
+        except (smtplib.SMTPException, OSError, ValueError) as error:  # ValueError: what no command line can hold
             self._trouble = error
             self._was_dropped = self.sock is None
             result = _not_begun(step, error, self._host)
-        except ValueError:
-            raise  # a line that would have broken the dialogue; nothing of it was sent
         except BaseException:
-            self.close()
+            self._drop()
             raise
         else:
             self._trouble = None
@@ -197,17 +201,18 @@ class SMTP(smtplib.SMTP):
         try:
             result = carry(steps, self._wire())
         except BaseException:
-            self.close()
+            self._drop()
             raise
         if result.must_close:
-            self.close()
-            self._was_dropped = True
+            self._drop()
         return result
 
     def _make_ready(self, step: Transact) -> None:
         """Connected, greeted, and able to carry what this envelope needs."""
         if self._is_to_be_dialled:
             self._redial()
+        if self.sock is None:
+            raise smtplib.SMTPServerDisconnected("please run connect() first")
         self.ehlo_or_helo_if_needed()
         wants_utf8 = any(option.lower() == "smtputf8" for option in step.envelope.mail_options)
         if wants_utf8 and not self.has_extn("smtputf8"):
@@ -216,7 +221,7 @@ class SMTP(smtplib.SMTP):
     def _send_notice(self, sender: str, recipient: str, message: bytes) -> None:
         """Send a notice of ours, outside the policy: a notice never makes another one."""
         delivery = submission(sender, [recipient], message)
-        trouble = self._trouble  # of the send that the notice is about, which that send will raise
+        trouble, self._trouble = self._trouble, None  # of the send that the notice is about, which that send will raise
         try:
             if self.sock is None and self._dialled is not None:
                 self._redial()
@@ -226,137 +231,14 @@ class SMTP(smtplib.SMTP):
         finally:
             self._trouble = trouble
 
-    # -- the connection
-
-    def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:
-        """Connect; see `smtplib.SMTP.connect`."""
-        self._stage = Stage.CONNECT
-        self._reader = ReplyReader()
-        if not self._is_redialling:
-            self._dialled = (host, port, source_address)
-            self._replays = ()
-            self._was_dropped = False
-        answer = super().connect(host, port, source_address)
-        self._was_connected = True
-        return answer
-
-    def _get_socket(self, host: str, port: int, timeout: Any) -> Any:
-        bounded = timeout if timeout is not None and timeout is not _DEFAULT_TIMEOUT else socket.getdefaulttimeout()
-        if bounded is not None or timeout == 0:
-            sock = super()._get_socket(host, port, timeout)  # type: ignore[misc]
-        else:
-            sock = super()._get_socket(host, port, _CONNECT_SECONDS)  # type: ignore[misc]
-            sock.settimeout(timeout if timeout is None else None)
-        without_delay(sock)
-        return sock
-
-    def dial_when_needed(self, host: str, port: int, replays: tuple[Callable[[], object], ...] = ()) -> None:
-        """Dial only when there is something to send; `replays` are done behind the greeting, each time."""
-        self._host = host
-        self._dialled = (host, port, self.source_address)
-        self._replays = replays
-        self._was_dropped = True
-
-    @property
-    def _is_to_be_dialled(self) -> bool:
-        """Whether the next transaction opens the session, again or for the first time."""
-        return self.sock is None and self._was_dropped and self._dialled is not None and self.office is not None
-
     def ehlo_or_helo_if_needed(self) -> None:
-        """Say EHLO, else HELO, where nobody has; not yet where the session is only opened when a recipient is tried."""
-        if not self._is_to_be_dialled:
+        """Say EHLO, else HELO, where nobody has; not while `send_message` composes: the send does it, and reports."""
+        if not self._is_composing:
             super().ehlo_or_helo_if_needed()
 
     def has_extn(self, opt: str) -> bool:
-        """Whether the server offers an extension; opens a session that is opened when needed, to know it."""
-        if self._is_to_be_dialled:
-            self._redial()
-            self.ehlo_or_helo_if_needed()
-        return super().has_extn(opt)
-
-    def _redial(self) -> None:
-        """Open the session as it was opened first."""
-        import tenacity
-
-        assert self._dialled is not None
-        is_first = not self._was_connected
-        host, port, source_address = self._dialled
-        self.close()
-
-        def dial() -> None:
-            self.ehlo_resp = self.helo_resp = None  # a new session: what the last one offered is no news of it
-            self.esmtp_features, self.does_esmtp = {}, False
-            code, message = self.connect(host, port, source_address)
-            if code != 220:
-                self.close()
-                raise smtplib.SMTPConnectError(code, message)
-            for replay in self._replays:
-                replay()
-
-        self._is_redialling = self._is_unreachable = True
-        try:
-            tenacity.Retrying(
-                retry=tenacity.retry_if_exception(_may_pass),
-                stop=tenacity.stop_after_attempt(_REDIALS),
-                wait=tenacity.wait_exponential(multiplier=0.1, max=2.0) + tenacity.wait_random(0, 0.1),
-                sleep=self.office.clock.sleep if self.office else tenacity.nap.sleep,
-                reraise=True,
-            )(dial)
-            self._is_unreachable = False
-        except BaseException:
-            self.close()
-            self._was_dropped = True
-            raise
-        finally:
-            self._is_redialling = False
-        if self.office is not None and not is_first:
-            self.office.tell_session(EventType.RECONNECTED, remote_mta=host, port=port)
-
-    def starttls(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
-        """Put the connection under TLS; see `smtplib.SMTP.starttls`. Certificates are verified if `context` says so."""
-        own = self.sock.gettimeout() if self.sock else None
-        if self.sock is not None and own is None:
-            self.sock.settimeout(DEADLINES[Stage.STARTTLS])
-        try:
-            answer = super().starttls(*args, **kwargs)
-        except OSError:
-            if not isinstance(self.sock, ssl.SSLSocket) and self._stage is Stage.STARTTLS and self._in_handshake:
-                self.close()
-            raise
-        finally:
-            if self.sock is not None:
-                self.sock.settimeout(own)
-        self._reader = ReplyReader()
-        if not self._is_redialling:
-            self._replays += (lambda: self.starttls(*args, **kwargs),)
-        self._tell_insecure()
-        return answer
-
-    _in_handshake = False
-
-    def docmd(self, cmd: str, args: str = "") -> tuple[int, bytes]:
-        """Send a command and read its reply."""
-        answer = super().docmd(cmd, args)
-        if cmd.upper() == "STARTTLS" and answer[0] == 220:
-            # Bytes that came in clear must not be taken for what is said under TLS (CVE-2011-0411 and its family).
-            if not self._reader.is_clean:
-                self.close()
-                raise UnreadableReply(NoReply(Cause.PROTOCOL, "the server spoke in clear behind its reply to STARTTLS"))
-            self._in_handshake = True
-        return answer
-
-    def login(self, user: str, password: str, *, initial_response_ok: bool = True) -> tuple[int, bytes]:
-        """Log in; see `smtplib.SMTP.login`."""
-        answer = super().login(user, password, initial_response_ok=initial_response_ok)
-        if not self._is_redialling:
-            self._replays += (lambda: self.login(user, password, initial_response_ok=initial_response_ok),)
-        return answer
-
-    def _tell_insecure(self) -> None:
-        if self.office is None or not isinstance(self.sock, ssl.SSLSocket):
-            return
-        if self.sock.context.verify_mode is ssl.CERT_NONE:
-            self.office.tell_session(EventType.INSECURE_TLS, remote_mta=self._host)
+        """Whether the server offers an extension; as long as `send_message` composes it may, and the send asks."""
+        return self._is_composing or super().has_extn(opt)
 
     # -- commands and replies
 
@@ -378,8 +260,7 @@ class SMTP(smtplib.SMTP):
         answer = self._wire().read_reply(self._stage, deadline=quit_deadline)
         if isinstance(answer, Reply):
             return answer.code, answer.raw
-        self.close()
-        self._was_dropped = True
+        self._drop()
         if answer.cause is Cause.PROTOCOL:
             raise UnreadableReply(answer)
         raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {answer.detail}")
@@ -397,27 +278,19 @@ class SMTP(smtplib.SMTP):
 
     def data(self, msg: Any) -> tuple[int, bytes]:
         """Send DATA and the content; see `smtplib.SMTP.data`. Of several LMTP replies the first refusal is returned."""
-        wire = self._wire()
+        content, wire = dot_stuffed(canonical(msg)), self._wire()
         (answer,) = wire.exchange(Commands((Command(Stage.DATA, b"data\r\n"),)))
         if isinstance(answer, Reply) and answer.code != 354:
             raise smtplib.SMTPDataError(answer.code, answer.raw)
         answers: Sequence[Reply | NoReply] = [answer]
         if isinstance(answer, Reply):
-            answers = wire.write(Body(dot_stuffed(canonical(msg)))) or wire.finish(
-                Dot(max(self._accepted, 1) if self._is_lmtp else 1)
-            )
+            answers = wire.write(Body(content)) or wire.finish(Dot(max(self._accepted, 1) if self._is_lmtp else 1))
         if lost := next((one for one in answers if isinstance(one, NoReply)), None):
             self.close()
             raise smtplib.SMTPServerDisconnected(str(lost.detail))
         replies = [one for one in answers if isinstance(one, Reply)]
         refusal = next((reply for reply in replies if not reply.is_success), replies[0])
         return refusal.code, refusal.raw
-
-    def close(self) -> None:
-        """Close the connection; the next one starts with a clean reader."""
-        self._was_dropped = False
-        super().close()
-        self._reader = ReplyReader()
 
     def quit(self) -> tuple[int, bytes]:
         """Say QUIT and close. After a send no answer to it is an error: nothing that was settled can change."""
@@ -504,7 +377,7 @@ class LMTP(SMTP, smtplib.LMTP):
         port: int = smtplib.LMTP_PORT,
         local_hostname: str | None = None,
         source_address: tuple[str, int] | None = None,
-        timeout: float | None = _DEFAULT_TIMEOUT,
+        timeout: float | None = DEFAULT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(host, port, local_hostname, timeout, source_address, **kwargs)
@@ -524,15 +397,6 @@ class _Echo:
             self._print(f"reply: retcode ({answer.code}); Msg: {answer.raw!a}")
         else:
             self._print("reply:", repr(str(answer)))
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether dialling again may help: the network, or a greeting of class 4."""
-    if isinstance(error, smtplib.SMTPConnectError):
-        return 400 <= error.smtp_code < 500
-    if isinstance(error, smtplib.SMTPServerDisconnected):
-        return not isinstance(error, UnreadableReply)
-    return isinstance(error, OSError) and not isinstance(error, (smtplib.SMTPException, ssl.SSLError))
 
 
 def _not_begun(step: Transact, error: Exception, host: str) -> Transacted:
@@ -558,6 +422,7 @@ def what_went_wrong(error: Exception) -> tuple[Stage, Reply | NoReply]:
         (smtplib.SMTPConnectError, Stage.CONNECT),
         (smtplib.SMTPHeloError, Stage.EHLO),
         (smtplib.SMTPAuthenticationError, Stage.AUTH),
+        (smtplib.SMTPResponseException, Stage.STARTTLS),  # what is left, smtplib raises there only
     ):
         if isinstance(error, kind) and error.smtp_code > 0:
             text = error.smtp_error
@@ -570,8 +435,10 @@ def what_went_wrong(error: Exception) -> tuple[Stage, Reply | NoReply]:
 
 _CAUSES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Cause], ...] = (
     (UnreadableReply, Cause.PROTOCOL),
+    (TlsNotOffered, Cause.TLS),
     (smtplib.SMTPNotSupportedError, Cause.PROTOCOL),
     (ssl.SSLError, Cause.TLS),
+    (ValueError, Cause.PROTOCOL),
     (socket.gaierror, Cause.DNS),
     (TimeoutError, Cause.TIMED_OUT),
     (ConnectionRefusedError, Cause.REFUSED),

@@ -21,7 +21,15 @@ from bouncekit.report import Report
 from bouncekit.settlement import Settlement
 from bouncekit.status import Action
 
-__all__ = ["OutcomeUnknown", "RecipientsSuppressed", "StoreUnavailable", "UnreadableReply", "error_of", "with_report"]
+__all__ = [
+    "OutcomeUnknown",
+    "RecipientsSuppressed",
+    "StoreUnavailable",
+    "TlsNotOffered",
+    "UnreadableReply",
+    "error_of",
+    "with_report",
+]
 
 _Raised = TypeVar("_Raised", bound=BaseException)
 
@@ -34,11 +42,19 @@ class UnreadableReply(smtplib.SMTPServerDisconnected, smtplib.SMTPResponseExcept
     """What came was no SMTP reply; the connection is closed. `smtp_code` is -1: no code was invented."""
 
     def __init__(self, answer: NoReply) -> None:
+        self.answer = answer
         smtplib.SMTPResponseException.__init__(self, -1, answer.detail.encode("utf-8", "backslashreplace"))
+
+    def __reduce__(self) -> tuple[type["UnreadableReply"], tuple[NoReply], dict[str, object]]:
+        return type(self), (self.answer,), self.__dict__
 
 
 class RecipientsSuppressed(smtplib.SMTPRecipientsRefused):
     """No recipient was tried: each is on the suppression list, or its address was refused before the first byte."""
+
+
+class TlsNotOffered(smtplib.SMTPNotSupportedError):
+    """The server offers no STARTTLS, and we send nothing without."""
 
 
 class StoreUnavailable(BouncekitError, smtplib.SMTPException):
@@ -50,6 +66,9 @@ class StoreUnavailable(BouncekitError, smtplib.SMTPException):
         self.report = report
         super().__init__(message)
 
+    def __reduce__(self) -> tuple[type["StoreUnavailable"], tuple[str, Report]]:
+        return type(self), (str(self), self.report)
+
 
 def with_report(error: _Raised, report: Report) -> _Raised:
     """The error, carrying the report."""
@@ -60,9 +79,11 @@ def with_report(error: _Raised, report: Report) -> _Raised:
 def error_of(report: Report, sender: str, given: Mapping[str, str]) -> smtplib.SMTPException | None:
     """The exception that smtplib would raise for this result; None where somebody was delivered."""
     settlements = report.recipients
-    if not settlements or any(one.action is Action.DELIVERED for one in settlements):
+    if any(one.action is Action.DELIVERED for one in settlements):
         return None
-    if any(one.action is Action.UNKNOWN for one in settlements):
+    if not settlements:
+        return smtplib.SMTPRecipientsRefused({})
+    if any(one.action is Action.UNKNOWN or one.possible_duplicate for one in settlements):
         return OutcomeUnknown("the reply to the end of the data never came: the message may have been delivered")
     asked = [one for one in settlements if not _local(one)]
     if not asked:

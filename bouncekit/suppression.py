@@ -81,21 +81,42 @@ def climb(ladder: Ladder, verdict: Suppression, previous: Suppression | None) ->
     """The suppression that follows from a verdict, given the one that stood before (also an expired one).
 
     `verdict` carries key, category, evidence and the time of the verdict in `changed_at`; its standing, expiry and
-    rung are what this answers. Two verdicts of one bad afternoon never confirm each other.
+    rung are what this answers. Two verdicts of one bad afternoon never confirm each other, and what is confirmed is
+    climbed only behind its term. A rung that is not climbed is begun again where it was over: a probe that fails is
+    never the end of a suppression.
     """
     at = verdict.changed_at
     if previous is not None and previous.standing is Standing.MANUAL:
         return previous
     if previous is None or previous.category is not verdict.category:
-        if previous is not None and (previous.expires_at is None or (previous.rung and previous.binds(at))):
-            return previous  # a weaker report never shortens a confirmed one
-        first = ladder.provisional
-        if first is not None:
-            return _rung(ladder, verdict, 0, at, since=at)
-        return _rung(ladder, verdict, 1, at, since=at)
-    if ladder.provisional is not None and at - previous.since < ladder.confirm_after:
-        return replace(previous, changed_at=at, evidence=verdict.evidence, address=verdict.address)
-    return _rung(ladder, verdict, previous.rung + 1, at, since=previous.since)
+        first = _rung(ladder, verdict, 0 if ladder.provisional is not None else 1, at, since=at)
+        return previous if previous is not None and _outweighs(previous, first) else first
+    if _is_time(ladder, previous, at):
+        return _rung(ladder, verdict, previous.rung + 1, at, since=previous.since)
+    if _is_over(previous, at) and previous.standing is not Standing.HELD:
+        return _rung(ladder, verdict, previous.rung, at, since=previous.since)
+    return replace(previous, changed_at=at, evidence=verdict.evidence, address=verdict.address)
+
+
+def _is_over(previous: Suppression, at: datetime) -> bool:
+    """Whether its term has passed, so that this verdict is its probe's."""
+    return previous.expires_at is not None and at >= previous.expires_at
+
+
+def _is_time(ladder: Ladder, previous: Suppression, at: datetime) -> bool:
+    """Whether the next rung is due: from provisional long enough after the first verdict, then behind each term."""
+    if previous.rung:
+        return _is_over(previous, at)
+    return ladder.provisional is None or at - previous.since >= ladder.confirm_after
+
+
+def _outweighs(previous: Suppression, other: Suppression) -> bool:
+    """Whether what stands is worth more than a verdict of another kind: a confirmed one is never shortened."""
+    if previous.expires_at is None:
+        return other.expires_at is not None
+    if not previous.rung or not previous.binds(other.changed_at):
+        return False
+    return not other.rung or (other.expires_at is not None and other.expires_at < previous.expires_at)
 
 
 def _rung(ladder: Ladder, verdict: Suppression, rung: int, at: datetime, *, since: datetime) -> Suppression:

@@ -2,6 +2,7 @@
 
 import smtplib
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -35,6 +36,18 @@ def test_a_wrapped_connection_is_never_dialled_again(serve: Serve, postmaster: P
     assert len(server.sessions) == 1
     assert plain.sock is None
     assert raised.value.report.delayed[0].retry_at is not None  # type: ignore[attr-defined]
+
+
+def test_a_wrapped_connection_that_is_lost_while_waiting_reports_who_was_delivered(
+    serve: Serve, make_postmaster: Callable[..., Postmaster]
+) -> None:
+    server = serve({"RCPT": {"full@example.com": "452 4.2.2 Over quota"}, "RSET": Closing("421 4.3.2 Shutting down")})
+    postmaster = make_postmaster(retry="wait", patience=timedelta(days=5))
+    dressed = bouncekit.wrap(smtplib.SMTP(server.host, server.port), postmaster)
+    postmaster.on("delayed")(lambda event: dressed.close())
+    report = dressed.sendmail("shop@example.org", ["ada@example.com", "full@example.com"], "Hi")
+    assert [one.action for one in report.recipients] == ["delivered", "failed"]
+    assert server.copies("ada@example.com") == 1
 
 
 def test_both_objects_share_one_connection(serve: Serve, postmaster: Postmaster) -> None:
@@ -81,6 +94,12 @@ def test_an_installed_postmaster_hears_of_every_send_of_the_process(
     with bouncekit.install(postmaster), smtplib.SMTP(server.host, server.port) as smtp:
         smtp.send_message(message("ada@example.com"))
     assert heard.types == ["delivered", "closed"]
+    assert smtplib.SMTP is ORIGINAL
+
+
+def test_what_is_no_postmaster_is_not_installed() -> None:
+    with pytest.raises(TypeError, match="str is no"):
+        bouncekit.install("postmaster")  # type: ignore[arg-type]
     assert smtplib.SMTP is ORIGINAL
 
 

@@ -16,9 +16,9 @@ FLOORS = (
     ("reading", "rendering transaction"),
     ("meaning", "classification waithint rulefile classifier"),
     ("policy", "schedule suppression policy policytext policyschema policyfile policytrial policyprint"),
-    ("delivery", "settlement events report steps queue delivery submission"),
-    ("outside", "clock builtin stores bus transports sinks notify"),
-    ("clients", "office suppressionlist smtperrors smtp client adopt asking config postmaster"),
+    ("delivery", "settlement events retelling report steps queue delivery submission"),
+    ("outside", "clock builtin provider mailroute mx stores bus transports sinks notify"),
+    ("clients", "office suppressionlist smtperrors dialling smtp client adopt asking config postmaster"),
     ("doors", "testing"),
     ("command line", "cli __main__"),
 )

@@ -100,6 +100,52 @@ def test_a_text_that_names_another_cause_goes_before_an_address_code() -> None:
     assert (verdict.category, verdict.scope) == (Category.BLOCKLISTED, Scope.SENDER)
 
 
+@pytest.mark.parametrize(
+    ("reply", "category"),
+    [
+        ("550 5.1.1 Relay access denied", Category.RELAY_DENIED),
+        ("550 5.1.1 Blocked", Category.POLICY),
+        ("550 5.1.1 Authentication required", Category.CREDENTIALS),
+        ("550 5.1.1 Message too large", Category.MESSAGE_TOO_BIG),
+        ("550 5.1.1 Connection timed out to the backend", Category.NETWORK_ERROR),
+        ("550 5.1.1 Recipient lookup failed: LDAP server unavailable", Category.SYSTEM_ERROR),
+        ("550 5.2.2 Mail store out of disk", Category.SYSTEM_FULL),
+    ],
+)
+def test_a_text_that_blames_somebody_else_outweighs_a_code_that_blames_the_recipient(
+    reply: str, category: Category
+) -> None:
+    verdict = judge(reply)
+    assert verdict.category is category
+    assert verdict.scope is not Scope.RECIPIENT
+
+
+def test_a_text_that_agrees_with_an_address_code_leaves_it_its_word() -> None:
+    assert judge("550 5.1.1 Mailbox unavailable, no such user").rule == "enhanced-1-1"
+    assert judge("550 5.7.2 Mailing list expansion prohibited").category is Category.RECIPIENT_FILTERED
+
+
+@pytest.mark.parametrize(
+    ("reply", "provider", "category"),
+    [
+        ("550 5.4.1 Unable to relay: Relay Access Denied", "microsoft", Category.RELAY_DENIED),
+        ("553 5.7.2 [TSS09] Retrying will NOT succeed", None, Category.POLICY),
+        ("550 5.4.1 Recipient address rejected: Access denied", "microsoft", Category.USER_UNKNOWN),
+    ],
+)
+def test_a_rule_without_a_text_minds_its_unless(reply: str, provider: str | None, category: Category) -> None:
+    assert judge(reply, provider=provider).category is category
+
+
+def test_a_senders_callout_blames_the_sender_whatever_it_quotes() -> None:
+    said = (
+        "550-Verification failed for <shop@example.org>\n"
+        "550-Response: 550 5.1.1 Recipient address rejected\n"
+        "550 Sender verify failed"
+    )
+    assert judge(said).category is Category.SENDER_REJECTED
+
+
 def test_a_quoted_code_decides_where_nothing_better_does_and_is_never_certain() -> None:
     verdict = judge("550 5.0.0 host mx.example.com said: 550 5.1.1 nope")
     assert (verdict.category, verdict.certain) == (Category.USER_UNKNOWN, False)
@@ -222,7 +268,10 @@ def test_a_long_text_is_not_remembered() -> None:
 # -- no reply
 
 
-@pytest.mark.parametrize("cause", set(Cause) - {Cause.LOCAL})
+_ABOUT_THE_RECIPIENT = {Cause.LOCAL, Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS}
+
+
+@pytest.mark.parametrize("cause", sorted(set(Cause) - _ABOUT_THE_RECIPIENT))
 def test_silence_blames_no_recipient_and_may_be_tried_again(cause: Cause) -> None:
     verdict = classifier().classify(status(NoReply(cause), Stage.END_OF_DATA))
     assert verdict.step is Step.NO_REPLY
@@ -239,6 +288,9 @@ def test_silence_blames_no_recipient_and_may_be_tried_again(cause: Cause) -> Non
         (Cause.TLS, Category.TLS_FAILURE),
         (Cause.PROTOCOL, Category.PROTOCOL_ERROR),
         (Cause.LOCAL, Category.INVALID_ADDRESS),
+        (Cause.NO_SUCH_DOMAIN, Category.BAD_DOMAIN),
+        (Cause.NULL_MX, Category.BAD_DOMAIN),
+        (Cause.NO_ADDRESS, Category.BAD_DOMAIN),
     ],
 )
 def test_silence_has_the_category_of_its_cause(cause: Cause, category: Category) -> None:
@@ -248,6 +300,18 @@ def test_silence_has_the_category_of_its_cause(cause: Cause, category: Category)
 def test_what_we_refused_ourselves_is_certain_and_final() -> None:
     verdict = classifier().classify(status(NoReply(Cause.LOCAL, "no @")))
     assert (verdict.scope, verdict.permanent, verdict.certain) == (Scope.RECIPIENT, True, True)
+
+
+@pytest.mark.parametrize("cause", [Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS])
+def test_what_dns_denies_is_final_and_about_the_recipient(cause: Cause) -> None:
+    verdict = classifier().classify(status(NoReply(cause, "example.com")))
+    assert (verdict.scope, verdict.permanent) == (Scope.RECIPIENT, True)
+    assert verdict.certain is (cause is not Cause.NO_ADDRESS)
+
+
+def test_a_host_has_its_provider_by_the_end_of_its_name() -> None:
+    assert classifier().provider_of("mx1.mail.icloud.com.") == "icloud"
+    assert classifier().provider_of("noticloud.com") is None
 
 
 def test_an_unasked_reply_is_judged_as_what_it_is() -> None:

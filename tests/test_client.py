@@ -1,8 +1,10 @@
 """The client of one relay: how its URL is read, when it dials, what it never says in clear."""
 
 import os
+import signal
 import smtplib
 import ssl
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,11 +14,12 @@ import trustme
 from bouncekit import Client, ConfigurationError
 from bouncekit.client import Relay
 from bouncekit.postmaster import Postmaster
-from bouncekit.testing import Closing, ScriptedServer, refusing_port
+from bouncekit.testing import Closing, Delay, ScriptedServer, refusing_port
 
 from .conftest import Heard, message
 
 Serve = Callable[..., ScriptedServer]
+INTERNATIONAL = "j\N{LATIN SMALL LETTER O WITH DIAERESIS}@example.com"
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,7 @@ def test_a_relays_url_is_taken_apart(url: str, port: int, user: str | None, pass
     "url",
     [
         "relay.example.com",
+        "localhost:2525",
         "http://relay.example.com",
         "smtp://",
         "smtp://jo@relay.example.com",
@@ -171,8 +175,10 @@ def test_a_verified_certificate_lets_the_mail_and_the_login_through(
 def test_tls_that_is_required_and_not_offered_stops_the_send(serve: Serve, postmaster: Postmaster) -> None:
     server = serve()
     url = f"smtp+tls://{server.host}:{server.port}"
-    with postmaster.client(url) as client, pytest.raises(smtplib.SMTPNotSupportedError):
+    with postmaster.client(url) as client, pytest.raises(smtplib.SMTPNotSupportedError) as raised:
         client.send(message("ada@example.com"))
+    assert [one.category for one in raised.value.report.delayed] == ["tls_failure"]  # type: ignore[attr-defined]
+    assert "login" not in str(raised.value)
     assert server.messages == ()
 
 
@@ -221,3 +227,59 @@ def test_a_child_dials_for_itself_and_leaves_the_parents_line_alone(serve: Serve
         assert client.send(message("cyd@example.com")) == {}
     assert [server.copies(f"{name}@example.com") for name in ("ada", "bob", "cyd")] == [1, 1, 1]
     assert len(server.sessions) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_sends_though_a_thread_of_its_parent_was_sending(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve({"RCPT": {"slow@example.com": [Delay(1.0)]}})
+    with Client(server.url, postmaster=postmaster) as client, ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(client.send, message("slow@example.com"))
+        while not server.sessions or len(server.sessions[0].commands) < 3:
+            time.sleep(0.01)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            status = 1
+            try:
+                status = len(client.send(message("ada@example.com")))
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert sending.result() == {}
+
+
+def test_a_relay_that_nobody_listens_at_is_reported_for_an_international_address_too(
+    postmaster: Postmaster, heard: Heard
+) -> None:
+    with refusing_port() as port, pytest.raises(ConnectionRefusedError) as raised:
+        Client(f"smtp://127.0.0.1:{port}", postmaster=postmaster).send(message(INTERNATIONAL))
+    assert [one.action for one in raised.value.report.recipients] == ["delayed"]  # type: ignore[attr-defined]
+    assert len(heard.of("delayed")) == 1
+
+
+def test_smtputf8_is_asked_for_and_a_relay_without_it_gets_nothing(serve: Serve, postmaster: Postmaster) -> None:
+    able, unable = serve(), serve(extensions=("SIZE",))
+    with Client(able.url, postmaster=postmaster) as client:
+        assert client.send(message(INTERNATIONAL)) == {}
+    assert able.copies(INTERNATIONAL) == 1
+    with Client(unable.url, postmaster=postmaster) as client, pytest.raises(smtplib.SMTPNotSupportedError) as raised:
+        client.send(message(INTERNATIONAL))
+    assert [one.action for one in raised.value.report.recipients] == ["delayed"]  # type: ignore[attr-defined]
+    assert unable.messages == ()
+
+
+def test_a_password_that_no_login_can_say_delays_the_mail(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve(users={"jo": "secret"})
+    url = f"smtp://jo:gr%C3%BCn@{server.host}:{server.port}"
+    client = Client(url, postmaster=postmaster, insecure_login_in_clear=True)
+    with client, pytest.raises(UnicodeEncodeError) as raised:
+        client.send(message("ada@example.com"))
+    assert [one.action for one in raised.value.report.recipients] == ["delayed"]  # type: ignore[attr-defined]
+
+
+def test_a_refused_starttls_is_judged_by_its_reply(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve({"STARTTLS": "454 4.7.0 TLS not available"}, extensions=("STARTTLS",))
+    with Client(server.url, postmaster=postmaster) as client, pytest.raises(smtplib.SMTPResponseException) as raised:
+        client.send(message("ada@example.com"))
+    (one,) = raised.value.report.delayed  # type: ignore[attr-defined]
+    assert (one.stage, str(one.reply)) == ("STARTTLS", "454 4.7.0 TLS not available")

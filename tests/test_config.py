@@ -137,7 +137,8 @@ def test_a_section_that_is_no_table_is_an_error_or_nothing_of_ours(tmp_path: Pat
 def test_a_slip_of_the_pen_in_a_variable_is_an_error_and_a_foreign_one_is_not(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="BOUNCEKIT_POLCY'; did you mean 'BOUNCEKIT_POLICY'"):
         Config.read(tmp_path, {"BOUNCEKIT_POLCY": "bulk"})
-    assert Config.read(tmp_path, {"BOUNCEKIT_SMTP_PASSWORD": "x", "HOME": "/"}) == Config()
+    foreign = {"BOUNCEKIT_SMTP_PASSWORD": "x", "BOUNCEKIT_FOO": "x", "BOUNCEKIT_HOME": "/", "HOME": "/"}
+    assert Config.read(tmp_path, foreign) == Config()
 
 
 @pytest.mark.parametrize(

@@ -150,3 +150,9 @@ def test_as_a_process_it_is_done_in_five_seconds_wherever_it_runs(tmp_path: Path
     assert (done.returncode, done.stderr) == (0, "")
     assert time.perf_counter() - start < 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bouncekit.toml"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_in_a_terminal_no_line_is_wider_than_it(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr("bouncekit.cli.demo.terminal_width", lambda: width)
+    assert max(map(len, demo().output.splitlines())) <= width

@@ -1,12 +1,14 @@
 """The office: what happens when its store fails, what it refuses to be made of, whom it notifies."""
 
 import smtplib
+import threading
 from collections.abc import Callable
 from datetime import datetime
 
 import pytest
 
 from bouncekit import ConfigurationError, StoreError, StoreUnavailable
+from bouncekit.events import Event
 from bouncekit.office import open_office
 from bouncekit.postmaster import Postmaster
 from bouncekit.steps import LookedUp, LookUp, Record
@@ -84,6 +86,7 @@ def test_a_result_that_the_store_could_not_take_is_remembered_before_the_next_se
         ({"policy": "nowhere.yaml"}, "nowhere.yaml"),
         ({"channels": {"recipent": print}}, "'recipent'"),
         ({"channels": {"recipient": 42}}, "recipient|channel|42"),
+        ({"patience": "soon"}, "'5m'"),
         ({"store": "mysql://host/db"}, "mysql"),
     ],
 )
@@ -138,3 +141,66 @@ def test_a_day_of_refusals_is_one_digest(serve: Serve, make_postmaster: Callable
             with pytest.raises(smtplib.SMTPRecipientsRefused):
                 client.send(message(f"user{number}@example.com"))
     assert len(told) == 1
+
+
+def test_a_subscriber_may_send_while_old_results_are_remembered(
+    serve: Serve, make_postmaster: Callable[..., Postmaster]
+) -> None:
+    store, server = Shaky(), serve()
+    postmaster = make_postmaster(store=store)
+
+    @postmaster.on("delivered")
+    def thank(event: Event) -> None:
+        if event.recipient == "ada@example.com":
+            with postmaster.client(server.url) as another:
+                another.send(message("support@example.org"))
+
+    with postmaster.client(server.url) as client:
+        store.writes = False
+        client.send(message("ada@example.com"))
+        store.writes = True
+        sending = threading.Thread(target=client.send, args=(message("bob@example.com"),), daemon=True)
+        sending.start()
+        sending.join(10.0)
+        assert not sending.is_alive()
+    told = [event.recipient for event in postmaster.heard.of("delivered")]  # type: ignore[attr-defined]
+    assert sorted(told) == ["ada@example.com", "bob@example.com", "support@example.org"]
+
+
+class Buggy(Shaky):
+    """A store that does not keep to the errors it may raise."""
+
+    def look_up(self, question: LookUp, now: datetime) -> LookedUp:
+        try:
+            return super().look_up(question, now)
+        except StoreError as error:
+            raise RuntimeError("a bug of the driver") from error
+
+    def record(self, record: Record) -> None:
+        try:
+            super().record(record)
+        except StoreError as error:
+            raise RuntimeError("a bug of the driver") from error
+
+
+def test_whatever_a_store_raises_the_servers_answer_stands(
+    serve: Serve, make_postmaster: Callable[..., Postmaster]
+) -> None:
+    store, server = Buggy(), serve()
+    postmaster = make_postmaster(store=store)
+    with postmaster.client(server.url) as client:
+        store.writes = False
+        assert client.send(message("ada@example.com")) == {}
+        store.writes, store.reads = True, False
+        with pytest.raises(StoreUnavailable, match="RuntimeError: a bug of the driver"):
+            client.send(message("bob@example.com"))
+    assert (server.copies("ada@example.com"), server.copies("bob@example.com")) == (1, 0)
+
+
+def test_a_send_that_the_store_stopped_reports_every_recipient(make_postmaster: Callable[..., Postmaster]) -> None:
+    store = Shaky()
+    store.reads = False
+    client = make_postmaster(store=store).client("smtp://127.0.0.1:25")
+    with pytest.raises(StoreUnavailable) as raised:
+        client.sendmail("shop@example.org", ["ada@example.com", "no\nline"], "Hi")
+    assert [one.action for one in raised.value.report.recipients] == ["delayed", "failed"]

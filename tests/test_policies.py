@@ -139,6 +139,21 @@ def test_a_mailbox_full_for_weeks_is_suppressed() -> None:
     assert (late.rule, late.ladder and late.ladder.name) == ("full-for-weeks", "mailbox")
 
 
+@pytest.mark.parametrize("name", ["default", "transactional"])
+def test_a_mailbox_full_on_ten_days_is_suppressed_without_a_deadline(name: str) -> None:
+    assert decided(FULL_NOW, policy=name, seen=9).fate is Fate.RETRY
+    tenth = decided(FULL_NOW, policy=name, seen=10)
+    assert (tenth.rule, tenth.ladder and tenth.ladder.name) == ("full-day-after-day", "mailbox")
+    assert channels(tenth) == ["recipient"]
+
+
+@pytest.mark.parametrize("name", ["bulk", "strict"])
+def test_a_recipient_that_refuses_us_is_taken_at_its_word_and_a_bare_refusal_is_not(name: str) -> None:
+    in_words = decided("550 5.7.1 The recipient does not accept mail from you", policy=name)
+    assert (in_words.rule, in_words.ladder and in_words.ladder.name) == ("not-wanted", "address")
+    assert decided("550 <ann@example.com>: Recipient address rejected.", policy=name).ladder is None
+
+
 def test_a_552_full_mailbox_is_suppressed_and_another_channel_is_told() -> None:
     for stage, accepted in (("RCPT", 0), ("RCPT", 5), ("END_OF_DATA", 1)):
         verdict = decided(FULL, stage, accepted)

@@ -58,6 +58,11 @@ def test_a_decorator_without_its_brackets_is_refused_at_once(postmaster: Postmas
         def tell(event: Event) -> None: ...
 
 
+def test_a_class_that_the_policy_does_not_know_is_refused_before_anything_is_sent(postmaster: Postmaster) -> None:
+    with pytest.raises(ConfigurationError, match="security, transactional, bulk"):
+        postmaster.client("smtp://relay.example.com", message_class="secruity")
+
+
 def test_a_suppression_by_hand_holds_mail_back_until_it_is_lifted(
     serve: Serve, postmaster: Postmaster, heard: Heard
 ) -> None:

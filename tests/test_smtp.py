@@ -10,8 +10,19 @@ from datetime import timedelta
 import pytest
 import trustme
 
-from bouncekit import LMTP, SMTP, SMTP_SSL, OutcomeUnknown, RecipientsSuppressed, Report, UnreadableReply
+from bouncekit import (
+    LMTP,
+    SMTP,
+    SMTP_SSL,
+    OutcomeUnknown,
+    RecipientsSuppressed,
+    Report,
+    StoreUnavailable,
+    UnreadableReply,
+)
 from bouncekit.postmaster import Postmaster
+from bouncekit.reply import Cause, NoReply, Stage
+from bouncekit.smtperrors import with_report
 from bouncekit.testing import (
     Closing,
     Cut,
@@ -25,7 +36,9 @@ from bouncekit.testing import (
     ScriptedServer,
     Silence,
     Usual,
+    refusing_port,
 )
+from bouncekit.transports.blocking import Wire
 
 from .conftest import Heard, message
 
@@ -530,3 +543,168 @@ def test_debug_output_shows_the_dialogue(serve: Serve, capsys: pytest.CaptureFix
 
 def test_a_slow_server_within_its_deadline_is_waited_for(serve: Serve) -> None:
     assert send(serve({"RCPT": {"*": Delay(0.3)}}), "ada@example.com", timeout=5) == {}
+
+
+# -- what no send may do, whatever happens to it
+
+
+def test_a_send_to_nobody_raises_what_smtplib_raises(serve: Serve, postmaster: Postmaster) -> None:
+    for options in ({}, {"postmaster": postmaster}):
+        with pytest.raises(smtplib.SMTPRecipientsRefused) as raised:
+            send(serve(), **options)
+        assert raised.value.report.recipients == ()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("has_postmaster", [False, True])
+def test_a_session_that_never_begins_is_reported_by_send_message_too(
+    serve: Serve, postmaster: Postmaster, *, has_postmaster: bool
+) -> None:
+    server = serve({"EHLO": Cut()})
+    smtp = SMTP(server.host, server.port, postmaster=postmaster if has_postmaster else None)
+    with pytest.raises(smtplib.SMTPServerDisconnected) as raised:
+        smtp.send_message(message("ada@example.com"))
+    assert [one.action for one in raised.value.report.recipients] == ["delayed"]  # type: ignore[attr-defined]
+
+
+def test_a_connection_that_is_gone_is_reported(serve: Serve) -> None:
+    server = serve({"RCPT": "421 4.3.2 Shutting down"})
+    smtp = SMTP(server.host, server.port)
+    for kind in (smtplib.SMTPRecipientsRefused, smtplib.SMTPServerDisconnected):
+        with pytest.raises(kind) as raised:
+            smtp.sendmail(SENDER, ["ada@example.com"], BODY)
+        assert [one.action for one in raised.value.report.recipients] == ["delayed"]  # type: ignore[attr-defined]
+
+
+def test_an_unknown_outcome_is_told_before_any_later_trouble(serve: Serve, postmaster: Postmaster) -> None:
+    script = {
+        "CONNECT": [Usual(), "554 5.3.2 Closed for today"],
+        "RCPT": {"bob@example.com": "452 4.5.3 Too many recipients"},
+        "END_OF_DATA": [Kept(Cut())],
+    }
+    with pytest.raises(OutcomeUnknown) as raised:
+        send(serve(script), "ada@example.com", "bob@example.com", postmaster=postmaster, message_class="bulk")
+    assert [one.action for one in raised.value.report.recipients] == ["unknown", "delayed"]  # type: ignore[attr-defined]
+
+
+def test_a_refusal_behind_an_unknown_outcome_does_not_hide_the_possible_duplicate(
+    serve: Serve, make_postmaster: Callable[..., Postmaster]
+) -> None:
+    server = serve({"END_OF_DATA": [Kept(Cut()), "554 5.6.0 Not like this"]})
+    with pytest.raises(OutcomeUnknown) as raised:
+        send(server, "ada@example.com", postmaster=make_postmaster(retry="wait", patience=timedelta(days=1)))
+    (one,) = raised.value.report.recipients  # type: ignore[attr-defined]
+    assert (one.action, one.possible_duplicate) == ("failed", True)
+
+
+class Interrupted(SMTP):
+    """Somebody presses Ctrl-C in the midst of the first transaction."""
+
+    presses = 1
+
+    def _wire(self) -> Wire:
+        if self.presses and self._stage is Stage.EHLO and self.ehlo_resp:
+            self.presses -= 1
+            raise KeyboardInterrupt
+        return super()._wire()
+
+
+def test_a_session_that_was_interrupted_is_dialled_again(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve()
+    with Interrupted(server.host, server.port, postmaster=postmaster) as smtp:
+        with pytest.raises(KeyboardInterrupt):
+            smtp.sendmail(SENDER, ["ada@example.com"], BODY)
+        assert smtp.sendmail(SENDER, ["ada@example.com"], BODY) == {}
+    assert server.copies("ada@example.com") == 1
+
+
+class Interrupting(ssl.SSLContext):
+    """Somebody presses Ctrl-C in the handshake, which has the socket by then."""
+
+    def wrap_socket(self, sock: socket.socket, *unused: object, **unused_too: object) -> ssl.SSLSocket:  # type: ignore[override]
+        socket.socket(fileno=sock.detach()).close()
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_handshake_is_no_error_of_the_network(serve: Serve, server_tls: ssl.SSLContext) -> None:
+    server = serve(tls=server_tls)
+    smtp = SMTP(server.host, server.port)
+    with pytest.raises(KeyboardInterrupt):
+        smtp.starttls(context=Interrupting(ssl.PROTOCOL_TLS_CLIENT))
+    assert smtp.sock is None
+
+
+class Ours(SMTP):
+    """A company's own class, whose login takes no arguments."""
+
+    def login(self) -> tuple[int, bytes]:  # type: ignore[override]
+        return super().login("jo", "secret")
+
+
+LOGINS: dict[str, Callable[[Ours], object]] = {
+    "login": lambda smtp: smtp.login(),
+    "auth": lambda smtp: (smtp.ehlo(), smtp.auth("PLAIN", lambda challenge=None: "\0jo\0secret")),
+}
+HANGS_UP = {"MAIL": [Usual(), Closing("421 4.3.2 Shutting down")]}
+
+
+@pytest.mark.parametrize("login", LOGINS.values(), ids=LOGINS)
+def test_a_redialled_session_is_logged_in_as_it_was_at_first(
+    serve: Serve, postmaster: Postmaster, login: Callable[[Ours], object]
+) -> None:
+    server = serve(HANGS_UP, users={"jo": "secret"})
+    with Ours(server.host, server.port, postmaster=postmaster) as smtp:
+        login(smtp)
+        for _ in range(2):
+            assert smtp.sendmail(SENDER, ["ada@example.com"], BODY) == {}
+    assert [sum(command.startswith("AUTH") for command in one.commands) for one in server.sessions] == [1, 1]
+
+
+def test_a_session_logged_in_by_hand_is_never_redialled(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve(HANGS_UP, users={"jo": "secret"})
+    smtp = SMTP(server.host, server.port, postmaster=postmaster)
+    smtp.ehlo()
+    assert smtp.docmd("AUTH", "PLAIN AGpvAHNlY3JldA==")[0] == 235
+    assert smtp.sendmail(SENDER, ["ada@example.com"], BODY) == {}
+    with pytest.raises(smtplib.SMTPSenderRefused):
+        smtp.sendmail(SENDER, ["ada@example.com"], BODY)
+    assert len(server.sessions) == 1
+
+
+def test_text_beyond_ascii_is_refused_before_data_is_said(serve: Serve) -> None:
+    server = serve()
+    with SMTP(server.host, server.port) as smtp:
+        smtp.ehlo()
+        smtp.mail(SENDER)
+        smtp.rcpt("ada@example.com")
+        with pytest.raises(UnicodeEncodeError):
+            smtp.data("Grüße")
+        assert smtp.rset()[0] == 250
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutcomeUnknown("gone"),
+        RecipientsSuppressed({"ada@example.com": (-1, b"suppressed")}),
+        StoreUnavailable("the disk is gone", Report({})),
+        UnreadableReply(NoReply(Cause.PROTOCOL, "not a reply: 'hm'")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_send_raises_survives_pickling(error: Exception) -> None:
+    report = Report({"ada@example.com": (-1, b"suppressed")})
+    again = pickle.loads(pickle.dumps(with_report(error, report)))
+    assert (type(again), again.args, str(again)) == (type(error), error.args, str(error))
+    assert again.report == report
+
+
+def test_a_send_within_a_send_does_not_change_what_the_outer_one_raises(postmaster: Postmaster) -> None:
+    with refusing_port() as port:
+        client = postmaster.client(f"smtp://127.0.0.1:{port}")
+
+        @postmaster.on("delayed")
+        def send_to_nobody(event: object) -> None:
+            client.sendmail(SENDER, [], BODY)
+
+        with pytest.raises(ConnectionRefusedError):
+            client.sendmail(SENDER, ["ada@example.com"], BODY)

@@ -15,6 +15,8 @@ DAY = timedelta(days=1)
 ADDRESS = Ladder(name="address", provisional=7 * DAY, confirm_after=3 * DAY, confirmed=(30 * DAY, 180 * DAY, None))
 MAILBOX = Ladder(name="mailbox", provisional=7 * DAY, confirm_after=3 * DAY, confirmed=(30 * DAY,))
 AT_ONCE = Ladder(name="complaint", provisional=None)
+IMPOSSIBLE = Ladder(name="impossible", provisional=None, confirmed=(30 * DAY, 180 * DAY, None))
+HASTY = Ladder(name="hasty", provisional=1 * DAY, confirm_after=3 * DAY, confirmed=(30 * DAY, None))
 UNKNOWN, FULL = Category.USER_UNKNOWN, Category.MAILBOX_FULL
 
 
@@ -86,6 +88,42 @@ def test_a_ladder_without_a_provisional_rung_confirms_at_once() -> None:
     assert (first.standing, first.rung, first.expires_at) == (Standing.CONFIRMED, 1, None)
 
 
+def test_a_probe_that_fails_before_it_can_confirm_begins_its_rung_again() -> None:
+    second = climbed(0, 1.5, ladder=HASTY)
+    assert (second.standing, second.rung, second.since) == (Standing.PROVISIONAL, 0, NOW)
+    assert second.expires_at == NOW + 2.5 * DAY
+    third = climbed(0, 1.5, 3.1, ladder=HASTY)
+    assert (third.standing, third.rung, lasts(third)) == (Standing.CONFIRMED, 1, 30 * DAY)
+
+
+def test_a_ladder_without_a_provisional_rung_is_not_climbed_twice_in_an_afternoon() -> None:
+    second = climbed(0, 0.2, ladder=IMPOSSIBLE)
+    assert (second.rung, second.expires_at) == (1, NOW + 30 * DAY)
+    assert climbed(0, 0.2, 31, ladder=IMPOSSIBLE).rung == 2
+
+
+def test_what_is_confirmed_is_climbed_only_behind_its_term() -> None:
+    while_it_binds = climbed(0, 8, 8.1, 20, 37)
+    assert (while_it_binds.rung, while_it_binds.expires_at) == (1, NOW + 38 * DAY)
+    assert climbed(0, 8, 8.1, 20, 38).rung == 2
+
+
+def test_mail_that_a_suppression_does_not_bind_never_prolongs_it() -> None:
+    weekly = climbed(0, 8, 15, 22, 29, 36, ladder=MAILBOX, category=FULL)
+    assert weekly.expires_at == NOW + 38 * DAY
+
+
+def test_a_ladder_that_has_lost_its_provisional_rung_confirms_what_was_provisional() -> None:
+    assert climb(IMPOSSIBLE, verdict(0.1), climbed(0)).rung == 1
+
+
+def test_a_complaint_does_not_wait_behind_a_confirmed_suppression() -> None:
+    complaint = climb(AT_ONCE, verdict(9, Category.COMPLAINT), climbed(0, 8))
+    assert (complaint.category, complaint.expires_at) == (Category.COMPLAINT, None)
+    assert climb(AT_ONCE, verdict(1000, Category.COMPLAINT), climbed(0, 8, 39, 220)).category is Category.COMPLAINT
+    assert climb(ADDRESS, verdict(10), complaint) is complaint
+
+
 def test_a_suppression_by_hand_stays_as_it_is() -> None:
     manual = suppression(ANN, standing=Standing.MANUAL, expires_at=None)
     assert climb(ADDRESS, verdict(0), manual) is manual
@@ -118,6 +156,18 @@ def test_a_suppression_binds_until_it_expires() -> None:
     first = climbed(0)
     assert first.binds(NOW + 7 * DAY - timedelta(microseconds=1))
     assert not first.binds(NOW + 7 * DAY)
+
+
+LADDERS = (ADDRESS, MAILBOX, AT_ONCE, IMPOSSIBLE, HASTY)
+
+
+@given(st.sampled_from(LADDERS), st.lists(st.floats(0, 400), min_size=1, max_size=30))
+def test_behind_every_verdict_about_a_recipient_the_suppression_binds(ladder: Ladder, gaps: list[float]) -> None:
+    standing, day = climbed(0, ladder=ladder), 0.0
+    for gap in gaps:
+        day += gap
+        standing = climb(ladder, verdict(day), standing)
+        assert standing.binds(standing.changed_at)
 
 
 @given(st.lists(st.floats(0, 400), min_size=1, max_size=30))

@@ -63,6 +63,7 @@ class _Verbs(click.Group):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
         """Run a verb and exit with its code; an error is one line."""
+        _open_what_is_closed()
         _never_fail_to_print()
         extra["standalone_mode"] = False
         try:
@@ -94,6 +95,13 @@ def main(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
+def _open_what_is_closed() -> None:
+    """A stream that the shell has closed (`>&-`) is None in Python; nothing comes from it, and nobody reads it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the process ends
+
+
 def _never_fail_to_print() -> None:
     """What the terminal's encoding does not have is shown as an escape."""
     for stream in (sys.stdout, sys.stderr):
@@ -111,7 +119,7 @@ def _one_line(error: click.ClickException | BouncekitError) -> str:
         return error.format_message()
     findings: tuple[Finding, ...] = getattr(error, "findings", ())
     if len(findings) > 1:
-        return f"{findings[0]} (and {len(findings) - 1} more: bouncekit policy check)"
+        return f"{findings[0]} (and {len(findings) - 1} more: bouncekit policy check {findings[0].file})"
     return str(error)
 
 

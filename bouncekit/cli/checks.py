@@ -16,13 +16,13 @@ from pathlib import Path
 from bouncekit.cli.settings import sqlite_path
 from bouncekit.client import Relay
 from bouncekit.config import Config
-from bouncekit.errors import BouncekitError, ConfigurationError
+from bouncekit.errors import BouncekitError, ConfigurationError, Finding
 from bouncekit.policy import Policy
 
 __all__ = ["Check", "Level", "checkup"]
 
 _DEPENDENCIES = ("click", "dnspython", "idna", "pydantic", "pyyaml", "structlog", "tenacity")
-_EXTRAS = {"rich": ("cli", "colour and tables in the terminal"), "apprise": ("notify", "channels by apprise URL")}
+_EXTRAS = {"rich": ("cli", "colour in the terminal"), "apprise": ("notify", "channels by apprise URL")}
 _OLDEST_PYTHON = (3, 11)
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
 _RELAY_SECONDS = 15.0
@@ -56,6 +56,7 @@ def checkup(*, relay: str | None, policy: str | None, store: str | None, insecur
         yield Check("configuration", Level.FAIL, str(error), "correct it; until then the rest cannot be checked")
         return
     yield _sources(config)
+    yield _attempt("retry", lambda: _retry(config))
     yield from _policy(config)
     yield _attempt("store", lambda: _store(config))
     if config.relay is not None:
@@ -104,18 +105,33 @@ def _sources(config: Config) -> Check:
     return Check("configuration", Level.OK, ", ".join(places) or "none: the defaults hold")
 
 
+def _retry(config: Config) -> Check:
+    """What a postmaster makes of these settings; it raises for one that it does not have."""
+    from bouncekit.office import open_office
+
+    office = open_office(retry=config.retry, patience=config.patience, on_store_failure=config.on_store_failure)
+    found = f"{office.retry}, for at most {config.patience}" if office.retry == "wait" else f"{office.retry}"
+    return Check("retry", Level.OK, found)
+
+
 def _policy(config: Config) -> Iterator[Check]:
     from bouncekit.builtin import open_policy
 
     try:
         policy = open_policy(config.policy)
     except BouncekitError as error:
-        yield Check("policy", Level.FAIL, str(error), f"bouncekit policy check {config.policy}")
+        yield Check("policy", Level.FAIL, _first_of(error), f"bouncekit policy check {config.policy}")
         return
     yield Check("policy", Level.OK, f"{policy.name}: {len(policy.rules)} rules, {len(policy.sessions)} about sessions")
     yield _examples(config, policy)
     for role in sorted({*policy.channels, *config.channels}):
         yield _channel(config, policy, role)
+
+
+def _first_of(error: BouncekitError) -> str:
+    """The first of many mistakes: the others would fill the screen."""
+    findings: tuple[Finding, ...] = getattr(error, "findings", ())
+    return f"{findings[0]} (and {len(findings) - 1} more)" if len(findings) > 1 else str(error)
 
 
 def _examples(config: Config, policy: Policy) -> Check:
@@ -188,8 +204,12 @@ def _relay(url: str, *, insecure_tls: bool) -> Iterator[Check]:
 
     try:
         relay = Relay.parse(url)
-        context = _context(insecure=insecure_tls)
-        place = f"{relay.scheme}://{relay.host}:{relay.port}"
+    except ConfigurationError as error:
+        yield Check("relay", Level.FAIL, str(error), "correct its URL")
+        return
+    context = _context(insecure=insecure_tls)
+    place = f"{relay.scheme}://{relay.host}:{relay.port}"
+    try:
         match relay.scheme:
             case "smtps":
                 smtp: SMTP = SMTP_SSL(relay.host, relay.port, timeout=_RELAY_SECONDS, context=context)
@@ -201,7 +221,7 @@ def _relay(url: str, *, insecure_tls: bool) -> Iterator[Check]:
         yield _bad_certificate(error)
         return
     except (BouncekitError, OSError, smtplib.SMTPException) as error:
-        yield Check("relay", Level.FAIL, str(error), "is it running, and is this its host and port?")
+        yield Check("relay", Level.FAIL, f"{place}: {error}", "is it running, and is this its host and port?")
         return
     try:
         yield from _dialogue(smtp, relay, place, context)

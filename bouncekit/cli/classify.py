@@ -17,13 +17,14 @@ __all__ = ["verb"]
 _MAX_LINE_BYTES = 1024 * 1024  # a reply has at most 256 KiB; JSON may escape each byte of it
 _TEXTS = ("reply", "stage", "remote_mta", "provider", "enhanced")
 
+_AGREED, _NO_REFUSAL = ("2", "3"), "no refusal, so nothing that a category is for"
 _YES_OR_NO = {True: "yes", False: "no"}
 
 Asked: TypeAlias = dict[str, Any]
 
 
 @click.command()
-@click.argument("reply", required=False)
+@click.argument("words", metavar="[REPLY]", nargs=-1)
 @click.option("--stage", default="RCPT", show_default=True, help="The command that was answered: MAIL, END_OF_DATA ...")
 @click.option(
     "--accepted", type=click.IntRange(min=0), help="Recipients accepted before it, where somebody has counted."
@@ -32,7 +33,7 @@ Asked: TypeAlias = dict[str, Any]
 @click.option("--provider", metavar="NAME", help="Whose dialect it is, where that is known.")
 @click.option("--jsonl", is_flag=True, help="Read JSON lines from standard input.")
 @json_option("one JSON document (with --jsonl it is lines anyway)")
-def verb(reply: str | None, jsonl: bool, as_json: bool, **given: Any) -> int:
+def verb(words: tuple[str, ...], jsonl: bool, as_json: bool, **given: Any) -> int:
     """Say what a reply means and whose fault it is.
 
     \b
@@ -44,10 +45,11 @@ def verb(reply: str | None, jsonl: bool, as_json: bool, **given: Any) -> int:
     "accepted", "individual", "enhanced", "provider"; what else it holds comes back untouched. A line that cannot be
     read gives an "error" with its number "line", and exit code 1 at the end.
     """
-    if jsonl is (reply is not None):
+    if jsonl is bool(words):
         raise click.UsageError("give one reply, or --jsonl and lines on standard input")
     if jsonl:
         return _all_of(sys.stdin.buffer, sys.stdout)
+    reply = " ".join(words)  # quotes are not needed
     try:
         answer = {"reply": reply} | given | _classified({"reply": reply, **given})
     except ValueError as error:
@@ -136,6 +138,13 @@ def _told(answer: Asked) -> Iterator[tuple[str, object]]:
 
     for name, value in answer.items():
         if value is not None:
-            yield name.replace("_", " "), _YES_OR_NO[value] if isinstance(value, bool) else value
+            yield name.replace("_", " "), _in_words(name, value)
         if name == "category":
-            yield "which means", wording_of(Category(value)).because
+            agreed = answer["reply"].startswith(_AGREED)
+            yield "which means", _NO_REFUSAL if agreed else wording_of(Category(value)).because
+
+
+def _in_words(name: str, value: object) -> object:
+    if isinstance(value, bool):
+        return _YES_OR_NO[value]
+    return f"{value:g} seconds" if name == "wait_hint" else value

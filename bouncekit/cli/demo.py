@@ -1,5 +1,6 @@
 """`bouncekit demo`: the replies that bouncekit is for, met for real on this machine, with nothing to set up."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +58,10 @@ def verb(as_json: bool) -> int:
 def _show(rehearsal: "Rehearsal", checks: "Iterable[Check]", *, holds: bool) -> None:
     from bouncekit.cli.rehearsal import SCENES
 
-    show_line(f"A mail server at {rehearsal.url} misbehaves on purpose. bouncekit sends it {len(SCENES)} messages,")
-    show_line("by the default policy, for ada, bob ... at example.com:")
+    _show_text(
+        f"A mail server at {rehearsal.url} misbehaves on purpose. bouncekit sends it {len(SCENES)} messages, "
+        "by the default policy, for ada, bob ... at example.com:"
+    )
     for number, scene in enumerate(SCENES, 1):
         show_line(f"  {number}. {scene.title}")
     _show_part("", _HEADS, map(_row, rehearsal.lines))
@@ -66,7 +69,7 @@ def _show(rehearsal: "Rehearsal", checks: "Iterable[Check]", *, holds: bool) -> 
     show_line()
     show_line("The notice that went through another channel")
     for line in (line for notice in rehearsal.notices for line in notice.text.splitlines()):
-        show_line(f"  {line}")
+        _show_text(line, indent="  ")
     _show_part("The suppression list", _LIST_HEADS, map(_listed, rehearsal.suppressions))
     _show_part("", ("checked", "", "found"), map(_checked, checks))
     show_line()
@@ -77,7 +80,16 @@ def _show_part(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]
     show_line()
     if title:
         show_line(title)
-    show_table(heads, rows, width=min(terminal_width() or _WIDTH, _WIDTH))
+    show_table(heads, rows, width=_width())
+
+
+def _show_text(text: str, *, indent: str = "") -> None:
+    for line in textwrap.wrap(text, _width(), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False):
+        show_line(line)
+
+
+def _width() -> int:
+    return min(terminal_width() or _WIDTH, _WIDTH)
 
 
 def _happened(event: "Event") -> tuple[object, ...]:
@@ -91,7 +103,7 @@ def _listed(one: "Suppression") -> tuple[object, ...]:
 def _row(line: "Line") -> tuple[object, ...]:
     means = f"{line.category} ({line.scope})" if line.category else ("accepted" if line.said.startswith("2") else None)
     name = line.recipient.removesuffix("@example.com")
-    return line.scene, name, line.said or "(not asked)", means, _did(line.verdict), line.rule
+    return line.scene, name, line.said or "(not asked)", means, _did(line.verdict), line.rule.removeprefix("rule ")
 
 
 def _checked(check: "Check") -> tuple[object, ...]:

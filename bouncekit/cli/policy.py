@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bouncekit.cli.output import show_json, show_line
-from bouncekit.cli.settings import json_option
+from bouncekit.cli.settings import json_option, show_help
 from bouncekit.errors import ConfigurationError, Finding, PolicyError
 
 if TYPE_CHECKING:
@@ -15,16 +15,21 @@ if TYPE_CHECKING:
 __all__ = ["verb"]
 
 
-@click.group()
-def verb() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def verb(ctx: click.Context) -> None:
     """Check, show and test policies: shipped ones by name, your own by file."""
+    show_help(ctx)
 
 
 @verb.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @json_option("JSON lines: file, ok, findings with file, line, column, message")
 def check(files: tuple[str, ...], as_json: bool) -> int:
-    """Read policies and print every mistake as FILE:LINE:COLUMN: what would be right. Exit code 1 if there is one."""
+    """Print every mistake in policies, with its place.
+
+    A line each, as FILE:LINE:COLUMN: what would be right. Exit code 1 if there is one.
+    """
     code = 0
     for file in files:
         findings = _findings(file)
@@ -46,7 +51,10 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
 @click.argument("policy", metavar="NAME|FILE")
 @json_option("one JSON document")
 def show(policy: str, as_json: bool) -> None:
-    """Print a policy as it holds, with what it extends and every default in place."""
+    """Print a policy as it holds.
+
+    What it extends is in it, in the order in which the rules are tried, and every default.
+    """
     from bouncekit.policyprint import show_policy
 
     opened = _opened(policy)
@@ -60,7 +68,10 @@ def show(policy: str, as_json: bool) -> None:
 @click.argument("policies", metavar="NAME|FILE...", nargs=-1, required=True)
 @json_option("JSON lines: policy, ok, examples, failures")
 def test(policies: tuple[str, ...], as_json: bool) -> int:
-    """Try policies on the examples in their rules, with the shipped classifier. Exit code 1 if one fails."""
+    """Try policies on the examples in their rules.
+
+    The shipped classifier reads them. Exit code 1 if one is decided otherwise.
+    """
     from bouncekit.builtin import classify
     from bouncekit.policytrial import run_examples
 
@@ -124,7 +135,8 @@ def _failure(result: "ExampleResult") -> dict[str, Any]:
 def _told(result: "ExampleResult") -> str:
     """A failure in one line: where it stands, what the example says, what came of it, and why."""
     example, verdict = result.example, result.verdict
+    place = f" ({verdict.where})" if verdict.where else ""
     return (
         f"{result.where}: rule {result.rule}: {example.reply!r} at {example.stage} is decided by rule "
-        f"{result.decided_by}: {result.fate}; it means {verdict.category}, says {verdict.rule} ({verdict.where})"
+        f"{result.decided_by}: {result.fate}; it means {verdict.category}, says {verdict.rule}{place}"
     )

@@ -4,6 +4,7 @@ import smtplib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -27,7 +28,7 @@ _MAX_MESSAGE_BYTES = 100 * 1024 * 1024
 @click.option("--relay", metavar="URL", help="Such as smtp://localhost:25; else BOUNCEKIT_RELAY.")
 @click.option("--to", multiple=True, metavar="ADDRESS", help="A recipient, instead of those in the headers.")
 @click.option("--from", "sender", metavar="ADDRESS", help="The return path, instead of the From header's.")
-@click.option("--retry", type=click.Choice(["never", "wait"]), help="Report only, or wait and try again.")
+@click.option("--retry", type=click.Choice(["never", "wait"]), help="Report only (never), or wait and try again.")
 @click.option("--patience", metavar="DURATION", help="How long --retry wait may take: 5m.")
 @click.option("--class", "message_class", metavar="NAME", help="A message class of the policy.")
 @click.option("--test", is_flag=True, help="A test: moves no counter and no suppression.")
@@ -141,9 +142,13 @@ def _show(report: "Report", *, as_json: bool) -> None:
     heads = ("recipient", "action", "the server said", "category", "rule", "next try")
     show_table(heads, [_row(one) for one in report.recipients])
     show_line(f"{len(report.delivered)} of {len(report.recipients)} delivered")
+    if due := [one.recipient for one in report.delayed if one.retry_at]:  # a policy that holds has no time
+        to = " ".join(f"--to {quote(recipient)}" for recipient in due)
+        show_line(f"Nothing sends to the delayed again by itself: when it is time, send to them alone, with {to}")
 
 
 def _row(one: "Settlement") -> tuple[object, ...]:
     said = str(one.reply) if one.reply is not None else None
     retry_at = show_minute(one.retry_at) if one.retry_at else None
-    return one.recipient, one.action.value, said, one.category and one.category.value, one.rule, retry_at
+    rule = one.rule.removeprefix("rule ") if one.rule else None  # of a suppression: whoever added it
+    return one.recipient, one.action.value, said, one.category and one.category.value, rule, retry_at

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from bouncekit.config import Config
     from bouncekit.postmaster import Postmaster
 
-__all__ = ["configured", "duration", "json_option", "open_postmaster", "policy_option", "sqlite_path", "store_option"]
+__all__ = [
+    "configured",
+    "duration",
+    "json_option",
+    "open_postmaster",
+    "policy_option",
+    "show_help",
+    "sqlite_path",
+    "store_option",
+]
 
 _LONGEST = timedelta(days=36_525)
 _SQLITE, _MEMORY = "sqlite:///", "sqlite:///:memory:"
@@ -29,6 +38,12 @@ store_option = click.option("--store", metavar="URL", help="Such as sqlite:///bo
 def json_option(what: str) -> Callable[[Function], Function]:
     """The option `--json`, with what is printed under it."""
     return click.option("--json", "as_json", is_flag=True, help=f"Print {what}.")
+
+
+def show_help(ctx: click.Context) -> None:
+    """The help of a verb that has verbs of its own, where none of them was called."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:

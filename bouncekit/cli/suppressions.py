@@ -8,7 +8,7 @@ import click
 
 from bouncekit.classification import Category
 from bouncekit.cli.output import show_json, show_line, show_minute, show_table
-from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, store_option
+from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, show_help, store_option
 from bouncekit.events import suppression_data
 
 if TYPE_CHECKING:
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["verb"]
 
-_HEADS = ("address", "standing", "category", "since", "until", "by", "why")
+_HEADS = ("address", "standing", "category", "until", "by", "why")  # what 80 columns have room for; JSON has more
 
 
-@click.group()
-def verb() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def verb(ctx: click.Context) -> None:
     """Look at the suppression list, add to it, remove from it. Needs a store."""
+    show_help(ctx)
 
 
 @verb.command("list")
@@ -33,12 +35,14 @@ def verb() -> None:
 def list_(containing: str | None, binding: bool, store: str | None, as_json: bool) -> None:
     """Show the suppressions, in the order of their keys."""
     with _opened(store, makes_store=False) as postmaster:
-        found = postmaster.suppressions.find(containing=containing, binding=binding)
+        found = list(postmaster.suppressions.find(containing=containing, binding=binding))
         if as_json:
             for one in found:
                 show_json(suppression_data(one))
-        else:
+        elif found:
             show_table(_HEADS, map(_row, found))
+        else:
+            show_line("no such suppression" if containing or binding else "nobody is suppressed")
 
 
 @verb.command()
@@ -86,9 +90,9 @@ def _opened(store: str | None, *, makes_store: bool = True) -> "Postmaster":
 
 
 def _row(one: "Suppression") -> tuple[object, ...]:
-    since, until = show_minute(one.since), show_minute(one.expires_at)
+    until = show_minute(one.expires_at)
     address = one.address or f"({one.key})"
-    return address, one.standing.value, one.category.value, since, until, one.by, one.evidence.reply
+    return address, one.standing.value, one.category.value, until, one.by, one.evidence.reply
 
 
 def _until(one: "Suppression") -> str:

@@ -12,13 +12,15 @@ from typing import Any, Protocol, Self
 from bouncekit.errors import ConfigurationError
 from bouncekit.events import Event
 from bouncekit.steps import LookedUp, LookUp, Record
+from bouncekit.stores.cursors import Cursors
+from bouncekit.stores.queueing import Queue
 from bouncekit.suppression import Suppression
 
 __all__ = ["Store", "open_store"]
 
 
-class Store(Protocol):
-    """Suppressions, histories and events. Safe to share between threads, and to keep over a fork.
+class Store(Queue, Cursors, Protocol):
+    """Suppressions, histories and events, and the queue. Safe to share between threads, and to keep over a fork.
 
     Every method raises StoreError where the store cannot answer or cannot remember, StoreCorrupt where what lies
     there is no store of ours. What raised has changed nothing.
@@ -41,8 +43,11 @@ class Store(Protocol):
     def record(self, record: Record) -> None:
         """Remember outcomes, what they did to the suppression list, strikes and events: all of it or nothing.
 
-        The same record again changes nothing: it is known by its first event. No verdict replaces, and no success
-        lifts, what stands on the list by hand.
+        The same record again changes nothing: it is known by its first event, one of a queue by all. No verdict
+        replaces, and no success lifts, what stands on the list by hand.
+
+        Of a delivery that names a relay, also the queue: who is delayed or held waits in it from now on, who has a
+        final outcome leaves it, and the attempt is settled. See `bouncekit.stores.queueing` for who comes too late.
         """
 
     def tell(self, events: Sequence[Event]) -> None:

@@ -1,6 +1,7 @@
 """How bouncekit's values lie in a database: times as milliseconds, keys as hashes, the rest as columns and JSON."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -28,6 +29,7 @@ __all__ = [
     "suppression_json",
     "suppression_of",
     "suppression_row",
+    "told_rows",
 ]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -179,6 +181,17 @@ def subject_of(event: Event) -> tuple[str, str]:
 def event_json(event: Event) -> str:
     """An event's JSON on one line, ASCII only. What JSON does not know is written as text."""
     return _json(event.to_dict())
+
+
+def told_rows(events: Sequence[Event]) -> list[tuple[object, ...]]:
+    """Events as rows of the outbox."""
+    rows: list[tuple[object, ...]] = []
+    for event in events:
+        tenant, key = subject_of(event)
+        hashed = key_hash(key) if key else None
+        at = milliseconds(event.at)
+        rows.append((event.id, event.type.value, at, storable(tenant), hashed, event_json(event)))
+    return rows
 
 
 def event_dict(text: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A store in memory: as quick as can be, bounded, and gone with its process.
 
 Suppressions are all kept. Of events the newest 100,000 are, and so a record is known again while its first event is
-among them; of strikes those of the last 366 days of the 100,000 mailboxes that got one last.
+among them; of strikes those of the last 366 days of the 100,000 mailboxes that got one last. The queue has no bound
+but what the application puts into it, and is not durable: what waits in it is lost with the process.
 """
 
 import os
@@ -25,7 +26,17 @@ from bouncekit.settlement import Settlement
 from bouncekit.status import Action
 from bouncekit.steps import LookedUp, LookUp, Record, Strike
 from bouncekit.stores.codec import event_dict, event_json, in_milliseconds, milliseconds, subject_of
-from bouncekit.stores.precedence import CLAIM_LASTS, caused_by, ends_probe, foremost, may_be_probed, withstands
+from bouncekit.stores.memorycursors import MemoryCursors
+from bouncekit.stores.memoryqueue import MemoryQueue
+from bouncekit.stores.precedence import (
+    CLAIM_LASTS,
+    caused_by,
+    ends_probe,
+    foremost,
+    is_repeated,
+    may_be_probed,
+    withstands,
+)
 from bouncekit.suppression import Suppression
 
 __all__ = ["MemoryStore"]
@@ -50,6 +61,7 @@ class _Told:
     """An event that is kept as JSON, with what is asked of it."""
 
     id: str
+    at: datetime
     tenant: str
     key: str
     json: str
@@ -59,7 +71,7 @@ _Days = dict[int, int]  # day -> the time of its last strike
 _Strikes = dict[Category, _Days]
 
 
-class MemoryStore:
+class MemoryStore(MemoryQueue, MemoryCursors):
     """A store for one process.
 
     >>> with MemoryStore() as store:
@@ -68,9 +80,11 @@ class MemoryStore:
     """
 
     def __init__(self, *, most_events: int = 100_000, most_struck: int = 100_000) -> None:
+        MemoryQueue.__init__(self)
+        MemoryCursors.__init__(self)
         self._listed: dict[tuple[str, str], dict[str, _Listed]] = {}  # (tenant, key) -> stream -> suppression
         self._strikes: OrderedDict[tuple[str, str, str], _Strikes] = OrderedDict()  # the latest struck stand last
-        self._told: deque[Event | _Told] = deque()
+        self._told: deque[Event | _Told | None] = deque()  # None: forgotten, between others that are not
         self._known: set[str] = set()
         self._last = 0  # the sequence number of the newest event
         self._most_events = most_events
@@ -103,11 +117,13 @@ class MemoryStore:
         events = record.events
         with self._lock:
             self._check_open()
-            if events and events[0].id in self._known:
+            if is_repeated(record, self._known.__contains__):
                 return
             for settlement in record.settlements:
                 if settlement.action is not Action.DELIVERED or settlement.lifted is not None:
                     self._settle(settlement, record)
+            if record.delivery.relay is not None:
+                self._settle_queued(record)
             if record.strikes:
                 self._strike(record.strikes, record)
             if record.cleared and self._strikes:
@@ -182,7 +198,7 @@ class MemoryStore:
         with self._lock:
             self._check_open()
             told = tuple(self._told)
-        mine = (event for event in reversed(told) if key and _subject(event) == (tenant, key))
+        mine = (event for event in reversed(told) if event and key and _subject(event) == (tenant, key))
         return [_dict(event) for event in islice(mine, max(limit, 0))]
 
     def events(self, *, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, dict[str, Any]]]:
@@ -191,8 +207,23 @@ class MemoryStore:
             self._check_open()
             first = self._last - len(self._told) + 1
             start = max(after + 1 - first, 0)
-            told = tuple(islice(self._told, start, start + max(limit, 0)))
-        return [(number, _dict(event)) for number, event in enumerate(told, first + start)]
+            left = enumerate(islice(self._told, start, None), first + start)
+            told = tuple(islice(((number, event) for number, event in left if event), max(limit, 0)))
+        return [(number, _dict(event)) for number, event in told]
+
+    def prune(self, *, before: datetime, limit: int = 10_000) -> int:
+        """See `Cursors.prune`. There are no outcomes and no settled attempts here."""
+        with self._lock:
+            self._check_open()
+            old = self._old(milliseconds(before))[: max(limit, 0)]
+            for place in old:
+                event = self._told[place]
+                assert event is not None
+                self._known.discard(event.id)
+                self._told[place] = None
+            while self._told and self._told[0] is None:
+                self._told.popleft()
+        return len(old)
 
     # -- open and closed
 
@@ -285,8 +316,17 @@ class MemoryStore:
             known.add(event.id)
             told.append(_slim(event))
             self._last += 1
-            if len(told) > self._most_events:
-                known.discard(told.popleft().id)
+            if len(told) > self._most_events and (gone := told.popleft()) is not None:
+                known.discard(gone.id)
+
+    def _old(self, before: int) -> list[int]:
+        """Where the events from before a time stand, oldest first, as far as every reader has passed them."""
+        first, passed = self._last - len(self._told) + 1, self._passed()
+        stop = len(self._told) if passed is None else max(passed - first + 1, 0)
+        times = [
+            (milliseconds(event.at), place) for place, event in enumerate(islice(self._told, stop)) if event is not None
+        ]
+        return [place for at, place in sorted(times) if at < before]
 
     def _standing(self, tenant: str, stream: str, key: str) -> Suppression | None:
         one = self._listed.get((tenant, key), {}).get(stream)
@@ -310,7 +350,7 @@ def _slim(event: Event) -> Event | _Told:
         return event
     if isinstance(reply, NoReply) and reply.reply is None and len(reply.detail) <= _LONG_REPLY_BYTES:
         return event
-    return _Told(event.id, *subject_of(event), event_json(event))
+    return _Told(event.id, event.at, *subject_of(event), event_json(event))
 
 
 def _subject(event: Event | _Told) -> tuple[str, str]:

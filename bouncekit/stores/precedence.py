@@ -1,13 +1,14 @@
-"""Which suppression of a mailbox counts, and who may probe it: the same answer in every store."""
+"""Which suppression of a mailbox counts, who may probe it, what is known already: the same answer in every store."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from bouncekit.settlement import Settlement
 from bouncekit.status import Action
+from bouncekit.steps import Record
 from bouncekit.suppression import Standing, Suppression
 
-__all__ = ["CLAIM_LASTS", "caused_by", "ends_probe", "foremost", "may_be_probed", "withstands"]
+__all__ = ["CLAIM_LASTS", "caused_by", "ends_probe", "foremost", "is_repeated", "may_be_probed", "withstands"]
 
 CLAIM_LASTS = timedelta(days=1)  # a probe whose outcome nobody recorded may be granted again after this
 
@@ -45,6 +46,16 @@ def withstands(standing: Suppression | None, verdict: Suppression | None, at: da
         and (verdict is None or verdict.standing is not Standing.MANUAL)
         and standing.binds(at)
     )
+
+
+def is_repeated(record: Record, is_told: Callable[[str], bool]) -> bool:
+    """Whether a record was remembered before, which its first event shows.
+
+    All of them have to, where a queue is behind it: who took over an attempt that seemed abandoned has told the same
+    about some of its recipients, and the others must not get lost.
+    """
+    events = record.events if record.delivery.relay is not None else record.events[:1]
+    return bool(events) and all(is_told(event.id) for event in events)
 
 
 def _rank(one: Suppression, now: datetime) -> tuple[bool, bool, bool, bool]:

@@ -18,18 +18,27 @@ from bouncekit.steps import LookedUp, LookUp, Record
 from bouncekit.stores import statements
 from bouncekit.stores.codec import (
     event_dict,
-    event_json,
     key_hash,
     milliseconds,
     outcome_row,
     storable,
-    subject_of,
     suppression_json,
     suppression_of,
     suppression_row,
+    told_rows,
 )
-from bouncekit.stores.precedence import CLAIM_LASTS, caused_by, ends_probe, foremost, may_be_probed, withstands
+from bouncekit.stores.precedence import (
+    CLAIM_LASTS,
+    caused_by,
+    ends_probe,
+    foremost,
+    is_repeated,
+    may_be_probed,
+    withstands,
+)
+from bouncekit.stores.sqlitecursors import SqliteCursors
 from bouncekit.stores.sqlitefile import Database, Rows
+from bouncekit.stores.sqlitequeue import SqliteQueue, settle_queued
 from bouncekit.suppression import Suppression
 
 __all__ = ["SqliteStore"]
@@ -54,7 +63,7 @@ class _Mark(NamedTuple):
     event_id: str
 
 
-class SqliteStore:
+class SqliteStore(SqliteQueue, SqliteCursors):
     """A store in a file, which is made where nothing is, readable for its owner only.
 
     Args:
@@ -100,18 +109,19 @@ class SqliteStore:
     def record(self, record: Record) -> None:
         """See `Store.record`."""
         events = record.events
-        if not (events or record.settlements or record.strikes or record.cleared):
+        if not (events or record.settlements or record.strikes or record.cleared or record.delivery.relay):
             return
-        told = _told_rows(events)
+        told = told_rows(events)
         strikes, cleared = (
             _strike_rows(record),
             [(*_owner(record.occasion.labels), key_hash(key)) for key in record.cleared],
         )
         with self._database.writing() as connection:
-            if events and connection.execute(statements.IS_TOLD, (events[0].id,)).fetchone():
+            if is_repeated(record, lambda event: _is_told(connection, event)):
                 return
             for settlement in record.settlements:
                 _settle(connection, settlement, record)
+            settle_queued(connection, record)
             connection.executemany(statements.OUTCOME, [outcome_row(one, record) for one in record.settlements])
             connection.executemany(statements.STRIKE, strikes)
             connection.executemany(statements.CLEAR, cleared)
@@ -121,7 +131,7 @@ class SqliteStore:
         """See `Store.tell`."""
         if not events:
             return
-        told = _told_rows(events)
+        told = told_rows(events)
         with self._database.writing() as connection:
             connection.executemany(statements.TELL, told)
 
@@ -163,16 +173,16 @@ class SqliteStore:
 
     def add(self, suppression: Suppression, *, by: str, event: Event) -> None:
         """See `Store.add`."""
-        told = _told_rows((event,))
+        told = told_rows((event,))
         with self._database.writing() as connection:
-            if connection.execute(statements.IS_TOLD, (event.id,)).fetchone():
+            if _is_told(connection, event.id):
                 return
             _put(connection, suppression, _place(suppression), _Mark(event.at, by, event.id))
             connection.executemany(statements.TELL, told)
 
     def lift(self, key: str, *, tenant: str, stream: str, by: str, at: datetime, event: Event) -> Suppression | None:
         """See `Store.lift`."""
-        place, told = (storable(tenant), storable(stream), key_hash(key)), _told_rows((event,))
+        place, told = (storable(tenant), storable(stream), key_hash(key)), told_rows((event,))
         with self._database.writing() as connection:
             lifted = _standing(_query(connection), place)
             if lifted is not None:
@@ -228,6 +238,10 @@ class SqliteStore:
 
 def _query(connection: sqlite3.Connection) -> _Query:
     return lambda statement, values: connection.execute(statement, values).fetchall()
+
+
+def _is_told(connection: sqlite3.Connection, event: str) -> bool:
+    return connection.execute(statements.IS_TOLD, (event,)).fetchone() is not None
 
 
 def _owner(labels: Labels) -> tuple[str, str]:
@@ -319,14 +333,3 @@ def _strike_rows(record: Record) -> list[tuple[object, ...]]:
     owner, at = _owner(record.occasion.labels), milliseconds(record.occasion.at)
     day = at // _DAY_MILLISECONDS
     return [(*owner, key_hash(strike.key), strike.category.value, day, at) for strike in record.strikes]
-
-
-def _told_rows(events: Sequence[Event]) -> list[tuple[object, ...]]:
-    """Events as rows of the outbox."""
-    rows: list[tuple[object, ...]] = []
-    for event in events:
-        tenant, key = subject_of(event)
-        hashed = key_hash(key) if key else None
-        at = milliseconds(event.at)
-        rows.append((event.id, event.type.value, at, storable(tenant), hashed, event_json(event)))
-    return rows

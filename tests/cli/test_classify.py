@@ -119,3 +119,16 @@ def test_what_a_server_wrote_cannot_touch_the_terminal(run: Run) -> None:
     assert "\x1b" not in run("classify", hostile).output
     assert "\x9b" not in run("classify", hostile).output
     assert run("classify", hostile, "--json").output.isascii()
+
+
+def test_a_reply_needs_no_quotes(run: Run) -> None:
+    assert run("classify", "552", "5.2.2", "Mailbox", "full").output == run("classify", "552 5.2.2 Mailbox full").output
+
+
+@pytest.mark.parametrize("reply", ["250 2.0.0 Ok", "354 Go on"])
+def test_a_reply_that_agrees_is_told_as_no_refusal(run: Run, reply: str) -> None:
+    assert "which means  no refusal" in run("classify", reply).output
+
+
+def test_a_wait_that_the_reply_asks_for_is_told_with_its_unit(run: Run) -> None:
+    assert "wait hint    300 seconds" in run("classify", "452 4.7.1 try again in 300 seconds").output

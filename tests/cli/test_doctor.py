@@ -193,3 +193,32 @@ def test_a_relay_that_is_not_there_or_does_not_want_us_is_a_failed_check(run: Ru
     assert "421" in result.output
     assert "\x1b" not in result.output
     assert level(run, "relay", "--relay", "nonsense") == "fail"
+
+
+def test_a_setting_that_no_postmaster_takes_is_a_failed_check(run: Run, folder: Path) -> None:
+    (folder / "bouncekit.toml").write_text('retry = "queue"\n')
+    found = checks(run("doctor", "--json").output)["retry"]
+    assert found["level"] == "fail"
+    assert "write 'wait' or 'never'" in found["found"]
+
+
+def test_retry_is_told_with_its_patience(run: Run, folder: Path) -> None:
+    assert checks(run("doctor", "--json").output)["retry"]["found"] == "never"
+    (folder / "bouncekit.toml").write_text('retry = "wait"\npatience = "2m"\n')
+    assert checks(run("doctor", "--json").output)["retry"]["found"] == "wait, for at most 0:02:00"
+
+
+def test_of_many_mistakes_in_a_policy_the_first_is_shown_and_the_others_counted(run: Run, folder: Path) -> None:
+    rules = "".join(f"  - {{id: r{number}, do: supress}}\n" for number in range(9))
+    (folder / "wrong.yaml").write_text(f"policy: 1\nextends: default\nrules:\n{rules}")
+    found = checks(run("doctor", "--json", "--policy", "wrong.yaml").output)["policy"]
+    assert found["found"].startswith("wrong.yaml:4:18: unknown fate 'supress'")
+    assert found["found"].endswith("(and 8 more)")
+
+
+def test_a_relay_is_named_where_it_does_not_answer_and_a_wrong_url_is_told_apart(run: Run) -> None:
+    with refusing_port() as port:
+        silent = checks(run("doctor", "--json", "--relay", f"smtp://127.0.0.1:{port}").output)["relay"]
+    assert silent["found"].startswith(f"smtp://127.0.0.1:{port}: ")
+    wrong = checks(run("doctor", "--json", "--relay", "localhost").output)["relay"]
+    assert (wrong["level"], wrong["advice"]) == ("fail", "correct its URL")

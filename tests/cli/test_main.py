@@ -1,6 +1,7 @@
 """The frame of the command line: help, errors in one line, exit codes, quiet pipes."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -144,3 +145,36 @@ def test_what_the_terminal_cannot_show_is_escaped(process: Process) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert r"größe \u0939" in done.stdout
+
+
+@pytest.mark.parametrize("verb", ["policy", "suppressions"])
+def test_a_verb_of_verbs_alone_is_its_help(run: Run, verb: str) -> None:
+    result = run(verb)
+    assert (result.exit_code, result.output) == (0, run(verb, "--help").output)
+
+
+@pytest.mark.parametrize("verb", ["policy", "suppressions"])
+def test_help_of_a_verb_of_verbs_cuts_no_sentence(run: Run, verb: str) -> None:
+    assert "..." not in run(verb, "--help").output.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("classify '552 5.2.2 Mailbox full' >&-", 0),
+        ("classify --jsonl <&-", 0),
+        ("send - --relay smtp://127.0.0.1:1 <&-", 2),
+        ("why jo@example.com 2>&-", 2),
+        ("demo >&- 2>&- <&-", 0),
+    ],
+)
+def test_a_stream_that_the_shell_has_closed_is_no_crash(folder: Path, command: str, code: int) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -m bouncekit {command}'],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)

@@ -122,7 +122,7 @@ def test_a_policy_with_mistakes_cannot_be_tried(run: Run, files: Path) -> None:
     result = run("policy", "test", "bad.yaml")
     assert result.exit_code == 2
     assert result.stderr.startswith("bouncekit: error: bad.yaml:5:")
-    assert result.stderr.endswith("(and 1 more: bouncekit policy check)\n")
+    assert result.stderr.endswith("(and 1 more: bouncekit policy check bad.yaml)\n")
 
 
 def test_the_schema_is_json_in_both_forms(run: Run) -> None:
@@ -130,3 +130,14 @@ def test_the_schema_is_json_in_both_forms(run: Run) -> None:
     assert "rules" in schema["properties"]
     assert json.loads(run("policy", "schema", "--json").output) == schema
     assert run("policy", "schema", "--json").output.count("\n") == 1
+
+
+def test_a_reply_that_never_came_is_told_without_an_empty_place(run: Run, folder: Path) -> None:
+    (folder / "lost.yaml").write_text(
+        "policy: 1\nextends: default\nrules:\n"
+        "  - {id: mine, when: {category: mailbox_full}, do: hold, examples: lost}\n"
+    )
+    result = run("policy", "test", "lost.yaml")
+    assert result.exit_code == 1
+    assert "lost.yaml:4: rule mine: 'lost' at RCPT is decided by rule " in result.output
+    assert result.output.splitlines()[0].endswith("says no-reply-lost")

@@ -151,7 +151,7 @@ def test_a_lost_reply_to_the_dot_is_unknown(run: Run, serve: Serve, file: Path) 
     ("arguments", "error"),
     [
         (("mail.eml",), "no relay: give --relay smtp://localhost:25, or set BOUNCEKIT_RELAY"),
-        (("mail.eml", "--relay", "localhost"), "no relay; write one of smtp://host:port"),
+        (("mail.eml", "--relay", "localhost"), "no relay's URL; write smtp://localhost:25"),
         (("nobody.eml", "--relay", "smtp://x"), "nobody.eml: no recipient in its headers; give --to ADDRESS"),
         (("unsigned.eml", "--relay", "smtp://x"), "unsigned.eml: no From header with an address; give --from ADDRESS"),
         (("mail.eml", "--relay", "smtp://x", "--retry", "queue"), "Invalid value for '--retry'"),
@@ -178,3 +178,45 @@ def test_an_address_that_would_smuggle_is_refused_alone(run: Run, serve: Serve, 
     assert result.exit_code == 1
     assert sorted(one["action"] for one in found.values()) == ["delivered", "failed"]
     assert server.messages[0].recipients == ("a@example.com",)
+
+
+def test_who_is_delayed_is_told_with_the_way_to_send_to_them_alone(run: Run, serve: Serve, file: Path) -> None:
+    server = serve({"RCPT": {"full@example.com": "452 4.2.2 Over quota", "eve@example.com": "452 4.2.2 Over quota"}})
+    last = run("send", file, "--relay", server.url).output.splitlines()[-1]
+    assert last.endswith("send to them alone, with --to full@example.com --to eve@example.com")
+
+
+def test_nobody_is_told_to_send_to_whom_the_policy_holds(run: Run, serve: Serve, file: Path, folder: Path) -> None:
+    (folder / "hold.yaml").write_text(
+        "policy: 1\nextends: default\nrules:\n  - {id: mine, when: {category: mailbox_full}, do: hold}\n"
+    )
+    server = serve({"RCPT": {"full@example.com": "452 4.2.2 Over quota"}})
+    result = run("send", file, "--relay", server.url, "--policy", "hold.yaml")
+    assert result.output.splitlines()[-1] == "2 of 3 delivered"
+
+
+def test_an_address_in_advice_is_safe_to_paste_into_a_shell(run: Run, file: Path) -> None:
+    with refusing_port() as port:
+        result = run("send", file, "--relay", f"smtp://127.0.0.1:{port}", "--to", "a`b`$c@example.com")
+    assert result.output.endswith("with --to 'a`b`$c@example.com'\n")
+
+
+def test_a_class_that_the_policy_does_not_have_is_an_error_before_anything_is_sent(
+    run: Run, serve: Serve, file: Path
+) -> None:
+    server = serve()
+    result = run("send", file, "--relay", server.url, "--class", "bukl")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "bouncekit: error: message_class='bukl': policy default has security, transactional, bulk\n"
+    )
+    assert server.copies("ada@example.com") == 0
+
+
+def test_whoever_suppressed_stands_in_the_column_of_rules_as_a_rule_does(run: Run, serve: Serve, file: Path) -> None:
+    url = serve(FULL).url
+    first, second = (run("send", file, "--relay", url, "--store", "sqlite:///b.db").output for _ in range(2))
+    for output in (first, second):
+        (row,) = (line for line in output.splitlines() if line.startswith("full@"))
+        assert row.split()[-1] == "mailbox-full"
+        assert "rule mailbox-full" not in row

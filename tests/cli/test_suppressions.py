@@ -1,10 +1,13 @@
 """`suppressions`: look, add, remove."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from bouncekit.testing import ScriptedServer
 
 from .conftest import Run
 
@@ -101,3 +104,23 @@ def test_a_file_that_is_no_store_is_an_error(run: Run, folder: Path) -> None:
 @pytest.mark.parametrize("address", ["a@b>", "jo\n@example.com"])
 def test_what_is_no_address_is_exit_code_2(run: Run, folder: Path, address: str) -> None:
     assert run("suppressions", "add", address, *STORE).exit_code == 2
+
+
+def test_a_list_with_nobody_on_it_says_so(run: Run, folder: Path) -> None:
+    run("suppressions", "add", "ada@example.com", *STORE)
+    assert run("suppressions", "list", "--containing", "nobody", *STORE).output == "no such suppression\n"
+    assert run("suppressions", "list", "--containing", "nobody", "--json", *STORE).output == ""
+    run("suppressions", "remove", "ada@example.com", *STORE)
+    assert run("suppressions", "list", *STORE).output == "nobody is suppressed\n"
+
+
+def test_in_80_columns_no_address_is_cut(
+    run: Run, folder: Path, serve: Callable[..., ScriptedServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "mail.eml").write_text("From: shop@example.org\nTo: full@example.com\n\nHello\n")
+    server = serve({"RCPT": {"full@example.com": "552 5.2.2 Mailbox full"}})
+    run("send", "mail.eml", "--relay", server.url, *STORE)
+    monkeypatch.setattr("bouncekit.cli.output.terminal_width", lambda: 80)
+    lines = run("suppressions", "list", *STORE).output.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1].startswith("full@example.com  provisional  mailbox_full  ")

@@ -1,12 +1,13 @@
 """Every kind of store, and a sender that carries deliveries out with one; PostgreSQL joins by a line in `STORES`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from bouncekit.errors import StoreError
 from bouncekit.events import Event, EventType, Occasion
 from bouncekit.report import Report
 from bouncekit.steps import LookUp, Outcome, Record, Transact
@@ -73,3 +74,28 @@ def take(store: Any, key: str, *, tenant: str = "", stream: str = "", at: dateti
     event = Event(id=new_id(), type=EventType.SUPPRESSION_LIFTED, occasion=occasion)
     lifted: Suppression | None = store.lift(key, tenant=tenant, stream=stream, by="owner", at=at, event=event)
     return lifted
+
+
+class Pair:
+    """Two stores as one, which must give the same answers, and raise the same errors."""
+
+    def __init__(self, first: Store, second: Store) -> None:
+        self.both = first, second
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*arguments: Any, **named: Any) -> Any:
+            one, other = (_answer(getattr(store, name), *arguments, **named) for store in self.both)
+            assert one == other, f"{name}{arguments}{named}"
+            if isinstance(one, type):
+                raise one
+            return one
+
+        return ask
+
+
+def _answer(ask: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    try:
+        answer = ask(*arguments, **named)
+    except StoreError as error:
+        return type(error)
+    return list(answer) if isinstance(answer, Iterator) else answer

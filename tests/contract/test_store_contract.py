@@ -1,7 +1,6 @@
 """What every store does, in memory or on disk."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,18 +26,12 @@ from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.suppression import Evidence, Standing, Suppression
 from tests.building import ANN, BOB, CY, NOW, expired, suppression
 
-from .stores import STORES, new_id, put, send, take, told_of
+from .stores import Pair, new_id, put, send, take, told_of
 
 DAY = timedelta(days=1)
 FULL, NOBODY, BUSY = "552 5.2.2 Mailbox is full", "550 5.1.1 No such user", "451 4.3.0 Try again later"
 FULL_NOW = "452 4.2.2 Over quota"
 WEEK_OF_FULL = Window(Category.MAILBOX_FULL, timedelta(days=7))
-
-
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with STORES[request.param](tmp_path) as opened:
-        yield opened
 
 
 def look(store: Any, *keys: str, now: datetime = NOW, claim: bool = False, **labels: Any) -> LookedUp:
@@ -513,22 +506,6 @@ def test_a_closed_store_says_so(store: Store) -> None:
 
 
 # -- all stores answer alike
-
-
-class Pair:
-    """Two stores as one, which must give the same answers."""
-
-    def __init__(self, first: Store, second: Store) -> None:
-        self.both = first, second
-
-    def __getattr__(self, name: str) -> Any:
-        def ask(*arguments: Any, **named: Any) -> Any:
-            one, other = (getattr(store, name)(*arguments, **named) for store in self.both)
-            one, other = (list(answer) if isinstance(answer, Iterator) else answer for answer in (one, other))
-            assert one == other, f"{name}{arguments}{named}"
-            return one
-
-        return ask
 
 
 _ADDRESSES = (ANN, BOB, "jo@gmail.com", "J.o+shop@gmail.com")

@@ -96,6 +96,7 @@ CREATE TABLE outbox (
     event    TEXT    NOT NULL
 ) STRICT;
 
+CREATE INDEX outbox_by_time ON outbox (at);
 CREATE INDEX outbox_by_key ON outbox (tenant, key_hash, sequence) WHERE key_hash IS NOT NULL;
 
 -- How far each durable reader of the outbox has come; the lease lets one process at a time be that reader.
@@ -137,7 +138,8 @@ CREATE TABLE messages (
     content       BLOB    NOT NULL
 ) STRICT;
 
--- One for each time that a dot may have gone out. Begun and never settled: nobody knows how it ended.
+-- One for each time that a dot may have gone out; `owner` is the lease under which it was begun. Begun and never
+-- settled: nobody knows how it ended.
 CREATE TABLE attempts (
     id         TEXT    NOT NULL PRIMARY KEY,
     message    TEXT    NOT NULL,
@@ -147,20 +149,23 @@ CREATE TABLE attempts (
     settled_at INTEGER
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX attempts_open ON attempts (begun_at) WHERE settled_at IS NULL;
+CREATE INDEX attempts_by_message ON attempts (message);
+CREATE INDEX attempts_settled ON attempts (settled_at) WHERE settled_at IS NOT NULL;
 
 -- Their recipients. A row is claimed when it is due and no lease runs; each claim raises `fence`, and who comes back
--- with an older one is too late. `attempt_id` is set from before the first byte of the dot until the outcome is known.
+-- with an older lease is too late. At fence 0 it is the application's own. `attempt_id` is set from before the first
+-- byte of the dot until the outcome is known. `free_at` is when a row can be had, by its time and its lease; NULL
+-- where it cannot. It and `retried` follow from the others, and are columns so that the queue is read from an index.
 CREATE TABLE recipients (
     message            TEXT    NOT NULL REFERENCES messages (id),
     address            TEXT    NOT NULL,
+    position           INTEGER NOT NULL,
     given              TEXT,
     tenant             TEXT    NOT NULL,
     key                TEXT    NOT NULL,
-    key_hash           BLOB    NOT NULL CHECK (length(key_hash) = 16),
     domain             TEXT    NOT NULL,
     relay              TEXT    NOT NULL,
-    state              TEXT    NOT NULL CHECK (state IN ('due', 'held', 'settled')),
+    state              TEXT    NOT NULL CHECK (state IN ('due', 'held')),
     due_at             INTEGER,
     attempts           INTEGER NOT NULL DEFAULT 0,
     first_attempt_at   INTEGER,
@@ -169,11 +174,17 @@ CREATE TABLE recipients (
     lease_owner        TEXT,
     lease_until        INTEGER,
     fence              INTEGER NOT NULL DEFAULT 0,
+    retried            INTEGER NOT NULL DEFAULT 0 CHECK (retried = (attempts > 0)),
+    free_at            INTEGER,
     PRIMARY KEY (message, address),
     CHECK ((state = 'due') = (due_at IS NOT NULL)),
-    CHECK ((lease_owner IS NULL) = (lease_until IS NULL))
+    CHECK ((lease_owner IS NULL) = (lease_until IS NULL)),
+    CHECK (attempt_id IS NULL OR lease_owner IS NOT NULL),
+    CHECK (free_at IS CASE WHEN attempt_id IS NULL THEN max(due_at, coalesce(lease_until, due_at)) END)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX recipients_due ON recipients (due_at) WHERE state = 'due';
-CREATE INDEX recipients_by_key ON recipients (tenant, key_hash);
+CREATE INDEX recipients_free ON recipients (relay, retried, free_at, message, due_at) WHERE free_at IS NOT NULL;
+CREATE INDEX recipients_open ON recipients (lease_until, attempt_id) WHERE attempt_id IS NOT NULL;
+CREATE INDEX recipients_held ON recipients (state) WHERE state = 'held';
+CREATE INDEX recipients_by_lease ON recipients (lease_owner, lease_until, attempt_id) WHERE lease_owner IS NOT NULL;
 CREATE INDEX recipients_by_attempt ON recipients (attempt_id) WHERE attempt_id IS NOT NULL;

@@ -1,0 +1,346 @@
+"""The queue of a store in memory: it holds whatever the application queues, and is gone with its process."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+
+from bouncekit.envelope import Recipient
+from bouncekit.errors import StoreError
+from bouncekit.events import Event
+from bouncekit.policy import Fate
+from bouncekit.queue import Abandoned, Begun, Depth, Lease, LeaseLost, Queued, QueueState
+from bouncekit.settlement import Settlement
+from bouncekit.steps import Delivery, Record
+from bouncekit.stores.codec import from_milliseconds, milliseconds
+from bouncekit.stores.waitingline import Line, Message, Row, as_stored
+
+__all__ = ["MemoryQueue"]
+
+_MOST_SETTLED = 10_000  # recipients that a worker had an outcome for: an application that was at them too is told
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """An attempt that is open: under which lease it was begun, and about whom it still is."""
+
+    message: str
+    owner: str
+    addresses: set[str]
+
+
+class MemoryQueue:
+    """See `bouncekit.stores.queueing.Queue`."""
+
+    _lock: threading.Lock
+    _known: set[str]
+
+    def __init__(self) -> None:
+        self._messages: dict[str, Message] = {}
+        self._line = Line()
+        self._attempts: dict[str, _Attempt] = {}
+        self._settled: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def _check_open(self) -> None:
+        raise NotImplementedError
+
+    def _keep(self, events: Iterable[Event]) -> None:
+        raise NotImplementedError
+
+    # -- what comes in, and what is begun
+
+    def enqueue(self, delivery: Delivery, *, due_at: datetime, at: datetime, events: Sequence[Event] = ()) -> None:
+        """See `Queue.enqueue`."""
+        _check_relay(delivery)
+        with self._lock:
+            self._check_open()
+            if delivery.id in self._messages or (events and events[0].id in self._known):
+                return
+            for recipient in delivery.recipients:
+                self._row_of(delivery, recipient, at).due_at = milliseconds(due_at)
+            self._line_up(delivery.id)
+            self._keep(events)
+
+    def begin(self, begun: Begun) -> None:
+        """See `Queue.begin`."""
+        delivery = begun.delivery
+        owner = delivery.lease or begun.lease.token
+        _check_relay(delivery)
+        if not begun.recipients:
+            return
+        with self._lock:
+            self._check_open()
+            if begun.attempt_id in self._attempts:
+                raise StoreError(f"the attempt {begun.attempt_id} has been begun before")
+            addresses = [recipient.address.wire for recipient in begun.recipients]
+            for address in addresses:
+                if not self._may_begin(delivery, address, owner):
+                    raise LeaseLost(f"{address} of the message {delivery.id} is in somebody else's hands by now")
+            self._attempts[begun.attempt_id] = _Attempt(delivery.id, owner, set(addresses))
+            for recipient in begun.recipients:
+                row = self._row_of(delivery, recipient, begun.at)
+                first = row.recipient.first_attempt_at or recipient.first_attempt_at or begun.at
+                row.recipient = as_stored(replace(row.recipient, first_attempt_at=first))
+                row.attempt, row.owner, row.until = begun.attempt_id, owner, milliseconds(begun.lease.until)
+
+    # -- leases
+
+    def claim(
+        self, *, now: datetime, lease: Lease, limit: int, relays: Collection[str] | None = None
+    ) -> Sequence[Delivery]:
+        """See `Queue.claim`."""
+        at = milliseconds(now)
+        claimed: list[Delivery] = []
+        with self._lock:
+            self._check_open()
+            while len(claimed) < limit and (message := self._line.next(self._messages, at, relays)):
+                rows = [row for row in message.rows.values() if row.is_free(at)]
+                for row in rows:
+                    row.take(lease.token, lease.until)
+                    self._line.add(message, row)
+                claimed.append(message.to(rows, lease.token))
+        return claimed
+
+    def abandoned(self, *, now: datetime, lease: Lease, limit: int) -> Sequence[Abandoned]:
+        """See `Queue.abandoned`."""
+        at = milliseconds(now)
+        found: list[Abandoned] = []
+        with self._lock:
+            self._check_open()
+            ended = {name: rows for name in self._attempts if (rows := self._ended(name, at))}
+            oldest = sorted(ended, key=lambda name: (min(row.until for row in ended[name]), name))
+            for name in oldest[: max(limit, 0)]:
+                for row in ended[name]:
+                    row.take(lease.token, lease.until)
+                message = self._messages[self._attempts[name].message]
+                found.append(Abandoned(attempt_id=name, delivery=message.to(ended[name], lease.token)))
+        return found
+
+    def extend(self, lease: Lease) -> int:
+        """See `Queue.extend`."""
+        with self._lock:
+            self._check_open()
+            mine = self._under(lease.token)
+            for message, row in mine:
+                row.until = milliseconds(lease.until)
+                self._line.add(message, row)
+        return len(mine)
+
+    def release(self, token: str) -> int:
+        """See `Queue.release`."""
+        with self._lock:
+            self._check_open()
+            mine = [(message, row) for message, row in self._under(token) if row.attempt is None]
+            for message, row in mine:
+                row.give_back()
+                self._line.add(message, row)
+        return len(mine)
+
+    # -- what people see and do
+
+    def depth(self, now: datetime) -> Depth:
+        """See `Queue.depth`."""
+        at = milliseconds(now)
+        with self._lock:
+            self._check_open()
+            rows = [row for message in self._messages.values() for row in message.rows.values()]
+            due = [row.due_at for row in rows if row.is_free(at) and row.due_at is not None]
+            held = sum(row.due_at is None for row in rows)
+            leased = sum(row.attempt is not None or row.is_leased(at) for row in rows)
+        return Depth(
+            due=len(due),
+            waiting=len(rows) - len(due) - held - leased,
+            held=held,
+            leased=leased,
+            oldest_due_at=from_milliseconds(min(due)) if due else None,
+        )
+
+    def queued(
+        self,
+        *,
+        tenant: str | None = None,
+        relay: str | None = None,
+        state: QueueState | None = None,
+        containing: str | None = None,
+        after: tuple[str, str] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Queued]:
+        """See `Queue.queued`."""
+        with self._lock:
+            self._check_open()
+            found = [message.shown(row) for message in self._messages.values() for row in message.rows.values()]
+        needle = None if containing is None else containing.lower()
+        wanted = (
+            one
+            for one in sorted(found, key=lambda one: (one.message, one.recipient))
+            if (tenant is None or one.labels.tenant == tenant)
+            and (relay is None or one.relay == relay)
+            and (state is None or one.state is state)
+            and (after is None or (one.message, one.recipient) > after)
+            and (needle is None or any(needle in text for text in _texts(one)))
+        )
+        yield from islice(wanted, limit if limit is None else max(limit, 0))
+
+    def queued_message(self, message: str) -> Delivery | None:
+        """See `Queue.queued_message`."""
+        with self._lock:
+            self._check_open()
+            found = self._messages.get(message)
+            return None if found is None else found.to(found.rows.values(), None)
+
+    def requeue(self, message: str, recipient: str | None, *, at: datetime) -> int:
+        """See `Queue.requeue`."""
+        now = milliseconds(at)
+        with self._lock:
+            self._check_open()
+            chosen = [row for row in self._chosen(message, recipient, now) if row.attempt is None]
+            for row in chosen:
+                row.due_at = now if row.due_at is None else min(row.due_at, now)
+                row.fence += row.owner is not None
+                row.give_back()
+            if chosen:
+                self._line_up(message)
+        return len(chosen)
+
+    def drop(self, message: str, recipient: str | None, *, at: datetime, events: Sequence[Event] = ()) -> int:
+        """See `Queue.drop`."""
+        with self._lock:
+            self._check_open()
+            gone = {row.recipient.address.wire for row in self._chosen(message, recipient, milliseconds(at))}
+            for address in gone:
+                self._delete(message, address)
+            if gone:
+                self._keep(event for event in events if event.recipient is None or event.recipient in gone)
+        return len(gone)
+
+    # -- with the lock held
+
+    def _settle_queued(self, record: Record) -> None:
+        """What a record does to the queue."""
+        delivery, attempt = record.delivery, self._attempts.get(record.occasion.attempt_id)
+        if delivery.relay is None:
+            return
+        counted = {one.address.wire: one for one in (*delivery.recipients, *record.recipients)}
+        for settlement in record.settlements:
+            if not settlement.key:
+                continue  # an address that was refused here: it never was in the queue
+            if settlement.is_final:
+                self._delete(delivery.id, settlement.recipient)
+            else:
+                self._delay(record, settlement, counted[settlement.recipient])
+        for address in tuple(attempt.addresses) if attempt else ():
+            self._ask_again(delivery, address)
+        if delivery.lease is not None:
+            self._settled.update(((delivery.id, settlement.recipient), None) for settlement in record.settlements)
+            while len(self._settled) > _MOST_SETTLED:
+                self._settled.popitem(last=False)
+        self._line_up(delivery.id)
+
+    def _delay(self, record: Record, settlement: Settlement, recipient: Recipient) -> None:
+        """Let a recipient wait, unless somebody else has it or had it: then his word counts."""
+        delivery, address = record.delivery, settlement.recipient
+        row = self._row(delivery.id, address)
+        if row is None:
+            if delivery.lease is not None or (delivery.id, address) in self._settled:
+                return
+            row = self._row_of(delivery, recipient, record.occasion.at)
+        elif not row.is_of(delivery.lease):
+            return
+        before = row.recipient
+        row.recipient = replace(
+            as_stored(recipient),
+            first_attempt_at=as_stored(recipient).first_attempt_at or before.first_attempt_at,
+            possible_duplicate=recipient.possible_duplicate or before.possible_duplicate,
+        )
+        held = settlement.fate is Fate.HOLD or settlement.retry_at is None
+        row.due_at = None if held or settlement.retry_at is None else milliseconds(settlement.retry_at)
+        self._end_attempt(delivery.id, row)
+        row.give_back()
+
+    def _ask_again(self, delivery: Delivery, address: str) -> None:
+        """Take a recipient out of an attempt that brought no outcome for it.
+
+        Whoever took over an abandoned attempt and asks again at once does not know whether the first one arrived.
+        """
+        row = self._row(delivery.id, address)
+        if row is None or row.attempt is None or not row.is_of(delivery.lease):
+            return
+        if self._attempts[row.attempt].owner != row.owner:
+            row.recipient = replace(row.recipient, possible_duplicate=True)
+        self._end_attempt(delivery.id, row)
+
+    def _may_begin(self, delivery: Delivery, address: str, owner: str) -> bool:
+        row = self._row(delivery.id, address)
+        if row is None:
+            return delivery.lease is None and (delivery.id, address) not in self._settled
+        return row.is_of(delivery.lease) and row.owner == owner and row.attempt is None
+
+    def _ended(self, attempt: str, at: int) -> list[Row]:
+        """Those of an attempt who are in nobody's hands any more."""
+        about = self._attempts[attempt]
+        rows = self._messages[about.message].rows
+        return [rows[address] for address in about.addresses if rows[address].until <= at]
+
+    def _under(self, token: str) -> list[tuple[Message, Row]]:
+        return [
+            (message, row) for message in self._messages.values() for row in message.rows.values() if row.owner == token
+        ]
+
+    def _chosen(self, message: str, recipient: str | None, at: int) -> list[Row]:
+        """The recipients that somebody means, and that are in nobody's hands."""
+        rows = self._messages[message].rows if message in self._messages else {}
+        return [row for address, row in rows.items() if recipient in (None, address) and not row.is_leased(at)]
+
+    def _row(self, message: str, address: str) -> Row | None:
+        found = self._messages.get(message)
+        return None if found is None else found.rows.get(address)
+
+    def _row_of(self, delivery: Delivery, recipient: Recipient, at: datetime) -> Row:
+        """The row of a recipient, made where there is none."""
+        message = self._messages.get(delivery.id)
+        if message is None:
+            message = self._messages[delivery.id] = Message(replace(delivery, lease=None), milliseconds(at))
+        address = recipient.address.wire
+        row = message.rows.get(address)
+        if row is None:
+            places = (place for place, one in enumerate(delivery.recipients) if one.address.wire == address)
+            row = message.rows[address] = Row(as_stored(recipient), next(places, len(message.rows)), milliseconds(at))
+        return row
+
+    def _line_up(self, message: str) -> None:
+        if (found := self._messages.get(message)) is not None:
+            for row in found.rows.values():
+                self._line.add(found, row)
+
+    def _end_attempt(self, message: str, row: Row) -> None:
+        """Take a recipient out of its attempt, which ends with its last one."""
+        if row.attempt is None:
+            return
+        attempt = self._attempts[row.attempt]
+        attempt.addresses.discard(row.recipient.address.wire)
+        if not attempt.addresses:
+            del self._attempts[row.attempt]
+        row.attempt = None
+
+    def _delete(self, message: str, address: str) -> None:
+        """Take a recipient out, if it is there, and with the last one its message."""
+        row = self._row(message, address)
+        if row is None:
+            return
+        self._end_attempt(message, row)
+        rows = self._messages[message].rows
+        del rows[address]
+        if not rows:
+            del self._messages[message]
+
+
+def _check_relay(delivery: Delivery) -> None:
+    if delivery.relay is None:
+        raise ValueError(f"the delivery {delivery.id} names no relay through which it is to be sent")
+
+
+def _texts(one: Queued) -> tuple[str, ...]:
+    """Where `containing` looks."""
+    return one.recipient.lower(), one.sender.lower(), (one.message_id or "").lower()

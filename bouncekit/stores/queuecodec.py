@@ -1,0 +1,184 @@
+"""How a message that waits lies in a database: envelope and labels once, a row for each recipient."""
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from bouncekit.address import a_label, parse_address
+from bouncekit.envelope import Envelope, Labels, Recipient
+from bouncekit.errors import StoreCorrupt
+from bouncekit.queue import Queued, QueueState
+from bouncekit.steps import Delivery
+from bouncekit.stores.codec import from_milliseconds, milliseconds, storable
+
+__all__ = [
+    "MESSAGE_COLUMNS",
+    "QUEUED_COLUMNS",
+    "RECIPIENT_COLUMNS",
+    "delivery_of",
+    "message_row",
+    "positions",
+    "queued_of",
+    "recipient_row",
+]
+
+_SMALL_BYTES = 1024  # content up to this size is not compressed
+_QUICKLY = 1  # the level: half the size of a text at a quarter of the time
+
+# In the order of `message_row`.
+MESSAGE_COLUMNS = (
+    "id, created_at, relay, tenant, stream, message_class, test, message_id, sender, mail_options, rcpt_options, "
+    "encoding, size_bytes, content"
+)
+# Of `delivery_of`, which puts them into the order of `position`.
+RECIPIENT_COLUMNS = "position, address, given, key, attempts, first_attempt_at, possible_duplicate"
+# Of `queued_of`; `r` is recipients, `m` messages.
+QUEUED_COLUMNS = (
+    "r.message, r.address, m.message_id, m.sender, r.relay, m.message_class, m.tenant, m.stream, m.test, r.state, "
+    "r.due_at, m.created_at, r.attempts, r.possible_duplicate, r.lease_until, m.size_bytes"
+)
+
+
+def message_row(delivery: Delivery, at: datetime) -> tuple[object, ...]:
+    """The message of a delivery as MESSAGE_COLUMNS."""
+    envelope, labels = delivery.envelope, delivery.labels
+    encoding, content = _packed(envelope.content)
+    return (
+        delivery.id,
+        milliseconds(at),
+        delivery.relay,
+        storable(labels.tenant),
+        storable(labels.stream),
+        storable(labels.message_class),
+        labels.test,
+        storable(envelope.message_id),
+        envelope.sender.wire,
+        json.dumps(envelope.mail_options),
+        json.dumps(envelope.rcpt_options),
+        encoding,
+        len(envelope.content),
+        content,
+    )
+
+
+def recipient_row(delivery: Delivery, recipient: Recipient, position: int) -> dict[str, object]:
+    """What a row of recipients says about the recipient; when it is due and who is at it comes on top."""
+    address, first = recipient.address, recipient.first_attempt_at
+    return {
+        "message": delivery.id,
+        "address": address.wire,
+        "position": position,
+        "given": storable(delivery.given.get(address.wire)),
+        "tenant": storable(delivery.labels.tenant),
+        "key": storable(recipient.key),
+        "domain": a_label(address.domain),
+        "relay": delivery.relay,
+        "attempts": recipient.attempts,
+        "retried": recipient.attempts > 0,
+        "first_attempt_at": None if first is None else milliseconds(first),
+        "possible_duplicate": recipient.possible_duplicate,
+    }
+
+
+def positions(delivery: Delivery) -> Mapping[str, int]:
+    """The place of each recipient in its delivery."""
+    return {recipient.address.wire: place for place, recipient in enumerate(delivery.recipients)}
+
+
+def delivery_of(message: Sequence[Any], rows: Iterable[Sequence[Any]], lease: str | None) -> Delivery:
+    """The delivery of these recipients, as it was, from MESSAGE_COLUMNS and RECIPIENT_COLUMNS.
+
+    Addresses are read as strictly as when they came: nothing reaches the wire because it lay in a file.
+
+    Raises:
+        StoreCorrupt: it cannot be read; the message is named.
+    """
+    id_, _, relay, tenant, stream, class_, test, message_id, sender, mail, rcpt, encoding, size, content = message
+    rows = sorted(rows, key=lambda row: int(row[0]))
+    try:
+        recipients = tuple(_recipient(*row) for row in rows)
+        return Delivery(
+            id=id_,
+            envelope=Envelope(
+                sender=parse_address(sender),
+                recipients=tuple(recipient.address for recipient in recipients),
+                content=_unpacked(encoding, content, size),
+                message_id=message_id,
+                mail_options=_texts(mail),
+                rcpt_options=_texts(rcpt),
+            ),
+            recipients=recipients,
+            labels=Labels(message_class=class_, tenant=tenant, stream=stream, test=bool(test)),
+            given={address: given for _, address, given, *_ in rows if given is not None},
+            relay=relay,
+            lease=lease,
+        )
+    except (TypeError, ValueError, OverflowError, zlib.error) as error:
+        raise StoreCorrupt(f"the queued message {id_} cannot be read: {error}") from error
+
+
+def queued_of(row: Sequence[Any]) -> Queued:
+    """What people are shown of a recipient, from QUEUED_COLUMNS."""
+    message, address, message_id, sender, relay, class_, tenant, stream, test, state, due, created, *rest = row
+    attempts, possible_duplicate, leased_until, size = rest
+    return Queued(
+        message=message,
+        message_id=message_id,
+        sender=sender,
+        recipient=address,
+        relay=relay,
+        labels=Labels(message_class=class_, tenant=tenant, stream=stream, test=bool(test)),
+        state=QueueState(state),
+        due_at=None if due is None else from_milliseconds(due),
+        queued_at=from_milliseconds(created),
+        attempts=attempts,
+        possible_duplicate=bool(possible_duplicate),
+        leased_until=None if leased_until is None else from_milliseconds(leased_until),
+        size_bytes=size,
+    )
+
+
+def _recipient(
+    position: int, wire: str, given: str | None, key: str, attempts: int, first: int | None, possible_duplicate: int
+) -> Recipient:
+    address = parse_address(wire)
+    if address.wire != wire or not wire:
+        raise ValueError(f"{wire[:80]!r} is no recipient")
+    return Recipient(
+        address=address,
+        key=key,
+        attempts=attempts,
+        first_attempt_at=None if first is None else from_milliseconds(first),
+        possible_duplicate=bool(possible_duplicate),
+    )
+
+
+def _packed(content: bytes) -> tuple[str, bytes]:
+    """Encoding and bytes as they are stored."""
+    if len(content) > _SMALL_BYTES:
+        small = zlib.compress(content, _QUICKLY)
+        if len(small) < len(content):
+            return "zlib", small
+    return "plain", content
+
+
+def _unpacked(encoding: str, stored: bytes, size_bytes: int) -> bytes:
+    """The content; never more than it was, however the stored bytes were damaged."""
+    content = stored
+    if encoding == "zlib":
+        inflating = zlib.decompressobj()
+        content = inflating.decompress(stored, size_bytes + 1)
+        if not inflating.eof:
+            raise ValueError("its content is cut off")
+    if len(content) != size_bytes:
+        raise ValueError(f"its content has {len(content)} bytes and not {size_bytes}")
+    return content
+
+
+def _texts(text: str) -> tuple[str, ...]:
+    found = json.loads(text)
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise ValueError("its options are no list of texts")
+    return tuple(found)

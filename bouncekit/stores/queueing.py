@@ -1,0 +1,114 @@
+"""What a store keeps of mail that waits to be sent: who is at it, what was begun, what is to be tried again.
+
+A recipient is due, held, or leased to somebody; with an open attempt, its dot may have gone out. From the first to
+the last, it is handed to one lease at a time, and it goes when an outcome is final.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from bouncekit.events import Event
+from bouncekit.queue import Abandoned, Begun, Depth, Lease, Queued, QueueState
+from bouncekit.steps import Delivery
+
+__all__ = ["Queue"]
+
+
+class Queue(Protocol):
+    """The part of a store that is its queue; `Store.record` settles what was begun here.
+
+    A lease is over at its `until`, by the time that is asked about. Who lost one to somebody else can no longer begin,
+    and what delays he records change nothing; a final outcome that he records is still the truth, and counts.
+    """
+
+    def enqueue(self, delivery: Delivery, *, due_at: datetime, at: datetime, events: Sequence[Event] = ()) -> None:
+        """Keep a message and all its recipients until `due_at` and beyond, and tell the events: all or nothing.
+
+        The same delivery again, or a first event that is known already, changes nothing.
+
+        Raises:
+            ValueError: the delivery names no relay.
+        """
+
+    def begin(self, begun: Begun) -> None:
+        """Remember, before the dot goes out, who may get the message by it.
+
+        What comes from the application (`lease` None) is kept from now on, under the lease of `begun`. What was
+        claimed must still be leased to whoever claimed it, and stays so until the end of that lease of `begun`.
+
+        Raises:
+            LeaseLost: somebody else has one of these recipients, or has settled it: nothing was changed.
+            StoreError: an attempt with this id has been begun before.
+            ValueError: the delivery names no relay.
+        """
+
+    def claim(
+        self, *, now: datetime, lease: Lease, limit: int, relays: Collection[str] | None = None
+    ) -> Sequence[Delivery]:
+        """Take up to `limit` messages, each with all of its recipients that are due and that nobody is at.
+
+        Those of which a recipient was never tried come first; then who could be had longest: since its time, or since
+        the lease of one that gave it up ended. Each delivery's `lease` is the token; its envelope names only the
+        recipients that were taken.
+
+        What cannot be read back is held, so that it blocks nobody, and a line of the log names the message.
+
+        Args:
+            relays: only messages that go through one of these.
+        """
+
+    def abandoned(self, *, now: datetime, lease: Lease, limit: int) -> Sequence[Abandoned]:
+        """Take up to `limit` attempts that were begun and not settled when their leases ended, oldest first.
+
+        Each is to be settled, all recipients of it, by a record with its `attempt_id`. Messages that cannot be read
+        back are held and marked as possible duplicates.
+        """
+
+    def extend(self, lease: Lease) -> int:
+        """Move the end of a lease; how many recipients are still under it."""
+
+    def release(self, token: str) -> int:
+        """Give back, as they were, the recipients under a lease that have no open attempt; how many there were."""
+
+    def depth(self, now: datetime) -> Depth:
+        """How much waits."""
+
+    def queued(
+        self,
+        *,
+        tenant: str | None = None,
+        relay: str | None = None,
+        state: QueueState | None = None,
+        containing: str | None = None,
+        after: tuple[str, str] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Queued]:
+        """The recipients in the queue, in the order of message and address.
+
+        Args:
+            containing: only where recipient, sender or Message-ID holds this text, in whatever case.
+            after: only those that sort behind this message and recipient.
+
+        Nothing is locked or held open while the caller iterates; a change made meanwhile is seen or not.
+        """
+
+    def queued_message(self, message: str) -> Delivery | None:
+        """A message with all its recipients that are not settled, due or not. It is not taken.
+
+        Raises:
+            StoreCorrupt: it cannot be read back.
+        """
+
+    def requeue(self, message: str, recipient: str | None, *, at: datetime) -> int:
+        """Make a message, or one recipient of it, due, also what is held; how many recipients that were.
+
+        Who is leased at that time, or has an open attempt, is left alone.
+        """
+
+    def drop(self, message: str, recipient: str | None, *, at: datetime, events: Sequence[Event] = ()) -> int:
+        """Take a message, or one recipient of it, out of the queue by hand; how many recipients that were.
+
+        Who is leased at that time is left alone. Told are, with it, the events about those who went; one that is
+        about no recipient is told if anybody went.
+        """

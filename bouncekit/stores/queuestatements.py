@@ -1,0 +1,182 @@
+"""What a SQL store says to its database about its queue and the readers of its events.
+
+Values go in as parameters; the only text that is put in are the lists of columns that `bouncekit.stores.queuecodec`
+reads. `free_at` and `retried` are written wherever what they follow from is; the table checks that.
+"""
+# ruff: noqa: S608
+
+from bouncekit.stores.queuecodec import MESSAGE_COLUMNS, QUEUED_COLUMNS, RECIPIENT_COLUMNS
+
+__all__ = [
+    "ABANDONED",
+    "AGAIN",
+    "BEGIN",
+    "BEGIN_ATTEMPT",
+    "BEGIN_CLAIMED",
+    "CLAIM_CURSOR",
+    "DELAY",
+    "DEPTH",
+    "DROP",
+    "END_ATTEMPT",
+    "END_ATTEMPTS",
+    "ENQUEUE",
+    "EXTEND",
+    "FIRST_RELAY",
+    "FREE",
+    "GIVE_BACK",
+    "HOLD",
+    "IS_SETTLED",
+    "KEEP",
+    "MESSAGE",
+    "MOVE_CURSOR",
+    "NEXT_RELAY",
+    "PRUNE",
+    "QUEUED",
+    "READ_CURSOR",
+    "RELEASE_CURSOR",
+    "REQUEUE",
+    "ROWS",
+    "SETTLE",
+    "SWEEP",
+    "TAKE",
+    "TAKE_ABANDONED",
+    "WAITS",
+]
+
+# -- what comes in
+
+KEEP = f"""
+    INSERT INTO messages ({MESSAGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO NOTHING"""
+_RECIPIENT = """
+    INSERT INTO recipients (message, address, position, given, tenant, key, domain, relay, state, due_at,
+    attempts, retried, first_attempt_at, possible_duplicate, attempt_id, lease_owner, lease_until, free_at)
+    VALUES (:message, :address, :position, :given, :tenant, :key, :domain, :relay"""
+ENQUEUE = f"""
+    {_RECIPIENT}, :state, :due_at,
+    :attempts, :retried, :first_attempt_at, :possible_duplicate, NULL, NULL, NULL, :due_at)
+    ON CONFLICT (message, address) DO NOTHING"""
+
+# -- an attempt; at fence 0 a row is the application's own, and who comes without a lease is the application
+
+BEGIN_ATTEMPT = """
+    INSERT INTO attempts (id, message, relay, owner, begun_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
+BEGIN = f"""
+    {_RECIPIENT}, 'due', :at,
+    :attempts, :retried, :first_attempt_at, :possible_duplicate, :attempt, :token, :until, NULL)
+    ON CONFLICT (message, address) DO UPDATE SET
+    attempt_id = excluded.attempt_id, lease_until = excluded.lease_until, free_at = NULL
+    WHERE fence = 0 AND lease_owner = excluded.lease_owner AND attempt_id IS NULL"""
+BEGIN_CLAIMED = """
+    UPDATE recipients SET attempt_id = :attempt, lease_until = :until, free_at = NULL,
+    first_attempt_at = coalesce(first_attempt_at, :first_attempt_at)
+    WHERE message = :message AND address = :address AND lease_owner = :lease AND attempt_id IS NULL"""
+IS_SETTLED = """
+    SELECT 1 FROM attempts JOIN outcomes ON outcomes.attempt_id = attempts.id AND outcomes.recipient = ?
+    WHERE attempts.message = ? AND NOT EXISTS (SELECT 1 FROM recipients WHERE message = ? AND address = ?)"""
+_OURS = "(lease_owner = :lease OR (:lease IS NULL AND fence = 0))"
+DELAY = f"""
+    UPDATE recipients SET state = :state, due_at = :due_at, attempts = :attempts, retried = :retried,
+    first_attempt_at = coalesce(:first_attempt_at, first_attempt_at),
+    possible_duplicate = max(possible_duplicate, :possible_duplicate),
+    attempt_id = NULL, lease_owner = NULL, lease_until = NULL, free_at = :due_at
+    WHERE message = :message AND address = :address AND {_OURS}"""
+SETTLE = "DELETE FROM recipients WHERE message = ? AND address = ?"
+# Whoever took over an abandoned attempt and asks again at once does not know whether the first one arrived.
+AGAIN = f"""
+    UPDATE recipients SET
+    possible_duplicate = max(possible_duplicate,
+        lease_owner <> (SELECT owner FROM attempts WHERE id = recipients.attempt_id)),
+    attempt_id = NULL, free_at = max(due_at, lease_until)
+    WHERE attempt_id = :attempt AND {_OURS}"""
+END_ATTEMPT = "UPDATE attempts SET settled_at = ? WHERE id = ? AND settled_at IS NULL"
+END_ATTEMPTS = """
+    UPDATE attempts SET settled_at = ? WHERE message = ? AND settled_at IS NULL
+    AND NOT EXISTS (SELECT 1 FROM recipients WHERE attempt_id = attempts.id)"""
+SWEEP = "DELETE FROM messages WHERE id = ? AND NOT EXISTS (SELECT 1 FROM recipients WHERE message = messages.id)"
+
+# -- leases
+
+FIRST_RELAY = "SELECT min(relay) FROM recipients WHERE free_at IS NOT NULL"
+NEXT_RELAY = "SELECT min(relay) FROM recipients WHERE free_at IS NOT NULL AND relay > ?"
+FREE = """
+    SELECT retried, free_at, message FROM recipients WHERE relay = ? AND retried = ? AND free_at <= ?
+    ORDER BY free_at, message"""
+TAKE = f"""
+    UPDATE recipients SET lease_owner = :token, lease_until = :until, fence = fence + 1, free_at = max(due_at, :until)
+    WHERE message = :message AND free_at <= :now RETURNING {RECIPIENT_COLUMNS}"""
+ABANDONED = """
+    SELECT attempt_id FROM recipients WHERE attempt_id IS NOT NULL AND lease_until <= ?
+    ORDER BY lease_until, attempt_id"""
+TAKE_ABANDONED = f"""
+    UPDATE recipients SET lease_owner = :token, lease_until = :until, fence = fence + 1
+    WHERE attempt_id = :attempt AND lease_until <= :now RETURNING {RECIPIENT_COLUMNS}, message"""
+EXTEND = """
+    UPDATE recipients SET lease_until = :until, free_at = CASE WHEN attempt_id IS NULL THEN max(due_at, :until) END
+    WHERE lease_owner = :token"""
+GIVE_BACK = """
+    UPDATE recipients SET lease_owner = NULL, lease_until = NULL, free_at = due_at
+    WHERE lease_owner = ? AND attempt_id IS NULL"""
+HOLD = """
+    UPDATE recipients SET state = 'held', due_at = NULL, free_at = NULL, lease_owner = NULL, lease_until = NULL,
+    possible_duplicate = max(possible_duplicate, attempt_id IS NOT NULL), attempt_id = NULL
+    WHERE message = ? AND lease_owner = ?"""
+
+# -- what people see and do
+
+MESSAGE = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE id = ?"
+WAITS = "SELECT 1 FROM messages WHERE id = ?"
+ROWS = f"SELECT {RECIPIENT_COLUMNS} FROM recipients WHERE message = ?"
+# Each part of it is counted in the index that holds no more than that part.
+DEPTH = """
+    WITH due AS (SELECT count(*) AS number, min(due_at) AS oldest FROM recipients WHERE free_at <= :now)
+    SELECT due.number, (SELECT count(*) FROM recipients WHERE free_at > :now),
+    (SELECT count(*) FROM recipients WHERE state = 'held'),
+    (SELECT count(*) FROM recipients WHERE lease_owner IS NOT NULL AND lease_until > :now AND attempt_id IS NULL),
+    (SELECT count(*) FROM recipients WHERE attempt_id IS NOT NULL), due.oldest FROM due"""
+QUEUED = f"""
+    SELECT {QUEUED_COLUMNS} FROM recipients AS r CROSS JOIN messages AS m ON m.id = r.message
+    WHERE (r.message, r.address) > (:message, :address)
+    AND (:tenant IS NULL OR r.tenant = :tenant) AND (:relay IS NULL OR r.relay = :relay)
+    AND (:state IS NULL OR r.state = :state)
+    AND (:needle IS NULL OR holds(:needle, m.sender, r.address) OR holds(:needle, '', m.message_id))
+    ORDER BY r.message, r.address LIMIT :page"""
+_ONE_OR_ALL = "message = :message AND (:recipient IS NULL OR address = :recipient)"
+REQUEUE = f"""
+    UPDATE recipients SET state = 'due', due_at = min(coalesce(due_at, :at), :at),
+    fence = fence + (lease_owner IS NOT NULL), lease_owner = NULL, lease_until = NULL,
+    free_at = min(coalesce(due_at, :at), :at)
+    WHERE {_ONE_OR_ALL} AND attempt_id IS NULL AND (lease_until IS NULL OR lease_until <= :at)"""
+DROP = f"""
+    DELETE FROM recipients WHERE {_ONE_OR_ALL} AND (lease_until IS NULL OR lease_until <= :at) RETURNING address"""
+
+# -- readers of the events
+
+READ_CURSOR = "SELECT sequence FROM cursors WHERE name = ?"
+CLAIM_CURSOR = """
+    INSERT INTO cursors (name, lease_owner, lease_until) VALUES (:name, :owner, :until)
+    ON CONFLICT (name) DO UPDATE SET
+    fence = fence + (lease_owner IS NOT excluded.lease_owner),
+    lease_owner = excluded.lease_owner, lease_until = excluded.lease_until
+    WHERE lease_owner IS NULL OR lease_owner = excluded.lease_owner OR lease_until <= :now
+    RETURNING sequence"""
+MOVE_CURSOR = """
+    UPDATE cursors SET sequence = max(sequence, :sequence), moved_at = :now, lease_until = :until
+    WHERE name = :name AND lease_owner = :owner"""
+RELEASE_CURSOR = "UPDATE cursors SET lease_owner = NULL, lease_until = NULL WHERE name = ? AND lease_owner = ?"
+# What goes first, and then the next one; each with a time and a number of rows.
+PRUNE = (
+    """
+    DELETE FROM outbox WHERE sequence IN (
+        SELECT sequence FROM outbox
+        WHERE at < ? AND sequence <= (SELECT coalesce(min(sequence), 9223372036854775807) FROM cursors)
+        ORDER BY at, sequence LIMIT ?)""",
+    """
+    DELETE FROM outcomes WHERE (attempt_id, recipient) IN (
+        SELECT attempt_id, recipient FROM outcomes WHERE at < ? ORDER BY at LIMIT ?)""",
+    """
+    DELETE FROM attempts WHERE id IN (
+        SELECT id FROM attempts
+        WHERE settled_at < ? AND NOT EXISTS (SELECT 1 FROM recipients WHERE attempt_id = attempts.id)
+        ORDER BY settled_at LIMIT ?)""",
+)

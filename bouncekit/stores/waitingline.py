@@ -1,0 +1,146 @@
+"""Mail that waits in memory, and in which order: one row for each recipient, in a line for each relay."""
+
+import heapq
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from bouncekit.envelope import Recipient
+from bouncekit.queue import Queued, QueueState
+from bouncekit.steps import Delivery
+from bouncekit.stores.codec import from_milliseconds, milliseconds, storable
+
+__all__ = ["Line", "Message", "Row", "as_stored"]
+
+_Entry = tuple[bool, int, str, str]  # whether it was tried before, when it can be had, message, recipient
+
+
+@dataclass(slots=True)
+class Row:
+    """One recipient that waits. Times are milliseconds; `fence` counts how often it was taken: 0, the application's."""
+
+    recipient: Recipient
+    position: int
+    due_at: int | None  # None: held
+    attempt: str | None = None
+    owner: str | None = None
+    until: int = 0
+    fence: int = 0
+    entry: tuple[bool, int] | None = None  # its entry in the line; any other one is out of date
+
+    @property
+    def free_at(self) -> int | None:
+        """When it can be had; None where it cannot."""
+        if self.due_at is None or self.attempt is not None:
+            return None
+        return self.due_at if self.owner is None else max(self.due_at, self.until)
+
+    def is_free(self, at: int) -> bool:
+        return (free_at := self.free_at) is not None and free_at <= at
+
+    def is_leased(self, at: int) -> bool:
+        return self.owner is not None and self.until > at
+
+    def is_of(self, lease: str | None) -> bool:
+        """Whether who has this lease, or the application, which has none, is still the one who is at it."""
+        return self.fence == 0 if lease is None else self.owner == lease
+
+    def take(self, owner: str, until: datetime) -> None:
+        self.owner, self.until = owner, milliseconds(until)
+        self.fence += 1
+
+    def give_back(self) -> None:
+        self.owner, self.until = None, 0
+
+
+@dataclass(slots=True)
+class Message:
+    """A message that somebody still waits for, and who."""
+
+    delivery: Delivery
+    queued_at: int
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    def to(self, rows: Iterable[Row], lease: str | None) -> Delivery:
+        """The delivery of these recipients."""
+        recipients = tuple(row.recipient for row in sorted(rows, key=lambda row: row.position))
+        addresses = tuple(recipient.address for recipient in recipients)
+        wires, given = {address.wire for address in addresses}, self.delivery.given
+        return replace(
+            self.delivery,
+            envelope=replace(
+                self.delivery.envelope,
+                recipients=addresses,
+                message_id=storable(self.delivery.envelope.message_id),
+            ),
+            recipients=recipients,
+            refused=(),
+            given={wire: text for wire, text in given.items() if wire in wires},
+            lease=lease,
+        )
+
+    def shown(self, row: Row) -> Queued:
+        """What people are shown of a recipient."""
+        delivery, due_at = self.delivery, row.due_at
+        return Queued(
+            message=delivery.id,
+            message_id=storable(delivery.envelope.message_id),
+            sender=delivery.envelope.sender.wire,
+            recipient=row.recipient.address.wire,
+            relay=delivery.relay or "",
+            labels=delivery.labels,
+            state=QueueState.HELD if due_at is None else QueueState.DUE,
+            due_at=None if due_at is None else from_milliseconds(due_at),
+            queued_at=from_milliseconds(self.queued_at),
+            attempts=row.recipient.attempts,
+            possible_duplicate=row.recipient.possible_duplicate,
+            leased_until=None if row.owner is None else from_milliseconds(row.until),
+            size_bytes=delivery.envelope.size_bytes,
+        )
+
+
+class Line:
+    """Who can be had next, by relay: those who were never tried, then the others, each by the time.
+
+    Each row that can be had has one entry that counts, never later than the row is free. What happened to a row since
+    is seen when its entry comes to the front.
+    """
+
+    def __init__(self) -> None:
+        self._heaps: dict[str, tuple[list[_Entry], list[_Entry]]] = {}  # relay -> never tried, tried
+
+    def add(self, message: Message, row: Row) -> None:
+        """See that a row, new or changed, has its entry."""
+        free_at, was_tried = row.free_at, row.recipient.attempts > 0
+        if free_at is None or (row.entry is not None and row.entry[0] == was_tried and row.entry[1] <= free_at):
+            return
+        row.entry = (was_tried, free_at)
+        heaps = self._heaps.setdefault(message.delivery.relay or "", ([], []))
+        heapq.heappush(heaps[was_tried], (*row.entry, message.delivery.id, row.recipient.address.wire))
+
+    def next(self, messages: dict[str, Message], at: int, relays: Collection[str] | None) -> Message | None:
+        """The message of the recipient who can be had first, if one can be by now."""
+        asked = self._heaps if relays is None else set(relays) & self._heaps.keys()
+        heaps = [heap for relay in asked for heap in self._heaps[relay]]
+        while ready := [heap for heap in heaps if heap and heap[0][1] <= at]:
+            was_tried, free_at, name, address = heapq.heappop(min(ready))
+            message = messages.get(name)
+            row = message.rows.get(address) if message else None
+            if message is None or row is None or row.entry != (was_tried, free_at):
+                continue
+            row.entry = None
+            if row.free_at == free_at:
+                return message
+            self.add(message, row)
+        return None
+
+
+def as_stored(recipient: Recipient) -> Recipient:
+    """A recipient as a store keeps it: what it went through in one session is forgotten, times are milliseconds."""
+    first = recipient.first_attempt_at
+    return replace(
+        recipient,
+        reconnects=0,
+        repeats=0,
+        first_attempt_at=None if first is None else from_milliseconds(milliseconds(first)),
+    )

@@ -1,0 +1,127 @@
+"""What the queue costs: a long one is filled, opened, claimed and settled.
+
+    python -m tests.benchmarks.queue [--recipients 100000] [--each 10] [--batch 100]
+
+Each step of a send is the commits that a worker makes: one for a claim of `batch` messages, then two for each message,
+before its dot and after it. Commits reach the disk, so the figures are as much the disk's as ours; a plain insert and
+commit of 4 KB is measured in the same run, to compare with. The same is done in memory.
+"""
+
+import argparse
+import os
+import resource
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+
+from bouncekit.queue import Lease
+from bouncekit.stores import Store
+from bouncekit.stores.memory import MemoryStore
+from bouncekit.stores.sqlite import SqliteStore
+from tests.building import NOW
+from tests.contract.queueing import begin, mail_to, outcome, wires
+
+_CONTENT = b"The quick brown fox jumps over the lazy dog, and again.\r\n" * 70  # 4 KB
+
+
+@contextmanager
+def _timed(what: str, number: int, unit: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    taken = time.perf_counter() - start
+    print(f"  {what:<46} {taken:8.2f} s {number / taken:10,.0f} {unit}/s")
+
+
+def _bare_commits(path: str, number: int) -> None:
+    """The yardstick: one row of 4 KB a commit, with the same durability."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("CREATE TABLE bare (content)")
+        with _timed("(a bare commit of 4 KB)", number, "commits"):
+            for _ in range(number):
+                connection.execute("INSERT INTO bare VALUES (?)", (_CONTENT,))
+
+
+def _fill(store: Store, recipients: int, each: int) -> None:
+    with _timed(f"enqueued, {each} recipients a message", recipients, "recipients"):
+        for first in range(0, recipients, each):
+            people = (f"r{number}@example{number % 500}.com" for number in range(first, first + each))
+            store.enqueue(mail_to(*people, content=_CONTENT), due_at=NOW, at=NOW)
+
+
+def _send(store: Store, recipients: int, batch: int) -> None:
+    """What a worker does, without SMTP: the time of each call apart."""
+    spent = {"claim": 0.0, "begin": 0.0, "record": 0.0}
+    claims: list[float] = []
+
+    def measured(name: str, do: Callable[[], object]) -> object:
+        start = time.perf_counter()
+        answer = do()
+        spent[name] += time.perf_counter() - start
+        if name == "claim":
+            claims.append(time.perf_counter() - start)
+        return answer
+
+    messages = 0
+    with _timed(f"claimed by {batch} messages, begun and settled", recipients, "recipients"):
+        while True:
+            lease = Lease(os.urandom(16).hex(), NOW + timedelta(minutes=5))
+            claimed = measured("claim", lambda lease=lease: store.claim(now=NOW, lease=lease, limit=batch))  # type: ignore[misc]
+            assert isinstance(claimed, list)
+            if not claimed:
+                break
+            for delivery in claimed:
+                attempt = os.urandom(16).hex()
+                measured("begin", lambda: begin(store, delivery, attempt=attempt, until=lease))  # noqa: B023
+                record = outcome(delivery, attempt, done=wires(delivery))
+                measured("record", lambda: store.record(record))  # noqa: B023
+                messages += 1
+    for name, seconds in spent.items():
+        print(f"    {name:<44} {seconds:8.2f} s {1e6 * seconds / messages:10,.0f} us a message")
+    claims.sort()
+    print(f"    a claim takes {1000 * claims[len(claims) // 2]:.1f} ms, the longest {1000 * claims[-1]:.1f} ms")
+    assert not list(store.queued())
+
+
+def _in_memory(recipients: int, each: int, batch: int) -> None:
+    print("in memory")
+    with MemoryStore() as store:
+        _fill(store, recipients, each)
+        _send(store, recipients, batch)
+
+
+def _on_disk(folder: str, recipients: int, each: int, batch: int) -> None:
+    print("in SQLite")
+    path = f"{folder}/bounces.db"
+    _bare_commits(f"{folder}/bare.db", recipients // each)
+    with SqliteStore(path) as store:
+        _fill(store, recipients, each)
+    print(f"    the file: {os.path.getsize(path) / 1e6:.0f} MB")
+    with _timed("opened and counted", recipients, "recipients"), SqliteStore(path) as store:
+        assert store.depth(NOW).due == recipients
+    with SqliteStore(path) as store:
+        _send(store, recipients, batch)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipients", type=int, default=100_000)
+    parser.add_argument("--each", type=int, default=10, help="recipients of a message")
+    parser.add_argument("--batch", type=int, default=100, help="messages taken at once")
+    asked = parser.parse_args()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with tempfile.TemporaryDirectory() as folder:
+        _on_disk(folder, asked.recipients, asked.each, asked.batch)
+    between = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"  memory at its highest: {between / 1024:.0f} MB, {(between - before) / 1024:.0f} MB of them for this")
+    _in_memory(asked.recipients, asked.each, asked.batch)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"  memory at its highest: {after / 1024:.0f} MB, {(after - between) / 1024:.0f} MB of them for this")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,323 @@
+"""Whatever happens to a queue, in whatever order: nobody is handed to two at once, nobody is lost, who is done goes."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from bouncekit.events import EventType
+from bouncekit.queue import Lease, LeaseLost
+from bouncekit.steps import Delivery, Record
+from bouncekit.stores.memory import MemoryStore
+from bouncekit.stores.sqlite import SqliteStore
+from tests.building import ANN, BOB, CY, NOW
+
+from .queueing import MINUTE, begin, mail_to, outcome, told, wires
+from .stores import Pair, new_id
+
+PEOPLE, RELAYS = (ANN, BOB, CY), ("a", "b")
+HALF_AN_HOUR = 30 * MINUTE
+
+Place = tuple[str, str]  # message, recipient
+
+
+@dataclass
+class Waiting:
+    """What the model knows of a recipient. `due_at` None: held. Until somebody took it, it is the application's own."""
+
+    relay: str
+    due_at: datetime | None
+    attempts: int = 0
+    possible_duplicate: bool = False
+    attempt: str | None = None
+    owner: str | None = None
+    until: datetime = NOW
+    was_taken: bool = False
+
+    def is_free(self, now: datetime) -> bool:
+        return (
+            self.due_at is not None
+            and self.attempt is None
+            and self.due_at <= now
+            and (self.owner is None or self.until <= now)
+        )
+
+    def is_of(self, lease: str | None) -> bool:
+        return self.owner == lease if lease else not self.was_taken
+
+    def take(self, lease: Lease) -> None:
+        self.owner, self.until, self.was_taken = lease.token, lease.until, True
+
+    def give_back(self) -> None:
+        self.owner, self.until = None, NOW
+
+
+@dataclass
+class Sending:
+    """Somebody who is at a delivery: under which token, with what attempt, and who is not settled by him yet."""
+
+    delivery: Delivery
+    token: str
+    left: list[str]
+    attempt: str | None = None
+    begun: tuple[str, ...] = ()
+
+
+class Queues(RuleBasedStateMachine):
+    """Two stores that must answer alike, a dictionary that says how, and any number of workers that come and go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.stores = Pair(MemoryStore(), SqliteStore(Path(self.folder.name) / "bounces.db"))
+        self.now = NOW
+        self.model: dict[Place, Waiting] = {}
+        self.owners: dict[str, str] = {}  # attempt -> under which lease it was begun
+        self.spoken_for: set[Place] = set()  # a worker had an outcome for it
+        self.told: set[str] = set()
+        self.sending: list[Sending] = []
+        self.records: list[Record] = []
+
+    def teardown(self) -> None:
+        self.stores.close()
+        self.folder.cleanup()
+
+    def lease(self, minutes: int) -> Lease:
+        return Lease(new_id(), self.now + minutes * MINUTE)
+
+    # -- what comes in
+
+    @rule(
+        people=st.lists(st.sampled_from(PEOPLE), min_size=1, unique=True),
+        relay=st.sampled_from(RELAYS),
+        minutes=st.integers(-5, 40),
+    )
+    def enqueue(self, people: list[str], relay: str, minutes: int) -> None:
+        delivery, due_at = mail_to(*people, relay=relay), self.now + minutes * MINUTE
+        self.stores.enqueue(delivery, due_at=due_at, at=self.now)
+        for address in people:
+            self.model[delivery.id, address] = Waiting(relay, due_at)
+
+    @rule(people=st.lists(st.sampled_from(PEOPLE), min_size=1, unique=True), relay=st.sampled_from(RELAYS))
+    def send(self, people: list[str], relay: str) -> None:
+        self.sending.append(Sending(mail_to(*people, relay=relay), new_id(), people))
+
+    # -- who is at it
+
+    @rule(limit=st.integers(0, 4), relays=st.sampled_from((None, ("a",), RELAYS, ())), minutes=st.integers(1, 20))
+    def claim(self, limit: int, relays: tuple[str, ...] | None, minutes: int) -> None:
+        lease = self.lease(minutes)
+        free = {
+            place: row
+            for place, row in self.model.items()
+            if row.is_free(self.now) and (relays is None or row.relay in relays)
+        }
+        claimed = self.stores.claim(now=self.now, lease=lease, limit=limit, relays=relays)
+        assert len({one.id for one in claimed}) == len(claimed) == min(limit, len({message for message, _ in free}))
+        for delivery in claimed:
+            assert sorted(wires(delivery)) == sorted(who for message, who in free if message == delivery.id)
+            for recipient in delivery.recipients:
+                row = self.model[delivery.id, recipient.address.wire]
+                assert (recipient.attempts, recipient.possible_duplicate) == (row.attempts, row.possible_duplicate)
+                row.take(lease)
+            self.sending.append(Sending(delivery, lease.token, wires(delivery)))
+
+    @rule(limit=st.integers(0, 3), minutes=st.integers(1, 20))
+    def take_over(self, limit: int, minutes: int) -> None:
+        lease = self.lease(minutes)
+        ended: dict[str, list[Place]] = {}
+        for place, row in self.model.items():
+            if row.attempt is not None and row.until <= self.now:
+                ended.setdefault(row.attempt, []).append(place)
+        found = self.stores.abandoned(now=self.now, lease=lease, limit=limit)
+        assert len({one.attempt_id for one in found}) == len(found) == min(limit, len(ended))
+        for one in found:
+            places = ended[one.attempt_id]
+            assert sorted((one.delivery.id, address) for address in wires(one.delivery)) == sorted(places)
+            for place in places:
+                self.model[place].take(lease)
+            people = wires(one.delivery)
+            self.sending.append(Sending(one.delivery, lease.token, people, one.attempt_id, tuple(people)))
+
+    @rule(who=st.integers(0, 99), some=st.integers(1, 7), minutes=st.integers(0, 20))
+    def begin(self, who: int, some: int, minutes: int) -> None:
+        ready = [one for one in self.sending if one.attempt is None and one.left]
+        if not ready:
+            return
+        one = ready[who % len(ready)]
+        people = [address for place, address in enumerate(one.left) if some & 1 << place] or one.left
+        may = all(self._may_begin(one, address) for address in people)
+        until, attempt = Lease(one.token, self.now + minutes * MINUTE), new_id()
+        try:
+            begin(self.stores, one.delivery, *people, until=until, attempt=attempt, at=self.now)
+        except LeaseLost:
+            assert not may
+            return
+        assert may
+        one.attempt, one.begun = attempt, tuple(people)
+        self.owners[attempt] = one.token
+        for address in people:
+            row = self.model.setdefault((one.delivery.id, address), Waiting(one.delivery.relay or "", self.now))
+            row.attempt, row.owner, row.until = attempt, one.token, until.until
+
+    def _may_begin(self, one: Sending, address: str) -> bool:
+        row = self.model.get((one.delivery.id, address))
+        if row is None:
+            return one.delivery.lease is None and (one.delivery.id, address) not in self.spoken_for
+        return row.attempt is None and row.owner == one.token and row.is_of(one.delivery.lease)
+
+    @rule(who=st.integers(0, 99), ends=st.lists(st.sampled_from(("done", "delayed", "held", "again")), min_size=3))
+    def record(self, who: int, ends: list[str]) -> None:
+        begun = [one for one in self.sending if one.attempt is not None]
+        if not begun:
+            return
+        one = begun[who % len(begun)]
+        assert one.attempt is not None
+        by_end: dict[str, list[str]] = {"done": [], "delayed": [], "held": [], "again": []}
+        for address, end in zip(one.left, ends, strict=False):
+            # Who was not accepted was refused for now, or is asked again; what was not begun brings no success.
+            by_end["delayed" if end == "done" and address not in one.begun else end].append(address)
+        unknown = one.token != self.owners[one.attempt]
+        again = set(by_end.pop("again"))
+        record = outcome(one.delivery, one.attempt, unknown=unknown, at=self.now, **by_end)
+        self.stores.record(record)
+        self.records.append(record)
+        self._recorded(one, record)
+        one.left, one.attempt = [address for address in one.left if address in again], None
+
+    def _recorded(self, one: Sending, record: Record) -> None:
+        """What a record does, in few words."""
+        lease, message = one.delivery.lease, one.delivery.id
+        events = {event.id for event in record.events}
+        if events and events <= self.told:
+            return
+        self.told |= events
+        for settlement, counted in zip(record.settlements, record.recipients, strict=True):
+            place = (message, settlement.recipient)
+            if settlement.is_final:
+                self.model.pop(place, None)
+                continue
+            row = self.model.get(place)
+            if row is None and lease is None and place not in self.spoken_for:
+                row = self.model[place] = Waiting(one.delivery.relay or "", None)
+            if row is not None and row.is_of(lease):
+                row.due_at, row.attempts, row.attempt = settlement.retry_at, counted.attempts, None
+                row.possible_duplicate |= counted.possible_duplicate
+                row.give_back()
+        if lease is not None:
+            self.spoken_for |= {(message, settlement.recipient) for settlement in record.settlements}
+        for row in self.model.values():
+            if row.attempt == record.occasion.attempt_id and row.is_of(lease):
+                row.attempt = None
+                row.possible_duplicate |= row.owner != self.owners[record.occasion.attempt_id]
+
+    @rule(number=st.integers(0, 99))
+    def record_again(self, number: int) -> None:
+        told_before = [record for record in self.records if record.events]
+        if told_before:
+            self.stores.record(told_before[number % len(told_before)])
+
+    @rule(who=st.integers(0, 99))
+    def die(self, who: int) -> None:
+        if self.sending:
+            del self.sending[who % len(self.sending)]
+
+    @rule(who=st.integers(0, 99), minutes=st.integers(-5, 20))
+    def extend(self, who: int, minutes: int) -> None:
+        if self.sending:
+            token, until = self.sending[who % len(self.sending)].token, self.now + minutes * MINUTE
+            mine = [row for row in self.model.values() if row.owner == token]
+            assert self.stores.extend(Lease(token, until)) == len(mine)
+            for row in mine:
+                row.until = until
+
+    @rule(who=st.integers(0, 99))
+    def release(self, who: int) -> None:
+        if self.sending:
+            token = self.sending[who % len(self.sending)].token
+            mine = [row for row in self.model.values() if row.owner == token and row.attempt is None]
+            assert self.stores.release(token) == len(mine)
+            for row in mine:
+                row.give_back()
+
+    # -- by hand, and by time
+
+    def _chosen(self, number: int, *, whole: bool) -> tuple[str, str | None, list[Place]]:
+        """A message or one recipient of it, and those of them in nobody's hands."""
+        message, address = sorted(self.model)[number % len(self.model)]
+        recipient = None if whole else address
+        places = [place for place in self.model if place[0] == message and recipient in (None, place[1])]
+        free = [place for place in places if self.model[place].owner is None or self.model[place].until <= self.now]
+        return message, recipient, free
+
+    @rule(number=st.integers(0, 99), whole=st.booleans())
+    def requeue(self, number: int, whole: bool) -> None:
+        if self.model:
+            message, recipient, free = self._chosen(number, whole=whole)
+            rows = [self.model[place] for place in free if self.model[place].attempt is None]
+            assert self.stores.requeue(message, recipient, at=self.now) == len(rows)
+            for row in rows:
+                row.due_at = min(row.due_at or self.now, self.now)
+                row.was_taken |= row.owner is not None
+                row.give_back()
+
+    @rule(number=st.integers(0, 99), whole=st.booleans())
+    def drop(self, number: int, whole: bool) -> None:
+        if self.model:
+            message, recipient, free = self._chosen(number, whole=whole)
+            events = tuple(told(EventType.FAILED, address) for address in (*PEOPLE, None))
+            assert self.stores.drop(message, recipient, at=self.now, events=events) == len(free)
+            for place in free:
+                del self.model[place]
+            # The application hears of no drop: it is not at these any more.
+            for one in self.sending:
+                if one.delivery.id == message:
+                    one.left = [address for address in one.left if (message, address) not in free]
+
+    @rule(minutes=st.sampled_from((-3, 1, 4, 10, 31)))
+    def let_time_pass(self, minutes: int) -> None:
+        self.now += timedelta(minutes=minutes)
+
+    @rule(minutes=st.integers(0, 90))
+    def forget(self, minutes: int) -> None:
+        for store in self.stores.both:  # how much differs: one keeps outcomes
+            store.prune(before=NOW - minutes * MINUTE)
+
+    # -- what always holds
+
+    @invariant()
+    def the_queue_is_what_the_model_says(self) -> None:
+        shown = self.stores.queued()
+        assert [(one.message, one.recipient) for one in shown] == sorted(self.model)
+        for one in shown:
+            row = self.model[one.message, one.recipient]
+            assert (one.due_at, one.attempts) == (row.due_at, row.attempts)
+            assert one.possible_duplicate == row.possible_duplicate
+            assert one.leased_until == (None if row.owner is None else row.until)
+
+    @invariant()
+    def it_is_counted_right(self) -> None:
+        depth, rows = self.stores.depth(self.now), self.model.values()
+        assert depth.due == sum(row.is_free(self.now) for row in rows)
+        assert depth.due + depth.waiting + depth.held + depth.leased == len(rows)
+        assert depth.held == sum(row.due_at is None for row in rows)
+
+    @invariant()
+    def whole_messages_can_be_read(self) -> None:
+        for message in {message for message, _ in self.model}:
+            whole = self.stores.queued_message(message)
+            assert {(message, address) for address in wires(whole)} <= self.model.keys()
+            assert whole == replace(whole, lease=None)
+
+    @invariant()
+    def the_same_is_told(self) -> None:
+        first, second = ([event for _, event in store.events()] for store in self.stores.both)
+        assert first == second
+
+
+TestQueues = Queues.TestCase
+TestQueues.settings = settings(max_examples=120, stateful_step_count=40, deadline=None, database=None)

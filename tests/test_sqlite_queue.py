@@ -1,0 +1,343 @@
+"""The queue in a SQLite file: its statements, its processes, what is damaged in it.
+
+What every queue does stands in `contract`.
+"""
+
+import logging
+import random
+import re
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bouncekit.errors import StoreCorrupt, StoreError
+from bouncekit.queue import QueueState
+from bouncekit.stores import queuestatements as statements
+from bouncekit.stores.queuecodec import MESSAGE_COLUMNS
+from bouncekit.stores.sqlite import SqliteStore
+
+from .building import ANN, BOB, CY, NOW
+from .contract.queueing import LATER, begin, claim, enqueue, lease, mail_to, outcome, wires
+from .contract.stores import new_id
+from .test_sqlite_store import finish, python, rows
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "bounces.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    with SqliteStore(path) as opened:
+        yield opened
+
+
+def counts(store: SqliteStore) -> dict[str, int]:
+    tables = ("messages", "recipients", "attempts", "outcomes", "outbox")
+    return {table: rows(store, f"SELECT count(*) FROM {table}")[0][0] for table in tables}
+
+
+# -- the statements
+
+# Counting looks at all that it counts, which has a test of its own.
+PLANNED = [name for name in statements.__all__ if name not in ("DEPTH", "PRUNE")]
+_NAMES = re.compile(r":(\w+)").findall
+
+
+@pytest.fixture(scope="module")
+def long_queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteStore]:
+    """100,000 recipients of 2,000 messages, a tenth of them due."""
+    with SqliteStore(tmp_path_factory.mktemp("queue") / "bounces.db") as store:
+        now = int(NOW.timestamp() * 1000)
+        with store._database.writing() as connection:
+            connection.executemany(
+                f"INSERT INTO messages ({MESSAGE_COLUMNS}) VALUES (?, {now}, 'main', '', '', NULL, 0, NULL,"
+                " 's@example.org', '[]', '[]', 'plain', 2, x'4869')",
+                [(f"m{number:04}",) for number in range(2000)],
+            )
+            connection.executemany(
+                "INSERT INTO recipients (message, address, position, tenant, key, domain, relay, state,"
+                " due_at, free_at) VALUES (:m, :a, :p, '', :a, 'example.com', 'main', 'due', :t, :t)",
+                [
+                    {"m": f"m{n % 2000:04}", "a": f"r{n}@example.com", "p": n // 2000, "t": now + n}
+                    for n in range(-10_000, 90_000)
+                ],
+            )
+        rows(store, "ANALYZE")
+        yield store
+
+
+def plan(store: SqliteStore, statement: str) -> list[str]:
+    names = _NAMES(statement)
+    values: Any = dict.fromkeys(names) if names else [None] * statement.count("?")
+    return [step for *_, step in store._database.read(f"EXPLAIN QUERY PLAN {statement}", values)]
+
+
+@pytest.mark.parametrize("statement", [*(getattr(statements, name) for name in PLANNED), *statements.PRUNE])
+def test_no_statement_of_the_queue_reads_a_whole_table_or_sorts_it(long_queue: SqliteStore, statement: str) -> None:
+    steps = plan(long_queue, statement)
+    assert not [step for step in steps if step.startswith("SCAN") or "TEMP B-TREE" in step]
+
+
+@pytest.mark.parametrize("name", ["FREE", "FIRST_RELAY", "NEXT_RELAY", "ABANDONED"])
+def test_whose_turn_it_is_is_read_from_an_index_alone(long_queue: SqliteStore, name: str) -> None:
+    steps = plan(long_queue, getattr(statements, name))
+    assert [step for step in steps if "COVERING INDEX" in step] == [step for step in steps if "recipients" in step]
+
+
+def test_a_long_queue_is_counted_from_its_indexes(long_queue: SqliteStore) -> None:
+    tables = [step for step in plan(long_queue, statements.DEPTH) if "recipients" in step]
+    assert len(tables) == 5
+    assert all("COVERING INDEX" in step for step in tables)
+    depth = long_queue.depth(NOW)
+    assert (depth.due, depth.waiting) == (10_001, 89_999)
+
+
+def test_a_claim_looks_at_what_it_takes_and_not_at_what_waits(long_queue: SqliteStore) -> None:
+    """Counted in steps of SQLite's machine, which no busy computer changes."""
+    taken = []
+    connection = long_queue._database._ready(long_queue._database._mine())
+    for moment in (NOW - timedelta(seconds=9), NOW + timedelta(days=1)):
+        ticks = [0]
+
+        def tick(ticks: list[int] = ticks) -> int:
+            ticks[0] += 1
+            return 0
+
+        connection.set_progress_handler(tick, 100)
+        claimed = claim(long_queue, now=moment, limit=1)
+        connection.set_progress_handler(None, 100)
+        assert len(claimed) == 1
+        taken.append((ticks[0], len(wires(*claimed))))
+    assert all(ticks * 100 < 3000 + 500 * recipients for ticks, recipients in taken), taken
+
+
+def test_the_table_refuses_what_contradicts_itself(store: SqliteStore) -> None:
+    enqueue(store, ANN)
+    for change in (
+        "due_at = NULL",
+        "state = 'held'",
+        "lease_owner = 'x'",
+        "attempts = 1",
+        "free_at = free_at + 1",
+        "attempt_id = 'x', free_at = NULL",
+    ):
+        with pytest.raises(StoreError), store._database.writing() as connection:
+            connection.execute(f"UPDATE recipients SET {change}")
+
+
+# -- what lies in the file
+
+
+def test_long_content_is_compressed_and_lies_there_once(store: SqliteStore) -> None:
+    long, short, noise = b"All work and no play\r\n" * 500, b"x" * 1024, random.Random(1).randbytes(3000)
+    for content in (long, short, noise):
+        enqueue(store, ANN, BOB, CY, content=content)
+    found = rows(store, "SELECT encoding, size_bytes, length(content) FROM messages ORDER BY id")
+    assert [encoding for encoding, _, _ in found] == ["zlib", "plain", "plain"]
+    assert [size for _, size, _ in found] == [len(long), len(short), len(noise)]
+    assert found[0][2] < len(long) / 10
+
+
+def test_who_is_settled_leaves_no_row_but_the_outcome(store: SqliteStore) -> None:
+    sent = mail_to(ANN, BOB)
+    attempt = begin(store, sent)
+    store.record(outcome(sent, attempt, done=[ANN, BOB]))
+    assert counts(store) == {"messages": 0, "recipients": 0, "attempts": 1, "outcomes": 2, "outbox": 2}
+    assert rows(store, "SELECT settled_at IS NOT NULL FROM attempts") == [(1,)]
+    assert store.prune(before=NOW) == 0
+    assert store.prune(before=LATER) == 5
+    assert not any(counts(store).values())
+
+
+def test_no_attempt_is_forgotten_while_a_recipient_hangs_on_it(store: SqliteStore) -> None:
+    """It was settled by who had lost it, and whoever took it over has not yet spoken."""
+    sent = mail_to(ANN)
+    attempt = begin(store, sent)
+    (found,) = store.abandoned(now=LATER, lease=lease(now=LATER), limit=1)
+    store.record(outcome(sent, attempt, delayed=[ANN]))
+    store.prune(before=LATER)
+    store.record(outcome(found.delivery, attempt, delayed=[ANN], unknown=True, at=LATER))
+    assert rows(store, "SELECT possible_duplicate, attempt_id FROM recipients") == [(1, None)]
+
+
+def test_forgetting_goes_on_in_small_steps_up_to_its_limit(store: SqliteStore) -> None:
+    for _ in range(60):
+        sent = mail_to(*(f"r{number}@example.com" for number in range(20)))
+        store.record(outcome(sent, new_id(), done=wires(sent)))
+    assert store.prune(before=LATER, limit=1300) == 1300
+    assert counts(store)["outbox"] == 0
+    assert counts(store)["outcomes"] == 1100
+    assert store.prune(before=LATER) == 1100
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "content = x'78013334'",
+        "content = x'00'",
+        "content = substr(content, 1, 30)",
+        "size_bytes = size_bytes + 1",
+        "size_bytes = 10",
+        "mail_options = 'x'",
+        "rcpt_options = '{}'",
+        "rcpt_options = '[1]'",
+        "sender = 'a' || char(13, 10) || 'DATA'",
+    ],
+)
+def test_a_message_that_cannot_be_read_is_held_and_blocks_nobody(
+    store: SqliteStore, path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = enqueue(store, ANN, BOB, content=b"Hello\r\n" * 999)
+    enqueue(store, CY)
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute(f"UPDATE messages SET {damage} WHERE id = ?", (broken.id,))
+    with caplog.at_level(logging.ERROR, "bouncekit"):
+        assert wires(*claim(store)) == [CY]
+    assert f"queued message {broken.id} cannot be read" in caplog.text
+    assert [one.recipient for one in store.queued(state=QueueState.HELD)] == [ANN, BOB]
+    with pytest.raises(StoreCorrupt, match=broken.id):
+        store.queued_message(broken.id)
+    assert store.drop(broken.id, None, at=NOW) == 2
+
+
+def test_a_recipient_that_could_not_have_come_from_us_never_reaches_the_wire(store: SqliteStore, path: Path) -> None:
+    enqueue(store, ANN, BOB)
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE recipients SET address = 'bob@example.com> NOTIFY=NEVER' WHERE address = ?", (BOB,))
+    assert claim(store) == []
+    assert store.depth(NOW).held == 2
+
+
+def test_an_abandoned_attempt_that_cannot_be_read_is_held_and_marked(store: SqliteStore, path: Path) -> None:
+    begin(store, mail_to(ANN, content=b"Hello\r\n" * 999))
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE messages SET content = x'00'")
+    assert store.abandoned(now=LATER, lease=lease(now=LATER), limit=1) == []
+    (left,) = store.queued()
+    assert (left.state, left.possible_duplicate) == (QueueState.HELD, True)
+    assert rows(store, "SELECT count(*) FROM attempts WHERE settled_at IS NULL") == [(0,)]
+
+
+# -- processes and kills
+
+HEAD = """
+from datetime import timedelta
+from itertools import count
+import tests.contract.queueing as queueing
+from tests.building import NOW
+from tests.contract.queueing import LATER, begin, claim, enqueue, mail_to, outcome, wires
+queueing.new_id = lambda: os.urandom(16).hex()
+store = SqliteStore(sys.argv[1])
+"""
+
+
+def test_two_processes_are_handed_each_of_2000_recipients_once(store: SqliteStore, path: Path) -> None:
+    people = [f"r{number:04}@example.com" for number in range(2000)]
+    for start in range(0, 2000, 4):
+        enqueue(store, *people[start : start + 4])
+    code = """
+while claimed := claim(store, limit=10):
+    for delivery in claimed:
+        attempt = begin(store, delivery)
+        store.record(outcome(delivery, attempt, done=wires(delivery)))
+        print(*wires(delivery), flush=True)
+"""
+    workers = [python(HEAD + code, path) for _ in range(2)]
+    got = [worker.communicate(timeout=60)[0].split() for worker in workers]
+    finish(*workers)
+    assert sorted(got[0] + got[1]) == people
+    assert all(got)
+    assert list(store.queued()) == []
+    assert rows(store, "SELECT count(DISTINCT recipient), count(*) FROM outcomes") == [(2000, 2000)]
+
+
+def _killed(worker: "subprocess.Popen[str]", lines: int) -> list[str]:
+    """What a process had said when it was killed with -9, after that many lines."""
+    assert worker.stdout is not None
+    said = [worker.stdout.readline().strip() for _ in range(lines)]
+    worker.kill()
+    said += worker.stdout.read().split("\n")[:-1]
+    worker.wait()
+    worker.stdout.close()
+    return said
+
+
+def test_a_process_killed_before_its_record_leaves_an_abandoned_attempt(store: SqliteStore, path: Path) -> None:
+    code = """
+delivery = mail_to("ann@example.com", "bob@example.com")
+print(begin(store, delivery, "ann@example.com"), flush=True)
+threading.Event().wait()
+"""
+    (attempt,) = _killed(python(HEAD + code, path), 1)
+    (found,) = store.abandoned(now=LATER, lease=lease(now=LATER), limit=9)
+    assert (found.attempt_id, wires(found.delivery)) == (attempt, [ANN])
+
+
+def test_a_process_killed_at_any_moment_loses_nobody_and_sends_nobody_twice_unmarked(
+    store: SqliteStore, path: Path
+) -> None:
+    """A line stands for the dot: it is printed between begin and record, as the server would see it."""
+    people = [f"r{number:04}@example.com" for number in range(600)]
+    for start in range(0, 600, 3):
+        enqueue(store, *people[start : start + 3])
+    code = """
+while claimed := claim(store, limit=5, now=NOW + timedelta(hours=int(sys.argv[2]))):
+    for delivery in claimed:
+        attempt = begin(store, delivery, at=NOW + timedelta(hours=int(sys.argv[2])))
+        print(*wires(delivery), flush=True)
+        store.record(outcome(delivery, attempt, done=wires(delivery)))
+"""
+    sent: list[str] = []
+    doubtful: set[str] = set()
+    chance = random.Random(5)
+    for turn in range(8):
+        said = _killed(python(HEAD + code, path, turn), chance.randrange(1, 25))
+        sent += [address for line in said for address in line.split()]
+        now = NOW + timedelta(hours=turn, minutes=30)
+        for one in store.abandoned(now=now, lease=lease(now=now), limit=9):
+            doubtful.update(wires(one.delivery))
+            store.record(outcome(one.delivery, one.attempt_id, delayed=wires(one.delivery), unknown=True, at=now))
+    finish(python(HEAD + code, path, 99))
+    store.check()
+    assert {address for address in sent if sent.count(address) > 1} <= doubtful
+    assert list(store.queued()) == []
+    done = rows(store, "SELECT DISTINCT recipient FROM outcomes WHERE action = 'delivered' ORDER BY 1")
+    assert [address for (address,) in done] == people
+    marked = rows(store, "SELECT DISTINCT recipient FROM outcomes WHERE possible_duplicate AND action = 'delivered'")
+    assert {address for (address,) in marked} == doubtful
+
+
+def test_a_killed_writer_leaves_each_record_of_the_queue_whole_or_not_at_all(path: Path) -> None:
+    code = """
+for number in count():
+    delivery = mail_to(*(f"{name}{number}@example.com" for name in ("ann", "bob", "cy")), id=os.urandom(16).hex())
+    ann, bob, cy = wires(delivery)
+    attempt = begin(store, delivery, ann, bob)
+    store.record(outcome(delivery, attempt, done=[ann], delayed=[bob], held=[cy]))
+    print(delivery.id, flush=True)
+"""
+    acknowledged: list[str] = []
+    chance = random.Random(11)
+    for _ in range(6):
+        acknowledged += _killed(python(HEAD + code, path), chance.randrange(1, 40))
+    with SqliteStore(path) as store:
+        store.check()
+        by_message: dict[str, set[tuple[str, str]]] = {}
+        for one in store.queued():
+            by_message.setdefault(one.message, set()).add((one.recipient[:2], str(one.state)))
+        begun = store.abandoned(now=LATER, lease=lease(now=LATER), limit=99)
+        assert all({who for who, _ in by_message.pop(one.delivery.id)} == {"an", "bo"} for one in begun)
+        assert len(begun) <= 6
+        assert set(acknowledged) <= by_message.keys()
+        assert all(left == {("bo", "due"), ("cy", "held")} for left in by_message.values())
+        assert counts(store)["outcomes"] == counts(store)["outbox"] == 3 * len(by_message)
+        assert counts(store)["messages"] == len(by_message) + len(begun)
+        assert rows(store, "PRAGMA foreign_key_check") == []

@@ -51,7 +51,7 @@ class Abandoned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queued:
-    """One recipient in the queue, for people. `leased_until` is set while somebody is at it."""
+    """One recipient in the queue, for people. `leased_until` is set while somebody is at it, or was until he died."""
 
     message: str  # the delivery's id
     message_id: str | None
@@ -70,7 +70,10 @@ class Queued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Depth:
-    """How much waits: recipients that are due now, wait for their time, are held, are being sent."""
+    """How much waits: recipients that are due now, wait for their time, are held, are being sent.
+
+    Being sent are also those of an attempt whose process has died, until somebody settles it.
+    """
 
     due: int
     waiting: int

@@ -211,6 +211,7 @@ class MemoryQueue:
             gone = {row.recipient.address.wire for row in self._chosen(message, recipient, milliseconds(at))}
             for address in gone:
                 self._delete(message, address)
+            self._sweep(message)
             if gone:
                 self._keep(event for event in events if event.recipient is None or event.recipient in gone)
         return len(gone)
@@ -237,6 +238,7 @@ class MemoryQueue:
             while len(self._settled) > _MOST_SETTLED:
                 self._settled.popitem(last=False)
         self._line_up(delivery.id)
+        self._sweep(delivery.id)
 
     def _delay(self, record: Record, settlement: Settlement, recipient: Recipient) -> None:
         """Let a recipient wait, unless somebody else has it or had it: then his word counts."""
@@ -325,14 +327,16 @@ class MemoryQueue:
         row.attempt = None
 
     def _delete(self, message: str, address: str) -> None:
-        """Take a recipient out, if it is there, and with the last one its message."""
+        """Take a recipient out, if it is there."""
         row = self._row(message, address)
         if row is None:
             return
         self._end_attempt(message, row)
-        rows = self._messages[message].rows
-        del rows[address]
-        if not rows:
+        del self._messages[message].rows[address]
+
+    def _sweep(self, message: str) -> None:
+        """Let a message go whose last recipient has gone."""
+        if message in self._messages and not self._messages[message].rows:
             del self._messages[message]
 
 

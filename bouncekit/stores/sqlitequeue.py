@@ -184,12 +184,11 @@ def settle_queued(connection: sqlite3.Connection, record: Record) -> None:
         return
     places = positions(delivery)
     counted = {one.address.wire: one for one in (*delivery.recipients, *record.recipients)}
-    for settlement in record.settlements:
-        if not settlement.key:
-            continue  # an address that was refused here: it never was in the queue
-        if settlement.is_final:
-            connection.execute(statements.SETTLE, (delivery.id, settlement.recipient))
-        else:
+    known = [settlement for settlement in record.settlements if settlement.key]  # the others were refused here
+    final = [(delivery.id, settlement.recipient) for settlement in known if settlement.is_final]
+    connection.executemany(statements.SETTLE, final)
+    for settlement in known:
+        if not settlement.is_final:
             recipient = counted[settlement.recipient]
             _delay(
                 connection,

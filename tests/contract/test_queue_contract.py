@@ -263,6 +263,33 @@ def test_a_recipient_asked_again_at_once_stays_with_whoever_asks(store: Store) -
     assert claim(store, now=LATER)[0].recipients[0].possible_duplicate is False
 
 
+def test_a_message_is_queued_since_it_was_begun(store: Store) -> None:
+    sent = mail_to(ANN, BOB)
+    store.record(outcome(sent, begin(store, sent, ANN), done=[ANN], delayed=[BOB], at=LATER))
+    assert [(one.recipient, one.queued_at) for one in store.queued()] == [(BOB, NOW)]
+
+
+def test_a_possible_duplicate_stays_one(store: Store) -> None:
+    sent = mail_to(ANN)
+    doubtful = replace(sent, recipients=(replace(sent.recipients[0], possible_duplicate=True),))
+    store.enqueue(doubtful, due_at=NOW, at=NOW)
+    (claimed,) = claim(store)
+    forgetful = replace(claimed, recipients=sent.recipients)
+    store.record(outcome(forgetful, new_id(), delayed=[ANN]))
+    assert claim(store, now=LATER)[0].recipients[0].possible_duplicate
+
+
+def test_an_application_cannot_begin_what_was_requeued_behind_its_back(store: Store) -> None:
+    """And then taken, given back and due again: it is no longer the application's own."""
+    sent = mail_to(ANN)
+    store.record(outcome(sent, begin(store, sent, until=lease("app"))))
+    assert store.requeue(sent.id, None, at=LATER) == 1
+    store.record(outcome(sent, new_id(), delayed=[ANN], at=LATER))
+    assert wires(*claim(store, "app", now=LATER)) == [ANN]
+    with pytest.raises(LeaseLost):
+        begin(store, sent, until=lease("app", now=LATER), at=LATER)
+
+
 def test_a_record_that_settles_nobody_ends_its_attempt(store: Store) -> None:
     sent = mail_to(ANN)
     attempt = begin(store, sent, until=lease("mine"))

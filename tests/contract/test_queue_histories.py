@@ -20,7 +20,6 @@ from .queueing import MINUTE, begin, mail_to, outcome, told, wires
 from .stores import Pair, new_id
 
 PEOPLE, RELAYS = (ANN, BOB, CY), ("a", "b")
-HALF_AN_HOUR = 30 * MINUTE
 
 Place = tuple[str, str]  # message, recipient
 
@@ -278,14 +277,9 @@ class Queues(RuleBasedStateMachine):
                 if one.delivery.id == message:
                     one.left = [address for address in one.left if (message, address) not in free]
 
-    @rule(minutes=st.sampled_from((-3, 1, 4, 10, 31)))
+    @rule(minutes=st.sampled_from((-11, -3, 1, 4, 10, 31)))
     def let_time_pass(self, minutes: int) -> None:
         self.now += timedelta(minutes=minutes)
-
-    @rule(minutes=st.integers(0, 90))
-    def forget(self, minutes: int) -> None:
-        for store in self.stores.both:  # how much differs: one keeps outcomes
-            store.prune(before=NOW - minutes * MINUTE)
 
     # -- what always holds
 

@@ -100,7 +100,7 @@ def test_a_folded_bcc_goes_nowhere_but_to_its_recipients(run: Run, serve: Serve,
     (message,) = server.messages
     assert message.recipients == ("a@example.com", "b@example.com")
     assert message.data.endswith(b"\r\nFrom: me@example.com\r\nX: bcc: z\r\n\r\nBcc: text\r\n")
-    assert b"b@example.com" not in message.data
+    assert b"a@example.com," not in message.data  # the made Message-ID may end in anything before its @example.com
 
 
 def test_an_address_beyond_ascii_travels_under_smtputf8(run: Run, serve: Serve, file: Path) -> None:

@@ -12,11 +12,11 @@ the scope is None and `certain` is False, so that a policy can try them alone an
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from bouncekit.classification import Category, Classification, Scope, Step, scope_of
 from bouncekit.errors import Finding, RuleError
@@ -26,7 +26,9 @@ from bouncekit.rulefile import ORDER, Rule
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.waithint import wait_hint
 
-__all__ = ["Classifier"]
+__all__ = ["Classifier", "by_longest_end"]
+
+_Value = TypeVar("_Value")
 
 _GENERIC = frozenset({Step.SUBJECT, Step.CODE, Step.DIGIT})
 _BY_CODE = frozenset({Step.TABLE, Step.ENHANCED})
@@ -218,9 +220,7 @@ class Classifier:
 
     def _provider_of(self, remote_mta: str) -> str | None:
         """The provider whose host this is, by the longest known end of its name."""
-        labels = re.split(r"[\s(\[:]", remote_mta.strip().lower(), maxsplit=1)[0].rstrip(".").split(".")
-        ends = (".".join(labels[start:]) for start in range(len(labels)))
-        return next((self._hosts[end] for end in ends if end in self._hosts), None)
+        return by_longest_end(re.split(r"[\s(\[:]", remote_mta.strip(), maxsplit=1)[0], self._hosts)
 
     def _check_complete(self) -> None:
         for stage in Stage:
@@ -241,6 +241,17 @@ def _applies(rule: Rule, case: _Case) -> bool:
         and (most is None or case.accepted <= most)
         and (rule.scope is not Scope.RECIPIENT or case.stage not in _IMPERSONAL)
     )
+
+
+def by_longest_end(host: str, names: Mapping[str, _Value]) -> _Value | None:
+    """What a table says about a host, under the longest end of its name that it knows.
+
+    >>> by_longest_end("mx1.mail.example.com.", {"example.com": 1, "mail.example.com": 2})
+    2
+    """
+    labels = host.lower().rstrip(".").split(".")
+    ends = (".".join(labels[start:]) for start in range(len(labels)))
+    return next((names[end] for end in ends if end in names), None)
 
 
 def _cuts(rule: Rule) -> Iterable[int]:

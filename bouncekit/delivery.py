@@ -159,14 +159,6 @@ class _Way:
             for recipient, status in zip(group, outcome.statuses, strict=True)
             if status.action is Action.DELIVERED
         )
-        if all(status.action is Action.DELIVERED for status in outcome.statuses) and outcome.ended is None:
-            now_counted = tuple(replace(recipient, attempts=recipient.attempts + 1) for recipient in group)
-            settlements = [
-                delivered(status, recipient, self.previous.get(recipient.key))
-                for status, recipient in zip(outcome.statuses, now_counted, strict=True)
-            ]
-            yield self._record(settlements, now_counted, outcome)
-            return
         yield from self._judge(group, outcome)
 
     def _judge(self, group: tuple[Recipient, ...], outcome: Outcome) -> Generator[Step, Answer, None]:

@@ -35,7 +35,7 @@ from bouncekit.stores import Store, open_store
 
 __all__ = ["Office", "Retry", "open_office", "undelivered"]
 
-_BACKLOG = 10_000  # records kept in memory while the store is down; beyond them sending stops
+_BACKLOG = 10_000  # records kept in memory while the store is down; later ones are only told in the log
 
 
 class Retry(StrEnum):
@@ -80,7 +80,7 @@ class Office:
         """Carry a delivery out with a way to speak SMTP; notices that go by mail go `via` it.
 
         Raises:
-            StoreError: the store does not answer, nothing was sent; `report` on it has every recipient as delayed.
+            StoreError: the store does not answer, nothing was sent.
         """
         steps = deliver(delivery, classify=self.classify, policy=self.policy)
         due: list[Event] = []

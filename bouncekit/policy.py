@@ -200,7 +200,7 @@ class MessageClass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """When a mass of equal refusals holds new suppressions back."""
+    """When a mass of equal refusals is to hold new suppressions back; nothing asks it yet."""
 
     at_least: int = 100
     within: timedelta = timedelta(minutes=10)

@@ -4,6 +4,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from bouncekit.builtin import classifier
+from bouncekit.classifier import by_longest_end
 
 __all__ = ["provider_of_host"]
 
@@ -57,6 +58,4 @@ def provider_of_host(host: str) -> str | None:
     """
     if known := classifier().provider_of(host):
         return known
-    labels = host[:_LONGEST].lower().rstrip(".").split(".")
-    ends = (".".join(labels[start:]) for start in range(len(labels)))
-    return next((_PROVIDERS[end] for end in ends if end in _PROVIDERS), None)
+    return by_longest_end(host[:_LONGEST], _PROVIDERS)

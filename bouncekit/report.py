@@ -72,12 +72,12 @@ class Report(dict[str, tuple[int, bytes]]):
 
     @property
     def delayed(self) -> tuple[Settlement, ...]:
-        """Recipients that were definitely not taken and may be tried again."""
+        """Recipients that this attempt did not reach and another may; after an unknown one see `possible_duplicate`."""
         return self._with(Action.DELAYED)
 
     @property
     def failed(self) -> tuple[Settlement, ...]:
-        """Recipients that were definitely not taken and will not be tried again."""
+        """Recipients that are not tried again; after an unknown attempt see `possible_duplicate`."""
         return self._with(Action.FAILED)
 
     @property

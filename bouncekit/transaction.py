@@ -55,8 +55,7 @@ class Body:
 class Dot:
     """The final dot, sent on its own and only if the server is silent; then `replies` replies are read.
 
-    Where the server is not silent, the dot is not sent and every answer is the NoReply `unsolicited`; where the
-    line is already known to be cut, `lost` with `sent` False.
+    Where the server is not silent, or the line is known to be cut, the dot is not sent, and every answer is `NotSent`.
     """
 
     replies: int = 1

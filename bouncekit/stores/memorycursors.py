@@ -1,6 +1,7 @@
 """The readers of the events of a store in memory."""
 
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +17,7 @@ class _Cursor:
     until: int = 0
 
 
-class MemoryCursors:
+class MemoryCursors(ABC):
     """See `bouncekit.stores.cursors.Cursors`; `prune` is the store's own."""
 
     _lock: threading.Lock
@@ -24,8 +25,9 @@ class MemoryCursors:
     def __init__(self) -> None:
         self._cursors: dict[str, _Cursor] = {}
 
+    @abstractmethod
     def _check_open(self) -> None:
-        raise NotImplementedError
+        """Raises StoreError once the store is closed."""
 
     def read_cursor(self, name: str) -> int:
         """See `Cursors.read_cursor`."""

@@ -1,6 +1,7 @@
 """The queue of a store in memory: it holds whatever the application queues, and is gone with its process."""
 
 import threading
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ class _Attempt:
     addresses: set[str]
 
 
-class MemoryQueue:
+class MemoryQueue(ABC):
     """See `bouncekit.stores.queueing.Queue`."""
 
     _lock: threading.Lock
@@ -43,11 +44,13 @@ class MemoryQueue:
         self._attempts: dict[str, _Attempt] = {}
         self._settled: OrderedDict[tuple[str, str], None] = OrderedDict()
 
+    @abstractmethod
     def _check_open(self) -> None:
-        raise NotImplementedError
+        """Raises StoreError once the store is closed."""
 
+    @abstractmethod
     def _keep(self, events: Iterable[Event]) -> None:
-        raise NotImplementedError
+        """Put events into the outbox."""
 
     # -- what comes in, and what is begun
 

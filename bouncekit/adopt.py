@@ -4,6 +4,7 @@ import smtplib
 from types import TracebackType
 
 from bouncekit.envelope import Labels
+from bouncekit.office import Office
 from bouncekit.reply import ReplyReader
 from bouncekit.smtp import LMTP, SMTP, SMTP_SSL, HasOffice
 from bouncekit.transports.blocking import without_delay
@@ -28,6 +29,7 @@ def wrap(
 
     Raises:
         TypeError: the connection is not a `smtplib.SMTP`.
+        ConfigurationError: the postmaster queues, and knows no relay where this connection goes.
     """
     if not isinstance(connection, smtplib.SMTP | _ORIGINAL):
         raise TypeError(f"{type(connection).__name__} is no smtplib.SMTP, SMTP_SSL or LMTP connection")
@@ -41,6 +43,7 @@ def wrap(
         if connection.sock is not None:
             without_delay(connection.sock)
     dressed.office = postmaster.office
+    dressed.relay = _relay_of(connection, postmaster.office)
     dressed.labels = postmaster.office.check(
         Labels(message_class=message_class, tenant=tenant, stream=stream, test=test)
     )
@@ -90,6 +93,14 @@ _DRESSES: tuple[tuple[type[smtplib.SMTP], type[SMTP]], ...] = (
     (smtplib.SMTP_SSL, SMTP_SSL),
     (smtplib.SMTP, SMTP),
 )
+
+
+def _relay_of(connection: smtplib.SMTP, office: Office) -> str | None:
+    if connection.sock is None:
+        return None  # it is asked for when somebody connects
+    address = connection.sock.getpeername()
+    host, port = address[:2] if isinstance(address, tuple) else (address, 0)  # a Unix socket of LMTP
+    return office.relay_at(getattr(connection, "_host", "") or str(host), port)
 
 
 def _already_read(connection: smtplib.SMTP) -> bytes:

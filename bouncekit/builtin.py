@@ -1,8 +1,9 @@
-"""The rules and policies that come with bouncekit: opened once, when first asked for.
+"""The rules, policies and schedules that come with bouncekit: opened once, when first asked for.
 
 Policies lie in `policies/` of a checkout, and in `bouncekit/policies` of an installed wheel.
 """
 
+from collections.abc import Mapping
 from functools import cache, partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -12,12 +13,22 @@ from typing import TYPE_CHECKING
 from bouncekit.classification import Classification
 from bouncekit.errors import ConfigurationError
 from bouncekit.policy import Policy
+from bouncekit.schedule import KnownSchedule, Schedule
 from bouncekit.status import RecipientStatus
 
 if TYPE_CHECKING:
     from bouncekit.classifier import Classifier
 
-__all__ = ["classifier", "classify", "open_policy", "policy_folder", "policy_names", "policy_text"]
+__all__ = [
+    "classifier",
+    "classify",
+    "known_schedules",
+    "open_policy",
+    "policy_folder",
+    "policy_names",
+    "policy_text",
+    "schedules",
+]
 
 _SUFFIXES = (".yaml", ".yml", ".toml", ".json")
 _MAX_POLICY_BYTES = 1024 * 1024
@@ -37,6 +48,19 @@ def classifier() -> "Classifier":
 def classify(status: RecipientStatus) -> Classification:
     """What a status means by the shipped rules."""
     return classifier().classify(status)
+
+
+@cache
+def known_schedules() -> Mapping[str, KnownSchedule]:
+    """The schedules of well-known mail systems, by name, with what each one is and where that stands."""
+    from bouncekit.schedulefile import load_schedules
+
+    return load_schedules("schedules.toml", (files("bouncekit") / "schedules.toml").read_text("utf-8"))
+
+
+def schedules() -> Mapping[str, Schedule]:
+    """The waits of the known schedules, which every policy can name."""
+    return {name: known.schedule for name, known in known_schedules().items()}
 
 
 def policy_names() -> tuple[str, ...]:
@@ -62,7 +86,7 @@ def _shipped_policy(name: str) -> Policy:
     from bouncekit.policyfile import load_policy
 
     file, text = policy_text(name)
-    return load_policy(file, text, resolve=policy_text)
+    return load_policy(file, text, resolve=policy_text, known=schedules)
 
 
 def open_policy(name: str | Path | Policy) -> Policy:
@@ -87,7 +111,7 @@ def open_policy(name: str | Path | Policy) -> Policy:
         content = _content(path)
     except LookupError as error:
         raise ConfigurationError(error.args[0]) from error
-    return load_policy(text, content, resolve=partial(_base_beside, path.parent))
+    return load_policy(text, content, resolve=partial(_base_beside, path.parent), known=schedules)
 
 
 def _base_beside(folder: Path, name: str) -> tuple[str, str]:

@@ -43,6 +43,7 @@ _CAUSES = {
     Cause.UNSOLICITED: Category.NETWORK_ERROR,
     Cause.TLS: Category.TLS_FAILURE,
     Cause.PROTOCOL: Category.PROTOCOL_ERROR,
+    Cause.UNSTORED: Category.SYSTEM_ERROR,
     Cause.LOCAL: Category.INVALID_ADDRESS,
     Cause.NO_SUCH_DOMAIN: Category.BAD_DOMAIN,
     Cause.NULL_MX: Category.BAD_DOMAIN,

@@ -1,10 +1,4 @@
-"""A client for one relay, given as a URL: it dials when there is something to send, keeps the line, dials again.
-
-    smtp://relay:25                 STARTTLS where it is offered, and then verified
-    smtp://user:secret@relay:587    STARTTLS required, then the login
-    smtp+tls://relay:25             STARTTLS required
-    smtps://user:secret@relay:465   TLS from the first byte
-    lmtp://host:24                  LMTP (RFC 2033)
+"""A client for one relay: it dials when there is something to send, keeps the line, dials again.
 
 A login never travels over a line that is not encrypted, unless a parameter with `insecure` in its name says so.
 """
@@ -14,63 +8,19 @@ import ssl
 import threading
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from email.message import Message
 from types import TracebackType
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from bouncekit.errors import ConfigurationError
-from bouncekit.office import open_office
+from bouncekit.office import Office, Retry, open_office
+from bouncekit.relay import Relay
 from bouncekit.report import Report
 from bouncekit.smtp import LMTP, SMTP, SMTP_SSL, HasOffice
 from bouncekit.smtperrors import TlsNotOffered
+from bouncekit.steps import Delivery
 
-__all__ = ["Client", "Relay"]
-
-_PORTS = {"smtp": 25, "smtp+tls": 25, "smtps": 465, "lmtp": 24}
-_SUBMISSION_PORT = 587  # RFC 6409: where one logs in
-
-
-@dataclass(frozen=True, slots=True)
-class Relay:
-    """A relay's URL, taken apart. The password is in no repr.
-
-    >>> Relay.parse("smtp://jo:secret@relay.example.com")
-    Relay(scheme='smtp', host='relay.example.com', port=587, user='jo')
-    """
-
-    scheme: str
-    host: str
-    port: int
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-
-    @classmethod
-    def parse(cls, url: str) -> "Relay":
-        """Raises ConfigurationError; its message never holds the password."""
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ConfigurationError(f"a relay's URL that cannot be read: {error}") from None
-        if "://" not in url:
-            raise ConfigurationError("no relay's URL; write smtp://localhost:25")
-        if parts.scheme not in _PORTS or not parts.hostname:
-            raise ConfigurationError(
-                f"{parts.scheme}://{parts.hostname or ''}: no relay; write one of "
-                + ", ".join(f"{scheme}://host:port" for scheme in _PORTS)
-            )
-        if parts.path.strip("/") or parts.query or parts.fragment:
-            raise ConfigurationError(f"{parts.scheme}://{parts.hostname}: a relay's URL ends behind the port")
-        user = unquote(parts.username) if parts.username else None
-        password = unquote(parts.password) if parts.password else None
-        if user is not None and password is None:
-            raise ConfigurationError(f"{parts.scheme}://{user}@{parts.hostname}: the password is missing")
-        default = _SUBMISSION_PORT if user and parts.scheme.startswith("smtp") else _PORTS[parts.scheme]
-        if parts.scheme == "smtps":
-            default = _PORTS["smtps"]
-        return cls(parts.scheme, parts.hostname, port or default, user, password)
+__all__ = ["Client"]
 
 
 class Client:
@@ -80,11 +30,15 @@ class Client:
     fork the child dials for itself.
 
     Args:
-        url: see the module. postmaster: whose policy, store and events; None: the default policy, in memory.
+        url: see `bouncekit.relay`; or the name of one of the postmaster's relays, whose options hold then too.
+        postmaster: whose policy, store and events; None: the default policy, in memory.
         insecure_login_in_clear: log in even where the relay offers no TLS.
         insecure_tls: take any certificate.
         tls_context: your own `ssl.SSLContext`, for a private CA.
         timeout: seconds; bounds each reply as a whole. Without one, the stages have deadlines.
+
+    Raises:
+        ConfigurationError: the URL is none, or the postmaster queues and does not know this relay.
     """
 
     def __init__(
@@ -102,20 +56,34 @@ class Client:
         insecure_tls: bool = False,
         insecure_login_in_clear: bool = False,
     ) -> None:
-        self.relay = Relay.parse(url)
         self._postmaster = postmaster or _Default()
-        self._context = tls_context or _context(insecure=insecure_tls)
-        self._login_in_clear = insecure_login_in_clear
-        self._lock = threading.RLock()
+        self.relay, self._name = _known(url, self._postmaster.office)
+        given = {
+            "local_hostname": local_hostname,
+            "timeout": timeout,
+            "tls_context": tls_context,
+            "insecure_tls": insecure_tls,
+            "insecure_login_in_clear": insecure_login_in_clear,
+        }
+        options = {**self.relay.options, **{option: value for option, value in given.items() if value}}
+        self._context = options.get("tls_context") or _context(insecure=options.get("insecure_tls", False))
+        self._login_in_clear = options.get("insecure_login_in_clear", False)
+        self._settings: dict[str, Any] = {
+            "postmaster": self._postmaster,
+            "message_class": message_class,
+            "tenant": tenant,
+            "stream": stream,
+            "test": test,
+            **{option: options[option] for option in ("local_hostname", "timeout") if option in options},
+        }
         self._pid = os.getpid()
-        self._settings: dict[str, Any] = {"local_hostname": local_hostname, "postmaster": self._postmaster}
-        self._settings |= {"message_class": message_class, "tenant": tenant, "stream": stream, "test": test}
-        self._timeout = timeout
+        self.start_afresh()
         self._session = self._new_session()
+        self._desk: SMTP | None = None  # where messages are handed in, whatever the line is doing
         _clients.add(self)
 
     def __repr__(self) -> str:
-        return f"<Client {self.relay.scheme}://{self.relay.host}:{self.relay.port}>"
+        return f"<Client {self.relay}>"
 
     def send(
         self, message: Message, *, sender: str | None = None, recipients: str | Sequence[str] | None = None
@@ -136,6 +104,31 @@ class Client:
         with self._lock:
             return self._own().sendmail(sender, recipients, message, mail_options, rcpt_options)
 
+    def submit(
+        self, message: Message, *, sender: str | None = None, recipients: str | Sequence[str] | None = None
+    ) -> Report:
+        """Store a message now and let a worker send it: `report.delayed` are those whom it waits for.
+
+        Needs `retry="queue"`. It does not wait for a send that this client is at.
+
+        Raises:
+            StoreUnavailable: the store does not answer, the message is not in the queue.
+            ConfigurationError: nothing is queued here.
+        """
+        with self._desk_lock:
+            self._desk = self._desk or self._new_session()
+            return self._desk.submit_message(message, sender, recipients)
+
+    def deliver(self, delivery: Delivery) -> Report:
+        """Send what a worker took from the queue; see `SMTP.deliver`."""
+        with self._lock:
+            return self._own().deliver(delivery)
+
+    def send_notice(self, sender: str, recipient: str, message: bytes) -> None:
+        """Send a notice of ours, outside the policy; see `bouncekit.notify.Via`."""
+        with self._lock:
+            self._own().send_notice(sender, recipient, message)
+
     def close(self) -> None:
         """Say QUIT and hang up. Nothing that was settled changes; the next send dials again."""
         with self._lock:
@@ -153,8 +146,9 @@ class Client:
         self.close()
 
     def start_afresh(self) -> None:
-        """Forget, in the child of a fork, the lock that a thread of the parent may have held."""
+        """Forget, in the child of a fork, the locks that a thread of the parent may have held."""
         self._lock = threading.RLock()
+        self._desk_lock = threading.Lock()
 
     def _own(self) -> SMTP:
         """The session of this process."""
@@ -167,8 +161,8 @@ class Client:
     def _new_session(self) -> SMTP:
         kind = {"smtps": SMTP_SSL, "lmtp": LMTP}.get(self.relay.scheme, SMTP)
         extra = {"context": self._context} if kind is SMTP_SSL else {}
-        session: SMTP = kind(**self._settings, **extra, **_timeout(self._timeout))
-        session.dial_when_needed(self.relay.host, self.relay.port, (lambda: self._greet(session),))
+        session: SMTP = kind(**self._settings, **extra)
+        session.dial_when_needed(self.relay.host, self.relay.port, (lambda: self._greet(session),), relay=self._name)
         return session
 
     def _greet(self, session: SMTP) -> None:
@@ -194,8 +188,14 @@ class _Default:
         self.office = open_office()
 
 
-def _timeout(seconds: float | None) -> dict[str, float]:
-    return {} if seconds is None else {"timeout": seconds}
+def _known(url: str, office: Office) -> tuple[Relay, str | None]:
+    """The relay, and the name under which what is left is queued for it; None where nothing is."""
+    if url not in office.relays:
+        if "://" not in url and office.relays:
+            raise ConfigurationError(f"relay {url!a}: this postmaster has {', '.join(office.relays)}; or write a URL")
+        relay = Relay.parse(url)
+        return relay, office.relay_of(relay)
+    return office.relays[url], url if office.retry is Retry.QUEUE else None
 
 
 def _context(*, insecure: bool) -> ssl.SSLContext:

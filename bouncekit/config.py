@@ -5,10 +5,14 @@ of them; `Postmaster.from_config()` and the command line do.
 
     policy = "policies/mail.yaml"          # BOUNCEKIT_POLICY; relative to the file it stands in
     store = "sqlite:///bounces.db"         # BOUNCEKIT_STORE; likewise
-    retry = "wait"                         # BOUNCEKIT_RETRY
+    retry = "queue"                        # BOUNCEKIT_RETRY
     patience = "5m"                        # BOUNCEKIT_PATIENCE; a number alone is seconds
-    relay = "smtp://localhost:25"          # BOUNCEKIT_RELAY; where `bouncekit send` sends
+    relay = "smtp://localhost:25"          # BOUNCEKIT_RELAY; where `bouncekit send` sends: a URL, or a relay's name
+    worker = "external"                    # BOUNCEKIT_WORKER
+    check_domains = true                   # BOUNCEKIT_CHECK_DOMAINS
     on_store_failure = "raise"             # BOUNCEKIT_ON_STORE_FAILURE
+    [relays]                               # BOUNCEKIT_RELAY_MAIN, one variable a relay
+    main = "smtp://localhost:25"
     [channels]                             # BOUNCEKIT_CHANNEL_OWNER, one variable a role
     owner = "mailto:owner@example.com"
 """
@@ -29,7 +33,8 @@ from bouncekit.schedule import parse_duration
 __all__ = ["Config"]
 
 _FILE, _PROJECT, _SECTION = "bouncekit.toml", "pyproject.toml", "[tool.bouncekit]"
-_PREFIX, _CHANNEL = "BOUNCEKIT_", "BOUNCEKIT_CHANNEL_"
+_PREFIX = "BOUNCEKIT_"
+_TABLES = {"channels": "BOUNCEKIT_CHANNEL_", "relays": "BOUNCEKIT_RELAY_"}  # and what their variables begin with
 _SQLITE = "sqlite:///"
 _LONGEST = timedelta(days=36_525)
 _MAX_BYTES = 1024 * 1024
@@ -37,7 +42,7 @@ _MAX_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """An owner's settings. Relay and channels may hold secrets and are in no repr.
+    """An owner's settings. Relays and channels may hold secrets and are in no repr.
 
     `sources` says for each setting that was found where it stands.
 
@@ -51,8 +56,11 @@ class Config:
     retry: str = "never"
     patience: timedelta = timedelta(minutes=5)
     relay: str | None = field(default=None, repr=False)
+    worker: str = "thread"
+    check_domains: bool = False
     on_store_failure: str = "raise"
     channels: Mapping[str, str | tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    relays: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     @classmethod
@@ -70,9 +78,9 @@ class Config:
             _from_table(_read_toml(folder / _FILE), str(folder / _FILE), folder),
             _from_environ(os.environ if environ is None else environ),
         ):
-            more.channels = found.channels | more.channels
-            found = _Found(found.values | more.values, found.sources | more.sources, more.channels)
-        return cls(**found.values, channels=MappingProxyType(found.channels), sources=MappingProxyType(found.sources))
+            found = found.overridden_by(more)
+        tables: dict[str, Any] = {name: MappingProxyType(table) for name, table in found.tables.items()}
+        return cls(**found.values, **tables, sources=MappingProxyType(found.sources))
 
     def with_options(self, **options: str | None) -> "Config":
         """The same, but with the options that somebody gave; None is not given."""
@@ -82,12 +90,16 @@ class Config:
         return replace(self, **values, sources=MappingProxyType(sources)) if given else self
 
     def for_postmaster(self) -> dict[str, Any]:
-        """The arguments that make a `Postmaster` of it."""
+        """The arguments that make a `Postmaster` of it. A `relay` that has no name is the relay `main`."""
+        lone = {"main": self.relay} if self.relay and "://" in self.relay and not self.relays else {}
         return {
             "policy": self.policy,
             "store": self.store,
             "retry": self.retry,
             "patience": self.patience,
+            "worker": self.worker,
+            "check_domains": self.check_domains,
+            "relays": dict(self.relays) or lone,
             "on_store_failure": self.on_store_failure,
             "channels": {role: list(way) if isinstance(way, tuple) else way for role, way in self.channels.items()},
         }
@@ -99,7 +111,11 @@ class _Found:
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
-    channels: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
+    tables: dict[str, dict[str, Any]] = field(default_factory=lambda: {name: {} for name in _TABLES})
+
+    def overridden_by(self, other: "_Found") -> "_Found":
+        tables = {name: table | other.tables[name] for name, table in self.tables.items()}
+        return _Found(self.values | other.values, self.sources | other.sources, tables)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -127,12 +143,12 @@ def _from_table(table: object, place: str, folder: Path) -> _Found:
         raise ConfigurationError(f"{place}: a table is needed, not {table!r}")
     found = _Found()
     for key, value in table.items():
-        if key == "channels":
-            found.channels = _channels(value, place)
-            found.sources |= {f"channels.{role}": place for role in found.channels}
+        if key in _TABLES:
+            found.tables[key] = _table(key, value, place)
+            found.sources |= {f"{key}.{name}": place for name in found.tables[key]}
             continue
         if key not in _KEYS:
-            raise ConfigurationError(f"{place}: unknown key {_short(key)}{_meant(key, (*_KEYS, 'channels'))}")
+            raise ConfigurationError(f"{place}: unknown key {_short(key)}{_meant(key, (*_KEYS, *_TABLES))}")
         found.values[key] = _seen_from(folder, key, _value(key, value, f"{place}: {key}"))
         found.sources[key] = place
     return found
@@ -143,10 +159,11 @@ def _from_environ(environ: Mapping[str, str]) -> _Found:
     found = _Found()
     ours = {_PREFIX + key.upper(): key for key in _KEYS}
     for name in sorted(environ):
-        if name.startswith(_CHANNEL) and environ[name]:
-            role = name.removeprefix(_CHANNEL).lower()
-            found.channels[role] = environ[name]
-            found.sources[f"channels.{role}"] = name
+        table = next((table for table, prefix in _TABLES.items() if name.startswith(prefix)), None)
+        if table and environ[name]:
+            entry = name.removeprefix(_TABLES[table]).lower()
+            found.tables[table][entry] = environ[name]
+            found.sources[f"{table}.{entry}"] = name
         elif name in ours and environ[name]:
             found.values[ours[name]] = _value(ours[name], environ[name], name)
             found.sources[ours[name]] = name
@@ -195,28 +212,44 @@ def _duration(value: object) -> timedelta:
     return found
 
 
+def _truth(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    raise ValueError(f"{_short(value)} is neither true nor false")
+
+
 _KEYS: Mapping[str, Callable[[object], Any]] = {
     "policy": _text,
     "store": _text,
     "retry": _one_of(Retry),
     "patience": _duration,
     "relay": _text,
+    "worker": _one_of(("thread", "external")),
+    "check_domains": _truth,
     "on_store_failure": _one_of(("raise", "send")),
 }
 
 
-def _channels(value: object, place: str) -> dict[str, str | tuple[str, ...]]:
-    """Role to URL, or to several."""
+def _table(key: str, value: object, place: str) -> dict[str, Any]:
+    """Name to URL; a role may have several, a relay may have options beside it."""
     if not isinstance(value, dict):
-        raise ConfigurationError(f"{place}: channels: a table of role and URL is needed")
-    channels: dict[str, str | tuple[str, ...]] = {}
-    for role, way in value.items():
-        ways = (way,) if isinstance(way, str) else way
-        if not isinstance(ways, list | tuple) or not ways or not all(isinstance(one, str) and one for one in ways):
-            # The value itself may be a secret and is not shown.
-            raise ConfigurationError(f"{place}: channels.{role}: a URL in quotes is needed, or a list of them")
-        channels[role] = way if isinstance(way, str) else tuple(ways)
-    return channels
+        raise ConfigurationError(f"{place}: {key}: a table of name and URL is needed")
+    return {name: _entry(key, way, f"{place}: {key}.{name}") for name, way in value.items()}
+
+
+def _entry(key: str, way: object, place: str) -> Any:
+    """One entry of a table. Its value may be a secret and is not shown."""
+    if isinstance(way, str) and way:
+        return way
+    if key == "relays":
+        if isinstance(way, dict) and isinstance(way.get("url"), str):
+            return way
+        raise ConfigurationError(f"{place}: a URL in quotes is needed, or a table with url = ... and options")
+    if isinstance(way, list) and way and all(isinstance(one, str) and one for one in way):
+        return tuple(way)
+    raise ConfigurationError(f"{place}: a URL in quotes is needed, or a list of them")
 
 
 def _seen_from(folder: Path, key: str, value: Any) -> Any:

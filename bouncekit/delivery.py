@@ -19,7 +19,9 @@ from bouncekit.classification import Classification, Scope
 from bouncekit.envelope import Recipient
 from bouncekit.errors import AddressError
 from bouncekit.events import Event, EventType, Occasion, bounded, event_id, events_of
+from bouncekit.guard import Answers
 from bouncekit.policy import Circumstances, Disposition, Fate, Policy, SessionDisposition, SessionFate, Window
+from bouncekit.queue import Abandoned
 from bouncekit.reply import Cause, NoReply, Reply, Stage
 from bouncekit.report import Report
 from bouncekit.settlement import Settlement, delivered, refused_here, settle, skipped
@@ -39,8 +41,9 @@ from bouncekit.steps import (
     Wait,
 )
 from bouncekit.suppression import Standing, Suppression
+from bouncekit.watch import NOTHING, Heard, answered, answers_of, answers_to, patterns, watch
 
-__all__ = ["Classify", "closed", "deliver", "refusals"]
+__all__ = ["Classify", "closed", "deliver", "recover", "refusals", "submitted"]
 
 Classify = Callable[[RecipientStatus], Classification]
 
@@ -50,6 +53,46 @@ _ALWAYS_TAKEN = 100  # recipients that every server has to take in one transacti
 def deliver(delivery: Delivery, *, classify: Classify, policy: Policy) -> Steps:
     """Bring a message to its recipients by a policy. Returns the report when all is settled or left to wait."""
     return (yield from _Way(delivery, classify, policy).go())
+
+
+def recover(attempt: Abandoned, *, classify: Classify, policy: Policy) -> Steps:
+    """Settle an attempt of which nobody knows how it ended: the server may have taken the message, or may not.
+
+    Its recipients are *unknown*, and the policy says whether they go once more. Nothing is sent here.
+    """
+    return (yield from _Way(attempt.delivery, classify, policy).recover(attempt.attempt_id))
+
+
+def submitted(delivery: Delivery, occasion: Occasion, *, classify: Classify) -> tuple[Report, tuple[Event, ...]]:
+    """What is reported and told of a delivery that goes into the queue before anybody tries it."""
+    envelope = delivery.envelope
+    occasion = replace(occasion, message_id=envelope.message_id, sender=envelope.sender.wire, labels=delivery.labels)
+    queued = [
+        Settlement(
+            recipient=one.address.wire,
+            action=Action.DELAYED,
+            rule="submitted",
+            fate=Fate.RETRY,
+            retry_at=occasion.at,
+            kept=True,
+            key=one.key,
+        )
+        for one in delivery.recipients
+    ]
+    refused = refusals(delivery, classify)
+    events = [event for settlement in refused for event in events_of(settlement, occasion)]
+    events += [
+        Event(
+            id=event_id(occasion.attempt_id, one.recipient, EventType.QUEUED),
+            type=EventType.QUEUED,
+            occasion=occasion,
+            recipient=one.recipient,
+            settlement=one,
+        )
+        for one in queued
+    ]
+    report = Report.of(queued + refused, message_id=envelope.message_id, given=delivery.given, durable=True)
+    return report, tuple(events)
 
 
 def refusals(delivery: Delivery, classify: Classify) -> list[Settlement]:
@@ -72,6 +115,7 @@ class _Way:
         self.waiting: list[tuple[datetime, Recipient]] = []
         self.groups: deque[tuple[Recipient, ...]] = deque()
         self.reconnecting = False
+        self.watch = NOTHING  # what the guard sees of the transaction that is being judged
 
     def go(self) -> Steps:
         yield from self._admit(self.delivery.recipients, refusals(self.delivery, self.classify))
@@ -89,6 +133,14 @@ class _Way:
             yield from self._admit(due)
         return self.report()
 
+    def recover(self, attempt_id: str) -> Steps:
+        group = self.delivery.recipients
+        found = yield LookUp(labels=self.delivery.labels, keys=tuple(one.key for one in group), begun=True)
+        assert isinstance(found, LookedUp)
+        self.previous = {} if self.delivery.labels.test else found.suppressions
+        yield from self._judge(group, Outcome(attempt_id=attempt_id, now=found.now, statuses=_unknown(group)))
+        return self.report()
+
     def report(self) -> Report:
         asked = [recipient.address.wire for recipient in self.delivery.recipients]
         asked += [refusal.address for refusal in self.delivery.refused]
@@ -96,6 +148,7 @@ class _Way:
             (self.settled[address] for address in asked),
             message_id=self.delivery.envelope.message_id,
             given=self.delivery.given,
+            durable=self.delivery.relay is not None,
         )
 
     # -- before anything is sent
@@ -104,7 +157,9 @@ class _Way:
         """Settle who must not be tried; the rest is the next group. Asked again behind a wait: lists change."""
         labels = self.delivery.labels
         keys = tuple(dict.fromkeys(recipient.key for recipient in asked))
-        found = yield LookUp(labels=labels, keys=keys, claim=not labels.test, begun=bool(self.settled))
+        found = yield LookUp(
+            labels=labels, recipients=asked, keys=keys, claim=not labels.test, begun=bool(self.settled)
+        )
         assert isinstance(found, LookedUp)
         self.previous = {} if labels.test else found.suppressions
         settlements = list(refused)
@@ -117,7 +172,12 @@ class _Way:
             else:
                 settlements.append(skipped(recipient, by))
         if settlements:
-            yield self._record(settlements, (), Outcome(attempt_id=self.delivery.id, now=found.now, statuses=()))
+            outcome = Outcome(attempt_id=self.delivery.id, now=found.now, statuses=())
+            yield from self._remember(self._record(settlements, (), outcome))
+        if doomed := tuple(one for one in free if one.address.wire in found.undeliverable):
+            free = [one for one in free if one not in doomed]
+            statuses = tuple(found.undeliverable[one.address.wire] for one in doomed)
+            yield from self._judge(doomed, Outcome(attempt_id=found.attempt_id, now=found.now, statuses=statuses))
         if free:
             self.groups.append(tuple(free))
 
@@ -151,7 +211,9 @@ class _Way:
         addresses = tuple(recipient.address for recipient in group)
         if addresses != envelope.recipients:
             envelope = replace(envelope, recipients=addresses)
-        outcome = yield Transact(delivery=self.delivery, envelope=envelope, reconnect=self.reconnecting)
+        outcome = yield Transact(
+            delivery=self.delivery, envelope=envelope, recipients=group, reconnect=self.reconnecting
+        )
         assert isinstance(outcome, Outcome)
         self.reconnecting = False
         self.alive.update(
@@ -169,7 +231,7 @@ class _Way:
             if status.action is not Action.DELIVERED
         }
         session = self._session(outcome, verdicts.values(), group)
-        counters = yield from self._count(group, verdicts)
+        counters = yield from self._ask(group, outcome, verdicts)
         into = _Sorted()
         for recipient, status in zip(group, outcome.statuses, strict=True):
             verdict = verdicts.get(status.recipient)
@@ -185,7 +247,7 @@ class _Way:
         self.reconnecting = session is not None and session.fate is SessionFate.RECONNECT
         self.groups.extendleft((one,) for one in reversed(into.apart + into.alone))
         self.groups.extendleft(reversed(into.batches()))
-        yield self._record(into.settlements, into.recipients, outcome, session)
+        yield from self._remember(self._record(into.settlements, into.recipients, outcome, session))
 
     def _place(
         self,
@@ -236,24 +298,38 @@ class _Way:
             and status.reply is outcome.ended.reply
         )
 
-    def _count(
-        self, group: tuple[Recipient, ...], verdicts: Mapping[str, Classification]
+    def _ask(
+        self, group: tuple[Recipient, ...], outcome: Outcome, verdicts: Mapping[str, Classification]
     ) -> Generator[Step, Answer, Mapping[str, Mapping[Window, int]]]:
-        """The counters that the policy asks for, by key; nearly always none, and then nobody is asked."""
+        """The counters that the policy asks for, by key, and what the guard sees; nearly always nobody is asked."""
         windows = dict.fromkeys(
             (recipient.key, window)
             for recipient in group
             if recipient.address.wire in verdicts
             for window in self.policy.counters(verdicts[recipient.address.wire])
         )
-        if not windows:
+        suspects = {} if self.delivery.labels.test else patterns(self.policy, verdicts)
+        self.watch = NOTHING
+        if not windows and not suspects:
             return {}
-        found = yield LookUp(labels=self.delivery.labels, windows=tuple(windows), begun=True)
+        found = yield LookUp(
+            labels=self.delivery.labels,
+            windows=tuple(windows),
+            fingerprints=tuple(dict.fromkeys(suspects.values())),
+            within=self.policy.guard.within,
+            begun=True,
+        )
         assert isinstance(found, LookedUp)
+        if suspects:
+            own = self._counted(answers_to(group, outcome.statuses, verdicts, suspects), outcome)
+            self.watch = watch(self.policy.guard, suspects, found.masses, own)
         counters: dict[str, dict[Window, int]] = {}
         for (key, window), number in found.counters.items():
             counters.setdefault(key, {})[window] = number
         return counters
+
+    def _counted(self, answers: Iterable[Heard], outcome: Outcome) -> tuple[Answers, ...]:
+        return answered(answers, self.previous, at=outcome.now, within=self.policy.guard.within)
 
     def _decide(
         self,
@@ -277,7 +353,7 @@ class _Way:
         labels = self.delivery.labels
         if labels.test or recipient.key in self.alive:  # another spelling of this mailbox got the message
             disposition = replace(disposition, ladder=None)
-        return settle(
+        settlement = settle(
             verdict,
             disposition,
             recipient,
@@ -287,7 +363,18 @@ class _Way:
             message_id=self.delivery.envelope.message_id,
             tenant=labels.tenant,
             stream=labels.stream,
+            fingerprint=self.watch.fingerprint(verdict.status.recipient),
+            doubted=self.watch.doubts(verdict.status.recipient),
         )
+        is_kept = self.delivery.relay is not None and not settlement.is_final
+        return replace(settlement, kept=True) if is_kept else settlement
+
+    def _remember(self, record: Record) -> Generator[Step, Answer, None]:
+        """Have an outcome remembered. What the store could not take is kept by nobody, and the report says so."""
+        unkept = yield record
+        if isinstance(unkept, frozenset):
+            for address in unkept:
+                self.settled[address] = replace(self.settled[address], kept=False)
 
     def _record(
         self,
@@ -316,6 +403,7 @@ class _Way:
         strikes = [strike for strike in _strikes(settlements, self.alive) if strike not in self.struck]
         self.struck.update(strikes)
         cleared = dict.fromkeys(one.key for one in settlements if one.action is Action.DELIVERED)
+        doubted = [one for one in settlements if one.doubted]
         return Record(
             delivery=delivery,
             occasion=occasion,
@@ -323,7 +411,9 @@ class _Way:
             recipients=tuple(recipients),
             strikes=tuple(strikes) if counts else (),
             cleared=tuple(cleared) if counts else (),
-            events=tuple(events),
+            answers=self._counted(answers_of(settlements), outcome) if counts else (),
+            held=self.watch.held(doubted, occasion),
+            events=(*events, *self.watch.alarms(doubted, occasion)),
         )
 
 
@@ -366,6 +456,22 @@ def closed(
     )
 
 
+def _unknown(group: tuple[Recipient, ...]) -> tuple[RecipientStatus, ...]:
+    """What is known about the recipients of an attempt whose end nobody has seen."""
+    lost = NoReply(Cause.LOST, "whoever was sending ended before the reply to the end of the data was remembered")
+    return tuple(
+        RecipientStatus(
+            recipient=one.address.wire,
+            action=Action.UNKNOWN,
+            stage=Stage.END_OF_DATA,
+            reply=lost,
+            accepted=len(group),
+            individual=len(group) == 1,
+        )
+        for one in group
+    )
+
+
 def _refused(refusal: AddressError, classify: Classify) -> Settlement:
     status = RecipientStatus(
         recipient=refusal.address,
@@ -385,6 +491,7 @@ def _strikes(settlements: Iterable[Settlement], alive: Set[str]) -> Iterable[Str
         and one.scope is Scope.RECIPIENT
         and one.individual
         and one.stage is not None  # somebody was asked
+        and not one.doubted
         and one.key
         and one.key not in alive
     )

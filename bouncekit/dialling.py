@@ -28,6 +28,7 @@ class Dialling(smtplib.SMTP):
 
     # Set for an adopted connection as for one of our own, so that both start from here.
     office: Office | None = None
+    relay: str | None = None  # the name of the relay through which a worker sends what is left; None: nobody keeps it
     _host: str
     _reader: ReplyReader
     _stage = Stage.CONNECT
@@ -51,6 +52,8 @@ class Dialling(smtplib.SMTP):
         return answer
 
     def _get_socket(self, host: str, port: int, timeout: Any) -> Any:
+        if self.office is not None and self.relay is None:
+            self.relay = self.office.relay_at(host, port)
         bounded = timeout if timeout is not None and timeout is not DEFAULT_TIMEOUT else socket.getdefaulttimeout()
         if bounded is not None or timeout == 0:
             sock = super()._get_socket(host, port, timeout)  # type: ignore[misc]
@@ -60,8 +63,11 @@ class Dialling(smtplib.SMTP):
         without_delay(sock)
         return sock
 
-    def dial_when_needed(self, host: str, port: int, replays: tuple[Callable[[], object], ...] = ()) -> None:
+    def dial_when_needed(
+        self, host: str, port: int, replays: tuple[Callable[[], object], ...] = (), *, relay: str | None = None
+    ) -> None:
         """Dial only when there is something to send; `replays` are done behind the greeting, each time."""
+        self.relay = relay
         self._host = host
         self._dialled = (host, port, self.source_address)
         self._replays = replays

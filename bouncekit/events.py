@@ -34,12 +34,15 @@ class EventType(StrEnum):
     FAILED = "failed"  # not taken, will not be tried again
     SUPPRESSED = "suppressed"  # skipped: the recipient is on the suppression list
     UNKNOWN = "unknown"  # the reply to the final dot never came
+    QUEUED = "queued"  # stored, to be sent by a worker
     SUPPRESSION_ADDED = "suppression_added"
     SUPPRESSION_LIFTED = "suppression_lifted"
     NOTIFIED = "notified"  # a channel was told
     NOT_NOTIFIED = "not_notified"  # a channel was to be told, and it is not set up or failed
     CLOSED = "closed"  # a session ended: after our QUIT, or unasked
     RECONNECTED = "reconnected"  # a session was opened again to go on with what was not settled
+    QUEUE_STALLED = "queue_stalled"  # mail has been due for a while, and no worker takes it
+    GUARD_TRIPPED = "guard_tripped"  # a provider refuses so many alike that its word is not taken: they are held
     INSECURE_TLS = "insecure_tls"  # a connection whose certificate nobody verified
 
 
@@ -151,7 +154,10 @@ def event_id(attempt_id: str, recipient: str | None, type_: str) -> str:
 
 
 def events_of(settlement: Settlement, occasion: Occasion) -> tuple[Event, ...]:
-    """The events of one settlement: its action, then what it did to the suppression list."""
+    """The events of one settlement: its action, then what it did to the suppression list.
+
+    A held suppression is none that a subscriber should copy: only the `failed` that it belongs to shows it.
+    """
     attempt, recipient = occasion.attempt_id, settlement.recipient
 
     def event(type_: EventType, suppression: Suppression | None = None) -> Event:
@@ -169,7 +175,7 @@ def events_of(settlement: Settlement, occasion: Occasion) -> tuple[Event, ...]:
     told = [event(EventType(settlement.action.value), settlement.suppression)]
     if settlement.lifted is not None:
         told.append(event(EventType.SUPPRESSION_LIFTED, settlement.lifted))
-    elif settlement.suppression is not None and settlement.action is not Action.SUPPRESSED:
+    elif settlement.suppression is not None and settlement.action is not Action.SUPPRESSED and not settlement.doubted:
         told.append(event(EventType.SUPPRESSION_ADDED, settlement.suppression))
     return tuple(told)
 
@@ -208,6 +214,9 @@ def settlement_data(settlement: Settlement) -> dict[str, Any]:
         "expired": settlement.expired,
         "attempts": settlement.attempts,
         "possible_duplicate": settlement.possible_duplicate,
+        "kept": settlement.kept,
+        "fingerprint": settlement.fingerprint,
+        "doubted": settlement.doubted,
     }
 
 
@@ -236,6 +245,7 @@ def suppression_data(suppression: Suppression) -> dict[str, Any]:
             "classified_by": evidence.classified_by,
             "policy_hash": evidence.policy_hash,
             "message_id": bounded(evidence.message_id),
+            "fingerprint": evidence.fingerprint,
         },
     }
 

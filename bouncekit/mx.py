@@ -6,6 +6,7 @@ a send. Time comes from the clock; only how long an answer may take is measured 
 
 import os
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -152,6 +153,24 @@ class Resolver:
             reply=NoReply(cause, route.detail),
             status=status,
         )
+
+    def undeliverable_of(self, addresses: Sequence[str]) -> dict[str, RecipientStatus]:
+        """The failures among some addresses. Their domains are asked for at the same time; takes `lifetime` at most.
+
+        Of a domain that has not been answered by then nothing is said.
+        """
+        domains = tuple(dict.fromkeys(a_label(domain_of(address)) for address in addresses))
+        end = time.monotonic() + self._lifetime
+        if len(domains) > 1:
+            self.prefetch(domain for domain in domains if self._fresh(domain) is None)
+        found = {}
+        for address in addresses:
+            name = a_label(domain_of(address))
+            if self._fresh(name) is None and time.monotonic() >= end:
+                continue
+            if status := self.undeliverable(address):
+                found[address] = status
+        return found
 
     def prefetch(self, domains: Iterable[str]) -> int:
         """Ask ahead, on other threads, so that a send finds the answers here. How many domains will be asked for.

@@ -1,41 +1,39 @@
-"""Policy, store, bus and clock in one place: the synchronous driver of a delivery.
+"""Policy, ledger, notices and clock in one place: the synchronous driver of a delivery."""
 
-Only what the store has remembered is told. When the store fails before the first byte, nothing is sent; when it fails
-after the server's answer, the result is kept here and remembered before the next send.
-"""
-
-import os
-import threading
-import weakref
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from bouncekit.builtin import classify, open_policy
-from bouncekit.bus import Bus
 from bouncekit.classification import Classification
 from bouncekit.clock import Clock, SystemClock
-from bouncekit.delivery import closed, deliver, refusals
+from bouncekit.delivery import closed, deliver, recover, refusals, submitted
 from bouncekit.envelope import Labels
 from bouncekit.errors import ConfigurationError, StoreError
-from bouncekit.events import Event, EventType, Occasion, event_id
-from bouncekit.notify import Channel, Moderation, Via, channel, compose
-from bouncekit.policy import Notice, Policy
+from bouncekit.events import Event, EventType, Occasion, event_id, show_time
+from bouncekit.ledger import Ledger, complain
+from bouncekit.notices import Notices
+from bouncekit.notify import Channel, Via, channel
+from bouncekit.policy import Policy
+from bouncekit.queue import Abandoned
+from bouncekit.relay import Relay, name_at, name_of, open_relays
 from bouncekit.reply import Cause, NoReply
 from bouncekit.report import Report
 from bouncekit.schedule import parse_duration
 from bouncekit.settlement import Settlement
-from bouncekit.showing import printable, redacted
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.steps import Answer, Delivery, LookedUp, LookUp, Outcome, Record, SessionEnd, Steps, Transact, Wait
 from bouncekit.stores import Store, open_store
 
+if TYPE_CHECKING:
+    from bouncekit.mx import Resolver
+
 __all__ = ["Office", "Retry", "open_office", "undelivered"]
 
-_BACKLOG = 10_000  # records kept in memory while the store is down; later ones are only told in the log
+_STALLED = timedelta(minutes=15)  # that something is due and nobody takes it
 
 
 class Retry(StrEnum):
@@ -54,25 +52,24 @@ class Office:
         *,
         policy: Policy,
         store: Store,
-        bus: Bus,
         clock: Clock,
         channels: Mapping[str, Channel] | None = None,
+        relays: Mapping[str, Relay] | None = None,
+        resolver: "Resolver | None" = None,
         retry: Retry = Retry.NEVER,
         patience: timedelta = timedelta(minutes=5),
         send_without_store: bool = False,
     ) -> None:
         self.policy = policy
         self.store = store
-        self.bus = bus
         self.clock = clock
-        self.channels = dict(channels or {})
+        self.relays = dict(relays or {})
+        self.resolver = resolver  # asked about domains before a send; None: nobody is
         self.retry = retry
         self.patience = patience
-        self.send_without_store = send_without_store
-        self._moderation = Moderation()
-        self._backlog: deque[Record] = deque()
-        self._catching_up = threading.Lock()
-        _offices.add(self)
+        self.ledger = Ledger(store, clock, sends_without_store=send_without_store)
+        self.notices = Notices(channels or {}, self.ledger.tell)
+        self._watched_at = self._stalled_at = datetime.min.replace(tzinfo=UTC)
 
     # -- one delivery
 
@@ -83,19 +80,42 @@ class Office:
             StoreError: the store does not answer, nothing was sent.
         """
         steps = deliver(delivery, classify=self.classify, policy=self.policy)
+        return self._drive(steps, transact, via, is_patient=self.retry is Retry.WAIT and delivery.relay is None)
+
+    def recover(self, attempt: Abandoned) -> Report:
+        """Settle an attempt that was begun, and that nobody can settle any more who knows how it ended."""
+        return self._drive(recover(attempt, classify=self.classify, policy=self.policy), _send_nothing, None)
+
+    def submit(self, delivery: Delivery) -> Report:
+        """Put a delivery into the queue, due at once.
+
+        Raises:
+            StoreError: the store does not answer, nothing was queued.
+        """
+        occasion = self._occasion(self.clock.now())
+        report, events = submitted(delivery, occasion, classify=self.classify)
+        self.ledger.enqueue(delivery, events)
+        if self.resolver is not None:
+            self.resolver.prefetch(recipient.address.domain for recipient in delivery.recipients)
+        return report
+
+    def _drive(
+        self, steps: Steps, transact: Callable[[Transact], Outcome], via: Via | None, *, is_patient: bool = False
+    ) -> Report:
         due: list[Event] = []
 
         def advance(answer: Answer) -> Wait | Report:
             return self._advance(steps, answer, transact, due)
 
         try:
-            if self.retry is Retry.WAIT:
+            if is_patient:
                 return self._patiently(advance)
             reached = advance(None)
             return reached if isinstance(reached, Report) else _end(advance(False))
         finally:
             for event in due:
-                self._notify(event, via)
+                self.notices.give(event, via)
+            self.notices.give_due(self.clock.now(), via)
 
     def check(self, labels: Labels) -> Labels:
         """The labels, if the policy knows their class.
@@ -126,12 +146,13 @@ class Office:
                 return report
             match step:
                 case LookUp():
-                    answer = self._look_up(step, due)
+                    answer, told = self._look_up(step)
+                    due += told
                 case Transact():
                     answer = transact(step)
                 case Record():
-                    self._record(step, due)
-                    answer = None
+                    answer, told = self.ledger.record(step)
+                    due += told
                 case Wait():
                     return step
                 case _:
@@ -156,51 +177,13 @@ class Office:
         )(lambda: advance(next(answers, True)))
         return reached if isinstance(reached, Report) else _end(advance(False))
 
-    def _look_up(self, question: LookUp, due: list[Event]) -> LookedUp:
-        now = self.clock.now()
-        try:
-            self._catch_up(due)
-            return self.store.look_up(question, now)
-        except Exception as error:
-            if not (self.send_without_store or question.begun):
-                raise _as_store_error(error) from error  # nothing was sent; later a raise would have it sent again
-            return LookedUp(now=now, probes=frozenset(question.keys))
-
-    def _record(self, record: Record, due: list[Event]) -> None:
-        """Remember, then tell. A failing store cannot undo what a server has answered: the record waits here."""
-        try:
-            self._catch_up(due)
-            self._remember(record, due)
-        except Exception as error:  # noqa: BLE001 - whatever a store raises now, the mail has gone
-            if len(self._backlog) < _BACKLOG:
-                self._backlog.append(record)
-            _complain("the store failed; %d results wait in memory: %s", len(self._backlog), error)
-
-    def _catch_up(self, due: list[Event]) -> None:
-        """Remember what the store could not take before."""
-        if not self._backlog:
-            return
-        remembered: list[Record] = []
-        try:
-            with self._catching_up:
-                while self._backlog:
-                    self.store.record(self._backlog[0])
-                    remembered.append(self._backlog.popleft())
-        finally:
-            for record in remembered:  # behind the lock: a subscriber may send
-                self._tell_of(record, due)
-
-    def _remember(self, record: Record, due: list[Event]) -> None:
-        self.store.record(record)
-        self._tell_of(record, due)
-
-    def _tell_of(self, record: Record, due: list[Event]) -> None:
-        self.bus.publish(record.events)
-        due += (event for event in record.events if _is_notice(event))
-
-    def start_afresh(self) -> None:
-        """Forget, in the child of a fork, the lock that a thread of the parent may have held."""
-        self._catching_up = threading.Lock()
+    def _look_up(self, question: LookUp) -> tuple[LookedUp, Sequence[Event]]:
+        found, told = self.ledger.look_up(question)
+        if self.resolver is not None and question.recipients:
+            addresses = [recipient.address.wire for recipient in question.recipients]
+            if doomed := self.resolver.undeliverable_of(addresses):
+                found = replace(found, undeliverable=doomed, attempt_id=self.clock.new_id())
+        return found, told
 
     # -- sessions
 
@@ -209,55 +192,48 @@ class Office:
         now = self.clock.now()
         status = RecipientStatus(recipient="", action=Action.DELAYED, stage=ended.stage, reply=ended.reply)
         verdict = self.policy.decide_session(self.classify(status))
-        self._tell((closed(self._occasion(now), ended, verdict, remote_mta=remote_mta),))
+        self.ledger.tell((closed(self._occasion(now), ended, verdict, remote_mta=remote_mta),))
 
     def tell_session(self, type_: EventType, **details: object) -> None:
         """Tell something else about a session."""
         occasion = self._occasion(self.clock.now())
-        self._tell(
+        self.ledger.tell(
             (Event(id=event_id(occasion.attempt_id, None, type_), type=type_, occasion=occasion, details=details),)
         )
 
     def _occasion(self, now: datetime) -> Occasion:
         return Occasion(attempt_id=self.clock.new_id(), at=now, policy=self.policy.name, policy_hash=self.policy.hash)
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    # -- the queue
+
+    def relay_at(self, host: str, port: int) -> str | None:
+        """The name under which what a connection to this place leaves is queued; None where nothing is.
+
+        Raises:
+            ConfigurationError: it has none, so nobody could send what is queued.
+        """
+        return name_at(self.relays, host, port) if self.retry is Retry.QUEUE else None
+
+    def relay_of(self, relay: Relay) -> str | None:
+        """The same, of a relay that is known by its URL."""
+        return name_of(self.relays, relay) if self.retry is Retry.QUEUE else None
+
+    def watch_queue(self) -> None:
+        """Tell that mail has been due for a while and nobody sends it; asks the store once a minute at the most."""
+        now = self.clock.now()
+        if now - self._watched_at < timedelta(minutes=1):
+            return
+        self._watched_at = now
         try:
-            self.store.tell(events)
-        except Exception as error:  # noqa: BLE001 - whatever a store raises, the send must not suffer
-            _complain("an event was not stored: %s", error)
-        self.bus.publish(events)
-
-    # -- notices
-
-    def _notify(self, event: Event, via: Via | None) -> None:
-        assert event.settlement is not None
-        for notice in event.settlement.notices:
-            more = self._moderation.admit(notice, _subject_of(event.settlement), event.at)
-            if more is not None:
-                self._send_notice(event, notice, more, via)
-
-    def _send_notice(self, event: Event, notice: Notice, more: int, via: Via | None) -> None:
-        way = self.channels.get(notice.channel)
-        details: dict[str, object] = {"channel": notice.channel, "more": more}
-        type_ = EventType.NOTIFIED
-        if way is None:
-            type_, details["why"] = EventType.NOT_NOTIFIED, f"no channel {notice.channel!r} is set up"
-        else:
-            try:
-                way.send(compose(event, notice, more), via)
-            except Exception as error:  # noqa: BLE001 - whatever a channel raises, the send must not suffer
-                type_, details["why"] = EventType.NOT_NOTIFIED, printable(redacted(f"{type(error).__name__}: {error}"))
-                _complain("channel %r failed: %s", notice.channel, type(error).__name__)
-        told = Event(
-            id=event_id(event.occasion.attempt_id, event.recipient, f"{type_}:{notice.channel}"),
-            type=type_,
-            occasion=event.occasion,
-            recipient=event.recipient,
-            settlement=event.settlement,
-            details=details,
-        )
-        self._tell((told,))
+            depth = self.store.depth(now)
+        except StoreError:
+            return  # whoever sends says so
+        since = depth.oldest_due_at
+        if since is None or now - since < _STALLED or now - self._stalled_at < _STALLED:
+            return
+        self._stalled_at = now
+        self.tell_session(EventType.QUEUE_STALLED, due=depth.due, oldest_due_at=show_time(since))
+        complain("%d queued recipients are due, the oldest since %s, and nobody sends them", depth.due, since)
 
 
 def open_office(
@@ -267,6 +243,8 @@ def open_office(
     retry: str | Retry = Retry.NEVER,
     patience: timedelta | float | str = timedelta(minutes=5),
     channels: Mapping[str, object] | None = None,
+    relays: Mapping[str, object] | None = None,
+    check_domains: "bool | Resolver" = False,
     on_store_failure: str = "raise",
     clock: Clock | None = None,
 ) -> Office:
@@ -283,27 +261,37 @@ def open_office(
     if unknown := sorted(roles.keys() - set(opened.channels)):
         known = ", ".join(opened.channels) or "none"
         raise ConfigurationError(f"channel {unknown[0]!r} is not one of the policy's channels: {known}")
-    bus = Bus()
+    durable = _retry(retry)
+    if durable is Retry.QUEUE and store is None:
+        raise ConfigurationError("retry='queue' keeps mail in a store: add store='sqlite:///bounces.db'")
     return Office(
         policy=opened,
         store=open_store(store) if store is None or isinstance(store, str) else store,
-        bus=bus,
         clock=clock or SystemClock(),
         channels=roles,
-        retry=_retry(retry),
+        relays=open_relays(relays or {}),
+        resolver=_resolver(check_domains, clock),
+        retry=durable,
         patience=_patience(patience),
         send_without_store=on_store_failure == "send",
     )
 
 
+def _resolver(wanted: "bool | Resolver", clock: Clock | None) -> "Resolver | None":
+    if isinstance(wanted, bool):
+        if not wanted:
+            return None
+        from bouncekit.mx import Resolver
+
+        return Resolver(clock=clock)
+    return wanted
+
+
 def _retry(name: str | Retry) -> Retry:
     try:
-        retry = Retry(name)
+        return Retry(name)
     except ValueError:
         raise ConfigurationError(f"retry={name!r}: write 'never', 'wait' or 'queue'") from None
-    if retry is Retry.QUEUE:
-        raise ConfigurationError("retry='queue': the durable queue is not built yet; write 'wait' or 'never'")
-    return retry
 
 
 def _patience(given: timedelta | float | str) -> timedelta:
@@ -328,19 +316,8 @@ def undelivered(delivery: Delivery, why: str) -> Report:
     )
 
 
-def _as_store_error(error: Exception) -> StoreError:
-    """What a store raised, as what it should have raised."""
-    return error if isinstance(error, StoreError) else StoreError(f"{type(error).__name__}: {error}")
-
-
-def _is_notice(event: Event) -> bool:
-    """Whether this event carries the notices of its settlement: the one of its action does, not its side effects."""
-    settlement = event.settlement
-    return settlement is not None and bool(settlement.notices) and event.type.value == settlement.action.value
-
-
-def _subject_of(settlement: Settlement) -> str:
-    return f"{settlement.category}:{settlement.rule}"
+def _send_nothing(step: Transact) -> Outcome:
+    raise AssertionError(f"an attempt is settled without sending anything, not even {step.envelope.message_id}")
 
 
 def _end(reached: Wait | Report) -> Report:
@@ -354,21 +331,3 @@ def _waits(state: object) -> Wait:
     result = outcome.result()
     assert isinstance(result, Wait)
     return result
-
-
-def _complain(message: str, *arguments: object) -> None:
-    import logging
-
-    logging.getLogger("bouncekit").warning(message, *arguments)
-
-
-_offices: "weakref.WeakSet[Office]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for office in tuple(_offices):
-        office.start_afresh()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -15,9 +15,10 @@ from bouncekit.classification import Category, Classification, Scope
 from bouncekit.envelope import Labels, Recipient
 from bouncekit.phrase import Phrase, Words
 from bouncekit.reply import Cause, NoReply, Stage
-from bouncekit.schedule import Schedule
+from bouncekit.schedule import Schedule, jittered
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.suppression import Ladder
+from bouncekit.template import Template
 
 __all__ = [
     "Circumstances",
@@ -26,6 +27,7 @@ __all__ = [
     "Example",
     "Fate",
     "Guard",
+    "Limit",
     "MessageClass",
     "Notice",
     "Policy",
@@ -155,11 +157,26 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """At most so many notices within a time: to a channel, or about each recipient and category to it."""
+
+    times: int
+    within: timedelta
+    per_recipient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
-    """Tell a channel; with `digest`, at most one notice in that time, which sums up the rest."""
+    """Tell a channel; with `digest`, at most one notice in that time, which sums up the rest.
+
+    `limit` is the channel's, over all its notices; None: as `bouncekit.notify.moderation` bounds every channel.
+    `template` words it; None: in sentences of ours.
+    """
 
     channel: str
     digest: timedelta | None = None
+    template: Template | None = None
+    limit: Limit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,9 +217,13 @@ class MessageClass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """When a mass of equal refusals is to hold new suppressions back; nothing asks it yet."""
+    """When a mass of equal refusals holds new suppressions back; `bouncekit.guard` has the arithmetic.
 
-    at_least: int = 100
+    At least so many with one fingerprint within this time, or six times it, and so many times more for each other
+    answer than is usual at that provider. `at_least` is also what a bad hour can cost that is too small to be seen.
+    """
+
+    at_least: int = 20
     within: timedelta = timedelta(minutes=10)
     times_usual: float = 5.0
 
@@ -278,6 +299,8 @@ class Case:
 
 
 _FALLBACK = Schedule("fallback", (timedelta(minutes=30), timedelta(hours=2)))
+_LONGEST_HINT = timedelta(days=1)  # that a reply may ask for
+_LAST_TRY = 0.9  # of the time that is left, where a reply asks for more than all of it
 _NO_RULE = Rule(id="no-rule-matched", do=Fate.RETRY)
 _NOBODY = Recipient(address=Address("", "", False), key="")
 _ANY_TIME = Circumstances(now=datetime(1970, 1, 1, tzinfo=UTC))
@@ -297,6 +320,8 @@ class Policy:
     schedules: Mapping[str, Schedule] = field(default_factory=lambda: MappingProxyType({}))
     ladders: Mapping[str, Ladder] = field(default_factory=lambda: MappingProxyType({}))
     channels: tuple[str, ...] = ()
+    limits: Mapping[str, Limit] = field(default_factory=lambda: MappingProxyType({}))
+    templates: Mapping[str, Template] = field(default_factory=lambda: MappingProxyType({}))
     guard: Guard = Guard()
 
     def message_class(self, name: str | None) -> MessageClass:
@@ -312,6 +337,15 @@ class Policy:
         }
         return tuple(Window(classification.category, length) for length in sorted(within))
 
+    def may_suppress(self, classification: Classification) -> bool:
+        """Whether a rule could suppress for such a verdict; only then is the guard asked."""
+        return any(
+            rule.suppress is not None
+            and (not rule.when.category or classification.category in rule.when.category)
+            and (rule.when.permanent is None or rule.when.permanent is classification.permanent)
+            for rule in self.rules
+        )
+
     def decide(self, classification: Classification, recipient: Recipient, circumstances: Circumstances) -> Disposition:
         """The disposition of one recipient that was not delivered."""
         kind = self.message_class(circumstances.labels.message_class)
@@ -323,7 +357,7 @@ class Policy:
         rule = self._first(case)
         if rule.do is not Fate.RETRY:
             return _disposition(rule, expired=case.expired)
-        retry_at = circumstances.now + self._wait(rule, classification, recipient, circumstances)
+        retry_at = self._next_try(rule, classification, recipient, circumstances, deadline)
         if rule is _NO_RULE and classification.permanent:
             return _disposition(rule, fate=Fate.FAIL)
         if retry_at < deadline:
@@ -350,11 +384,26 @@ class Policy:
                 return rule
         return _NO_RULE
 
-    def _wait(
-        self, rule: Rule, classification: Classification, recipient: Recipient, circumstances: Circumstances
-    ) -> timedelta:
-        wait = (rule.wait or _FALLBACK).wait(max(recipient.attempts, 1), circumstances.jitter)
-        return max(wait, classification.wait_hint) if classification.wait_hint else wait
+    def _next_try(
+        self,
+        rule: Rule,
+        classification: Classification,
+        recipient: Recipient,
+        circumstances: Circumstances,
+        deadline: datetime,
+    ) -> datetime:
+        """By the schedule, or later where the reply asks for that.
+
+        Never earlier: the schedule is how little the owner bothers a server, and no server can have us hammer it. Nor
+        so late that there is no other try: "try again in 10000 days" is a delay of a day, and a hint behind the
+        deadline one of most of the time that is left.
+        """
+        now = circumstances.now
+        retry_at = now + (rule.wait or _FALLBACK).wait(max(recipient.attempts, 1), circumstances.jitter)
+        if classification.wait_hint is None:
+            return retry_at
+        asked = jittered(min(classification.wait_hint, _LONGEST_HINT), circumstances.jitter)
+        return max(retry_at, now + min(asked, (deadline - now) * _LAST_TRY))
 
     def _unknown(self, kind: MessageClass, recipient: Recipient, circumstances: Circumstances) -> Disposition:
         """No reply to the dot: the class says which is worse, a possible duplicate or a possible loss."""

@@ -1,7 +1,7 @@
 """Policy files: from text to `Policy`, with every mistake at its place and what would be right.
 
 A file may extend another one. Its own rules are tried first; a rule with the id of a base rule takes that one's
-place; schedules, classes, ladders and channels of the same name replace, and then for the base's rules too.
+place; schedules, classes, ladders, channels and templates of the same name replace, also for the base's rules.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,9 @@ from bouncekit.policy import (
     Condition,
     Fate,
     Guard,
+    Limit,
     MessageClass,
+    Notice,
     Policy,
     Rule,
     SessionFate,
@@ -28,44 +30,51 @@ from bouncekit.policy import (
 from bouncekit.policyschema import (
     ClassText,
     LadderText,
+    NoticeText,
     PolicyText,
     RuleText,
-    ScheduleText,
     Section,
     SessionRuleText,
-    nearest,
 )
 from bouncekit.policytext import MAX_FINDINGS, Path, Tree, quoted, read_tree
+from bouncekit.policyvalue import nearest
 from bouncekit.reply import Cause, Stage
 from bouncekit.schedule import Schedule
+from bouncekit.schedulefile import build_schedule
 from bouncekit.status import RecipientStatus
 from bouncekit.suppression import Ladder
+from bouncekit.template import Template
 
 __all__ = ["load_policy"]
 
 MAX_BASES = 8
 
 Resolve = Callable[[str], tuple[str, str]]
+Known = Callable[[], Mapping[str, Schedule]]
 Classify = Callable[[RecipientStatus], Classification]
 RT = TypeVar("RT", RuleText, SessionRuleText)
 
 
-def load_policy(name: str, text: str, *, resolve: Resolve) -> Policy:
+def load_policy(name: str, text: str, *, resolve: Resolve, known: Known = dict) -> Policy:
     """The policy in a text. The suffix of `name` says which format it is: .toml, .json, else YAML.
 
-    `resolve` finds what a file extends: from its name to a file and its text, or LookupError.
+    `resolve` finds what a file extends: from its name to a file and its text, or LookupError. `known` are schedules
+    that rules may name without a definition; it is called only where one does.
 
     Raises:
         PolicyError: every mistake of this file and of those that it extends, in their order.
     """
     files, findings = _read_all(name, text, resolve)
-    parts, more = _validate_all(files, is_whole=not findings)
+    more_schedules = known() if _names_more_schedules(files) else {}
+    parts, more = _validate_all(files, more_schedules, is_whole=not findings)
     findings += more
     if not findings:
         findings += _gaps(parts)
     if findings:
         raise PolicyError(_in_order(findings, [file.tree.file for file in files]))
-    return _build(PurePath(name).stem, parts, _hash(file.text for file in files))
+    used = {wait: more_schedules[wait] for wait in _waits_of(parts) if wait in more_schedules}
+    digest = _hash((*(file.text for file in files), *map(repr, used.values())))
+    return _build(PurePath(name).stem, parts, digest, used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +114,17 @@ def _read_all(name: str, text: str, resolve: Resolve) -> tuple[list[_File], list
     return files, []
 
 
-def _validate_all(files: Sequence[_File], *, is_whole: bool) -> tuple[list[_Part], list[Finding]]:
+def _names_more_schedules(files: Iterable[_File]) -> bool:
+    """Whether a rule waits by a name that no file defines."""
+    listed = (name for file in files for name in _listed(file.tree.value(("schedules",))))
+    defined = {name for name in listed if isinstance(name, str)}
+    rules = (rule for file in files for rule in _listed(file.tree.value(("rules",))) if isinstance(rule, dict))
+    return any(isinstance(wait := rule.get("wait"), str) and wait not in defined for rule in rules)
+
+
+def _validate_all(
+    files: Sequence[_File], more_schedules: Iterable[str], *, is_whole: bool
+) -> tuple[list[_Part], list[Finding]]:
     """What the files say, the owner's first, and all that is wrong in them."""
     names: dict[str, dict[str, None]] = {kind: {} for kind in _NAMES}
     parts: list[_Part] = []
@@ -116,7 +135,8 @@ def _validate_all(files: Sequence[_File], *, is_whole: bool) -> tuple[list[_Part
             names[kind] |= dict.fromkeys(name for name in _listed(tree.value((key,))) if isinstance(name, str))
         wrong = {(one.line, one.column) for one in tree.findings}
         try:
-            parts.insert(0, _Part(tree, PolicyText.model_validate(tree.data, context=names if is_whole else {})))
+            context = {**names, "schedule": names["schedule"] | dict.fromkeys(more_schedules)} if is_whole else {}
+            parts.insert(0, _Part(tree, PolicyText.model_validate(tree.data, context=context)))
         except ValidationError as error:
             errors = error.errors(include_url=False, include_input=False)[:_ENOUGH]
             found = filter(None, (_finding(tree, one) for one in errors))
@@ -126,7 +146,13 @@ def _validate_all(files: Sequence[_File], *, is_whole: bool) -> tuple[list[_Part
 
 
 _ENOUGH = 1_000  # mistakes of one file, of which MAX_FINDINGS are shown
-_NAMES = {"schedule": "schedules", "ladder": "ladders", "channel": "channels", "class": "classes"}
+_NAMES = {
+    "schedule": "schedules",
+    "ladder": "ladders",
+    "channel": "channels",
+    "template": "templates",
+    "class": "classes",
+}
 
 
 def _finding(tree: Tree, error: Mapping[str, Any]) -> Finding | None:
@@ -142,6 +168,9 @@ def _finding(tree: Tree, error: Mapping[str, Any]) -> Finding | None:
         return tree.finding(location, f"{location[-1]} is missing")
     if kind == "value_error":
         return tree.finding(location, str(error["ctx"]["error"]), at_key=location[-1:] == ("[key]",))
+    if kind == "literal_error":
+        words = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return tree.finding(location, f"one of {words} is expected here")
     return tree.finding(location, _SAYS.get(kind, error["msg"]))
 
 
@@ -151,7 +180,6 @@ _SAYS = {
     "list_type": "a list is expected here: [one, two], or a line with - for each",
     "too_short": "an empty list; leave the key out",
     "too_long": "too many entries here; a policy is a page or two",
-    "literal_error": "one of resend, fail is expected here",
 }
 
 
@@ -254,12 +282,22 @@ def _is_default(value: object) -> bool:
     return isinstance(value, dict) and value.get("default") == "true"
 
 
-def _build(name: str, parts: Sequence[_Part], digest: str) -> Policy:
-    """The policy that right files make, the owner's first."""
+def _waits_of(parts: Iterable[_Part]) -> list[str]:
+    """The schedules that rules name and no file defines."""
+    defined = {name for part in parts for name in part.says.schedules}
+    waits = (rule.wait for part in parts for rule in part.says.rules)
+    return [wait for wait in waits if isinstance(wait, str) and wait not in defined]
+
+
+def _build(name: str, parts: Sequence[_Part], digest: str, used: Mapping[str, Schedule]) -> Policy:
+    """The policy that right files make, the owner's first; `used` are known schedules that they name."""
     from_base = [part.says for part in reversed(parts)]
-    schedules = {key: _schedule(key, one) for says in from_base for key, one in says.schedules.items()}
+    schedules = {key: build_schedule(key, one) for says in from_base for key, one in says.schedules.items()}
+    schedules |= used
     ladders = {key: _ladder(key, one) for says in from_base for key, one in says.ladders.items()}
     classes = {key: _class(key, one) for says in from_base for key, one in says.classes.items()}
+    limits = {key: one for says in from_base for key, one in _limits(says)}
+    templates = {key: Template(key, one.subject, one.text) for says in from_base for key, one in says.templates.items()}
     guards = [says.guard for says in from_base if says.guard]
     rules = _merged((part.tree, "rules", part.says.rules) for part in parts)
     sessions = _merged((part.tree, "sessions", part.says.sessions) for part in parts)
@@ -268,11 +306,13 @@ def _build(name: str, parts: Sequence[_Part], digest: str) -> Policy:
         hash=digest,
         classes=MappingProxyType(classes),
         default_class=_default_class(parts) or "",
-        rules=tuple(_rule(text, where, schedules, ladders) for text, where in rules),
+        rules=tuple(_rule(text, where, schedules, ladders, _Notices(templates, limits)) for text, where in rules),
         sessions=tuple(SessionRule(**_given(text), where=where) for text, where in sessions),
         schedules=MappingProxyType(schedules),
         ladders=MappingProxyType(ladders),
         channels=tuple(dict.fromkeys(channel for says in from_base for channel in says.channels or ())),
+        limits=MappingProxyType(limits),
+        templates=MappingProxyType(templates),
         guard=Guard(**guards[-1].given()) if guards else Guard(),
     )
 
@@ -292,11 +332,42 @@ def _default_class(parts: Sequence[_Part]) -> str | None:
     return next((name for part in parts for name, one in part.says.classes.items() if one.default), None)
 
 
-def _rule(text: RuleText, where: str, schedules: Mapping[str, Schedule], ladders: Mapping[str, Ladder]) -> Rule:
+@dataclass(frozen=True, slots=True)
+class _Notices:
+    """What the notices of rules refer to by name."""
+
+    templates: Mapping[str, Template]
+    limits: Mapping[str, Limit]
+
+    def built(self, text: NoticeText) -> Notice:
+        return Notice(
+            channel=text.channel,
+            digest=text.digest,
+            template=None if text.template is None else self.templates[text.template],
+            limit=self.limits.get(text.channel),
+        )
+
+
+def _limits(says: PolicyText) -> Iterator[tuple[str, Limit]]:
+    if isinstance(says.channels, Mapping):
+        for name, channel in says.channels.items():
+            if channel.limit is not None:
+                yield name, Limit(*channel.limit, per_recipient=channel.per == "recipient")
+
+
+def _rule(
+    text: RuleText,
+    where: str,
+    schedules: Mapping[str, Schedule],
+    ladders: Mapping[str, Ladder],
+    notices: _Notices,
+) -> Rule:
     given = _given(text)
+    if text.notify:
+        given["notify"] = tuple(map(notices.built, text.notify))
     if text.do is Fate.RETRY:
         wait = text.wait or next(iter(schedules))
-        given["wait"] = schedules[wait] if isinstance(wait, str) else _schedule(text.id, wait)
+        given["wait"] = schedules[wait] if isinstance(wait, str) else build_schedule(text.id, wait)
     if text.suppress is not None:
         given["suppress"] = ladders[text.suppress]
     return Rule(**given, where=where)
@@ -305,10 +376,6 @@ def _rule(text: RuleText, where: str, schedules: Mapping[str, Schedule], ladders
 def _given(text: RuleText | SessionRuleText) -> dict[str, Any]:
     given = text.given()
     return given | {"when": Condition(**text.when.given() if text.when else {})}
-
-
-def _schedule(name: str, text: ScheduleText) -> Schedule:
-    return Schedule(name, tuple(text.first), grow=text.times or 1.0, at_most=text.at_most)
 
 
 def _class(name: str, text: ClassText) -> MessageClass:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from bouncekit.phrase import Phrase
-from bouncekit.policy import Example, MessageClass, Notice, Policy, Range, Rule, Seen, SessionFate, SessionRule
+from bouncekit.policy import Example, Limit, MessageClass, Notice, Policy, Range, Rule, Seen, SessionFate, SessionRule
 from bouncekit.schedule import Schedule, show_duration
 from bouncekit.suppression import Ladder
 
@@ -21,7 +21,8 @@ def show_policy(policy: Policy) -> str:
     """The whole policy as YAML, in the order in which rules are tried; it loads to an equal policy."""
     head = {
         "policy": 1,
-        "channels": list(policy.channels),
+        "channels": _shown_channels(policy),
+        "templates": {name: {"subject": one.subject, "text": one.text} for name, one in policy.templates.items()},
         "schedules": {name: _shown_schedule(one) for name, one in policy.schedules.items()},
         "classes": {name: _shown_class(one, policy.default_class) for name, one in policy.classes.items()},
         "ladders": {name: _shown_ladder(one) for name, one in policy.ladders.items()},
@@ -50,10 +51,32 @@ def _shown_rule(rule: Rule | SessionRule, policy: Policy) -> dict[str, Any]:
         if rule.suppress is not None:
             shown["suppress"] = rule.suppress.name
         if rule.notify:
-            shown["notify"] = _shown(rule.notify)
+            notices = [_shown_notice(notice) for notice in rule.notify]
+            shown["notify"] = notices[0] if len(notices) == 1 else notices
     if rule.examples:
         shown["examples"] = [_shown(example) for example in rule.examples]
     return shown
+
+
+def _shown_channels(policy: Policy) -> Any:
+    if not policy.limits:
+        return list(policy.channels)
+    return {name: _shown_limit(policy.limits.get(name)) for name in policy.channels}
+
+
+def _shown_limit(limit: Limit | None) -> dict[str, str]:
+    if limit is None:
+        return {}
+    shown = {"limit": f"{limit.times}/{show_duration(limit.within)}"}
+    return {**shown, "per": "recipient"} if limit.per_recipient else shown
+
+
+def _shown_notice(notice: Notice) -> Any:
+    """A channel's name, or what is said of this notice; the limit is the channel's."""
+    shown = {"channel": notice.channel}
+    shown |= {} if notice.digest is None else {"digest": show_duration(notice.digest)}
+    shown |= {} if notice.template is None else {"template": notice.template.name}
+    return notice.channel if len(shown) == 1 else shown
 
 
 def _shown_schedule(schedule: Schedule) -> Any:
@@ -86,7 +109,7 @@ def _shown(value: object) -> Any:
     match value:
         case Range(at_least=int() as number, at_most=most) if number == most:
             return number
-        case Example() | Notice():
+        case Example():
             fields_ = _shown_fields(value)
             return next(iter(fields_.values())) if len(fields_) == 1 else fields_
         case Range() | Seen():

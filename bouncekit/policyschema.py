@@ -1,17 +1,11 @@
 """What a policy file may say: the grammar as pydantic models, and the JSON Schema that editors read.
 
-A file arrives as texts (`bouncekit.policytext`); each type here reads one of them and, where it cannot, says what
-would be right. The models hold what `bouncekit.policy` is built from: their fields have its names and its values.
+A file arrives as texts (`bouncekit.policytext`), and `bouncekit.policyvalue` reads each of them. The models hold what
+`bouncekit.policy` is built from: their fields have its names and its values.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from difflib import get_close_matches
-from enum import StrEnum
-from itertools import islice
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -19,264 +13,73 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     PlainValidator,
     Tag,
-    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
-from pydantic.json_schema import SkipJsonSchema
-from pydantic_core import core_schema
 
 from bouncekit.classification import Category, Scope, scope_of
-from bouncekit.phrase import Phrase
-from bouncekit.policy import Example, Fate, Notice, Range, Seen, SessionFate
+from bouncekit.policy import Example, Range, Seen
 from bouncekit.policytext import quoted
-from bouncekit.reply import Cause, Reply, Stage
-from bouncekit.schedule import parse_duration
+from bouncekit.policyvalue import (
+    BOUND,
+    DURATION_PATTERN,
+    MAX_ITEMS,
+    MAX_RULES,
+    NAME_PATTERN,
+    AnyOf,
+    CategoryWord,
+    CauseWord,
+    ChannelName,
+    ClassName,
+    Code,
+    Duration,
+    Enhanced,
+    Factor,
+    FateWord,
+    Flag,
+    LadderName,
+    Lasting,
+    Many,
+    Maybe,
+    Name,
+    Natural,
+    PhraseText,
+    Positive,
+    Rate,
+    Reconnects,
+    ReplyText,
+    RuleId,
+    ScheduleName,
+    ScopeWord,
+    SessionFateWord,
+    Short,
+    StageWord,
+    Subject,
+    TemplateName,
+    Text,
+    Wording,
+)
+from bouncekit.reply import Stage
+from bouncekit.schedule import Phase, waits_of
 
 __all__ = [
+    "ChannelText",
     "ClassText",
     "ConditionText",
     "GuardText",
+    "KnownSchedulesText",
     "LadderText",
+    "NoticeText",
     "PolicyText",
     "RuleText",
     "ScheduleText",
     "Section",
     "SessionRuleText",
-    "nearest",
+    "TemplateText",
     "policy_schema",
 ]
-
-MAX_RULES = 2_000
-MAX_ITEMS = 200  # of any other list
-MAX_NUMBER = 1_000_000
-MAX_DURATION = timedelta(days=3650)  # a date beyond the year 9999 is none
-
-_NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*").fullmatch
-_RULE_ID = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*").fullmatch
-_CODE = re.compile(r"[2-5][0-9x][0-9x]").fullmatch
-_ENHANCED = re.compile(r"[245x]\.(?:0|[1-9]\d{0,2}|x)\.(?:0|[1-9]\d{0,2}|x)", re.ASCII).fullmatch
-_WHOLE = re.compile(r"\d{1,7}", re.ASCII).fullmatch
-_DECIMAL = re.compile(r"\d{1,7}(?:\.\d{1,6})?", re.ASCII).fullmatch
-_DURATION_PATTERN = r"^\d{1,9}(\.\d{1,6})?(ms|[smhdw])$"
-_CODE_PATTERN = r"^[2-5][0-9xX][0-9xX]$"
-_NAME_PATTERN = r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$"
-
-# What verdicts and suppressions call themselves where no rule decided.
-_TAKEN_IDS = frozenset(
-    {"no-rule-matched", "no-session-rule-matched", "resend-unknown", "leave-unknown", "refused-here"}
-)
-
-
-def nearest(word: object, words: Iterable[str]) -> str:
-    """What would be right: the word that was likely meant, and all there are.
-
-    >>> nearest("retyr", ["retry", "fail"])
-    "did you mean 'retry'? There are retry, fail"
-    """
-    known = [str(one) for one in islice(words, MAX_ITEMS)]
-    folded = {one.lower(): one for one in known}
-    close = get_close_matches(str(word)[:40].lower(), folded, n=1)
-    listed = ", ".join(known[:40]) + (", ..." if len(known) > 40 else "")
-    if close:
-        return f"did you mean {folded[close[0]]!r}? There are {listed}"
-    return f"one of {listed}" if known else "there is none"
-
-
-# -- one text each
-
-
-def _text(value: object, *, longest: int = 255) -> str:
-    """A text of one line."""
-    if not isinstance(value, str):
-        raise ValueError("a text is expected here, not a list or a mapping")
-    if not value:
-        raise ValueError("the value is missing; leave the key out where there is none")
-    if len(value) > longest:
-        raise ValueError(f"longer than {longest} characters")
-    if not value.replace("\t", " ").isprintable():
-        raise ValueError(f"{quoted(value)} has a control character in it; write plain text")
-    return value
-
-
-def _name(value: object) -> str:
-    if len(text := _text(value)) > 64 or not _NAME(text):
-        raise ValueError(f"{quoted(text)} is no name; write words in lower case with - or _ between them")
-    return text
-
-
-def _rule_id(value: object) -> str:
-    if len(text := _text(value)) > 64 or not _RULE_ID(text):
-        raise ValueError(f"{quoted(text)} is no rule id; write words in lower case with - between them: mailbox-full")
-    if text in _TAKEN_IDS:
-        raise ValueError(f"{quoted(text)} is what bouncekit writes where no rule decided; choose another id")
-    return text
-
-
-def _code(value: object) -> str:
-    if not _CODE(text := _text(value).lower()):
-        raise ValueError(
-            f"{quoted(value)}: a reply code has three digits, the first 2 to 5; or write a pattern such as 5xx"
-        )
-    return text
-
-
-def _enhanced(value: object) -> str:
-    if not _ENHANCED(text := _text(value).lower()):
-        raise ValueError(
-            f"{quoted(value)}: an enhanced status code looks like 5.2.2, a pattern like x.2.2 (RFC 3463 2)"
-        )
-    return text
-
-
-def _duration(value: object) -> timedelta:
-    duration = parse_duration(_text(value, longest=60))
-    if not timedelta(seconds=1) <= duration <= MAX_DURATION:
-        raise ValueError(f"{quoted(value)} is not between 1s and {MAX_DURATION.days}d")
-    return duration
-
-
-def _lasting(value: object) -> timedelta | None:
-    return None if value == "forever" else _duration(value)
-
-
-def _phrase(value: object) -> Phrase:
-    return Phrase(_text(value))
-
-
-def _flag(value: object) -> bool:
-    if value not in ("true", "false"):
-        raise ValueError(f"{quoted(value)}: write true or false")
-    return value == "true"
-
-
-def _whole(least: int, most: int = MAX_NUMBER) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        if not _WHOLE(text := _text(value)) or not least <= int(text) <= most:
-            raise ValueError(f"{quoted(text)}: write a whole number from {least} to {most}")
-        return int(text)
-
-    return read
-
-
-def _factor(value: object) -> float:
-    if not _DECIMAL(text := _text(value)) or not 1 < float(text) <= 100:
-        raise ValueError(f"{quoted(text)}: write a number above 1 and up to 100")
-    return float(text)
-
-
-def _reply(value: object) -> str:
-    """A reply, or the cause of there being none."""
-    if not isinstance(value, str) or len(value) > 4096:
-        raise ValueError("an example is the text of one reply, up to 4096 characters")
-    if value not in set(Cause):
-        try:
-            Reply.parse(value)
-        except ValueError as error:
-            raise ValueError(f"{error}; or, for no reply, one of {', '.join(Cause)}") from None
-    return value
-
-
-def _word(kind: type[StrEnum]) -> Callable[[object], StrEnum]:
-    """A member of a closed set, by its value."""
-
-    def read(value: object) -> StrEnum:
-        text = _text(value)
-        try:
-            return kind(text)
-        except ValueError:
-            raise ValueError(f"unknown {_called(kind)} {quoted(text)}: {nearest(text, kind)}") from None
-
-    return read
-
-
-def _called(kind: type[StrEnum]) -> str:
-    return "fate of a session" if kind is SessionFate else kind.__name__.lower()
-
-
-def _known(kind: str) -> Callable[[object, ValidationInfo], str]:
-    """A name that the file, or one that it extends, has given to something of that kind."""
-
-    def read(value: object, info: ValidationInfo) -> str:
-        text = _text(value)
-        names = (info.context or {}).get(kind)
-        if names is not None and text not in names:
-            raise ValueError(f"unknown {kind} {quoted(text)}: {nearest(text, names)}")
-        return text
-
-    return read
-
-
-def _says(*, pattern: str | None = None, type_: str = "string", **more: object) -> WithJsonSchema:
-    return WithJsonSchema({"type": type_, **({"pattern": pattern} if pattern else {}), **more})
-
-
-def _enum(kind: type[StrEnum]) -> WithJsonSchema:
-    return WithJsonSchema({"enum": [str(member) for member in kind]})
-
-
-_CODE_SCHEMA = WithJsonSchema(
-    {"anyOf": [{"type": "integer", "minimum": 200, "maximum": 599}, {"type": "string", "pattern": _CODE_PATTERN}]}
-)
-_LASTING_SCHEMA = WithJsonSchema({"anyOf": [{"const": "forever"}, {"type": "string", "pattern": _DURATION_PATTERN}]})
-
-Name = Annotated[str, PlainValidator(_name), _says(pattern=_NAME_PATTERN, maxLength=64)]
-RuleId = Annotated[str, PlainValidator(_rule_id), _says(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", maxLength=64)]
-Text = Annotated[str, PlainValidator(_text), _says(minLength=1, maxLength=255)]
-Code = Annotated[str, PlainValidator(_code), _CODE_SCHEMA]
-Enhanced = Annotated[str, PlainValidator(_enhanced), _says(pattern=r"^[245xX]\.(\d{1,3}|[xX])\.(\d{1,3}|[xX])$")]
-Duration = Annotated[timedelta, PlainValidator(_duration), _says(pattern=_DURATION_PATTERN)]
-Lasting = Annotated[timedelta | None, PlainValidator(_lasting), _LASTING_SCHEMA]
-PhraseText = Annotated[Phrase, PlainValidator(_phrase), _says(minLength=1, maxLength=255)]
-Flag = Annotated[bool, PlainValidator(_flag), _says(type_="boolean")]
-Positive = Annotated[int, PlainValidator(_whole(1)), _says(type_="integer", minimum=1, maximum=MAX_NUMBER)]
-Natural = Annotated[int, PlainValidator(_whole(0)), _says(type_="integer", minimum=0, maximum=MAX_NUMBER)]
-Reconnects = Annotated[int, PlainValidator(_whole(1, 10)), _says(type_="integer", minimum=1, maximum=10)]
-Factor = Annotated[float, PlainValidator(_factor), _says(type_="number", exclusiveMinimum=1, maximum=100)]
-ReplyText = Annotated[str, PlainValidator(_reply), _says(minLength=1, maxLength=4096)]
-StageWord = Annotated[Stage, PlainValidator(_word(Stage)), _enum(Stage)]
-CategoryWord = Annotated[Category, PlainValidator(_word(Category)), _enum(Category)]
-ScopeWord = Annotated[Scope, PlainValidator(_word(Scope)), _enum(Scope)]
-CauseWord = Annotated[Cause, PlainValidator(_word(Cause)), _enum(Cause)]
-FateWord = Annotated[Fate, PlainValidator(_word(Fate)), _enum(Fate)]
-SessionFateWord = Annotated[SessionFate, PlainValidator(_word(SessionFate)), _enum(SessionFate)]
-ScheduleName = Annotated[str, PlainValidator(_known("schedule")), _says(pattern=_NAME_PATTERN)]
-LadderName = Annotated[str, PlainValidator(_known("ladder")), _says(pattern=_NAME_PATTERN)]
-ChannelName = Annotated[str, PlainValidator(_known("channel")), _says(pattern=_NAME_PATTERN)]
-ClassName = Annotated[str, PlainValidator(_known("class")), _says(pattern=_NAME_PATTERN)]
-
-
-# -- lists, and shorter ways to write a value
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Short:
-    """A shorter way to write a value: how it becomes the long one, and what an editor takes for it."""
-
-    expand: Callable[[Any], object]
-    schema: Mapping[str, object] | None = None  # None: the schema of one item of a list
-    of: tuple[type, ...] = (str,)
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_before_validator_function(
-            lambda value: self.expand(value) if isinstance(value, self.of) else value, handler(source)
-        )
-
-    def __get_pydantic_json_schema__(self, core: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
-        full = handler(core)
-        return {"anyOf": [self.schema if self.schema is not None else full["items"], full]}
-
-
-T = TypeVar("T")
-_ONE = _Short(lambda value: [value], of=(str, dict))
-_BOUND = Field(max_length=MAX_ITEMS, min_length=1)
-Maybe = Union[T, SkipJsonSchema[None]]  # noqa: UP007 - a key that may be left out; null is not a way to do so
-Many = Annotated[list[T], _BOUND, AfterValidator(tuple), _ONE]  # one value or a list of them
-AnyOf = Annotated[list[T], _BOUND, AfterValidator(frozenset), _ONE]  # the same, where the order says nothing
 
 
 class Section(BaseModel):
@@ -289,12 +92,46 @@ class Section(BaseModel):
         return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
 
 
+class SchedulePhaseText(Section):
+    """One wait, or one that grows, until so long after the first attempt."""
+
+    first: Duration = Field(description="The wait, again and again.")
+    times: Maybe[Factor] = Field(None, description="What it grows by, each time.")
+    until: Duration = Field(description="So long after the first attempt the next entry of the list begins.")
+
+
+def _waits(steps: list[timedelta | SchedulePhaseText]) -> tuple[timedelta, ...]:
+    return waits_of(
+        Phase(step.first, step.until, step.times or 1.0) if isinstance(step, SchedulePhaseText) else step
+        for step in steps
+    )
+
+
+def _checked(steps: list[timedelta | SchedulePhaseText]) -> list[timedelta | SchedulePhaseText]:
+    _waits(steps)
+    return steps
+
+
+_ONE_WAIT = Short(lambda value: [value], {"type": "string", "pattern": DURATION_PATTERN})
+Step = Annotated[
+    Annotated[Duration, Tag("wait")] | Annotated[SchedulePhaseText, Tag("phase")],
+    Discriminator(lambda value: "phase" if isinstance(value, dict) else "wait"),
+]
+
+
 class ScheduleText(Section):
     """Waits between attempts: one duration, a list of which the last repeats, or one that grows."""
 
-    first: Many[Duration] = Field(description="The wait after the first attempt; or a list, the last of which repeats.")
+    first: Annotated[list[Step], BOUND, AfterValidator(_checked), _ONE_WAIT] = Field(
+        description="The wait after the first attempt; or a list of waits and phases, the last wait of which repeats."
+    )
     times: Maybe[Factor] = Field(None, description="What the last wait grows by, each time.")
     at_most: Maybe[Duration] = Field(None, description="What no wait grows beyond.")
+
+    @property
+    def waits(self) -> tuple[timedelta, ...]:
+        """Every single wait."""
+        return _waits(self.first)
 
     @model_validator(mode="after")
     def _grows_within_bounds(self) -> "ScheduleText":
@@ -303,15 +140,22 @@ class ScheduleText(Section):
         return self
 
 
-_DURATIONS = {"type": "string", "pattern": _DURATION_PATTERN}
-Waits = Annotated[
-    ScheduleText,
-    _Short(
-        lambda value: {"first": value},
-        {"anyOf": [_DURATIONS, {"type": "array", "items": _DURATIONS, "minItems": 1, "maxItems": MAX_ITEMS}]},
-        of=(str, list),
-    ),
-]
+Waits = Annotated[ScheduleText, Short(lambda value: {"first": value}, "first", of=(str, list))]
+
+
+class KnownScheduleText(Section):
+    """A schedule that comes with bouncekit."""
+
+    waits: Waits
+    gives_up: Maybe[Duration] = None
+    doc: Text
+    source: Text
+
+
+class KnownSchedulesText(Section):
+    """The file of the schedules that come with bouncekit."""
+
+    schedules: dict[Name, KnownScheduleText]
 
 
 def _kind_of_wait(value: object) -> str:
@@ -342,7 +186,7 @@ class RangeText(Section):
 Numbers = Annotated[
     RangeText,
     AfterValidator(lambda text: Range(**text.given())),
-    _Short(lambda value: {"at_least": value, "at_most": value}, {"type": "integer", "minimum": 0}),
+    Short(lambda value: {"at_least": value, "at_most": value}, {"type": "integer", "minimum": 0}),
 ]
 
 
@@ -390,10 +234,11 @@ class ConditionText(SessionConditionText):
 
 
 class NoticeText(Section):
-    """A channel to tell; with a digest, at most one notice in that time."""
+    """A channel to tell."""
 
-    channel: ChannelName
-    digest: Maybe[Duration] = None
+    channel: ChannelName = Field(description="The role to tell.")
+    digest: Maybe[Duration] = Field(None, description="At most one notice in that time, which sums up the rest.")
+    template: Maybe[TemplateName] = Field(None, description="The words of the notice.")
 
 
 class ExampleText(Section):
@@ -415,15 +260,14 @@ class ExampleText(Section):
 Notices = Many[
     Annotated[
         NoticeText,
-        AfterValidator(lambda text: Notice(**text.given())),
-        _Short(lambda value: {"channel": value}, {"type": "string", "pattern": _NAME_PATTERN}),
+        Short(lambda value: {"channel": value}, {"type": "string", "pattern": NAME_PATTERN}),
     ]
 ]
 Examples = Many[
     Annotated[
         ExampleText,
         AfterValidator(lambda text: Example(**text.given())),
-        _Short(lambda value: {"reply": value}, {"type": "string", "minLength": 1}),
+        Short(lambda value: {"reply": value}, {"type": "string", "minLength": 1}),
     ]
 ]
 
@@ -481,12 +325,34 @@ class LadderText(Section):
     confirmed: Many[Lasting] = Field(description="After each confirmation; the last repeats. `forever` is for good.")
 
 
+class ChannelText(Section):
+    """A role to tell, and how often at most."""
+
+    limit: Maybe[Rate] = Field(None, description="How many notices in which time: 20/h. What is more is told later.")
+    per: Literal["channel", "recipient"] = Field(
+        "channel", description="Whether the limit is for all of its notices, or for those about one recipient."
+    )
+
+
+Channels = Annotated[
+    Annotated[Many[Name], Tag("names")] | Annotated[dict[Name, ChannelText], Field(max_length=MAX_ITEMS), Tag("roles")],
+    Discriminator(lambda value: "roles" if isinstance(value, dict) else "names"),
+]
+
+
+class TemplateText(Section):
+    """How a notice is worded; $name stands for what is told, $$ for a dollar."""
+
+    subject: Subject = Field(description="One line.")
+    text: Wording = Field(description="A few lines.")
+
+
 class GuardText(Section):
     """When a mass of equal refusals holds new suppressions back."""
 
-    at_least: Positive = Field(100, description="Refusals with one fingerprint,")
-    within: Duration = Field(timedelta(minutes=10), description="within this time,")
-    times_usual: Factor = Field(5.0, description="and so many times the provider's usual rate.")
+    at_least: Positive = Field(20, description="Refusals with one fingerprint,")
+    within: Duration = Field(timedelta(minutes=10), description="within this time, or six times it,")
+    times_usual: Factor = Field(5.0, description="and so many times more than is usual at the provider.")
 
 
 def _grammar(value: object) -> int:
@@ -504,7 +370,8 @@ class PolicyText(Section):
     extends: Maybe[Text] = Field(
         None, description="A policy whose rules are tried after these; the same id or name replaces."
     )
-    channels: Maybe[Many[Name]] = Field(None, description="Roles to tell; the application says what each one is.")
+    channels: Maybe[Channels] = Field(None, description="Roles to tell; the application says what each one is.")
+    templates: dict[Name, TemplateText] = Field({}, max_length=MAX_ITEMS, description="Words of notices, by name.")
     schedules: dict[Name, Waits] = Field({}, max_length=MAX_ITEMS, description="Waits between attempts, by name.")
     classes: dict[Name, ClassText] = Field(
         {}, max_length=MAX_ITEMS, description="Kinds of mail, by name; one of them is the default."

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bouncekit.address import parse_address, suppression_key
 from bouncekit.client import Client
@@ -12,14 +12,21 @@ from bouncekit.clock import Clock
 from bouncekit.errors import ConfigurationError
 from bouncekit.office import Office, Retry, open_office
 from bouncekit.policy import Policy
+from bouncekit.queue import Depth
 from bouncekit.sinks.log import LogSink
 from bouncekit.smtp import LMTP, SMTP, SMTP_SSL
 from bouncekit.stores import Store
 from bouncekit.suppressionlist import SuppressionList
+from bouncekit.worker import Worker
+
+if TYPE_CHECKING:
+    from bouncekit.mx import Resolver
 
 __all__ = ["Postmaster"]
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+_EMPTY = Depth(due=0, waiting=0, held=0, leased=0, oldest_due_at=None)
 
 
 class Postmaster:
@@ -28,10 +35,17 @@ class Postmaster:
     Args:
         policy: a shipped name ("default", "transactional", "bulk", "strict"), a path, or a Policy.
         store: where suppressions and history live: None for memory, `sqlite:///bounces.db`, or a Store.
-        retry: "never" report only; "wait" block up to `patience` and try again; "queue" durable (not built yet).
+        retry: "never" report only; "wait" block up to `patience` and try again; "queue" keep what is left in the
+            store, from which a worker sends it when it is due.
         patience: how long a send may block under retry="wait"; a timedelta, seconds, or '5m'.
         channels: how to reach each role of the policy (recipient, owner, operations): a callable that takes a
             `Notification`, an apprise URL, `mailto:...`, or a list of those. A role without one is an event.
+        relays: name to URL (see `bouncekit.relay`), or to a mapping of `url` and options of `Client`: through these a
+            worker sends. The queue names them, and never holds a password.
+        worker: under retry="queue", "thread" works on the queue in this process as soon as there is something in it;
+            "external" leaves it to `bouncekit worker`.
+        check_domains: ask DNS before a send: a recipient whose domain does not exist or takes no mail is not tried.
+            True, or a `bouncekit.mx.Resolver` of your own.
         on_store_failure: "raise" sends nothing while the store does not answer; "send" sends without asking it.
         clock: another clock, for tests.
 
@@ -53,6 +67,9 @@ class Postmaster:
         retry: str | Retry = "never",
         patience: timedelta | float | str = timedelta(minutes=5),
         channels: Mapping[str, object] | None = None,
+        relays: Mapping[str, object] | None = None,
+        worker: str = "thread",
+        check_domains: "bool | Resolver" = False,
         on_store_failure: str = "raise",
         clock: Clock | None = None,
     ) -> None:
@@ -62,11 +79,18 @@ class Postmaster:
             retry=retry,
             patience=patience,
             channels=channels,
+            relays=relays,
+            check_domains=check_domains,
             on_store_failure=on_store_failure,
             clock=clock,
         )
         self.suppressions = SuppressionList(self.office)
-        self.office.bus.on(LogSink())
+        self.office.ledger.bus.on(LogSink())
+        self._worker: Worker | None = None
+        if self.office.relays:
+            self.office.notices.via = self._send_notice
+        if self.office.retry is Retry.QUEUE:
+            self._see_to_the_queue(worker)
 
     @classmethod
     def from_config(
@@ -92,13 +116,16 @@ class Postmaster:
         """The policy in force."""
         return self.office.policy
 
-    def on(self, *types: str) -> Callable[[Handler], Handler]:
+    def on(self, *types: str, durable: str | None = None) -> Callable[[Handler], Handler]:
         """Subscribe to events of these types, without any to all: a decorator for a function, sync or async.
 
         Subscribers hear what the store has remembered. One that raises harms nobody; its traceback is logged.
 
+        With `durable`, a name, it hears every event that the store holds, also those of other processes and those from
+        before a restart: at least once, in their order, on a thread of its own. One that raises is asked again.
+
         Raises:
-            ConfigurationError: there is no such type.
+            ConfigurationError: there is no such type, or the name is taken.
         """
 
         if any(not isinstance(type_, str) for type_ in types):
@@ -107,7 +134,10 @@ class Postmaster:
             )
 
         def subscribe(handler: Handler) -> Handler:
-            self.office.bus.on(handler, *types)
+            if durable is None:
+                self.office.ledger.bus.on(handler, *types)
+            else:
+                self.office.ledger.outbox.on(durable, handler, types)
             return handler
 
         return subscribe
@@ -125,8 +155,37 @@ class Postmaster:
         return LMTP(host, port, postmaster=self, **options) if port else LMTP(host, postmaster=self, **options)
 
     def client(self, url: str, **options: Any) -> Client:
-        """A `bouncekit.Client` of this postmaster."""
+        """A `bouncekit.Client` of this postmaster, for a URL or the name of one of its relays."""
         return Client(url, postmaster=self, **options)
+
+    def worker(self, *, concurrency: int | None = None) -> Worker:
+        """A `bouncekit.worker.Worker` for this postmaster's relays; `start()` it, or let it `run_due()`.
+
+        Raises:
+            ConfigurationError: there is no relay that it could send through.
+        """
+        if not self.office.relays:
+            raise ConfigurationError(
+                "a worker sends through relays: Postmaster(relays={'main': 'smtp://localhost:25'})"
+            )
+        return Worker(self.office, self.office.relays, client=self.client, concurrency=concurrency)
+
+    def _send_notice(self, sender: str, recipient: str, message: bytes) -> None:
+        """Send a notice for which no connection is in use, through the first relay."""
+        with self.client(next(iter(self.office.relays))) as client:
+            client.send_notice(sender, recipient, message)
+
+    def _see_to_the_queue(self, worker: str) -> None:
+        """Have the queue worked on here, or at least watched."""
+        if worker not in ("thread", "external"):
+            raise ConfigurationError(f"worker={worker!r}: write 'thread' or 'external'")
+        if worker == "external":
+            self.office.ledger.on_queued = self.office.watch_queue
+            return
+        self._worker = self.worker()
+        self.office.ledger.on_queued = self._worker.wake
+        if self.office.store.depth(self.office.clock.now()) != _EMPTY:
+            self._worker.wake()
 
     def why(self, address: str, *, tenant: str = "", limit: int = 100) -> Iterator[dict[str, Any]]:
         """What happened to an address, newest first: events as `Event.to_dict` gives them."""
@@ -134,9 +193,12 @@ class Postmaster:
         return iter(self.office.store.history(key, tenant=tenant, limit=limit))
 
     def close(self) -> None:
-        """Wait for asynchronous subscribers, then close the store. What was sent stays sent."""
-        self.office.bus.close()
-        self.office.store.close()
+        """Finish the message that is being sent, wait for subscribers, close the store. What is queued stays there."""
+        self.office.ledger.on_queued = lambda: None  # a subscriber that sends while we wait for it wakes nobody
+        if self._worker is not None:
+            self._worker.stop()
+        self.office.notices.give_due(self.office.clock.now(), None, closing=True)
+        self.office.ledger.close()
 
     def __enter__(self) -> "Postmaster":
         return self

@@ -72,7 +72,7 @@ class Queued:
 class Depth:
     """How much waits: recipients that are due now, wait for their time, are held, are being sent.
 
-    Being sent are also those of an attempt whose process has died, until somebody settles it.
+    Being sent are also those of an attempt whose process has died, until somebody settles it: they are `abandoned`.
     """
 
     due: int
@@ -80,6 +80,7 @@ class Depth:
     held: int
     leased: int
     oldest_due_at: datetime | None
+    abandoned: int = 0  # of those that are leased
 
 
 class LeaseLost(StoreError):

@@ -54,6 +54,7 @@ class Cause(StrEnum):
     LOST = "lost"  # the connection ended without a reply
     PROTOCOL = "protocol"  # bytes came that are no reply, or no possible reply to what was asked
     UNSOLICITED = "unsolicited"  # a reply came before anything was asked; `reply` has it
+    UNSTORED = "unstored"  # we did not send the dot: the store could not remember that we were about to
     LOCAL = "local"  # we did not ask: the reason is on our side
 
 

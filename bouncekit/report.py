@@ -45,19 +45,19 @@ class Report(dict[str, tuple[int, bytes]]):
         *,
         message_id: str | None = None,
         given: Mapping[str, str] | None = None,
-        stored: bool = False,
+        durable: bool = False,
     ) -> "Report":
         """A report of settlements in the order of the recipients.
 
-        `given` maps a wire address to what the caller had written, which is the key of the dict. With `stored`,
-        recipients whose way is not over are kept by us and not refused: a caller who sends to the dict again would
-        send twice.
+        `given` maps a wire address to what the caller had written, which is the key of the dict. Who is kept in the
+        queue is not refused, nor is with `durable` who may have got the message: a caller who sends to the dict again
+        would send twice.
         """
         settlements = tuple(settlements)
         refused = {}
         for settlement in settlements:
-            kept = stored and not settlement.is_final
-            if settlement.action is not Action.DELIVERED and not kept:
+            is_open = settlement.kept or (durable and settlement.action is Action.UNKNOWN)
+            if settlement.action is not Action.DELIVERED and not is_open:
                 address = settlement.recipient
                 refused[given.get(address, address) if given else address] = _code_and_text(settlement)
         return cls(refused, recipients=settlements, message_id=message_id)

@@ -29,7 +29,7 @@ _COMMON = frozenset(
 _SETTLED = frozenset(
     """
     recipient action category scope permanent certain code enhanced reply cause stage accepted remote_mta rule where
-    classified_by fate retry_at expired attempts possible_duplicate
+    classified_by fate retry_at expired attempts possible_duplicate kept fingerprint doubted
     """.split()
 )
 
@@ -94,6 +94,9 @@ def _settlement(data: Mapping[str, Any]) -> Settlement:
         remote_mta=data["remote_mta"],
         attempts=data["attempts"],
         possible_duplicate=data["possible_duplicate"],
+        kept=data.get("kept", False),
+        fingerprint=data.get("fingerprint"),
+        doubted=data.get("doubted", False),
     )
 
 

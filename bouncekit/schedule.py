@@ -1,15 +1,17 @@
 """When to try again: waits between attempts, as pure arithmetic (RFC 5321 4.5.4.1)."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-__all__ = ["Schedule", "parse_duration", "show_duration"]
+__all__ = ["KnownSchedule", "Phase", "Schedule", "jittered", "parse_duration", "show_duration", "waits_of"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|[smhdw])").fullmatch
 
 _SPREAD = 0.1  # jitter only ever lengthens a wait, by up to this share, so that no minimum is undercut
+_MAX_WAITS = 200  # of one schedule: years of tries, and no file makes a million of two words
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,61 @@ class Schedule:
             # In seconds, which as floats outlast 64 growths; a timedelta overflows at 38 doublings of five minutes.
             grown = wait.total_seconds() * self.grow ** min(max(beyond, 0), 64)
             wait = timedelta(seconds=min(grown, self.at_most.total_seconds()))
-        return wait * (1 + _SPREAD * jitter)
+        return jittered(wait, jitter)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """The wait `first` again and again, `grow` times as long each time, until so long after the first attempt."""
+
+    first: timedelta
+    until: timedelta
+    grow: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownSchedule:
+    """The schedule of a mail system that many people run, to be named in a policy.
+
+    `gives_up` is how long after the first attempt that system tries no more; None where it says nothing of it.
+    """
+
+    schedule: Schedule
+    doc: str
+    source: str
+    gives_up: timedelta | None = None
+
+
+def waits_of(steps: Iterable[timedelta | Phase]) -> tuple[timedelta, ...]:
+    """Every single wait of a list with phases in it; a phase ends with the first try at or behind its `until`.
+
+    >>> exim = Phase(timedelta(minutes=15), timedelta(hours=2)), Phase(timedelta(hours=1), timedelta(hours=5), 1.5)
+    >>> [show_duration(wait) for wait in waits_of((*exim, timedelta(hours=6)))]
+    ['15m', '15m', '15m', '15m', '15m', '15m', '15m', '15m', '1h', '90m', '135m', '6h']
+
+    Raises:
+        ValueError: a phase is over before it begins, or there are more waits than anybody needs.
+    """
+    waits: list[timedelta] = []
+    at = timedelta(0)
+    for step in steps:
+        if isinstance(step, Phase) and at >= step.until:
+            raise ValueError(f"until {show_duration(step.until)} is over before: the waits so far take as long")
+        wait = step.first if isinstance(step, Phase) else step
+        waits.append(wait)
+        at += wait
+        while isinstance(step, Phase) and at < step.until and len(waits) <= _MAX_WAITS:
+            wait *= step.grow
+            waits.append(wait)
+            at += wait
+        if len(waits) > _MAX_WAITS:
+            raise ValueError(f"more than {_MAX_WAITS} waits; let the last ones be longer, or grow")
+    return tuple(waits)
+
+
+def jittered(wait: timedelta, jitter: float) -> timedelta:
+    """A wait made longer by up to 10 %; `jitter` is in [0, 1)."""
+    return wait * (1 + _SPREAD * jitter)
 
 
 def parse_duration(text: str) -> timedelta:

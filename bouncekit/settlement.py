@@ -8,9 +8,11 @@ from bouncekit.envelope import Recipient
 from bouncekit.policy import Disposition, Fate, Notice, Policy
 from bouncekit.reply import NoReply, Reply, Stage
 from bouncekit.status import Action, RecipientStatus
-from bouncekit.suppression import Evidence, Ladder, Standing, Suppression, climb
+from bouncekit.suppression import Evidence, Ladder, Standing, Suppression, climb, hold
 
 __all__ = ["Settlement", "delivered", "refused_here", "settle", "skipped", "unjudged"]
+
+_THEMSELVES = "recipient"  # the role of a channel that reaches the recipient another way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,9 @@ class Settlement:
     `rule` is the policy's rule and `where` its file:line; `classified_by` the classifier's. `retry_at` is set where
     another try is due. `suppression` is the one that this outcome caused, or the one that made it *suppressed*;
     `lifted` one that a success ended. `possible_duplicate` says that the server may have got the message before.
+    `kept` says that the message waits in the store, from which a worker sends it again: nobody else has to.
+    `fingerprint` is that of a refusal that would suppress; `doubted` says that a mass of such refusals made it
+    doubtful, so that it suppresses nobody and is not told to the recipient.
     """
 
     recipient: str
@@ -41,6 +46,9 @@ class Settlement:
     remote_mta: str | None = None
     attempts: int = 0
     possible_duplicate: bool = False
+    kept: bool = False
+    fingerprint: str | None = None
+    doubted: bool = False
     suppression: Suppression | None = None
     lifted: Suppression | None = None
     notices: tuple[Notice, ...] = ()
@@ -84,16 +92,21 @@ def settle(
     message_id: str | None = None,
     tenant: str = "",
     stream: str = "",
+    fingerprint: str | None = None,
+    doubted: bool = False,
 ) -> Settlement:
     """Join a status, its meaning and the policy's verdict.
 
     Whatever a policy says, only a verdict whose scope is the recipient, given to this recipient alone, ends in a
     suppression. Whether it must be permanent is the policy's to say: a mailbox that is full for weeks is told by
     temporary replies.
+
+    One that is `doubted` is held instead, and the recipient is not told that there is no such mailbox.
     """
     status = verdict.status
-    suppression = None
+    suppression, suppresses = None, False
     if disposition.ladder is not None and verdict.scope is Scope.RECIPIENT and status.individual:
+        suppresses = True
         proposed = Suppression(
             key=recipient.key,
             address=recipient.address.wire,
@@ -103,11 +116,11 @@ def settle(
             changed_at=at,
             expires_at=at,
             by=f"rule {disposition.rule}",
-            evidence=_evidence(verdict, disposition, policy, message_id),
+            evidence=_evidence(verdict, disposition, policy, message_id, fingerprint),
             tenant=tenant,
             stream=stream,
         )
-        suppression = _caused(disposition.ladder, proposed, previous)
+        suppression = _caused(disposition.ladder, proposed, previous, doubted=doubted)
     return Settlement(
         recipient=status.recipient,
         action=disposition.action,
@@ -128,8 +141,10 @@ def settle(
         remote_mta=status.remote_mta,
         attempts=recipient.attempts,
         possible_duplicate=recipient.possible_duplicate or status.action is Action.UNKNOWN,
+        fingerprint=fingerprint if suppresses else None,
+        doubted=doubted and suppresses,
         suppression=suppression,
-        notices=disposition.notices,
+        notices=_untold(disposition.notices) if doubted and suppresses else disposition.notices,
         key=recipient.key,
     )
 
@@ -185,15 +200,30 @@ def unjudged(status: RecipientStatus, verdict: Classification | None) -> Settlem
     )
 
 
-def _caused(ladder: Ladder, proposed: Suppression, previous: Suppression | None) -> Suppression | None:
+def _caused(
+    ladder: Ladder, proposed: Suppression, previous: Suppression | None, *, doubted: bool
+) -> Suppression | None:
     """The suppression that a verdict leads to, None where the one that stands stays as it is."""
     if previous and previous.standing is Standing.MANUAL and not previous.binds(proposed.changed_at):
         previous = None  # it has ended by itself, and was no verdict that this one could confirm
+    if doubted:
+        return hold(ladder, proposed, previous)
     suppression = climb(ladder, proposed, previous)
     return None if suppression is previous else suppression
 
 
-def _evidence(verdict: Classification, disposition: Disposition, policy: Policy, message_id: str | None) -> Evidence:
+def _untold(notices: tuple[Notice, ...]) -> tuple[Notice, ...]:
+    """The notices without those to the recipient, who would hear that a good mailbox does not exist."""
+    return tuple(notice for notice in notices if notice.channel != _THEMSELVES)
+
+
+def _evidence(
+    verdict: Classification,
+    disposition: Disposition,
+    policy: Policy,
+    message_id: str | None,
+    fingerprint: str | None,
+) -> Evidence:
     status = verdict.status
     return Evidence(
         reply="" if status.reply is None else str(status.reply)[:2048],
@@ -204,6 +234,7 @@ def _evidence(verdict: Classification, disposition: Disposition, policy: Policy,
         classified_by=_placed(verdict.rule, verdict.where),
         policy_hash=policy.hash,
         message_id=message_id,
+        fingerprint=fingerprint,
     )
 
 

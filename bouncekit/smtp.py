@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.message import Message
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Protocol
 
@@ -17,7 +18,7 @@ from bouncekit.builtin import classify
 from bouncekit.delivery import refusals
 from bouncekit.dialling import DEFAULT_TIMEOUT, Dialling
 from bouncekit.envelope import Labels
-from bouncekit.errors import StoreError
+from bouncekit.errors import ConfigurationError, StoreError
 from bouncekit.office import Office, undelivered
 from bouncekit.rendering import canonical, dot_stuffed
 from bouncekit.reply import Cause, NoReply, Reply, ReplyReader, Stage
@@ -77,6 +78,7 @@ class SMTP(Dialling):
     _accepted = 0
     _trouble: Exception | None = None
     _is_composing = False
+    _is_submitting = False
 
     def __init__(
         self,
@@ -120,10 +122,13 @@ class SMTP(Dialling):
             rcpt_options=rcpt_options,
             labels=self.labels,
             new_id=self.office.clock.new_id if self.office else None,
+            relay=self.relay,
         )
+        if self._is_submitting:
+            return self._submit(delivery)
         report, trouble = self._deliver(delivery)
         self._has_sent = True
-        refusal = error_of(report, from_addr, delivery.given)
+        refusal = error_of(report, from_addr, delivery.given, durable=delivery.relay is not None)
         if refusal is None:
             return report
         if trouble is None or isinstance(refusal, OutcomeUnknown):
@@ -146,13 +151,47 @@ class SMTP(Dialling):
         finally:
             self._is_composing = False
 
+    def submit_message(
+        self, msg: Message, sender: str | None = None, recipients: str | Sequence[str] | None = None
+    ) -> Report:
+        """Put a message into the queue, from which a worker sends it; nothing goes over this connection.
+
+        Raises:
+            ConfigurationError: nothing is queued here.
+            StoreUnavailable: the store does not answer, the message is not in the queue.
+        """
+        if self.relay is None:
+            raise ConfigurationError("submit() puts mail into a queue: make the postmaster with retry='queue'")
+        self._is_submitting = True
+        try:
+            return self.send_message(msg, sender, recipients)
+        finally:
+            self._is_submitting = False
+
+    def deliver(self, delivery: Delivery) -> Report:
+        """Send what was taken from the queue. No outcome raises, it is in the report.
+
+        Raises:
+            StoreUnavailable: the store does not answer, nothing was sent.
+        """
+        report, _ = self._deliver(delivery)
+        self._has_sent = True
+        return report
+
+    def _submit(self, delivery: Delivery) -> Report:
+        assert self.office is not None
+        try:
+            return self.office.submit(delivery)
+        except StoreError as error:
+            raise StoreUnavailable(str(error), undelivered(delivery, str(error))) from error
+
     def _deliver(self, delivery: Delivery) -> tuple[Report, Exception | None]:
         """The report, and what kept the last transaction from beginning. A subscriber may send within a send."""
         outer, self._trouble = self._trouble, None
         try:
             if self.office is None:
                 return self._send_unjudged(delivery), self._trouble
-            return self.office.drive(delivery, self._transact, self._send_notice), self._trouble
+            return self.office.drive(delivery, self._transact, self.send_notice), self._trouble
         except StoreError as error:
             raise StoreUnavailable(str(error), undelivered(delivery, str(error))) from error
         finally:
@@ -170,6 +209,7 @@ class SMTP(Dialling):
 
     def _transact(self, step: Transact) -> Outcome:
         """One transaction on this connection, which is opened again first where that is ours to do."""
+        attempt_id = self.office.clock.new_id() if self.office else ""
         try:
             self._make_ready(step)
         except (smtplib.SMTPException, OSError, ValueError) as error:  # ValueError: what no command line can hold
@@ -181,9 +221,9 @@ class SMTP(Dialling):
             raise
         else:
             self._trouble = None
-            result = self._carry(step)
+            result = self._carry(step, attempt_id)
         return Outcome(
-            attempt_id=self.office.clock.new_id() if self.office else "",
+            attempt_id=attempt_id,
             now=self.office.clock.now() if self.office else datetime.now(UTC),
             statuses=result.statuses,
             ended=SessionEnd(stage=result.ended[0], reply=result.ended[1]) if result.ended else None,
@@ -191,7 +231,8 @@ class SMTP(Dialling):
             remote_mta=self._host,
         )
 
-    def _carry(self, step: Transact) -> Transacted:
+    def _carry(self, step: Transact, attempt_id: str) -> Transacted:
+        office = self.office
         steps = transaction(
             step.envelope,
             self.esmtp_features if self.does_esmtp else None,
@@ -199,7 +240,9 @@ class SMTP(Dialling):
             remote_mta=self._host or None,
         )
         try:
-            result = carry(steps, self._wire())
+            result = carry(
+                steps, self._wire(), None if office is None else partial(office.ledger.begin, step, attempt_id)
+            )
         except BaseException:
             self._drop()
             raise
@@ -218,7 +261,7 @@ class SMTP(Dialling):
         if wants_utf8 and not self.has_extn("smtputf8"):
             raise smtplib.SMTPNotSupportedError("SMTPUTF8 not supported by server")
 
-    def _send_notice(self, sender: str, recipient: str, message: bytes) -> None:
+    def send_notice(self, sender: str, recipient: str, message: bytes) -> None:
         """Send a notice of ours, outside the policy: a notice never makes another one."""
         delivery = submission(sender, [recipient], message)
         trouble, self._trouble = self._trouble, None  # of the send that the notice is about, which that send will raise

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from bouncekit.errors import BouncekitError
-from bouncekit.reply import NoReply, Reply, Stage
+from bouncekit.reply import Cause, NoReply, Reply, Stage
 from bouncekit.report import Report
 from bouncekit.settlement import Settlement
 from bouncekit.status import Action
@@ -30,6 +30,8 @@ __all__ = [
     "error_of",
     "with_report",
 ]
+
+_ASKED_NOBODY = frozenset({Cause.LOCAL, Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS})
 
 _Raised = TypeVar("_Raised", bound=BaseException)
 
@@ -50,7 +52,7 @@ class UnreadableReply(smtplib.SMTPServerDisconnected, smtplib.SMTPResponseExcept
 
 
 class RecipientsSuppressed(smtplib.SMTPRecipientsRefused):
-    """No recipient was tried: each is on the suppression list, or its address was refused before the first byte."""
+    """No recipient was tried: each is suppressed, has an address that cannot be, or a domain that takes no mail."""
 
 
 class TlsNotOffered(smtplib.SMTPNotSupportedError):
@@ -76,10 +78,17 @@ def with_report(error: _Raised, report: Report) -> _Raised:
     return error
 
 
-def error_of(report: Report, sender: str, given: Mapping[str, str]) -> smtplib.SMTPException | None:
-    """The exception that smtplib would raise for this result; None where somebody was delivered."""
+def error_of(
+    report: Report, sender: str, given: Mapping[str, str], *, durable: bool = False
+) -> smtplib.SMTPException | None:
+    """The exception that smtplib would raise for this result.
+
+    None where somebody was delivered, or waits in the queue; with `durable` also where somebody may have been.
+    """
     settlements = report.recipients
-    if any(one.action is Action.DELIVERED for one in settlements):
+    if any(one.action is Action.DELIVERED or one.kept for one in settlements):
+        return None
+    if durable and any(one.action is Action.UNKNOWN for one in settlements):
         return None
     if not settlements:
         return smtplib.SMTPRecipientsRefused({})
@@ -93,6 +102,8 @@ def error_of(report: Report, sender: str, given: Mapping[str, str]) -> smtplib.S
             if one.stage is stage and isinstance(one.reply, Reply):
                 return smtplib.SMTPDataError(one.reply.code, one.reply.raw)
     if lost := next((one.reply for one in asked if isinstance(one.reply, NoReply)), None):
+        if lost.cause is Cause.UNSTORED:
+            return StoreUnavailable(lost.detail, report)
         return smtplib.SMTPServerDisconnected(str(lost.detail or lost))
     if all(one.stage in (Stage.MAIL, Stage.IDLE) for one in asked):
         reply = asked[0].reply
@@ -108,4 +119,6 @@ def error_of(report: Report, sender: str, given: Mapping[str, str]) -> smtplib.S
 
 def _local(settlement: Settlement) -> bool:
     """Whether no server was asked about this recipient."""
-    return settlement.action is Action.SUPPRESSED or settlement.rule == "refused-here"
+    reply = settlement.reply
+    asked_nobody = isinstance(reply, NoReply) and reply.cause in _ASKED_NOBODY
+    return settlement.action is Action.SUPPRESSED or asked_nobody

@@ -2,12 +2,13 @@
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bouncekit.classification import Category
 from bouncekit.envelope import Envelope, Labels, Recipient
 from bouncekit.errors import AddressError
 from bouncekit.events import Event, Occasion
+from bouncekit.guard import Answers, Held, Mass, Pattern
 from bouncekit.policy import Window
 from bouncekit.reply import NoReply, Reply, Stage
 from bouncekit.report import Report
@@ -54,33 +55,50 @@ class Delivery:
 class LookUp:
     """Ask the store: suppressions under these keys (with `claim`, also the one probe of an expired one), counters.
 
+    `recipients` are those of a send to come: where that is wanted, DNS is asked about them.
+    Behind a refusal that may suppress, also how many alike there are: `fingerprints`, in the guard's window `within`.
     `begun` says that a server has been spoken to. A store that fails then must not end the delivery, whose outcomes
     would be lost: answer that nothing is known.
     """
 
     labels: Labels
+    recipients: tuple[Recipient, ...] = ()
     keys: tuple[str, ...] = ()
     claim: bool = False
     windows: tuple[tuple[str, Window], ...] = ()
+    fingerprints: tuple[Pattern, ...] = ()
+    within: timedelta = timedelta()
     begun: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookedUp:
-    """The store's answer at `now`: also expired suppressions; `probes` are the keys whose probe was granted to us."""
+    """The store's answer at `now`: also expired suppressions; `probes` are the keys whose probe was granted to us.
+
+    `undeliverable` are those of the recipients of whom DNS says that no mail can reach them, by address; `attempt_id`
+    then names the attempt that nobody has to make.
+    """
 
     now: datetime
+    attempt_id: str = ""
+    undeliverable: Mapping[str, RecipientStatus] = field(default_factory=dict)
     suppressions: Mapping[str, Suppression] = field(default_factory=dict)
     probes: frozenset[str] = frozenset()
     counters: Mapping[tuple[str, Window], int] = field(default_factory=dict)
+    masses: Mapping[Pattern, Mass] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transact:
-    """Run one SMTP or LMTP transaction; `reconnect` says that the session before it ended and may be opened again."""
+    """Run one SMTP or LMTP transaction; `reconnect` says that the session before it ended and may be opened again.
+
+    `recipients` are those of the envelope, as far as they have come. A delivery that names a relay wants the attempt
+    remembered as begun before its dot (`bouncekit.queue.Begun`).
+    """
 
     delivery: Delivery
     envelope: Envelope
+    recipients: tuple[Recipient, ...] = ()
     reconnect: bool = False
 
 
@@ -117,7 +135,11 @@ class Strike:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Remember all of this in one transaction, or none of it; `cleared` are keys whose strikes a success ends."""
+    """Remember all of this in one transaction, or none of it; `cleared` are keys whose strikes a success ends.
+
+    `answers` are added to the counts of the guard. `held` are suppressions, also older ones, that it holds from now on.
+    Answer the addresses of those who were to be kept in the queue by it and are not, where the store fails.
+    """
 
     delivery: Delivery
     occasion: Occasion
@@ -125,6 +147,8 @@ class Record:
     recipients: tuple[Recipient, ...] = ()
     strikes: tuple[Strike, ...] = ()
     cleared: tuple[str, ...] = ()
+    answers: tuple[Answers, ...] = ()
+    held: tuple[Held, ...] = ()
     events: tuple[Event, ...] = ()
 
 
@@ -137,5 +161,5 @@ class Wait:
 
 
 Step = LookUp | Transact | Record | Wait
-Answer = LookedUp | Outcome | bool | None
+Answer = LookedUp | Outcome | frozenset[str] | bool | None
 Steps = Generator[Step, Answer, Report]

@@ -25,11 +25,13 @@ def submission(
     rcpt_options: Sequence[str] = (),
     labels: Labels | None = None,
     new_id: Callable[[], str] | None = None,
+    relay: str | None = None,
 ) -> Delivery:
     """A delivery of a message.
 
     With `new_id` the message is dressed: X-Bouncekit-* headers become labels and leave it, a missing Message-ID is
-    added. Without, not a byte of it changes but its line ends.
+    added. Without, not a byte of it changes but its line ends. `relay` names the one through which a worker may send
+    what is left.
 
     Raises:
         AddressError: the sender cannot be used.
@@ -59,6 +61,7 @@ def submission(
         recipients=tuple(Recipient.of(address) for address in usable),
         labels=_labelled(labels or Labels(), rendered) if rendered.marks else labels or Labels(),
         refused=refused,
+        relay=relay,
         given={} if not refused and all(map(_is_wire, texts, usable)) else _given(texts),
     )
 

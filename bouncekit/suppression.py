@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from bouncekit.classification import Category
 
-__all__ = ["Evidence", "Ladder", "Standing", "Suppression", "climb"]
+__all__ = ["Evidence", "Ladder", "Standing", "Suppression", "climb", "hold"]
 
 
 class Standing(StrEnum):
@@ -19,7 +19,7 @@ class Standing(StrEnum):
 
     PROVISIONAL = "provisional"  # one verdict; ends by itself
     CONFIRMED = "confirmed"  # the same verdict again, long after the first
-    HELD = "held"  # provisional, but a mass of equal refusals made it doubtful: it does not bind
+    HELD = "held"  # a first verdict that a mass of equal refusals made doubtful: it does not bind
     MANUAL = "manual"  # by hand or import
 
 
@@ -35,6 +35,7 @@ class Evidence:
     classified_by: str | None = None  # the classifier's rule, with file:line
     policy_hash: str | None = None
     message_id: str | None = None
+    fingerprint: str | None = None  # of the reply, the same for all that differ in addresses, numbers and ids alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,19 +84,34 @@ def climb(ladder: Ladder, verdict: Suppression, previous: Suppression | None) ->
     `verdict` carries key, category, evidence and the time of the verdict in `changed_at`; its standing, expiry and
     rung are what this answers. Two verdicts of one bad afternoon never confirm each other, and what is confirmed is
     climbed only behind its term. A rung that is not climbed is begun again where it was over: a probe that fails is
-    never the end of a suppression.
+    never the end of a suppression. A held one is no verdict that could be confirmed: the ladder begins with this one.
     """
     at = verdict.changed_at
     if previous is not None and previous.standing is Standing.MANUAL:
         return previous
+    if previous is not None and previous.standing is Standing.HELD:
+        previous = None
     if previous is None or previous.category is not verdict.category:
         first = _rung(ladder, verdict, 0 if ladder.provisional is not None else 1, at, since=at)
         return previous if previous is not None and _outweighs(previous, first) else first
     if _is_time(ladder, previous, at):
         return _rung(ladder, verdict, previous.rung + 1, at, since=previous.since)
-    if _is_over(previous, at) and previous.standing is not Standing.HELD:
+    if _is_over(previous, at):
         return _rung(ladder, verdict, previous.rung, at, since=previous.since)
     return replace(previous, changed_at=at, evidence=verdict.evidence, address=verdict.address)
+
+
+def hold(ladder: Ladder, verdict: Suppression, previous: Suppression | None) -> Suppression | None:
+    """The held suppression that a doubtful verdict leads to, None where one stands that it must not touch.
+
+    A doubtful verdict confirms nothing and prolongs nothing: what stood before it stands as it did. One that is held
+    again remembers since when.
+    """
+    if previous is not None and previous.standing is not Standing.HELD:
+        return None
+    is_again = previous is not None and previous.category is verdict.category
+    first = climb(ladder, verdict, None)
+    return replace(first, standing=Standing.HELD, since=previous.since if previous and is_again else first.since)
 
 
 def _is_over(previous: Suppression, at: datetime) -> bool:

@@ -77,7 +77,7 @@ class SuppressionList:
         )
         event = self._event(EventType.SUPPRESSION_ADDED, suppression)
         self._office.store.add(suppression, by=by, event=event)
-        self._office.bus.publish((event,))
+        self._office.ledger.publish((event,))
         return suppression
 
     def lift(self, address: str, *, by: str = "owner", tenant: str = "", stream: str = "") -> Suppression | None:
@@ -90,7 +90,7 @@ class SuppressionList:
         event = self._event(EventType.SUPPRESSION_LIFTED, replace(found, changed_at=now), by=by)
         lifted = self._office.store.lift(key, tenant=tenant, stream=stream, by=by, at=now, event=event)
         if lifted is not None:
-            self._office.bus.publish((event,))
+            self._office.ledger.publish((event,))
         return lifted
 
     def _event(self, type_: EventType, suppression: Suppression, **details: object) -> Event:

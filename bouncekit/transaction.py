@@ -56,9 +56,11 @@ class Dot:
     """The final dot, sent on its own and only if the server is silent; then `replies` replies are read.
 
     Where the server is not silent, or the line is known to be cut, the dot is not sent, and every answer is `NotSent`.
+    `recipients` are those who may get the message by it: the accepted ones.
     """
 
     replies: int = 1
+    recipients: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,10 +195,12 @@ class _Progress:
             self._everybody(Stage.DATA, _unasked_close(broke[0]))
             self.must_close = True
             return
-        answers = yield Dot(len(self.accepted) if self.lmtp else 1)
+        answers = yield Dot(len(self.accepted) if self.lmtp else 1, tuple(self.accepted))
         if isinstance(answers[0], NotSent):
             self._everybody(Stage.DATA, _unasked_close(answers[0]))
             self.must_close = True
+            if answers[0].cause is Cause.UNSTORED:
+                self.ended = None  # it is us who end the session; another one would not help
             return
         self._take_dot(answers if self.lmtp else [answers[0]] * len(self.accepted))
 

@@ -16,6 +16,7 @@ from bouncekit.events import Event, EventType
 from bouncekit.policy import (
     Condition,
     Fate,
+    Guard,
     MessageClass,
     Notice,
     Policy,
@@ -107,6 +108,7 @@ POLICY = Policy(
     rules=RULES,
     sessions=(SessionRule(id="closed", when=Condition(code=("221", "421")), do=SessionFate.RECONNECT, at_most=3),),
     schedules={"hours": HOURS},
+    guard=Guard(at_least=1_000_000),  # it has tests of its own
 )
 
 

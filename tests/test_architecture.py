@@ -15,10 +15,17 @@ FLOORS = (
     ("words", "errors phrase showing address reply envelope status"),
     ("reading", "rendering transaction"),
     ("meaning", "classification waithint rulefile classifier"),
-    ("policy", "schedule suppression policy policytext policyschema policyfile policytrial policyprint"),
-    ("delivery", "settlement events retelling report steps queue delivery submission"),
-    ("outside", "clock builtin provider mailroute mx stores bus transports sinks notify"),
-    ("clients", "office suppressionlist smtperrors dialling smtp client adopt asking config postmaster"),
+    (
+        "policy",
+        "schedule suppression template policy guard policytext policyvalue policyschema schedulefile policyfile"
+        " policytrial policyprint",
+    ),
+    ("delivery", "settlement events watch retelling report steps queue delivery submission"),
+    ("outside", "clock relay builtin provider mailroute mx stores bus transports sinks notify"),
+    (
+        "clients",
+        "outbox ledger notices office suppressionlist smtperrors dialling smtp client adopt asking worker config postmaster",
+    ),
     ("doors", "testing"),
     ("command line", "cli __main__"),
 )
@@ -31,7 +38,13 @@ IO_MODULES = frozenset(
     """.split()
 )
 # A policy file is text in, policy out: it may use its parsers, and nothing else on these floors may.
-PARSERS = {"policytext": {"yaml"}, "policyschema": {"pydantic"}, "policyfile": {"pydantic"}, "policyprint": {"yaml"}}
+PARSERS = {
+    "policytext": {"yaml"},
+    "policyvalue": {"pydantic", "pydantic_core"},
+    "policyschema": {"pydantic"},
+    "policyfile": {"pydantic"},
+    "policyprint": {"yaml"},
+}
 HEAVY = frozenset({"click", "rich", "apprise", "pydantic", "yaml", "regex"})
 
 PLACE = {

@@ -105,7 +105,7 @@ def test_channels_come_from_a_table_and_single_ones_from_the_environment(tmp_pat
         ("patience = nan", "{}/bouncekit.toml: patience: "),
         ('patience = "999999999w"', "{}/bouncekit.toml: patience: '999999999w' is "),
         ('on_store_failure = "panic"', "{}/bouncekit.toml: on_store_failure: 'panic' is none of raise, send"),
-        ("channels = 1", "{}/bouncekit.toml: channels: a table of role and URL is needed"),
+        ("channels = 1", "{}/bouncekit.toml: channels: a table of name and URL is needed"),
         ("[channels]\nowner = 1", "{}/bouncekit.toml: channels.owner: a URL in quotes is needed, or a list of them"),
         ("[channels]\nowner = []", "{}/bouncekit.toml: channels.owner: a URL in quotes is needed, or a list of them"),
         ("policy = ", "{}/bouncekit.toml: no TOML: Invalid value (at "),
@@ -119,8 +119,25 @@ def test_a_wrong_file_is_named_with_what_would_be_right(tmp_path: Path, text: st
 
 
 def test_a_wrong_key_of_pyproject_is_named_with_its_section(tmp_path: Path) -> None:
-    toml(tmp_path, "[tool.bouncekit]\nrelays = 1\n", "pyproject.toml")
-    with pytest.raises(ConfigurationError, match=r"pyproject\.toml \[tool\.bouncekit\]: unknown key 'relays'"):
+    toml(tmp_path, "[tool.bouncekit]\nrelais = 1\n", "pyproject.toml")
+    with pytest.raises(ConfigurationError, match=r"pyproject\.toml \[tool\.bouncekit\]: unknown key 'relais'"):
+        Config.read(tmp_path, NOTHING)
+
+
+def test_relays_come_from_a_table_and_from_variables_and_the_lone_relay_is_main(tmp_path: Path) -> None:
+    toml(tmp_path, '[relays]\na = "smtp://a"\nb = {url = "smtp://jo:secret@b", timeout = 30}\n')
+    config = Config.read(tmp_path, {"BOUNCEKIT_RELAY_A": "smtp://other"})
+    assert config.for_postmaster()["relays"] == {"a": "smtp://other", "b": {"url": "smtp://jo:secret@b", "timeout": 30}}
+    assert config.sources["relays.a"] == "BOUNCEKIT_RELAY_A"
+    assert "secret" not in repr(config)
+    alone = Config.read(tmp_path / "nowhere", {"BOUNCEKIT_RELAY": "smtp://lone"})
+    assert alone.for_postmaster()["relays"] == {"main": "smtp://lone"}
+
+
+@pytest.mark.parametrize("spec", ["1", "[]", "{timeout = 3}", '""'])
+def test_a_relay_that_is_no_url_is_named_and_not_shown(tmp_path: Path, spec: str) -> None:
+    toml(tmp_path, f"[relays]\nmain = {spec}\n")
+    with pytest.raises(ConfigurationError, match=r"relays\.main: a URL in quotes"):
         Config.read(tmp_path, NOTHING)
 
 
@@ -182,7 +199,7 @@ def test_a_postmaster_from_the_configuration_has_its_policy_store_and_channels(t
     with Postmaster.from_config(tmp_path, environ) as postmaster:
         assert postmaster.policy.name == "bulk"
         assert (postmaster.office.retry, postmaster.office.patience) == ("wait", timedelta(seconds=7))
-        assert list(postmaster.office.channels) == ["owner"]
+        assert list(postmaster.office.notices.channels) == ["owner"]
         assert (tmp_path / "b.db").exists()
 
 

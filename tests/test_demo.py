@@ -81,6 +81,7 @@ def test_json_is_the_events_and_then_the_summary(documents: list[dict[str, Any]]
         "failed": 3,
         "suppression_added": 2,
         "notified": 1,
+        "not_notified": 1,  # of the large message: no channel `owner` is set up
         "closed": 3,
         "reconnected": 2,
         "suppressed": 1,

@@ -20,7 +20,7 @@ import pytest
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
-from bouncekit.builtin import policy_text
+from bouncekit.builtin import policy_text, schedules
 from bouncekit.policyfile import load_policy
 from bouncekit.testing import Script, ScriptedServer
 
@@ -106,7 +106,7 @@ def _written(example: Example) -> None:
 def _policy(example: Example) -> None:
     _written(example)
     named = _FILE_NAME.match(example.parsed)
-    load_policy(named[1] if named else "block.yaml", example.parsed, resolve=policy_text)
+    load_policy(named[1] if named else "block.yaml", example.parsed, resolve=policy_text, known=schedules)
 
 
 def _commands(relay: ScriptedServer) -> Callable[[Example], str | None]:

@@ -6,7 +6,7 @@ import json
 import logging
 import smtplib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -16,12 +16,11 @@ from typing import Any
 
 import pytest
 
-from bouncekit.bus import Bus
 from bouncekit.classification import Category, Scope
 from bouncekit.clock import SystemClock
 from bouncekit.errors import ConfigurationError, MissingExtra
 from bouncekit.events import Event, EventType, Occasion
-from bouncekit.notify import Moderation, Notification, NotifyError, Via, channel, compose
+from bouncekit.notify import Notification, NotifyError, Via, channel, compose
 from bouncekit.notify.mail import Mail
 from bouncekit.notify.wording import wording_of
 from bouncekit.office import Office
@@ -32,6 +31,7 @@ from bouncekit.smtp import SMTP
 from bouncekit.status import Action
 from bouncekit.stores import open_store
 from bouncekit.suppression import Standing, Suppression
+from bouncekit.template import PLACEHOLDERS, Template
 from bouncekit.testing import ScriptedServer
 
 # apprise imports imghdr where Python still has it.
@@ -105,7 +105,7 @@ def test_a_notice_tells_in_sentences_what_happened_why_until_when_and_what_helps
         "No mail goes to this address since 2026-01-01 12:00 UTC, until 2026-01-08 12:00 UTC; then one message "
         "tries it again.",
         "Delete some mail or get more space, or give another address.",
-        "3 others like it were not told one by one.",
+        "3 others were not told one by one.",
         "Message <1@example.org>. Decided by rule mailbox-full.",
     ]
     assert (told.channel, told.recipient, told.more) == ("recipient", ADA, 3)
@@ -145,6 +145,51 @@ def test_remote_text_cannot_add_lines_or_act_on_a_terminal() -> None:
     assert all(line.isprintable() for line in told.text.split("\n"))
     assert len(told.text.split("\n")) == 4
     assert len(told.text) < 2500
+
+
+FULL_TEMPLATE = Template(
+    "full",
+    "$recipient: $because ($code)",
+    "$category at $stage by $remote_mta, rule $rule: $reply\n"
+    "Next: $next_try. Until: $suppressed_until.\n$remedy $more $$5",
+)
+
+
+def worded(template: Template = FULL_TEMPLATE, *, more: int = 0, **changes: Any) -> Notification:
+    return compose(event(**changes), Notice("recipient", template=template), more)
+
+
+def test_an_owner_words_a_notice() -> None:
+    told = worded(suppression=suppression(), more=3)
+    assert told.subject == "ada@example.com: the mailbox is full (552)"
+    assert told.text.splitlines() == [
+        "mailbox_full at RCPT by mx.example.com, rule mailbox-full: 552 5.2.2 Mailbox full",
+        "Next: . Until: 2026-01-08 12:00 UTC.",
+        "Delete some mail or get more space, or give another address. 3 $5",
+    ]
+
+
+def test_every_placeholder_has_a_value() -> None:
+    every = Template("every", "x", "|".join(f"${name}" for name in PLACEHOLDERS))
+    whole = {"suppression": suppression(), "retry_at": NOW + timedelta(hours=1)}
+    values = dict(zip(PLACEHOLDERS, worded(every, more=1, **whole).text.split("|"), strict=True))
+    assert "" not in values.values()
+    assert (values["next_try"], values["message_id"]) == ("2026-01-01 13:00 UTC", "<1@example.org>")
+    bare = worded(every, reply=None, category=None, stage=None, remote_mta=None, rule=None)
+    assert "None" not in bare.text
+    assert "$" not in bare.text
+
+
+def test_a_reply_cannot_fill_in_placeholders_or_smuggle_lines_into_what_an_owner_words() -> None:
+    hostile = Reply(552, b"$rule ${more}\r\nBcc: evil@example.com\r\n\r\n\x1b[2J")
+    told = worded(Template("t", "$reply", "$reply\nend"), reply=hostile)
+    assert told.subject.isprintable()
+    assert "$rule ${more}" in told.text
+    assert told.text.count("\n") == 1
+    outbox = Outbox()
+    channel("mailto:ops@example.org").send(told, outbox)
+    assert outbox.message["Bcc"] is None
+    assert b"\r\nBcc" not in outbox.sent[0][2]
 
 
 def test_a_notification_is_json_ready() -> None:
@@ -365,6 +410,29 @@ def test_an_apprise_url_gets_subject_and_text(hooks: Hooks) -> None:
     assert posted["type"] == "warning"
 
 
+def test_a_mail_by_apprise_is_marked_as_automatic() -> None:
+    with ScriptedServer() as server:
+        channel(f"mailto://{server.host}:{server.port}/ops@example.org?from=shop@example.org").send(
+            notification(), None
+        )
+    (received,) = server.messages
+    assert email.message_from_bytes(received.data)["Auto-Submitted"] == "auto-generated"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mailto://127.0.0.1:9/j.o+x@gmail.com?from=shop@example.org",
+        "mailto://127.0.0.1:9/ops@example.org,jo@googlemail.com?from=shop@example.org",
+        "sendgrid://abcdef1234:shop@example.org/jo@gmail.com",
+        "ses://shop@example.org/AKIA1234/secretkey123/us-east-1/JO@gmail.com",
+    ],
+)
+def test_apprise_does_not_mail_to_the_mailbox_that_bounced_either(url: str) -> None:
+    with pytest.raises(NotifyError, match="the mailbox that bounced"):
+        channel(url).send(notification(recipient="jo@gmail.com"), None)
+
+
 def test_a_service_that_refuses_is_an_error_which_names_the_role_and_no_secret(
     hooks: Hooks, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -410,55 +478,6 @@ def test_without_apprise_the_channel_cannot_be_made(monkeypatch: pytest.MonkeyPa
         channel("json://127.0.0.1/")
 
 
-# -- how often
-
-
-def moderated(digest: timedelta | None, minutes: Sequence[float], **settings: int) -> list[int | None]:
-    moderation = Moderation(**settings)
-    return [moderation.admit(Notice("ops", digest), "k", NOW + timedelta(minutes=late)) for late in minutes]
-
-
-def test_without_a_digest_every_notice_goes() -> None:
-    assert moderated(None, [0, 0, 1]) == [0, 0, 0]
-
-
-def test_a_digest_lets_one_through_and_the_next_window_s_first_counts_the_rest() -> None:
-    assert moderated(timedelta(minutes=15), [0, 1, 14.9, 15, 16, 40, 60]) == [0, None, None, 2, None, 1, 0]
-
-
-def test_a_clock_that_was_set_back_does_not_silence_a_channel() -> None:
-    assert moderated(timedelta(minutes=15), [0, 1, -500_000, -499_999]) == [0, None, 1, None]
-
-
-def test_channels_and_subjects_have_windows_of_their_own() -> None:
-    moderation, digest = Moderation(), timedelta(minutes=15)
-    asked = [("ops", "a"), ("ops", "b"), ("owner", "a"), ("ops", "a")]
-    assert [moderation.admit(Notice(role, digest), key, NOW) for role, key in asked] == [0, 0, 0, None]
-
-
-def test_the_longest_open_windows_make_room() -> None:
-    moderation, notice = Moderation(max_windows=2), Notice("ops", timedelta(minutes=15))
-    assert [moderation.admit(notice, key, NOW) for key in ("a", "b", "c", "b", "a")] == [0, 0, 0, None, 0]
-
-
-def test_threads_together_let_one_through_and_count_every_other() -> None:
-    moderation, notice = Moderation(), Notice("ops", timedelta(minutes=15))
-    let_through: list[int] = []
-
-    def ask() -> None:
-        for _ in range(500):
-            if moderation.admit(notice, "k", NOW) is not None:
-                let_through.append(1)
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    assert let_through == [1]
-    assert moderation.admit(notice, "k", NOW + timedelta(hours=1)) == 3999
-
-
 # -- all of it, through a real send
 
 
@@ -474,15 +493,13 @@ def sending(server: ScriptedServer, **channels: object) -> Iterator[tuple[SMTP, 
         channels=tuple(channels),
     )
     told: list[Event] = []
-    bus = Bus()
-    bus.on(told.append)
     office = Office(
         policy=policy,
         store=open_store(None),
-        bus=bus,
         clock=SystemClock(),
         channels={role: channel(spec) for role, spec in channels.items()},
     )
+    office.ledger.bus.on(told.append)
     with SMTP(server.host, server.port, postmaster=SimpleNamespace(office=office)) as smtp:  # type: ignore[arg-type]
         yield smtp, told
 

@@ -80,7 +80,10 @@ def test_a_result_that_the_store_could_not_take_is_remembered_before_the_next_se
     ("settings", "hint"),
     [
         ({"retry": "sometimes"}, "'never', 'wait' or 'queue'"),
-        ({"retry": "queue"}, "not built yet"),
+        ({"retry": "queue"}, "add store="),
+        ({"relays": {"main": "localhost:25"}}, "relay 'main'"),
+        ({"relays": {"main": {"url": "smtp://a", "timeot": 3}}}, "no option 'timeot'"),
+        ({"relays": {"smtp://a": "smtp://a"}}, "no name"),
         ({"on_store_failure": "ignore"}, "'raise' or 'send'"),
         ({"policy": "defualt"}, "no shipped policy 'defualt'"),
         ({"policy": "nowhere.yaml"}, "nowhere.yaml"),

@@ -9,7 +9,7 @@ import pytest
 
 from bouncekit.address import parse_address
 from bouncekit.asking import status_of
-from bouncekit.builtin import classify, open_policy, policy_folder, policy_names, policy_text
+from bouncekit.builtin import classify, open_policy, policy_folder, policy_names, policy_text, schedules
 from bouncekit.classification import Category, Scope
 from bouncekit.envelope import Labels, Recipient
 from bouncekit.errors import PolicyError
@@ -102,7 +102,7 @@ def test_the_schema_file_is_the_grammar() -> None:
 def test_every_policy_in_the_readme_loads() -> None:
     blocks = (FOLDER / "README.md").read_text("utf-8").split("```yaml\n")[1:]
     for block in blocks:
-        policy = load_policy("readme.yaml", block.partition("```")[0], resolve=policy_text)
+        policy = load_policy("readme.yaml", block.partition("```")[0], resolve=policy_text, known=schedules)
         assert all(one.ok for one in run_examples(policy, classify))
     assert blocks
 
@@ -202,6 +202,40 @@ def test_a_552_for_a_message_that_is_too_big_suppresses_nobody(stage: str) -> No
 
 
 # -- 550 and the rest
+
+
+@pytest.mark.parametrize("name", ["default", "transactional", "strict"])
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("552 5.3.4 Message size exceeds fixed limit", ["owner"]),
+        ("554 5.7.1 Message rejected as spam", ["owner"]),
+        ("550 5.7.26 Unauthenticated mail is not accepted", ["operations"]),
+        ("554 5.7.1 Relay access denied", ["operations"]),
+        ("451 4.7.1 Your host is listed at a blocklist", ["operations"]),
+        ("421 4.7.28 Unusual rate of mail", []),  # a matter of minutes
+        ("450 4.2.0 Mailbox unavailable", []),
+        ("550 5.1.1 No such user", []),
+        ("552 5.2.2 Over quota", ["recipient"]),
+    ],
+)
+def test_whoever_can_mend_it_is_told(said: str, told: list[str], name: str) -> None:
+    assert channels(decided(said, policy=name)) == told
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("421 4.7.28 Unusual rate of mail", ["operations"]),
+        ("451 4.7.1 Your host is listed at a blocklist", ["operations"]),
+        ("451 4.7.1 Message looks like spam", ["owner"]),
+        ("452 4.2.2 Over quota", ["recipient"]),
+        ("451 4.3.0 Local error in processing", []),
+    ],
+)
+def test_what_was_our_fault_until_the_deadline_is_told(said: str, told: list[str]) -> None:
+    late = decided(said, now=NOW + 4 * DAY)
+    assert (late.action, late.expired, channels(late)) == (Action.FAILED, True, told)
 
 
 def test_no_such_mailbox_is_suppressed_by_the_ladder_of_addresses() -> None:

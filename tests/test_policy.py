@@ -204,6 +204,34 @@ def test_a_wait_that_the_reply_asks_for_is_kept_where_it_is_longer() -> None:
         assert decision.retry_at == NOW + minutes * MINUTE
 
 
+@pytest.mark.parametrize("days", [1, 3, 10_000, 999_999_999])
+def test_a_reply_that_asks_for_years_delays_by_a_day_and_fails_nobody(days: int) -> None:
+    verdict = replace(classify(status()), wait_hint=timedelta(days=days))
+    decision = POLICY.decide(verdict, recipient(), at())
+    assert (decision.action, decision.retry_at) == (Action.DELAYED, NOW + timedelta(days=1))
+
+
+@given(hint=st.timedeltas(timedelta(0), timedelta.max), late=st.timedeltas(timedelta(0), timedelta(hours=47)))
+def test_no_hint_fails_a_recipient_whom_the_schedule_would_try_again(hint: timedelta, late: timedelta) -> None:
+    verdict, now = classify(status()), NOW + late
+    by_schedule = POLICY.decide(verdict, recipient(), at(now))
+    by_hint = POLICY.decide(replace(verdict, wait_hint=hint), recipient(), at(now))
+    assert by_schedule.retry_at is not None
+    assert by_hint.retry_at is not None
+    assert by_schedule.retry_at <= by_hint.retry_at < NOW + timedelta(days=2)
+
+
+def test_a_hint_behind_the_deadline_leaves_one_try_before_it() -> None:
+    short = with_rules(rule("quick", Fate.RETRY, wait=Schedule("quick", (MINUTE,))))
+    verdict = replace(classify(status()), wait_hint=timedelta(minutes=15))
+    assert short.decide(verdict, recipient(), at(message_class="urgent")).retry_at == NOW + 9 * MINUTE
+
+
+def test_jitter_spreads_those_whom_a_reply_asked_to_come_back_at_one_time() -> None:
+    verdict = replace(classify(status()), wait_hint=timedelta(hours=1))
+    assert POLICY.decide(verdict, recipient(), at(jitter=0.5)).retry_at == NOW + 63 * MINUTE
+
+
 def test_a_retry_behind_the_deadline_fails_at_once() -> None:
     verdict = decided(FULL_NOW, when=at(message_class="urgent"))
     assert (verdict.action, verdict.fate, verdict.retry_at, verdict.expired) == (Action.FAILED, Fate.FAIL, None, True)

@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from bouncekit.classification import Category, Scope
 from bouncekit.errors import Finding, PolicyError
 from bouncekit.phrase import Phrase
-from bouncekit.policy import Condition, Example, Fate, Guard, Notice, Policy, Range, Rule, Seen, SessionFate
+from bouncekit.policy import Condition, Example, Fate, Guard, Limit, Notice, Policy, Range, Rule, Seen, SessionFate
 from bouncekit.policyfile import load_policy
 from bouncekit.policyprint import show_policy
 from bouncekit.policyschema import ConditionText, ExampleText, policy_schema
 from bouncekit.policytrial import run_examples
 from bouncekit.reply import Cause, Stage
 from bouncekit.schedule import Schedule
+from bouncekit.template import PLACEHOLDERS, Template
 
 from .building import classify
 
@@ -120,7 +121,10 @@ def test_the_grammar_has_the_keys_of_the_values_that_it_builds() -> None:
 def test_a_rule_has_its_measures_and_its_place() -> None:
     rule = BY_ID["everything"]
     assert (rule.do, rule.suppress, rule.where) == (Fate.FAIL, WHOLE.ladders["mailbox"], "whole.yaml:19")
-    assert rule.notify == (Notice("recipient"), Notice("owner", 15 * MINUTE))
+    full = Template("full", "$recipient is full", "$because: $reply\n$$ ${more}")
+    limit = Limit(30, 15 * MINUTE, per_recipient=True)
+    assert rule.notify == (Notice("recipient"), Notice("owner", 15 * MINUTE, template=full, limit=limit))
+    assert (WHOLE.templates, WHOLE.limits) == ({"full": full}, {"owner": limit})
 
 
 def test_an_example_is_a_text_or_all_that_was_so() -> None:
@@ -156,6 +160,14 @@ def test_an_example_is_a_text_or_all_that_was_so() -> None:
 )
 def test_a_wait_is_a_name_or_a_schedule_of_its_own_and_else_the_first_one(rule: str, wait: Schedule | None) -> None:
     assert BY_ID[rule].wait == wait
+
+
+def test_a_list_of_waits_may_have_phases() -> None:
+    wait = "[1m, {first: 2m, until: 6m}, {first: 10m, times: 2, until: 1h}, 4h]"
+    schedule = load(rules(f"- {{id: a, do: retry, wait: {wait}}}")).rules[0].wait
+    assert schedule == Schedule("a", tuple(MINUTE * minutes for minutes in (1, 2, 2, 2, 10, 20, 40, 240)))
+    growing = load(rules("- {id: a, do: retry, wait: {first: [{first: 5m, until: 15m}], times: 2, at_most: 1h}}"))
+    assert growing.rules[0].wait == Schedule("a", (5 * MINUTE,) * 3, grow=2.0, at_most=60 * MINUTE)
 
 
 def test_classes_ladders_guard_and_sessions_are_read() -> None:
@@ -225,6 +237,11 @@ MISTAKES = [
     ("- {id: a, do: retry, wait: 0s}", "5:28: '0s' is not between 1s and 3650d"),
     ("- {id: a, do: retry, wait: 999999999w}", "5:28: '999999999w' is longer than a duration can be"),
     ("- {id: a, do: retry, wait: []}", "5:28: an empty list; leave the key out"),
+    ("- {id: a, do: retry, wait: [5m, {first: 1m}]}", "5:33: until is missing"),
+    ("- {id: a, do: retry, wait: [{first: 1m, until: 1h, at_most: 5m}]}", "5:52: unknown key 'at_most': one of first"),
+    ("- {id: a, do: retry, wait: [1h, {first: 5m, until: 30m}]}", "5:28: until 30m is over before"),
+    ("- {id: a, do: retry, wait: [{first: 1s, until: 900d}]}", "5:28: more than 200 waits"),
+    ("- {id: a, do: retry, wait: {first: {first: 5m, until: 1h}}}", "5:36: a list is expected here"),
     ("- {id: a, do: fail, suppress: mailbox}", "5:31: unknown ladder 'mailbox': there is none"),
     ("- {id: a, do: fail, notify: ops}", "5:29: unknown channel 'ops': there is none"),
     ("- {id: a, do: fail, notify: {digest: 1h}}", "5:29: channel is missing"),
@@ -272,6 +289,29 @@ HEADS = [
     (BASE.replace("do: close", "do: hang_up"), "7:36: unknown fate of a session 'hang_up': one of close, reconnect"),
     (BASE.replace("do: close", "do: close, at_most: 2"), "7:52: at_most goes with do: reconnect only"),
     (BASE.replace("do: close", "do: reconnect, at_most: 99"), "7:56: '99': write a whole number from 1 to 10"),
+    (BASE.replace("[owner]", "{owner: {limit: 20 an hour}}"), "2:27: '20 an hour': write how many in which time: 20/h"),
+    (BASE.replace("[owner]", "{owner: {limit: 0/h}}"), "2:27: '0/h': write how many in which time: 20/h, 5/15m, 1/d"),
+    (BASE.replace("[owner]", "{owner: {limit: 1/h, per: day}}"), "2:37: one of channel, recipient is expected here"),
+    (
+        BASE.replace("[owner]", "{owner: {limt: 1/h}}"),
+        "2:20: unknown key 'limt': did you mean 'limit'? There are limit",
+    ),
+    (BASE.replace("[owner]", "[Owner, owner]"), "2:12: 'Owner' is no name; write words in lower case"),
+    (BASE.replace("[owner]", "{owner: {}, Boss: {}}"), "2:23: 'Boss' is no name; write words in lower case"),
+    (
+        BASE.replace("notify: owner", "notify: {channel: owner, template: x}"),
+        "11:60: unknown template 'x': there is none",
+    ),
+    (BASE + "templates: {a: {subject: x}}\n", "12:16: text is missing"),
+    (BASE + "templates: {a: {subject: $nam, text: x}}\n", "12:26: unknown placeholder '$nam': one of recipient, "),
+    (
+        BASE + "templates: {a: {subject: x, text: '${mor}'}}\n",
+        "12:35: unknown placeholder '$mor': did you mean 'more'?",
+    ),
+    (BASE + "templates: {a: {subject: 5$, text: x}}\n", "12:26: '$': this $ begins no name; a dollar is written $$"),
+    (BASE + "templates: {a: {subject: x, text: 'a $5'}}\n", "12:35: '$5': this $ begins no name; a dollar is"),
+    (BASE + "templates: {a: {subject: 'a\n\n b', text: x}}\n", "12:26: 'a\\nb' has a control character in it"),
+    (BASE + 'templates: {a: {subject: x, text: "a\\rb"}}\n', "12:35: 'a\\rb' has a control character in it"),
     (BASE + "guard: {times_usual: 1}\n", "12:22: '1': write a number above 1 and up to 100"),
     (HEAD, "1:1: no rules; write some, or extends: default"),
     ("policy: 1\nclasses: {a: {deadline: 1d, default: true}}\nrules: [{id: a, do: retry}]", "3:21: retry needs a wait"),
@@ -336,6 +376,22 @@ def test_json_names_the_path() -> None:
 )
 def test_a_text_of_no_form_is_one_finding(name: str, text: str, expected: str) -> None:
     assert finding(text, name).startswith(expected)
+
+
+def test_a_template_may_have_lines_and_name_everything_there_is() -> None:
+    text = "templates:\n  full:\n    subject: $recipient\n    text: |\n      First.\n\n      "
+    policy = load(BASE + text + " ".join(f"${{{name}}}" for name in PLACEHOLDERS) + "\n")
+    assert policy.templates["full"].text.startswith("First.\n\n${recipient} ")
+
+
+def test_templates_and_limits_of_the_owner_win() -> None:
+    base = BASE.replace("[owner]", "{owner: {limit: 1/h}}") + "templates: {a: {subject: base, text: base}}\n"
+    base = base.replace("notify: owner", "notify: {channel: owner, template: a}")
+    own = "policy: 1\nextends: base\nchannels: {owner: {limit: 9/h}}\ntemplates: {a: {subject: own, text: own}}\n"
+    (notice,) = load(own, base=base).rules[-1].notify
+    assert notice == Notice("owner", template=Template("a", "own", "own"), limit=Limit(9, 60 * MINUTE))
+    (notice,) = load("policy: 1\nextends: base\nchannels: [owner, boss]\n", base=base).rules[-1].notify
+    assert notice.limit == Limit(1, 60 * MINUTE)
 
 
 # -- hostile files

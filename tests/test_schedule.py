@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.schedule import Schedule, parse_duration, show_duration
+from bouncekit.schedule import Phase, Schedule, parse_duration, show_duration, waits_of
 
 HOURS = Schedule("hours", (timedelta(minutes=30), timedelta(hours=1), timedelta(hours=4)))
 POSTFIX = Schedule("postfix", (timedelta(minutes=5),), grow=2.0, at_most=timedelta(seconds=4000))
@@ -44,6 +44,39 @@ def test_jitter_lengthens_by_a_tenth_at_most_and_never_shortens(attempt: int, ji
     for schedule in (HOURS, POSTFIX):
         plain = schedule.wait(attempt)
         assert plain <= schedule.wait(attempt, jitter) <= plain * 1.1
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def test_a_phase_lasts_until_so_long_after_the_first_attempt() -> None:
+    steps = (MINUTE, Phase(2 * MINUTE, 6 * MINUTE), Phase(10 * MINUTE, 60 * MINUTE, 2.0), 240 * MINUTE)
+    assert waits_of(steps) == tuple(MINUTE * minutes for minutes in (1, 2, 2, 2, 10, 20, 40, 240))
+
+
+def test_a_phase_that_is_over_before_it_begins_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="until 30m is over before"):
+        waits_of((60 * MINUTE, Phase(MINUTE, 30 * MINUTE)))
+
+
+@given(
+    st.lists(
+        st.timedeltas(timedelta(seconds=1), timedelta(days=3650))
+        | st.builds(
+            Phase,
+            st.timedeltas(timedelta(seconds=1), timedelta(days=3650)),
+            st.timedeltas(timedelta(seconds=1), timedelta(days=3650)),
+            st.floats(1, 100),
+        ),
+        max_size=9,
+    )
+)
+def test_no_list_makes_more_waits_than_two_hundred(steps: list[timedelta | Phase]) -> None:
+    try:
+        waits = waits_of(steps)
+    except ValueError:
+        return
+    assert len(steps) <= len(waits) <= 200
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from bouncekit.stores import statements
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.suppression import Standing
 
+from . import outages
 from .building import ANN, BOB, CY, NOW, suppression
 from .contract.stores import put, send, take
 
@@ -124,6 +125,8 @@ def test_opening_again_migrates_nothing(path: Path) -> None:
         statements.RELEASE,
         statements.CLAIM,
         statements.COUNT,
+        statements.ALIKE,
+        statements.DAYS,
         statements.CLEAR,
         statements.IS_TOLD,
         statements.HISTORY,
@@ -132,8 +135,8 @@ def test_opening_again_migrates_nothing(path: Path) -> None:
     ],
 )
 def test_no_statement_reads_a_whole_table_or_sorts_it(store: SqliteStore, statement: str) -> None:
-    names = {"tenant", "key", "after_stream", "stream", "at", "needle", "page"}
-    values = dict.fromkeys(names) if ":tenant" in statement else [None] * statement.count("?")
+    names = {"tenant", "key", "after_stream", "stream", "at", "needle", "page", "provider", "usual", "until"}
+    values = dict.fromkeys(names) if ":" in statement else [None] * statement.count("?")
     plan = [step for *_, step in store._database.read(f"EXPLAIN QUERY PLAN {statement}", values)]
     assert plan
     assert not [step for step in plan if step.startswith("SCAN")]
@@ -155,6 +158,39 @@ def test_the_audit_keeps_who_changed_the_list_and_what_stood_there(store: Sqlite
         ("changed", "owner", "provisional", "manual", "suppression_added"),
         ("lifted", "owner", "manual", None, "suppression_lifted"),
     ]
+
+
+def test_the_audit_says_what_the_guard_held_and_by_which_event(store: SqliteStore) -> None:
+    sender = outages.Sender(store, lambda address, now: True, at_once=1)
+    addresses, _ = outages.mailing("u", 21)
+    sender.send(addresses, over=timedelta(minutes=5))
+    found = rows(
+        store,
+        "SELECT act, made_by, state_after ->> 'standing', outbox.type, count(*)"
+        " FROM audit LEFT JOIN outbox ON outbox.id = audit.event_id GROUP BY 1, 2, 3, 4 ORDER BY audit.sequence",
+    )
+    assert found == [
+        ("added", "rule no-such-mailbox", "provisional", "suppression_added", 19),
+        ("added", "rule no-such-mailbox", "held", "failed", 2),
+        ("changed", "guard", "held", "guard_tripped", 19),
+    ]
+
+
+def test_processes_that_see_one_mass_hold_all_of_it_and_tell_it_once(path: Path) -> None:
+    SqliteStore(path).close()
+    code = """
+from datetime import timedelta
+from itertools import count
+from tests.outages import Sender, mailing
+addresses, _ = mailing(f"p{sys.argv[2]}-", 40)
+numbers = count((int(sys.argv[2]) + 1) * 1_000_000)
+sender = Sender(SqliteStore(sys.argv[1]), lambda address, now: True, at_once=4, numbers=numbers)
+sender.send(addresses, over=timedelta(minutes=5))
+"""
+    finish(*(python(code, path, number) for number in range(3)))
+    with SqliteStore(path) as store:
+        assert rows(store, "SELECT count(*) FROM outbox WHERE type = 'guard_tripped'") == [(1,)]
+        assert rows(store, "SELECT standing, count(*) FROM suppressions GROUP BY 1") == [("held", 120)]
 
 
 def test_every_outcome_is_a_row_that_can_be_counted(store: SqliteStore) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bouncekit.classification import Category
-from bouncekit.suppression import Evidence, Ladder, Standing, Suppression, climb
+from bouncekit.suppression import Evidence, Ladder, Standing, Suppression, climb, hold
 
 from .building import ANN, NOW, suppression
 
@@ -129,11 +129,31 @@ def test_a_suppression_by_hand_stays_as_it_is() -> None:
     assert climb(ADDRESS, verdict(0), manual) is manual
 
 
-def test_a_held_suppression_confirms_like_any_other_but_does_not_bind() -> None:
+def test_a_held_suppression_does_not_bind_and_is_no_verdict_that_another_could_confirm() -> None:
     held = suppression(ANN, standing=Standing.HELD, category=UNKNOWN, since=NOW, changed_at=NOW)
     assert not held.binds(NOW)
-    assert climb(ADDRESS, verdict(1), held).standing is Standing.HELD
-    assert climb(ADDRESS, verdict(4), held).standing is Standing.CONFIRMED
+    for day in (0.1, 1, 4, 100):
+        first = climb(ADDRESS, verdict(day), held)
+        assert (first.standing, first.rung, first.since) == (Standing.PROVISIONAL, 0, NOW + day * DAY)
+    for_good = suppression(ANN, standing=Standing.HELD, category=FULL, expires_at=None)
+    assert climb(ADDRESS, verdict(1), for_good).category is UNKNOWN
+
+
+def test_a_doubtful_verdict_is_held_with_the_term_that_it_would_have() -> None:
+    held = hold(ADDRESS, verdict(0), None)
+    assert held is not None
+    assert (held.standing, held.expires_at) == (Standing.HELD, NOW + 7 * DAY)
+    again = hold(ADDRESS, verdict(5), held)
+    assert again is not None
+    assert (again.standing, again.rung, again.since) == (Standing.HELD, 0, NOW)
+    assert again.changed_at == NOW + 5 * DAY
+    assert getattr(hold(ADDRESS, verdict(6, FULL), again), "since", None) == NOW + 6 * DAY
+
+
+@pytest.mark.parametrize("previous", [climbed(0), climbed(0, 8), climbed(0, 8, 39, 220)])
+def test_a_doubtful_verdict_neither_confirms_nor_prolongs_what_stands(previous: Suppression) -> None:
+    assert hold(ADDRESS, verdict(1000), previous) is None
+    assert hold(ADDRESS, verdict(1000, FULL), previous) is None
 
 
 def test_another_reason_begins_a_ladder_of_its_own() -> None:

@@ -559,7 +559,7 @@ def test_in_lmtp_a_dot_that_was_not_sent_delays_everybody() -> None:
     steps = transaction(envelope(ADA, BOB), {}, lmtp=True)
     for answer in (None, [reply("250 Ok")], [reply("250 Ok")], [reply("250 Ok")], [reply("354 Go")]):
         steps.send(answer)  # type: ignore[arg-type]
-    assert steps.send([]) == Dot(2)
+    assert steps.send([]) == Dot(2, envelope(ADA, BOB).recipients)
     with pytest.raises(StopIteration) as done:
         steps.send([CUT, CUT])
     assert actions(done.value.value) == [DELAYED, DELAYED]

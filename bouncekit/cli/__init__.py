@@ -9,13 +9,16 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from bouncekit._version import __version__
 from bouncekit.errors import BouncekitError, Finding
 from bouncekit.showing import printable, redacted
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["VERBS", "main"]
 
@@ -25,8 +28,13 @@ VERBS = {
     "classify": "Say what a reply means and whose fault it is.",
     "policy": "Check, show and test policies.",
     "suppressions": "Look at the suppression list, add to it, remove from it.",
+    "queue": "Look at the mail that waits, try it now, drop it.",
+    "worker": "Send what is queued, until stopped.",
     "why": "Tell what happened to an address.",
+    "events": "Show what happened, in order, and go on as it happens.",
+    "report": "Count what happened, and say what waits.",
     "doctor": "Check the installation, the configuration, the store and the relay.",
+    "completion": "Print the script that lets a shell complete verbs and options.",
 }
 
 _INTERRUPTED = 130  # 128 and the number of SIGINT, as shells say it
@@ -45,10 +53,18 @@ class _Verbs(click.Group):
         verb: click.Command = import_module(f"bouncekit.cli.{cmd_name}").verb
         return verb
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """What a shell puts for the verb: their names, without loading them."""
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=what) for name, what in VERBS.items() if name.startswith(incomplete)]
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in VERBS:
+        if args[0] not in VERBS and not ctx.resilient_parsing:  # a shell that asks what may follow takes no advice
             close = get_close_matches(args[0], VERBS, n=1)
             ctx.fail(
                 f"no verb {args[0]!a}; " + (f"did you mean {close[0]!r}?" if close else f"one of {', '.join(VERBS)}")

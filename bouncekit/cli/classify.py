@@ -1,6 +1,8 @@
 """`bouncekit classify`: what replies mean, one by one or as JSON lines."""
 
 import json
+import os
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from typing import IO, Any, TypeAlias
@@ -9,7 +11,7 @@ import click
 
 from bouncekit.asking import status_of
 from bouncekit.classification import Category, Classification
-from bouncekit.cli.output import show_json, show_table
+from bouncekit.cli.output import progress, show_json, show_table
 from bouncekit.cli.settings import json_option
 
 __all__ = ["verb"]
@@ -64,7 +66,8 @@ def verb(words: tuple[str, ...], jsonl: bool, as_json: bool, **given: Any) -> in
 def _all_of(lines: IO[bytes], out: IO[str]) -> int:
     """Answer every line; 1 if one of them could not be."""
     code = 0
-    for number, line in enumerate(_bounded(lines), 1):
+    asking = progress(_bounded(lines), "replies", length=_size(lines), size=lambda line: len(line or b""), prints=True)
+    for number, line in enumerate(asking, 1):
         if line is not None and not line.strip():
             continue
         try:
@@ -74,6 +77,15 @@ def _all_of(lines: IO[bytes], out: IO[str]) -> int:
             answer, code = {"error": str(error)[:500], "line": number}, 1
         out.write(json.dumps(answer) + "\n")
     return code
+
+
+def _size(lines: IO[bytes]) -> int | None:
+    """The bytes of a file; None where something else, like a pipe, is read."""
+    try:
+        found = os.fstat(lines.fileno())
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _bounded(lines: IO[bytes]) -> Iterator[bytes | None]:

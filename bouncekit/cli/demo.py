@@ -114,6 +114,8 @@ def _checked(check: "Check") -> tuple[object, ...]:
 
 def _did(verdict: Disposition | SessionDisposition | Settlement) -> str:
     """What came of a verdict, in words."""
+    from bouncekit.cli.rehearsal import ROLE
+
     if not isinstance(verdict, Settlement):
         return _AT_ONCE.get(verdict.fate, str(verdict.fate)) if verdict.fate else ""
     if verdict.action is Action.SUPPRESSED:
@@ -121,7 +123,7 @@ def _did(verdict: Disposition | SessionDisposition | Settlement) -> str:
     if verdict.retry_at is not None:
         return f"{verdict.action} until {verdict.retry_at:%H:%M}Z"
     measures = ["suppressed"] if verdict.suppression else []
-    measures += [f"{notice.channel} told" for notice in verdict.notices]
+    measures += [f"{notice.channel} told" for notice in verdict.notices if notice.channel == ROLE]
     if verdict.action is Action.FAILED and not measures:
         measures = ["nobody suppressed"]
     return ", ".join([str(verdict.action), *measures])

@@ -5,23 +5,35 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 import click
 
 from bouncekit.showing import printable
 
-__all__ = ["show_json", "show_line", "show_minute", "show_table", "terminal_width"]
+__all__ = [
+    "progress",
+    "show_json",
+    "show_line",
+    "show_minute",
+    "show_size",
+    "show_span",
+    "show_table",
+    "terminal_width",
+]
 
 Row = Sequence[object]
+_T = TypeVar("_T")
 
 _MAX_CELL = 300  # characters of remote text in a table; JSON has more
 _MAX_LINE = 2000
 _NARROWEST = 8
 _LONG_WORD = 24  # a longer word may be cut
 _GAP = "  "
+_BAR_STEPS = 200  # how often a bar is drawn
+_SPANS = (("d", 86_400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1))  # a unit, and the next smaller one
 _STYLES = {
     "delivered": "green",
     "ok": "green",
@@ -34,6 +46,9 @@ _STYLES = {
     "confirmed": "red",
     "manual": "red",
     "suppressed": "magenta",
+    "due": "yellow",
+    "abandoned": "red",
+    "held": "red",
 }
 
 
@@ -65,6 +80,61 @@ def show_minute(at: datetime | None) -> str:
     ('2026-11-25 03:56Z', 'for good')
     """
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%MZ}" if at is not None else "for good"
+
+
+def show_span(span: timedelta) -> str:
+    """A length of time in its two largest units, rounded down.
+
+    >>> [show_span(timedelta(seconds=seconds)) for seconds in (9, 90, 3600, 100_000)]
+    ['9s', '1m 30s', '1h', '1d 3h']
+    """
+    seconds = max(int(span.total_seconds()), 0)
+    for unit, long, smaller, short in _SPANS:
+        if seconds >= long:
+            rest = seconds % long // short
+            return f"{seconds // long}{unit}" + (f" {rest}{smaller}" if rest else "")
+    return f"{seconds}s"
+
+
+def show_size(size_bytes: int) -> str:
+    """Bytes for people, in units of 1000.
+
+    >>> show_size(999), show_size(1234), show_size(25_000_000)
+    ('999 B', '1.2 kB', '25.0 MB')
+    """
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    return f"{size_bytes / 1000:.1f} kB" if size_bytes < 1_000_000 else f"{size_bytes / 1_000_000:.1f} MB"
+
+
+def progress(
+    things: Iterable[_T],
+    label: str,
+    *,
+    length: int | None = None,
+    size: Callable[[_T], int] = lambda thing: 1,
+    prints: bool = False,
+) -> Iterator[_T]:
+    """The things, with a bar on standard error while they are worked through; none where that is no terminal.
+
+    Args:
+        length: the size of all; without it the bar only shows that something moves, and how far it is.
+        size: of one.
+        prints: each of them prints to standard output; where that is a terminal too, a bar would be in the way.
+    """
+    if not sys.stderr.isatty() or (prints and sys.stdout.isatty()):
+        yield from things
+        return
+    if length is None and isinstance(things, Sized):
+        length = len(things)
+    steps = max((length or 0) // _BAR_STEPS, 1)
+    unmeasured = () if length is not None else things
+    with click.progressbar(
+        unmeasured, length, label, file=sys.stderr, show_pos=length is None, update_min_steps=steps
+    ) as bar:
+        for thing in things:
+            yield thing
+            bar.update(size(thing))
 
 
 def terminal_width() -> int | None:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bouncekit.cli.output import show_json, show_line
-from bouncekit.cli.settings import json_option, show_help
+from bouncekit.cli.output import progress, show_json, show_line
+from bouncekit.cli.settings import complete_policy, json_option, show_help
 from bouncekit.errors import ConfigurationError, Finding, PolicyError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
 
 
 @verb.command()
-@click.argument("policy", metavar="NAME|FILE")
+@click.argument("policy", metavar="NAME|FILE", shell_complete=complete_policy)
 @json_option("one JSON document")
 def show(policy: str, as_json: bool) -> None:
     """Print a policy as it holds.
@@ -65,7 +65,7 @@ def show(policy: str, as_json: bool) -> None:
 
 
 @verb.command()
-@click.argument("policies", metavar="NAME|FILE...", nargs=-1, required=True)
+@click.argument("policies", metavar="NAME|FILE...", nargs=-1, required=True, shell_complete=complete_policy)
 @json_option("JSON lines: policy, ok, examples, failures")
 def test(policies: tuple[str, ...], as_json: bool) -> int:
     """Try policies on the examples in their rules.
@@ -76,7 +76,7 @@ def test(policies: tuple[str, ...], as_json: bool) -> int:
     from bouncekit.policytrial import run_examples
 
     code = 0
-    for name in policies:
+    for name in progress(policies, "policies", prints=True):
         results = run_examples(_opened(name), classify)
         failures = [result for result in results if not result.ok]
         code |= bool(failures)

@@ -24,7 +24,9 @@ from bouncekit.status import Action
 from bouncekit.suppression import Suppression
 from bouncekit.testing import Closing, Script, ScriptedServer
 
-__all__ = ["CAST", "SCENES", "Check", "Line", "Part", "Rehearsal", "Scene", "rehearse"]
+__all__ = ["CAST", "ROLE", "SCENES", "Check", "Line", "Part", "Rehearsal", "Scene", "rehearse"]
+
+ROLE = "recipient"  # the one channel that is set up
 
 _SHOP = "shop@example.com"
 _MOST_RECIPIENTS = 3  # that the server takes in one transaction
@@ -182,7 +184,7 @@ def rehearse(policy: str | Policy = "default") -> Rehearsal:
     """Play all scenes and note what happened."""
     noted = Rehearsal()
     watched = _watched(open_policy(policy))
-    channels = {"recipient": noted.notices.append} if "recipient" in watched.channels else {}
+    channels = {ROLE: noted.notices.append} if ROLE in watched.channels else {}
     with ExitStack() as stack:
         server = stack.enter_context(
             ScriptedServer(_SCRIPT, max_recipients=_MOST_RECIPIENTS, size_limit=_LARGEST_BYTES)

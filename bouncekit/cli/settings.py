@@ -1,5 +1,6 @@
 """The options that several verbs share, and the postmaster that they and the configuration make."""
 
+import getpass
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,10 +13,14 @@ from bouncekit.errors import ConfigurationError
 from bouncekit.showing import printable, redacted
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from bouncekit.config import Config
     from bouncekit.postmaster import Postmaster
 
 __all__ = [
+    "by_option",
+    "complete_policy",
     "configured",
     "duration",
     "json_option",
@@ -31,7 +36,31 @@ _SQLITE, _MEMORY = "sqlite:///", "sqlite:///:memory:"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-policy_option = click.option("--policy", metavar="NAME|FILE", help="A shipped name, or a file.")
+
+def complete_policy(ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+    """What a shell may put for a policy: shipped names that begin so, and files where none does."""
+    from click.shell_completion import CompletionItem
+
+    from bouncekit.builtin import policy_names
+
+    names = [name for name in policy_names() if name.startswith(incomplete)]
+    return [CompletionItem(incomplete, type="file"), *map(CompletionItem, names)]
+
+
+def _user() -> str:
+    """The user at the command line, for the record of who changed what."""
+    try:
+        return f"{getpass.getuser()} (command line)"
+    except (OSError, KeyError, ImportError):
+        return "command line"
+
+
+by_option = click.option(
+    "--by", metavar="NAME", default=_user, show_default="the user here", help="Who does it, for the record."
+)
+policy_option = click.option(
+    "--policy", metavar="NAME|FILE", shell_complete=complete_policy, help="A shipped name, or a file."
+)
 store_option = click.option("--store", metavar="URL", help="Such as sqlite:///bounces.db; else BOUNCEKIT_STORE.")
 
 
@@ -85,7 +114,7 @@ def open_postmaster(config: "Config", *, needs_store: bool = False, makes_store:
         raise ConfigurationError(f"{path}: there is no such store; `bouncekit suppressions add` or a send makes one")
     from bouncekit.postmaster import Postmaster
 
-    postmaster = Postmaster(**config.for_postmaster())
+    postmaster = Postmaster(**{**config.for_postmaster(), "worker": "external"})  # a verb that looks sends nothing
     _hear_warnings()
     return postmaster
 

@@ -1,6 +1,5 @@
 """`bouncekit suppressions`: the suppression list in the owner's hands."""
 
-import getpass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,15 @@ import click
 
 from bouncekit.classification import Category
 from bouncekit.cli.output import show_json, show_line, show_minute, show_table
-from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, show_help, store_option
+from bouncekit.cli.settings import (
+    by_option,
+    configured,
+    duration,
+    json_option,
+    open_postmaster,
+    show_help,
+    store_option,
+)
 from bouncekit.events import suppression_data
 
 if TYPE_CHECKING:
@@ -56,12 +63,15 @@ def list_(containing: str | None, binding: bool, store: str | None, as_json: boo
     show_default=True,
     metavar="NAME",
 )
+@by_option
 @store_option
 @json_option("one JSON document")
-def add(address: str, reason: str, lasts: timedelta | None, category: str, store: str | None, as_json: bool) -> None:
+def add(
+    address: str, reason: str, lasts: timedelta | None, category: str, by: str, store: str | None, as_json: bool
+) -> None:
     """Suppress ADDRESS by hand. No success lifts it, only its end or `remove`."""
     with _opened(store) as postmaster:
-        added = postmaster.suppressions.add(address, reason=reason, lasts=lasts, category=Category(category), by=_who())
+        added = postmaster.suppressions.add(address, reason=reason, lasts=lasts, category=Category(category), by=by)
     if as_json:
         show_json(suppression_data(added))
     else:
@@ -70,12 +80,13 @@ def add(address: str, reason: str, lasts: timedelta | None, category: str, store
 
 @verb.command()
 @click.argument("address")
+@by_option
 @store_option
 @json_option("one JSON document: the suppression that was removed, or null")
-def remove(address: str, store: str | None, as_json: bool) -> int:
+def remove(address: str, by: str, store: str | None, as_json: bool) -> int:
     """Lift the suppression of ADDRESS. Exit code 1 when there was none."""
     with _opened(store, makes_store=False) as postmaster:
-        lifted = postmaster.suppressions.lift(address, by=_who())
+        lifted = postmaster.suppressions.lift(address, by=by)
     if as_json:
         show_json(suppression_data(lifted) if lifted else None)
     elif lifted is None:
@@ -97,11 +108,3 @@ def _row(one: "Suppression") -> tuple[object, ...]:
 
 def _until(one: "Suppression") -> str:
     return f"until {show_minute(one.expires_at)}" if one.expires_at else "for good"
-
-
-def _who() -> str:
-    """The user at the command line, for the record of who changed what."""
-    try:
-        return f"{getpass.getuser()} (command line)"
-    except (OSError, KeyError, ImportError):
-        return "command line"

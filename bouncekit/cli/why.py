@@ -7,6 +7,7 @@ import click
 
 from bouncekit.cli.output import show_json, show_line, show_minute, show_table
 from bouncekit.cli.settings import configured, json_option, open_postmaster, store_option
+from bouncekit.cli.telling import rule, said, second
 from bouncekit.events import suppression_data
 from bouncekit.suppression import Standing
 
@@ -56,23 +57,4 @@ def _verdict(address: str, standing: "Suppression | None", *, is_held_back: bool
 
 def _row(event: Mapping[str, Any]) -> tuple[object, ...]:
     data: Mapping[str, Any] = event.get("data") or {}
-    return _second(event.get("time")), event.get("type"), _said(data), _rule(data)
-
-
-def _second(time: object) -> str:
-    """2026-11-25T03:56:38.037Z, shorter."""
-    return f"{str(time)[:19].replace('T', ' ')}Z"
-
-
-def _said(data: Mapping[str, Any]) -> str:
-    """The reply, or what this event has instead of one, and what follows from it."""
-    said = data.get("reply") or (data.get("suppression") or {}).get("evidence", {}).get("reply") or ""
-    if channel := data.get("channel"):
-        return f"channel {channel}: {data['why']}" if data.get("why") else f"channel {channel}"
-    return f"{said}; next try at {_second(data['retry_at'])}" if data.get("retry_at") else str(said)
-
-
-def _rule(data: Mapping[str, Any]) -> str:
-    suppression: Mapping[str, Any] = data.get("suppression") or {}
-    rule, where = data.get("rule") or suppression.get("by") or data.get("by") or "", data.get("where")
-    return f"{rule} ({where})" if rule and where else str(rule)
+    return second(event.get("time")), event.get("type"), said(data), rule(data)

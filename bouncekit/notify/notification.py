@@ -7,7 +7,7 @@ from typing import Any
 from bouncekit.events import Event
 from bouncekit.notify.wording import wording_of
 from bouncekit.policy import Notice
-from bouncekit.reply import NoReply
+from bouncekit.reply import NoReply, Reply
 from bouncekit.settlement import Settlement
 from bouncekit.showing import printable
 from bouncekit.status import Action
@@ -22,7 +22,8 @@ _WHAT = {
     Action.SUPPRESSED: "was held back",
     Action.UNKNOWN: "may or may not have arrived",
 }
-_MAX_REPLY = 500  # characters
+_MAX_SUBJECT = 300  # characters of one that a template makes
+_MAX_REPLY = 500
 _MAX_NAME = 254
 
 
@@ -31,8 +32,8 @@ class Notification:
     """One notice on its way to one channel.
 
     `subject` is one line, `text` a few; what servers wrote in them is escaped. `recipient` is the address that the
-    mail was for: whom a callback has to reach in another way. `more` counts others like it that the digest kept back
-    since the notice before.
+    mail was for: whom a callback has to reach in another way. `more` counts others that the digest kept back
+    since the notice before, or the channel's limit.
     """
 
     channel: str
@@ -58,9 +59,44 @@ def compose(event: Event, notice: Notice, more: int = 0) -> Notification:
     """The notification that a notice of the policy asks for; `event` carries the settlement that it is about."""
     settlement = event.settlement
     assert settlement is not None, "a notice is about a settlement"
-    subject = _headline(settlement)
+    if notice.template is not None:
+        subject, text = notice.template.fill(_values(event, settlement, more))
+    else:
+        subject, text = _headline(settlement), _sentences(event, settlement, more)
+    return Notification(
+        channel=notice.channel,
+        recipient=settlement.recipient,
+        subject=printable(subject, limit=_MAX_SUBJECT),
+        text=text,
+        event=event,
+        more=more,
+    )
+
+
+def _values(event: Event, settlement: Settlement, more: int) -> dict[str, str]:
+    """What a template's placeholders stand for. All that others wrote is on one line and harmless to a terminal."""
+    wording, reply, suppression = wording_of(settlement.category), settlement.reply, settlement.suppression
+    held_back = suppression is not None and suppression.standing is not Standing.HELD
+    return {
+        "recipient": printable(settlement.recipient, limit=_MAX_NAME),
+        "category": str(settlement.category or ""),
+        "because": wording.because,
+        "remedy": wording.remedy,
+        "reply": "" if reply is None else printable(str(reply), limit=_MAX_REPLY),
+        "code": str(reply.code) if isinstance(reply, Reply) else "",
+        "stage": str(settlement.stage or ""),
+        "remote_mta": printable(settlement.remote_mta or "", limit=_MAX_NAME),
+        "next_try": _time(settlement.retry_at) if settlement.retry_at else "",
+        "suppressed_until": _end(suppression) if suppression and held_back else "",
+        "more": str(more),
+        "message_id": printable(event.message_id or "", limit=_MAX_NAME),
+        "rule": settlement.rule or "",
+    }
+
+
+def _sentences(event: Event, settlement: Settlement, more: int) -> str:
     lines = (
-        f"{subject}.",
+        f"{_headline(settlement)}.",
         _reply(settlement),
         _suppression(settlement.suppression),
         _next_try(settlement),
@@ -68,14 +104,7 @@ def compose(event: Event, notice: Notice, more: int = 0) -> Notification:
         _others(more),
         _source(event, settlement),
     )
-    return Notification(
-        channel=notice.channel,
-        recipient=settlement.recipient,
-        subject=subject,
-        text="\n".join(line for line in lines if line),
-        event=event,
-        more=more,
-    )
+    return "\n".join(line for line in lines if line)
 
 
 def _headline(settlement: Settlement) -> str:
@@ -100,9 +129,12 @@ def _suppression(suppression: Suppression | None) -> str:
     if suppression is None or suppression.standing is Standing.HELD:
         return ""
     since = f"No mail goes to this address since {_time(suppression.since)}"
-    if suppression.expires_at is None:
-        return f"{since}, until somebody lifts that."
-    return f"{since}, until {_time(suppression.expires_at)}; then one message tries it again."
+    probe = "" if suppression.expires_at is None else "; then one message tries it again"
+    return f"{since}, until {_end(suppression)}{probe}."
+
+
+def _end(suppression: Suppression) -> str:
+    return "somebody lifts that" if suppression.expires_at is None else _time(suppression.expires_at)
 
 
 def _next_try(settlement: Settlement) -> str:
@@ -112,7 +144,7 @@ def _next_try(settlement: Settlement) -> str:
 def _others(more: int) -> str:
     if not more:
         return ""
-    return f"{more} other{'s' if more > 1 else ''} like it {'were' if more > 1 else 'was'} not told one by one."
+    return f"{more} other{'s' if more > 1 else ''} {'were' if more > 1 else 'was'} not told one by one."
 
 
 def _source(event: Event, settlement: Settlement) -> str:

@@ -2,12 +2,14 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote
 
+from bouncekit.address import suppression_key
 from bouncekit.errors import ConfigurationError, MissingExtra
 from bouncekit.notify.notification import Notification
 from bouncekit.notify.protocol import NotifyError, Via, alone
@@ -17,6 +19,7 @@ __all__ = ["Push"]
 
 _DELIMITERS = re.compile(r"[/:@?&=#,;+]+")
 _SHORTEST_SECRET = 3  # shorter parts stand in every sentence
+_BY_MAIL = ("mailto", "mailtos")
 _TALKERS = ("apprise", "urllib3.connectionpool")  # whose lines of log may hold the URL
 
 
@@ -47,6 +50,12 @@ class Push:
                 "https://appriseit.com/services/ shows how each one looks"
             )
 
+        services: tuple[Any, ...] = tuple(self._service)
+        self._mailboxes = frozenset(_mailboxes(services))
+        if self._scheme.lower() in _BY_MAIL:
+            for service in services:
+                service.headers["Auto-Submitted"] = "auto-generated"  # RFC 3834 5
+
     def __repr__(self) -> str:
         return f"Push('{self._scheme}://***')"
 
@@ -54,8 +63,10 @@ class Push:
         """Send the notice; takes as long as the service does, with apprise's own timeouts of a few seconds.
 
         Raises:
-            NotifyError: the service did not take it.
+            NotifyError: the service did not take it, or it would mail to the mailbox that bounced.
         """
+        if suppression_key(notification.recipient) in self._mailboxes:
+            raise NotifyError(f"channel {notification.channel!r} is the mailbox that bounced")
         with alone(notification), _discreetly(_Said(self._secrets)) as said:
             is_sent = self._service.notify(
                 title=notification.subject,
@@ -113,6 +124,15 @@ def _discreetly(said: _Said) -> Iterator[_Said]:
         yield said
     finally:
         _said.reset(token)
+
+
+def _mailboxes(services: Iterable[Any]) -> Iterator[str]:
+    """The keys of the mailboxes that apprise mails to: each of its services for mail names them in one of two forms."""
+    for service in services:
+        for target in getattr(service, "targets", None) or ():
+            address = target[-1] if isinstance(target, tuple) else target
+            if isinstance(address, str) and "@" in address:
+                yield suppression_key(address)
 
 
 def _parts(url: str) -> tuple[str, ...]:

@@ -24,18 +24,26 @@ LEVELS = MappingProxyType(
         EventType.FAILED: logging.WARNING,
         EventType.SUPPRESSED: logging.INFO,
         EventType.UNKNOWN: logging.WARNING,
+        EventType.QUEUED: logging.INFO,
         EventType.SUPPRESSION_ADDED: logging.WARNING,
         EventType.SUPPRESSION_LIFTED: logging.INFO,
         EventType.NOTIFIED: logging.INFO,
         EventType.NOT_NOTIFIED: logging.WARNING,
         EventType.CLOSED: logging.WARNING,  # by the server; after our own QUIT it is DEBUG
         EventType.RECONNECTED: logging.INFO,
+        EventType.GUARD_TRIPPED: logging.WARNING,
+        EventType.QUEUE_STALLED: logging.WARNING,
         EventType.INSECURE_TLS: logging.WARNING,
     }
 )
 
 # What a line takes from the details that only some types of events have, in the order in which it shows them.
-_DETAILS = ("channel", "more", "why", "code", "stage", "rule", "then", "remote_mta", "port", "by")
+_DETAILS = tuple(
+    """
+    channel more why code stage rule then remote_mta port by due oldest_due_at provider refusals answers usual_share
+    fingerprint
+    """.split()
+)
 _MAX_TEXT = 200  # characters of one value
 
 _log = logging.getLogger("bouncekit.events")

@@ -14,13 +14,16 @@ from bouncekit.events import Event
 from bouncekit.steps import LookedUp, LookUp, Record
 from bouncekit.stores.cursors import Cursors
 from bouncekit.stores.queueing import Queue
+from bouncekit.stores.tallies import Tallies
 from bouncekit.suppression import Suppression
 
 __all__ = ["Store", "open_store"]
 
 
-class Store(Queue, Cursors, Protocol):
-    """Suppressions, histories and events, and the queue. Safe to share between threads, and to keep over a fork.
+class Store(Queue, Cursors, Tallies, Protocol):
+    """Suppressions, histories and events, the queue, and what is counted of it all.
+
+    Safe to share between threads, and to keep over a fork.
 
     Every method raises StoreError where the store cannot answer or cannot remember, StoreCorrupt where what lies
     there is no store of ours. What raised has changed nothing.
@@ -38,6 +41,9 @@ class Store(Queue, Cursors, Protocol):
 
         `counters` has for each window the days before today, in UTC, whose last strike lies within the window. Strikes
         are kept apart by tenant and stream.
+
+        `masses` has for each fingerprint how often it was recorded within the guard's time, and what is usual at its
+        provider: of all tenants and streams together, since a bad hour is the provider's and strikes them all.
         """
 
     def record(self, record: Record) -> None:
@@ -45,6 +51,9 @@ class Store(Queue, Cursors, Protocol):
 
         The same record again changes nothing: it is known by its first event, one of a queue by all. No verdict
         replaces, and no success lifts, what stands on the list by hand.
+
+        With `held`, also what verdicts have put there since that time and by that pattern is held from now on,
+        whoever's it is; the audit says that the guard did it.
 
         Of a delivery that names a relay, also the queue: who is delayed or held waits in it from now on, who has a
         final outcome leaves it, and the attempt is settled. See `bouncekit.stores.queueing` for who comes too late.

@@ -9,10 +9,9 @@ from typing import Any, overload
 
 from bouncekit.classification import Category
 from bouncekit.errors import StoreCorrupt
-from bouncekit.events import Event
+from bouncekit.events import Event, Occasion
 from bouncekit.reply import Reply
 from bouncekit.settlement import Settlement
-from bouncekit.steps import Record
 from bouncekit.suppression import Evidence, Standing, Suppression
 
 __all__ = [
@@ -34,12 +33,13 @@ __all__ = [
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_EVIDENCE = tuple((field.name, field.default) for field in fields(Evidence))
+# The fingerprint has a column of its own, by which a mass is found.
+_EVIDENCE = tuple((field.name, field.default) for field in fields(Evidence) if field.name != "fingerprint")
 
 # In the order of `suppression_row` and `suppression_of`.
 SUPPRESSION_COLUMNS = (
     "tenant, stream, key_hash, key, address, standing, category, since, changed_at, expires_at, ladder, rung, set_by, "
-    "evidence"
+    "evidence, fingerprint"
 )
 
 
@@ -100,6 +100,7 @@ def suppression_row(suppression: Suppression) -> tuple[object, ...]:
         suppression.rung,
         storable(suppression.by),
         _evidence_json(suppression.evidence),
+        suppression.evidence.fingerprint,
     )
 
 
@@ -109,7 +110,8 @@ def suppression_of(row: tuple[Any, ...]) -> Suppression:
     Raises:
         StoreCorrupt: no version of bouncekit up to this one wrote that row.
     """
-    tenant, stream, _, key, address, standing, category, since, changed_at, ends, ladder, rung, by, evidence = row
+    tenant, stream, _, key, address, standing, category, since, changed_at, ends, ladder, rung, by, *rests_on = row
+    evidence, fingerprint = rests_on
     try:
         return Suppression(
             key=key,
@@ -122,7 +124,7 @@ def suppression_of(row: tuple[Any, ...]) -> Suppression:
             ladder=ladder,
             rung=rung,
             by=by,
-            evidence=Evidence(**json.loads(evidence)),
+            evidence=Evidence(**json.loads(evidence), fingerprint=fingerprint),
             tenant=tenant,
             stream=stream,
         )
@@ -138,14 +140,14 @@ def suppression_json(suppression: Suppression) -> str:
     return _json(row)
 
 
-def outcome_row(settlement: Settlement, record: Record) -> tuple[object, ...]:
+def outcome_row(settlement: Settlement, occasion: Occasion, delivery_id: str) -> tuple[object, ...]:
     """A settlement in the order of the columns of `outcomes`."""
-    occasion, labels, reply = record.occasion, record.occasion.labels, settlement.reply
+    labels, reply = occasion.labels, settlement.reply
     replied = reply if isinstance(reply, Reply) else None
     return (
         occasion.attempt_id,
         storable(settlement.recipient),
-        record.delivery.id,
+        delivery_id,
         milliseconds(occasion.at),
         storable(labels.tenant),
         storable(labels.stream),

@@ -1,9 +1,27 @@
 """How far the durable readers of the events have come, and what may be forgotten."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-__all__ = ["Cursors"]
+__all__ = ["Cursor", "Cursors"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """A durable reader, for people.
+
+    `moved_at` is when it was last done with an event, None if it never was. `unread` counts the events before it,
+    wanted or not, and `unread_since` is when the first of them happened. Until `leased_until` somebody is this reader.
+    """
+
+    name: str
+    sequence: int
+    moved_at: datetime | None
+    unread: int
+    unread_since: datetime | None
+    leased_until: datetime | None
 
 
 class Cursors(Protocol):
@@ -21,8 +39,23 @@ class Cursors(Protocol):
     def release_cursor(self, name: str, owner: str) -> None:
         """Let others be this reader at once. Nothing happens if another one is."""
 
+    def cursors(self) -> Sequence[Cursor]:
+        """All readers there ever were, by name."""
+
+    def drop_cursor(self, name: str, *, now: datetime) -> bool:
+        """Forget a reader that is gone for good, so that events it has not read may be forgotten too.
+
+        False, and nothing happens, where there is none of that name or its lease runs still. One that comes back
+        begins with the oldest event that there is.
+        """
+
+    def newest_at(self) -> datetime | None:
+        """The latest time at which anything happened by the store's word: an event, or an attempt that is open."""
+
     def prune(self, *, before: datetime, limit: int = 10_000) -> int:
-        """Forget events, outcomes and settled attempts from before a time, up to `limit` rows; how many that were.
+        """Forget what is from before a time, up to `limit` rows; how many that were.
+
+        Events, outcomes, settled attempts, and what the guard has counted.
 
         No event is forgotten that a cursor has not passed: one that nobody moves any more keeps all behind it. In
         small transactions: others may write between. Suppressions and the audit of their changes stay.

@@ -9,7 +9,7 @@ import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from types import TracebackType
@@ -20,14 +20,18 @@ from bouncekit.classification import Category
 from bouncekit.envelope import Labels
 from bouncekit.errors import StoreError
 from bouncekit.events import Event
+from bouncekit.guard import Held
 from bouncekit.policy import Window
 from bouncekit.reply import NoReply, Reply
 from bouncekit.settlement import Settlement
 from bouncekit.status import Action
 from bouncekit.steps import LookedUp, LookUp, Record, Strike
-from bouncekit.stores.codec import event_dict, event_json, in_milliseconds, milliseconds, subject_of
+from bouncekit.stores.codec import event_dict, event_json, from_milliseconds, in_milliseconds, milliseconds, subject_of
+from bouncekit.stores.masses import counts_of
 from bouncekit.stores.memorycursors import MemoryCursors
+from bouncekit.stores.memorymasses import MemoryMasses
 from bouncekit.stores.memoryqueue import MemoryQueue
+from bouncekit.stores.memorytallies import MemoryTallies
 from bouncekit.stores.precedence import (
     CLAIM_LASTS,
     caused_by,
@@ -37,7 +41,7 @@ from bouncekit.stores.precedence import (
     may_be_probed,
     withstands,
 )
-from bouncekit.suppression import Suppression
+from bouncekit.suppression import Standing, Suppression
 
 __all__ = ["MemoryStore"]
 
@@ -67,11 +71,12 @@ class _Told:
     json: str
 
 
+_Place = tuple[str, str, str]  # tenant, stream and key
 _Days = dict[int, int]  # day -> the time of its last strike
 _Strikes = dict[Category, _Days]
 
 
-class MemoryStore(MemoryQueue, MemoryCursors):
+class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies):
     """A store for one process.
 
     >>> with MemoryStore() as store:
@@ -85,6 +90,8 @@ class MemoryStore(MemoryQueue, MemoryCursors):
         self._listed: dict[tuple[str, str], dict[str, _Listed]] = {}  # (tenant, key) -> stream -> suppression
         self._strikes: OrderedDict[tuple[str, str, str], _Strikes] = OrderedDict()  # the latest struck stand last
         self._told: deque[Event | _Told | None] = deque()  # None: forgotten, between others that are not
+        self._alike: dict[str, dict[_Place, None]] = {}  # fingerprint -> what a verdict put there, the latest last
+        self._masses = MemoryMasses()
         self._known: set[str] = set()
         self._last = 0  # the sequence number of the newest event
         self._most_events = most_events
@@ -101,7 +108,7 @@ class MemoryStore(MemoryQueue, MemoryCursors):
         tenant, listed = question.labels.tenant, self._listed
         # Without the lock: one look in a dict is whole, and nearly nobody is on the list.
         maybe = [key for key in question.keys if (tenant, key) in listed] if listed else ()
-        if not maybe and not question.windows:
+        if not maybe and not question.windows and not question.fingerprints:
             return LookedUp(now=now)
         with self._lock:
             found = self._find(maybe, question.labels, now)
@@ -110,6 +117,7 @@ class MemoryStore(MemoryQueue, MemoryCursors):
                 suppressions={key: one.suppression for key, one in found.items()},
                 probes=self._claim(found, now) if question.claim else frozenset(),
                 counters={asked: self._count(question.labels, *asked, now) for asked in question.windows},
+                masses={asked: self._masses.mass(asked, question.within, now) for asked in question.fingerprints},
             )
 
     def record(self, record: Record) -> None:
@@ -128,6 +136,9 @@ class MemoryStore(MemoryQueue, MemoryCursors):
                 self._strike(record.strikes, record)
             if record.cleared and self._strikes:
                 self._clear(record.cleared, record.occasion.labels)
+            if record.held:
+                self._hold(record.held)
+            self._masses.add(counts_of(record))
             self._keep(events)
 
     def tell(self, events: Sequence[Event]) -> None:
@@ -211,6 +222,14 @@ class MemoryStore(MemoryQueue, MemoryCursors):
             told = tuple(islice(((number, event) for number, event in left if event), max(limit, 0)))
         return [(number, _dict(event)) for number, event in told]
 
+    def newest_at(self) -> datetime | None:
+        """See `Cursors.newest_at`."""
+        with self._lock:
+            self._check_open()
+            times = [milliseconds(event.at) for event in self._told if event is not None]
+            newest = max((*times, *self._begun_at()), default=None)
+        return None if newest is None else from_milliseconds(newest)
+
     def prune(self, *, before: datetime, limit: int = 10_000) -> int:
         """See `Cursors.prune`. There are no outcomes and no settled attempts here."""
         with self._lock:
@@ -246,6 +265,12 @@ class MemoryStore(MemoryQueue, MemoryCursors):
     def _after_fork(self) -> None:
         """In the child the thread that held the lock may not exist."""
         self._lock = threading.Lock()
+
+    def _told_between(self, since: int, until: int) -> Iterator[dict[str, Any]]:
+        with self._lock:
+            self._check_open()
+            told = tuple(self._told)
+        return (_dict(event) for event in told if event and since <= milliseconds(event.at) < until)
 
     # -- with the lock held
 
@@ -291,6 +316,24 @@ class MemoryStore(MemoryQueue, MemoryCursors):
             if not withstands(standing, caused, at):
                 self._put(caused)
 
+    def _hold(self, several: Iterable[Held]) -> None:
+        """Hold what verdicts have put on the list while a mass grew: the latest of that kind, back to its beginning."""
+        for held in several:
+            for place in tuple(reversed(self._alike.get(held.pattern.fingerprint, {}))):
+                one = self._standing(*place)
+                if one is None or one.changed_at < held.since:
+                    break
+                if one.since >= held.since:
+                    self._put(replace(one, standing=Standing.HELD))
+
+    def _forget_alike(self, listed: _Listed | None) -> None:
+        fingerprint = listed and listed.suppression.evidence.fingerprint
+        if listed is None or not fingerprint or fingerprint not in self._alike:
+            return
+        self._alike[fingerprint].pop(_place(listed.suppression), None)
+        if not self._alike[fingerprint]:
+            del self._alike[fingerprint]
+
     def _strike(self, strikes: Iterable[Strike], record: Record) -> None:
         labels, at = record.occasion.labels, milliseconds(record.occasion.at)
         day = at // _DAY_MILLISECONDS
@@ -319,6 +362,14 @@ class MemoryStore(MemoryQueue, MemoryCursors):
             if len(told) > self._most_events and (gone := told.popleft()) is not None:
                 known.discard(gone.id)
 
+    def _unread(self, sequence: int) -> tuple[int, datetime | None]:
+        """See `MemoryCursors._unread`."""
+        first = self._last - len(self._told) + 1
+        left = (event for event in islice(self._told, max(sequence + 1 - first, 0), None) if event is not None)
+        oldest = next(left, None)
+        since = None if oldest is None else from_milliseconds(milliseconds(oldest.at))
+        return max(self._last - sequence, 0), since
+
     def _old(self, before: int) -> list[int]:
         """Where the events from before a time stand, oldest first, as far as every reader has passed them."""
         first, passed = self._last - len(self._told) + 1, self._passed()
@@ -334,13 +385,20 @@ class MemoryStore(MemoryQueue, MemoryCursors):
 
     def _put(self, suppression: Suppression) -> None:
         streams = self._listed.setdefault((suppression.tenant, suppression.key), {})
+        self._forget_alike(streams.get(suppression.stream))
         streams[suppression.stream] = _Listed(in_milliseconds(suppression))
+        if suppression.evidence.fingerprint and suppression.standing in (Standing.PROVISIONAL, Standing.CONFIRMED):
+            self._alike.setdefault(suppression.evidence.fingerprint, {})[_place(suppression)] = None
 
     def _remove(self, tenant: str, stream: str, key: str) -> None:
         streams = self._listed.get((tenant, key), {})
-        streams.pop(stream, None)
+        self._forget_alike(streams.pop(stream, None))
         if not streams:
             self._listed.pop((tenant, key), None)
+
+
+def _place(suppression: Suppression) -> _Place:
+    return suppression.tenant, suppression.stream, suppression.key
 
 
 def _slim(event: Event) -> Event | _Told:

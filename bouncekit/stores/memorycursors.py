@@ -2,10 +2,12 @@
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from bouncekit.stores.codec import milliseconds
+from bouncekit.stores.codec import from_milliseconds, milliseconds
+from bouncekit.stores.cursors import Cursor
 
 __all__ = ["MemoryCursors"]
 
@@ -15,6 +17,7 @@ class _Cursor:
     sequence: int = 0
     owner: str | None = None
     until: int = 0
+    moved_at: int | None = None
 
 
 class MemoryCursors(ABC):
@@ -28,6 +31,10 @@ class MemoryCursors(ABC):
     @abstractmethod
     def _check_open(self) -> None:
         """Raises StoreError once the store is closed."""
+
+    @abstractmethod
+    def _unread(self, sequence: int) -> tuple[int, datetime | None]:
+        """How many events there are behind a number, and when the first of them happened."""
 
     def read_cursor(self, name: str) -> int:
         """See `Cursors.read_cursor`."""
@@ -53,6 +60,7 @@ class MemoryCursors(ABC):
             if cursor is None or cursor.owner != owner:
                 return False
             cursor.sequence, cursor.until = max(cursor.sequence, sequence), milliseconds(until)
+            cursor.moved_at = milliseconds(now)
             return True
 
     def release_cursor(self, name: str, owner: str) -> None:
@@ -62,6 +70,33 @@ class MemoryCursors(ABC):
             cursor = self._cursors.get(name)
             if cursor is not None and cursor.owner == owner:
                 cursor.owner = None
+
+    def cursors(self) -> Sequence[Cursor]:
+        """See `Cursors.cursors`."""
+        with self._lock:
+            self._check_open()
+            return [self._shown(name, cursor) for name, cursor in sorted(self._cursors.items())]
+
+    def drop_cursor(self, name: str, *, now: datetime) -> bool:
+        """See `Cursors.drop_cursor`."""
+        with self._lock:
+            self._check_open()
+            cursor = self._cursors.get(name)
+            if cursor is None or (cursor.owner is not None and cursor.until > milliseconds(now)):
+                return False
+            del self._cursors[name]
+            return True
+
+    def _shown(self, name: str, cursor: _Cursor) -> Cursor:
+        unread, since = self._unread(cursor.sequence)
+        return Cursor(
+            name=name,
+            sequence=cursor.sequence,
+            moved_at=None if cursor.moved_at is None else from_milliseconds(cursor.moved_at),
+            unread=unread,
+            unread_since=since,
+            leased_until=None if cursor.owner is None else from_milliseconds(cursor.until),
+        )
 
     def _passed(self) -> int | None:
         """The sequence number that every reader has passed; None where there is no reader."""

@@ -2,8 +2,8 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
@@ -30,6 +30,7 @@ class _Attempt:
     message: str
     owner: str
     addresses: set[str]
+    begun_at: int
 
 
 class MemoryQueue(ABC):
@@ -81,7 +82,7 @@ class MemoryQueue(ABC):
             for address in addresses:
                 if not self._may_begin(delivery, address, owner):
                     raise LeaseLost(f"{address} of the message {delivery.id} is in somebody else's hands by now")
-            self._attempts[begun.attempt_id] = _Attempt(delivery.id, owner, set(addresses))
+            self._attempts[begun.attempt_id] = _Attempt(delivery.id, owner, set(addresses), milliseconds(begun.at))
             for recipient in begun.recipients:
                 row = self._row_of(delivery, recipient, begun.at)
                 first = row.recipient.first_attempt_at or recipient.first_attempt_at or begun.at
@@ -152,13 +153,22 @@ class MemoryQueue(ABC):
             due = [row.due_at for row in rows if row.is_free(at) and row.due_at is not None]
             held = sum(row.due_at is None for row in rows)
             leased = sum(row.attempt is not None or row.is_leased(at) for row in rows)
+            abandoned = sum(row.attempt is not None and row.until <= at for row in rows)
         return Depth(
             due=len(due),
             waiting=len(rows) - len(due) - held - leased,
             held=held,
             leased=leased,
             oldest_due_at=from_milliseconds(min(due)) if due else None,
+            abandoned=abandoned,
         )
+
+    def queued_relays(self) -> Mapping[str, int]:
+        """See `Queue.queued_relays`."""
+        with self._lock:
+            self._check_open()
+            found = Counter(message.delivery.relay or "" for message in self._messages.values() for _ in message.rows)
+        return dict(sorted(found.items()))
 
     def queued(
         self,
@@ -275,6 +285,10 @@ class MemoryQueue(ABC):
         if self._attempts[row.attempt].owner != row.owner:
             row.recipient = replace(row.recipient, possible_duplicate=True)
         self._end_attempt(delivery.id, row)
+
+    def _begun_at(self) -> Iterator[int]:
+        """When the attempts that are open were begun."""
+        return (attempt.begun_at for attempt in self._attempts.values())
 
     def _may_begin(self, delivery: Delivery, address: str, owner: str) -> bool:
         row = self._row(delivery.id, address)

@@ -4,7 +4,7 @@ A recipient is due, held, or leased to somebody; with an open attempt, its dot m
 the last, it is handed to one lease at a time, and it goes when an outcome is final.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -74,6 +74,9 @@ class Queue(Protocol):
     def depth(self, now: datetime) -> Depth:
         """How much waits."""
 
+    def queued_relays(self) -> Mapping[str, int]:
+        """How many recipients are in the queue for each relay, in the order of the relays' names."""
+
     def queued(
         self,
         *,
@@ -111,4 +114,5 @@ class Queue(Protocol):
 
         Who is leased at that time is left alone. Told are, with it, the events about those who went; one that is
         about no recipient is told if anybody went.
+        The settlements in them count as outcomes.
         """

@@ -14,9 +14,11 @@ __all__ = [
     "BEGIN_ATTEMPT",
     "BEGIN_CLAIMED",
     "CLAIM_CURSOR",
+    "CURSORS",
     "DELAY",
     "DEPTH",
     "DROP",
+    "DROP_CURSOR",
     "END_ATTEMPT",
     "END_ATTEMPTS",
     "ENQUEUE",
@@ -29,10 +31,12 @@ __all__ = [
     "KEEP",
     "MESSAGE",
     "MOVE_CURSOR",
+    "NEWEST",
     "NEXT_RELAY",
     "PRUNE",
     "QUEUED",
     "READ_CURSOR",
+    "RELAYS",
     "RELEASE_CURSOR",
     "REQUEUE",
     "ROWS",
@@ -133,7 +137,10 @@ DEPTH = """
     SELECT due.number, (SELECT count(*) FROM recipients WHERE free_at > :now),
     (SELECT count(*) FROM recipients WHERE state = 'held'),
     (SELECT count(*) FROM recipients WHERE lease_owner IS NOT NULL AND lease_until > :now AND attempt_id IS NULL),
-    (SELECT count(*) FROM recipients WHERE attempt_id IS NOT NULL), due.oldest FROM due"""
+    (SELECT count(*) FROM recipients WHERE attempt_id IS NOT NULL), due.oldest,
+    (SELECT count(*) FROM recipients WHERE attempt_id IS NOT NULL AND lease_until <= :now)
+    FROM due"""
+RELAYS = "SELECT relay, count(*) FROM recipients GROUP BY relay ORDER BY relay"
 QUEUED = f"""
     SELECT {QUEUED_COLUMNS} FROM recipients AS r CROSS JOIN messages AS m ON m.id = r.message
     WHERE (r.message, r.address) > (:message, :address)
@@ -164,6 +171,15 @@ MOVE_CURSOR = """
     UPDATE cursors SET sequence = max(sequence, :sequence), moved_at = :now, lease_until = :until
     WHERE name = :name AND lease_owner = :owner"""
 RELEASE_CURSOR = "UPDATE cursors SET lease_owner = NULL, lease_until = NULL WHERE name = ? AND lease_owner = ?"
+CURSORS = """
+    SELECT name, sequence, moved_at, lease_until,
+    max((SELECT coalesce(max(sequence), 0) FROM outbox) - sequence, 0),
+    (SELECT at FROM outbox WHERE outbox.sequence > cursors.sequence ORDER BY outbox.sequence LIMIT 1)
+    FROM cursors ORDER BY name"""
+DROP_CURSOR = "DELETE FROM cursors WHERE name = ? AND (lease_until IS NULL OR lease_until <= ?)"
+NEWEST = """
+    SELECT max(at) FROM outbox UNION ALL
+    SELECT max(begun_at) FROM attempts WHERE id IN (SELECT attempt_id FROM recipients WHERE attempt_id IS NOT NULL)"""
 # What goes first, and then the next one; each with a time and a number of rows.
 PRUNE = (
     """
@@ -179,4 +195,7 @@ PRUNE = (
         SELECT id FROM attempts
         WHERE settled_at < ? AND NOT EXISTS (SELECT 1 FROM recipients WHERE attempt_id = attempts.id)
         ORDER BY settled_at LIMIT ?)""",
+    """
+    DELETE FROM counters WHERE (name, subject, began_at) IN (
+        SELECT name, subject, began_at FROM counters WHERE began_at < ? ORDER BY began_at LIMIT ?)""",
 )

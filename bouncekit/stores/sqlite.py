@@ -6,12 +6,14 @@ WAL with synchronous=FULL: with NORMAL a power cut takes commits back that were 
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from bouncekit.envelope import Labels
 from bouncekit.events import Event, EventType, event_id
+from bouncekit.guard import Count, Mass, Pattern
 from bouncekit.policy import Window
 from bouncekit.settlement import Settlement
 from bouncekit.steps import LookedUp, LookUp, Record
@@ -27,6 +29,7 @@ from bouncekit.stores.codec import (
     suppression_row,
     told_rows,
 )
+from bouncekit.stores.masses import Spans, counts_of
 from bouncekit.stores.precedence import (
     CLAIM_LASTS,
     caused_by,
@@ -39,7 +42,8 @@ from bouncekit.stores.precedence import (
 from bouncekit.stores.sqlitecursors import SqliteCursors
 from bouncekit.stores.sqlitefile import Database, Rows
 from bouncekit.stores.sqlitequeue import SqliteQueue, settle_queued
-from bouncekit.suppression import Suppression
+from bouncekit.stores.sqlitetallies import SqliteTallies
+from bouncekit.suppression import Standing, Suppression
 
 __all__ = ["SqliteStore"]
 
@@ -63,7 +67,7 @@ class _Mark(NamedTuple):
     event_id: str
 
 
-class SqliteStore(SqliteQueue, SqliteCursors):
+class SqliteStore(SqliteQueue, SqliteCursors, SqliteTallies):
     """A store in a file, which is made where nothing is, readable for its owner only.
 
     Args:
@@ -91,6 +95,14 @@ class SqliteStore(SqliteQueue, SqliteCursors):
         """
         self._database.check()
 
+    def try_writing(self) -> None:
+        """Write a page as it is.
+
+        Raises:
+            StoreError: nothing can be written, for it is locked, read-only or full; the message says which.
+        """
+        self._database.try_writing()
+
     # -- what deliveries ask and leave
 
     def look_up(self, question: LookUp, now: datetime) -> LookedUp:
@@ -104,6 +116,7 @@ class SqliteStore(SqliteQueue, SqliteCursors):
             suppressions={key: suppression for key, (suppression, _) in found.items()},
             probes=probes,
             counters={asked: self._count(question.labels, *asked, now) for asked in question.windows},
+            masses={pattern: self._mass(pattern, question.within, now) for pattern in question.fingerprints},
         )
 
     def record(self, record: Record) -> None:
@@ -112,9 +125,11 @@ class SqliteStore(SqliteQueue, SqliteCursors):
         if not (events or record.settlements or record.strikes or record.cleared or record.delivery.relay):
             return
         told = told_rows(events)
-        strikes, cleared = (
+        outcomes = [outcome_row(one, record.occasion, record.delivery.id) for one in record.settlements]
+        strikes, cleared, counts = (
             _strike_rows(record),
             [(*_owner(record.occasion.labels), key_hash(key)) for key in record.cleared],
+            [(by.value, storable(subject), began_at, number) for by, subject, began_at, number in counts_of(record)],
         )
         with self._database.writing() as connection:
             if is_repeated(record, lambda event: _is_told(connection, event)):
@@ -122,9 +137,11 @@ class SqliteStore(SqliteQueue, SqliteCursors):
             for settlement in record.settlements:
                 _settle(connection, settlement, record)
             settle_queued(connection, record)
-            connection.executemany(statements.OUTCOME, [outcome_row(one, record) for one in record.settlements])
+            _hold(connection, record)
+            connection.executemany(statements.OUTCOME, outcomes)
             connection.executemany(statements.STRIKE, strikes)
             connection.executemany(statements.CLEAR, cleared)
+            connection.executemany(statements.ADD, counts)
             connection.executemany(statements.TELL, told)
 
     def tell(self, events: Sequence[Event]) -> None:
@@ -235,6 +252,16 @@ class SqliteStore(SqliteQueue, SqliteCursors):
         ((number,),) = self._database.read(statements.COUNT, asked)
         return int(number)
 
+    def _mass(self, pattern: Pattern, within: timedelta, now: datetime) -> Mass:
+        asked: dict[str, object] = Spans.at(now, within)._asdict()
+        asked |= {"provider": storable(pattern.provider), "fingerprint": pattern.fingerprint}
+        ((refused, answered, refused_long, answered_long, trips),) = self._database.read(statements.MASS, asked)
+        return Mass(
+            recent=(Count(refused, answered), Count(refused_long, answered_long)),
+            days=tuple(Count(*row) for row in self._database.read(statements.DAYS, asked)),
+            goes_on=trips > 0,
+        )
+
 
 def _query(connection: sqlite3.Connection) -> _Query:
     return lambda statement, values: connection.execute(statement, values).fetchall()
@@ -295,7 +322,19 @@ def _settle(connection: sqlite3.Connection, settlement: Settlement, record: Reco
     if caused is not None:
         standing = _standing(_query(connection), place := _place(caused))
         if not withstands(standing, caused, occasion.at):
-            _put(connection, caused, place, mark(caused.by, EventType.SUPPRESSION_ADDED))
+            # What is held is told by the outcome alone.
+            told = EventType(settlement.action.value) if settlement.doubted else EventType.SUPPRESSION_ADDED
+            _put(connection, caused, place, mark(caused.by, told))
+
+
+def _hold(connection: sqlite3.Connection, record: Record) -> None:
+    """Hold what verdicts have put on the list while a mass grew."""
+    for held in record.held:
+        mark = _Mark(record.occasion.at, "guard", held.event_id)
+        alike = (held.pattern.fingerprint, milliseconds(held.since))
+        for row in connection.execute(statements.ALIKE, alike).fetchall():
+            one = suppression_of(row)
+            _put(connection, replace(one, standing=Standing.HELD), _place(one), mark)
 
 
 def _standing(query: _Query, place: _Place) -> Suppression | None:

@@ -1,9 +1,11 @@
 """The readers of the events of a SQLite store, and what it forgets."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from bouncekit.stores import queuestatements as statements
-from bouncekit.stores.codec import milliseconds, storable
+from bouncekit.stores.codec import from_milliseconds, milliseconds, storable
+from bouncekit.stores.cursors import Cursor
 from bouncekit.stores.sqlitefile import Database
 
 __all__ = ["SqliteCursors"]
@@ -39,6 +41,30 @@ class SqliteCursors:
         with self._database.writing() as connection:
             connection.execute(statements.RELEASE_CURSOR, (storable(name), owner))
 
+    def cursors(self) -> Sequence[Cursor]:
+        """See `Cursors.cursors`."""
+        return [
+            Cursor(
+                name=name,
+                sequence=sequence,
+                moved_at=_time(moved_at),
+                unread=unread,
+                unread_since=_time(since),
+                leased_until=_time(until),
+            )
+            for name, sequence, moved_at, until, unread, since in self._database.read(statements.CURSORS)
+        ]
+
+    def drop_cursor(self, name: str, *, now: datetime) -> bool:
+        """See `Cursors.drop_cursor`."""
+        with self._database.writing() as connection:
+            return connection.execute(statements.DROP_CURSOR, (storable(name), milliseconds(now))).rowcount > 0
+
+    def newest_at(self) -> datetime | None:
+        """See `Cursors.newest_at`."""
+        found = self._database.read(statements.NEWEST)
+        return _time(max((at for (at,) in found if at is not None), default=None))
+
     def prune(self, *, before: datetime, limit: int = 10_000) -> int:
         """See `Cursors.prune`."""
         at, gone = milliseconds(before), 0
@@ -50,3 +76,7 @@ class SqliteCursors:
                 if number < most:
                     break
         return gone
+
+
+def _time(at: int | None) -> datetime | None:
+    return None if at is None else from_milliseconds(at)

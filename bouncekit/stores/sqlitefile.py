@@ -111,6 +111,16 @@ class Database:
             except sqlite3.Error as error:
                 raise self._failed(handle, error) from error
 
+    def try_writing(self) -> None:
+        """Write a page as it is, so that whatever keeps others from writing is met here.
+
+        Raises:
+            StoreError: nothing can be written; the message says why.
+        """
+        with self.writing() as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {version}")
+
     def check(self) -> None:
         """Read the whole file through.
 

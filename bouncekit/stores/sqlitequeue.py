@@ -1,7 +1,7 @@
 """The queue of a SQLite store: each method is one transaction, under the lock for writers."""
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from heapq import merge
@@ -14,10 +14,10 @@ from bouncekit.queue import Abandoned, Begun, Depth, Lease, LeaseLost, Queued, Q
 from bouncekit.settlement import Settlement
 from bouncekit.steps import Delivery, Record
 from bouncekit.stores import queuestatements as statements
-from bouncekit.stores.codec import from_milliseconds, milliseconds, storable, told_rows
+from bouncekit.stores.codec import from_milliseconds, milliseconds, outcome_row, storable, told_rows
 from bouncekit.stores.queuecodec import delivery_of, message_row, positions, queued_of, recipient_row
 from bouncekit.stores.sqlitefile import Database
-from bouncekit.stores.statements import IS_TOLD, TELL
+from bouncekit.stores.statements import IS_TOLD, OUTCOME, TELL
 
 __all__ = ["SqliteQueue", "settle_queued"]
 
@@ -114,14 +114,21 @@ class SqliteQueue:
 
     def depth(self, now: datetime) -> Depth:
         """See `Queue.depth`."""
-        ((due, later, held, leased, begun, oldest),) = self._database.read(statements.DEPTH, {"now": milliseconds(now)})
+        ((due, later, held, leased, begun, oldest, abandoned),) = self._database.read(
+            statements.DEPTH, {"now": milliseconds(now)}
+        )
         return Depth(
             due=due,
             waiting=later - leased,
             held=held,
             leased=leased + begun,
             oldest_due_at=None if oldest is None else from_milliseconds(oldest),
+            abandoned=abandoned,
         )
+
+    def queued_relays(self) -> Mapping[str, int]:
+        """See `Queue.queued_relays`."""
+        return dict(self._database.read(statements.RELAYS))
 
     def queued(
         self,
@@ -174,6 +181,7 @@ class SqliteQueue:
                 _sweep(connection, message, at)
                 about = [event for event in events if event.recipient is None or event.recipient in gone]
                 connection.executemany(TELL, told_rows(about))
+                connection.executemany(OUTCOME, list(_outcomes(about, message)))
         return len(gone)
 
 
@@ -217,6 +225,13 @@ def _delay(connection: sqlite3.Connection, record: Record, settlement: Settlemen
     if not connection.execute(statements.WAITS, (delivery.id,)).fetchone():
         connection.execute(statements.KEEP, message_row(delivery, record.occasion.at))
     connection.execute(statements.ENQUEUE, row)
+
+
+def _outcomes(events: Iterable[Event], message: str) -> Iterator[tuple[object, ...]]:
+    """What became of those whom a hand took out: to count, like what a server said of them."""
+    for event in events:
+        if event.settlement is not None and event.type.value == event.settlement.action.value:
+            yield outcome_row(event.settlement, event.occasion, message)
 
 
 def _sweep(connection: sqlite3.Connection, message: str, at: datetime) -> None:

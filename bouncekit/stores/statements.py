@@ -7,15 +7,19 @@ Values go in as parameters; the only text that is put in is the list of columns 
 from bouncekit.stores.codec import SUPPRESSION_COLUMNS
 
 __all__ = [
+    "ADD",
+    "ALIKE",
     "AUDIT",
     "CLAIM",
     "CLEAR",
     "COUNT",
+    "DAYS",
     "EVENTS",
     "FIND",
     "HISTORY",
     "IS_TOLD",
     "LIST",
+    "MASS",
     "OUTCOME",
     "PUT",
     "RELEASE",
@@ -24,6 +28,14 @@ __all__ = [
     "STRIKE",
     "TELL",
 ]
+
+
+def _sum(name: str, subject: str, since: str) -> str:
+    return (
+        f"(SELECT coalesce(sum(number), 0) FROM counters "
+        f"WHERE name = '{name}' AND subject = :{subject} AND began_at >= :{since})"
+    )
+
 
 FIND = f"""
     SELECT {SUPPRESSION_COLUMNS}, probe_at FROM suppressions
@@ -37,12 +49,12 @@ LIST = f"""
     AND (:needle IS NULL OR holds(:needle, key, address))
     ORDER BY key, stream LIMIT :page"""
 PUT = f"""
-    INSERT INTO suppressions ({SUPPRESSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO suppressions ({SUPPRESSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (tenant, stream, key_hash) DO UPDATE SET
     key = excluded.key, address = excluded.address, standing = excluded.standing, category = excluded.category,
     since = excluded.since, changed_at = excluded.changed_at, expires_at = excluded.expires_at,
     ladder = excluded.ladder, rung = excluded.rung, set_by = excluded.set_by, evidence = excluded.evidence,
-    probe_at = NULL"""
+    fingerprint = excluded.fingerprint, probe_at = NULL"""
 REMOVE = "DELETE FROM suppressions WHERE tenant = ? AND stream = ? AND key_hash = ?"
 CLAIM = """
     UPDATE suppressions SET probe_at = ? WHERE tenant = ? AND stream = ? AND key_hash = ?
@@ -56,6 +68,22 @@ COUNT = """
 STRIKE = """
     INSERT INTO strikes (tenant, stream, key_hash, category, day, at) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (tenant, stream, key_hash, category, day) DO UPDATE SET at = max(at, excluded.at)"""
+MASS = f"""
+    SELECT {_sum("refusals", "fingerprint", "window")}, {_sum("answers", "provider", "window")},
+    {_sum("refusals", "fingerprint", "reach")}, {_sum("answers", "provider", "reach")},
+    {_sum("trips", "fingerprint", "reach")}"""
+DAYS = """
+    SELECT coalesce(refused.number, 0), answered.number FROM counters AS answered
+    LEFT JOIN counters AS refused ON refused.name = 'refusals_daily' AND refused.subject = answered.subject
+    AND refused.began_at = answered.began_at
+    WHERE answered.name = 'answers_daily' AND answered.subject = :provider
+    AND answered.began_at >= :usual AND answered.began_at < :until"""
+ADD = """
+    INSERT INTO counters (name, subject, began_at, number) VALUES (?, ?, ?, ?)
+    ON CONFLICT (name, subject, began_at) DO UPDATE SET number = number + excluded.number"""
+ALIKE = f"""
+    SELECT {SUPPRESSION_COLUMNS} FROM suppressions
+    WHERE fingerprint = ? AND since >= ? AND standing IN ('provisional', 'confirmed')"""
 CLEAR = "DELETE FROM strikes WHERE tenant = ? AND stream = ? AND key_hash = ?"
 OUTCOME = """
     INSERT INTO outcomes (attempt_id, recipient, delivery_id, at, tenant, stream, test, key_hash, message_id, action,

@@ -208,8 +208,8 @@ class Wire:
         return answer
 
 
-def carry(steps: Transaction, wire: Wire) -> Transacted:
-    """Drive a transaction over a wire to its end."""
+def carry(steps: Transaction, wire: Wire, begin: Callable[[Dot], NotSent | None] | None = None) -> Transacted:
+    """Drive a transaction over a wire to its end. `begin` is asked before each dot; what it answers keeps it back."""
     try:
         step = next(steps)
         while True:
@@ -219,7 +219,8 @@ def carry(steps: Transaction, wire: Wire) -> Transacted:
                 case Body():
                     step = steps.send(wire.write(step))
                 case Dot():
-                    step = steps.send(wire.finish(step))
+                    refused = begin(step) if begin is not None else None
+                    step = steps.send(wire.finish(step) if refused is None else (refused,) * step.replies)
     except StopIteration as done:
         result: Transacted = done.value
         return result

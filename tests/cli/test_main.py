@@ -77,6 +77,9 @@ def test_every_verb_explains_itself(run: Run, name: str, command: click.Command)
         (("classify", "full"), "'full' does not start with a reply code; "),
         (("why", "jo@example.com"), "no store, so nothing is remembered: give --store "),
         (("suppressions", "list"), "no store, so nothing is remembered: give --store "),
+        (("queue", "list"), "no store, so nothing is remembered: give --store "),
+        (("events", "--follow"), "no store, so nothing is remembered: give --store "),
+        (("report",), "no store, so nothing is remembered: give --store "),
         (("suppressions", "list", "--store", "mysql://x"), "store='mysql://...': no such store"),
         (
             ("suppressions", "add", "jo@x.example", "--for", "soon", "--store", "sqlite:///b.db"),
@@ -147,13 +150,13 @@ def test_what_the_terminal_cannot_show_is_escaped(process: Process) -> None:
     assert r"größe \u0939" in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["policy", "suppressions"])
+@pytest.mark.parametrize("verb", ["policy", "suppressions", "queue"])
 def test_a_verb_of_verbs_alone_is_its_help(run: Run, verb: str) -> None:
     result = run(verb)
     assert (result.exit_code, result.output) == (0, run(verb, "--help").output)
 
 
-@pytest.mark.parametrize("verb", ["policy", "suppressions"])
+@pytest.mark.parametrize("verb", ["policy", "suppressions", "queue"])
 def test_help_of_a_verb_of_verbs_cuts_no_sentence(run: Run, verb: str) -> None:
     assert "..." not in run(verb, "--help").output.partition("Commands:")[2]
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from bouncekit.cli.output import show_json, show_line, show_minute, show_table
+from bouncekit.cli.output import progress, show_json, show_line, show_minute, show_table
 
 from .conftest import ROOT
 
@@ -94,6 +94,30 @@ def test_colour_is_for_terminals_that_want_it(environ: dict[str, str], is_colour
     assert ("\x1b[" in out) is is_coloured
     assert "[red]not markup[/red]" in out
     assert "ada@example.com" in out
+
+
+_LOOP = (
+    "import sys\n"
+    "from bouncekit.cli.output import progress\n"
+    "assert [sum(progress(iter([1, 2, 3]), 'work', {options}))] == [6]\n"
+)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(
+    ("options", "is_shown"),
+    [("", True), ("length=6, size=int", True), ("prints=True", False)],
+)
+def test_a_bar_is_for_terminals_and_never_among_what_is_printed(options: str, is_shown: bool) -> None:
+    out = in_a_terminal(_LOOP.format(options=options), {"TERM": "xterm"})
+    assert ("work" in out) is is_shown
+    assert "Traceback" not in out
+    assert ("100%" in out) is (options == "length=6, size=int")
+
+
+def test_without_a_terminal_there_is_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress("abc", "work")) == ["a", "b", "c"]
+    assert capsys.readouterr() == ("", "")
 
 
 def in_a_terminal(code: str, environ: dict[str, str]) -> str:

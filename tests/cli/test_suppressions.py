@@ -35,6 +35,17 @@ def test_added_by_hand_lasts_for_good_or_for_a_time(run: Run, folder: Path) -> N
     assert added["by"].endswith("command line)")
 
 
+def test_who_did_it_is_on_record(run: Run, folder: Path) -> None:
+    assert (
+        json.loads(run("suppressions", "add", "ada@example.com", "--by", "support", "--json", *STORE).output)["by"]
+        == "support"
+    )
+    run("suppressions", "remove", "ada@example.com", "--by", "the boss", *STORE)
+    (lifted,) = documents(run("events", "--type", "suppression_lifted", "--json", *STORE).output)
+    assert lifted["data"]["by"] == "the boss"
+    assert run("events", "--type", "suppression_lifted", *STORE).output.endswith("  the boss\n")
+
+
 @pytest.mark.usefixtures("listed")
 def test_the_list_is_a_table_in_the_order_of_keys(run: Run) -> None:
     result = run("suppressions", "list", *STORE)

@@ -16,10 +16,11 @@ from bouncekit.classification import Category
 from bouncekit.envelope import Labels
 from bouncekit.errors import StoreError
 from bouncekit.events import Event, EventType, Occasion
+from bouncekit.guard import Answers, Count, Held, Mass, Pattern
 from bouncekit.policy import Window
 from bouncekit.reply import Reply
 from bouncekit.status import Action
-from bouncekit.steps import LookedUp, LookUp
+from bouncekit.steps import LookedUp, LookUp, Record
 from bouncekit.stores import Store
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.sqlite import SqliteStore
@@ -212,6 +213,134 @@ def test_a_verdict_replaces_what_a_hand_put_there_once_that_has_ended(store: Sto
     kept = store.suppression(ANN)
     assert kept is not None
     assert kept.standing is Standing.PROVISIONAL
+
+
+# -- the guard's counts, and what it holds
+
+NOBODYS = Pattern("example.com", "0123456789abcdef")
+TEN_MINUTES = timedelta(minutes=10)
+
+
+def mass(store: Any, pattern: Pattern = NOBODYS, now: datetime = NOW, within: timedelta = TEN_MINUTES) -> Mass:
+    question = LookUp(labels=Labels(), fingerprints=(pattern,), within=within, begun=True)
+    found: Mass = store.look_up(question, now).masses[pattern]
+    return found
+
+
+def count(store: Any, *answers: Answers, at: datetime = NOW, held: tuple[Held, ...] = (), **changes: Any) -> Record:
+    """Have a record remembered that counts these; it is about nobody."""
+    _, (record,) = send(MemoryStore(), CY, now=at)
+    counting = replace(record, answers=answers, held=held, **changes)
+    store.record(counting)
+    return counting
+
+
+def refusals(number: int, of: int, provider: str = NOBODYS.provider) -> Answers:
+    return Answers(provider, of, ((NOBODYS.fingerprint, number),) if number else ())
+
+
+def test_a_store_that_has_counted_nothing_knows_no_mass(store: Store) -> None:
+    assert mass(store) == Mass(recent=(Count(), Count()))
+
+
+def test_answers_and_refusals_are_counted_in_the_guards_window_and_in_six(store: Store) -> None:
+    count(store, refusals(3, 5))
+    count(store, refusals(0, 7), at=NOW - timedelta(minutes=9))
+    count(store, refusals(2, 2), at=NOW - timedelta(minutes=59))
+    count(store, refusals(9, 9), at=NOW - timedelta(minutes=62))
+    count(store, Answers("example.net", 100, (("fedcba9876543210", 50),)))
+    assert mass(store).recent == (Count(3, 12), Count(5, 14))
+    assert mass(store, within=timedelta(minutes=1)).recent == (Count(3, 5), Count(3, 5))
+    assert mass(store, now=NOW + DAY).recent == (Count(), Count())
+
+
+def test_what_is_usual_is_known_by_days_before_yesterday_and_of_all_refusals(store: Store) -> None:
+    count(store, refusals(1, 10), at=NOW - 2 * DAY)
+    count(store, Answers(NOBODYS.provider, 10, (("other", 2), (NOBODYS.fingerprint, 1))), at=NOW - 2 * DAY)
+    count(store, refusals(0, 30), at=NOW - 31 * DAY)
+    count(store, refusals(9, 9), at=NOW - 32 * DAY)
+    count(store, refusals(9, 9), at=NOW - DAY)
+    count(store, refusals(9, 9))
+    assert sorted(mass(store).days) == [Count(0, 30), Count(4, 20)]
+
+
+def test_tenants_and_streams_are_counted_together_since_a_bad_hour_is_the_providers(store: Store) -> None:
+    for tenant, stream in (("one", ""), ("two", "news")):
+        _, (record,) = send(MemoryStore(), CY, tenant=tenant, stream=stream)
+        store.record(replace(record, answers=(refusals(2, 3),)))
+    assert mass(store).recent[0] == Count(4, 6)
+
+
+def test_a_record_that_is_repeated_counts_once(store: Store) -> None:
+    record = count(store, refusals(3, 5))
+    store.record(record)
+    assert mass(store).recent[0] == Count(3, 5)
+
+
+def test_a_delivery_leaves_what_the_guard_will_ask_for(store: Store) -> None:
+    _, (record,) = send(store, ANN, BOB, answers={ANN: NOBODY})
+    fingerprint = record.settlements[0].fingerprint
+    assert fingerprint is not None
+    assert mass(store, Pattern("example.com", fingerprint)).recent[0] == Count(1, 2)
+    kept = store.suppression(ANN)
+    assert kept is not None
+    assert kept.evidence.fingerprint == fingerprint
+
+
+def test_a_mass_goes_on_for_six_windows_behind_its_last_sign(store: Store) -> None:
+    count(store, held=(Held(NOBODYS, NOW, "e"),))
+    assert mass(store, now=NOW + timedelta(minutes=59)).goes_on
+    assert not mass(store, now=NOW + timedelta(minutes=62)).goes_on
+    assert not mass(store, Pattern("example.com", "other")).goes_on
+
+
+def alike(address: str, fingerprint: str | None = NOBODYS.fingerprint, **changes: Any) -> Suppression:
+    start: dict[str, Any] = {"since": NOW, "changed_at": NOW, "evidence": Evidence(fingerprint=fingerprint)}
+    return suppression(address, **{**start, **changes})
+
+
+HOLD = Held(NOBODYS, NOW - timedelta(hours=1), "guard-event")
+
+
+@pytest.mark.parametrize(
+    ("changes", "standing"),
+    [
+        ({}, Standing.HELD),
+        ({"since": NOW - timedelta(minutes=60)}, Standing.HELD),
+        ({"standing": Standing.CONFIRMED, "rung": 1, "expires_at": None}, Standing.HELD),  # at the first verdict
+        ({"tenant": "other", "stream": "news"}, Standing.HELD),
+        ({"since": NOW - timedelta(minutes=61)}, Standing.PROVISIONAL),
+        ({"since": NOW - 9 * DAY, "standing": Standing.CONFIRMED}, Standing.CONFIRMED),
+        ({"fingerprint": "other"}, Standing.PROVISIONAL),
+        ({"fingerprint": None}, Standing.PROVISIONAL),
+        ({"standing": Standing.MANUAL}, Standing.MANUAL),
+    ],
+)
+def test_a_mass_holds_what_its_refusals_began_and_nothing_else(
+    store: Store, changes: dict[str, Any], standing: Standing
+) -> None:
+    put(store, given := alike(ANN, **changes))
+    count(store, held=(HOLD,))
+    found = store.suppression(ANN, tenant=given.tenant, stream=given.stream)
+    assert found == replace(given, standing=standing)
+
+
+def test_what_is_held_is_held_once_and_for_all_of_the_mass(store: Store) -> None:
+    put(store, *(alike(f"u{number}@example.com") for number in range(5)), alike(ANN, "other"))
+    count(store, held=(HOLD,))
+    put(store, alike(BOB))
+    count(store, held=(HOLD,), at=NOW + timedelta(minutes=1))
+    standings = [one.standing for one in store.suppressions()]
+    assert standings.count(Standing.HELD) == 6
+    assert [one.key for one in store.suppressions(at=NOW)] == [ANN]
+
+
+def test_what_was_lifted_or_replaced_is_not_held(store: Store) -> None:
+    put(store, alike(ANN), alike(BOB))
+    take(store, ANN)
+    put(store, suppression(BOB))
+    count(store, held=(HOLD,))
+    assert [one.standing for one in store.suppressions()] == [Standing.PROVISIONAL]
 
 
 # -- the one probe

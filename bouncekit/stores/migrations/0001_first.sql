@@ -4,7 +4,7 @@
 -- are never the Message-ID, which anybody can write. `key_hash` is blake2b-16 of the suppression key, by key_version.
 
 -- Who is not written to. `probe_at` is when the one message that may try again was granted. Where addresses must not
--- be kept, `address` is NULL and `key` is '#' and the hash.
+-- be kept, `address` is NULL and `key` is '#' and the hash. `fingerprint` is of the reply that it rests on.
 CREATE TABLE suppressions (
     tenant      TEXT    NOT NULL,
     stream      TEXT    NOT NULL,
@@ -21,11 +21,16 @@ CREATE TABLE suppressions (
     rung        INTEGER NOT NULL CHECK (rung >= 0),
     set_by      TEXT    NOT NULL,
     evidence    TEXT    NOT NULL,
+    fingerprint TEXT,
     probe_at    INTEGER,
     PRIMARY KEY (tenant, stream, key_hash)
 ) STRICT;
 
 CREATE UNIQUE INDEX suppressions_by_key ON suppressions (tenant, key, stream);
+
+-- What the guard would hold: in the midst of a mass, all that it holds already must not be read again and again.
+CREATE INDEX suppressions_alike ON suppressions (fingerprint, since)
+    WHERE fingerprint IS NOT NULL AND standing IN ('provisional', 'confirmed');
 
 -- Days on which there was a verdict of a category about a recipient; `at` is the day's last one.
 CREATE TABLE strikes (
@@ -110,7 +115,7 @@ CREATE TABLE cursors (
     CHECK ((lease_owner IS NULL) = (lease_until IS NULL))
 ) STRICT, WITHOUT ROWID;
 
--- Numbers per time bucket: what a provider's usual rate of refusals is, how often a fingerprint was seen.
+-- Numbers by minute or day: how often a fingerprint was seen of late, how often a provider usually refuses.
 CREATE TABLE counters (
     name     TEXT    NOT NULL,
     subject  TEXT    NOT NULL,
@@ -118,6 +123,8 @@ CREATE TABLE counters (
     number   INTEGER NOT NULL,
     PRIMARY KEY (name, subject, began_at)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX counters_by_time ON counters (began_at);
 
 -- Messages that somebody still waits for. `id` is the delivery's; `relay` is a name that the application explains,
 -- never a password. A message goes when its last recipient has gone.

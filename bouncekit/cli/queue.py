@@ -1,0 +1,292 @@
+"""`bouncekit queue`: the mail that waits in the store, in the owner's hands."""
+
+import sys
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from bouncekit.cli.application import app_option, opened
+from bouncekit.cli.output import progress, show_json, show_line, show_table
+from bouncekit.cli.queued import LIST_HEADS, SHOW_HEADS, facts, first_headers, last_words, list_rows, show_row
+from bouncekit.cli.settings import (
+    by_option,
+    configured,
+    json_option,
+    open_postmaster,
+    policy_option,
+    show_help,
+    store_option,
+)
+from bouncekit.cli.waiting import (
+    Choice,
+    Shown,
+    depth_data,
+    in_words,
+    make_due,
+    messages_like,
+    queued_data,
+    take_out,
+)
+
+if TYPE_CHECKING:
+    from bouncekit.cli.waiting import Chosen
+    from bouncekit.office import Office
+    from bouncekit.postmaster import Postmaster
+
+__all__ = ["verb"]
+
+_ROWS = 100  # of a table, where nobody says how many
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _filters(function: Function) -> Function:
+    """The options that say which recipients are meant."""
+    states = click.Choice([state.value for state in Shown])
+    for option in (
+        click.option("--containing", metavar="TEXT", help="Only with this in recipient, sender or Message-ID."),
+        click.option("--state", type=states, help="Only those that wait for this."),
+        click.option("--tenant", metavar="NAME", help="Only of this tenant."),
+        click.option("--relay", metavar="NAME", help="Only what goes through this relay."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def verb(ctx: click.Context) -> None:
+    """Look at the mail that waits, try it now, drop it. Needs a store."""
+    show_help(ctx)
+
+
+@verb.command("list")
+@_filters
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help=f"At most so many; a table shows {_ROWS}.")
+@store_option
+@json_option("JSON lines, one for each recipient")
+def list_(limit: int | None, store: str | None, as_json: bool, **filters: str | None) -> None:
+    """Show who waits, in the order in which the messages came."""
+    with _opened(store) as postmaster:
+        office, choice = postmaster.office, _choice(**filters)
+        now = office.clock.now()
+        if as_json:
+            for one in islice(choice.find(office), limit):
+                show_json(queued_data(one, now))
+            return
+        show_line(in_words(depth := office.store.depth(now), now))
+        rows = list(islice(choice.find(office), (limit or _ROWS) + 1))
+    shown, has_more = rows[: limit or _ROWS], len(rows) > (limit or _ROWS)
+    if shown:
+        show_line()
+        show_table(LIST_HEADS, list_rows(shown, now))
+    elif depth.due or depth.waiting or depth.held or depth.leased:
+        show_line("no such recipient")
+    if has_more:
+        show_line(f"and more: --limit, or --json for all (more than {len(shown)})")
+
+
+@verb.command()
+@click.argument("message")
+@store_option
+@json_option("one JSON document, or null")
+def show(message: str, store: str | None, as_json: bool) -> int:
+    """Show a message and what was last said to each of its recipients.
+
+    The beginning of its id is enough. Exit code 1 when no such message waits.
+    """
+    with _opened(store) as postmaster:
+        office = postmaster.office
+        id_ = _message(office, message)
+        delivery = None if id_ is None else office.store.queued_message(id_)
+        rows = [] if id_ is None else list(Choice(message=id_).find(office))
+        if delivery is None or not rows:
+            return _unknown(message, as_json=as_json, shown=None)
+        last = last_words(office, delivery)
+        now = office.clock.now()
+    headers = first_headers(delivery.envelope.content)
+    if as_json:
+        recipients = [queued_data(row, now) | {"last": last.get(row.recipient)} for row in rows]
+        show_json({"message": id_, "headers": headers, "recipients": recipients})
+        return 0
+    show_table(("", ""), facts(rows[0]))
+    show_line()
+    for line in headers:
+        show_line(f"  {line}")
+    show_line()
+    show_table(SHOW_HEADS, (show_row(row, last.get(row.recipient), now) for row in rows))
+    return 0
+
+
+@verb.command()
+@click.argument("message", required=False)
+@click.argument("recipient", required=False)
+@click.option("--all", "every", is_flag=True, help="Every message; the filters below narrow it.")
+@_filters
+@store_option
+@json_option("one JSON document: requeued, left")
+def retry(
+    message: str | None, recipient: str | None, every: bool, store: str | None, as_json: bool, **filters: str | None
+) -> int:
+    """Make a message, or one recipient of it, due now; also what is held.
+
+    Whom somebody is sending to right now is left alone. Exit code 1 when there is nobody to try.
+    """
+    _check(message, every=every, filters=filters)
+    with _opened(store) as postmaster:
+        office = postmaster.office
+        choice = _chosen(office, message, recipient, filters)
+        if choice is None:
+            return _unknown(message or "", as_json=as_json, shown={"requeued": 0, "left": 0})
+        asked = done = 0
+        for chosen in progress(choice.by_message(office), "retry"):
+            asked += len(chosen.rows)
+            done += make_due(office, chosen)
+    if as_json:
+        show_json({"requeued": done, "left": asked - done})
+    else:
+        show_line(f"{_are(done)} due now: a worker tries {'it' if done == 1 else 'them'}" if done else _NOBODY)
+        _tell_left(asked - done)
+    return 0 if done else 1
+
+
+@verb.command()
+@click.argument("message", required=False)
+@click.argument("recipient", required=False)
+@click.option("--all", "every", is_flag=True, help="Every message; the filters below narrow it.")
+@_filters
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@by_option
+@store_option
+@json_option("one JSON document: dropped, left")
+def drop(
+    message: str | None,
+    recipient: str | None,
+    every: bool,
+    yes: bool,
+    by: str,
+    store: str | None,
+    as_json: bool,
+    **filters: str | None,
+) -> int:
+    """Take a message, or one recipient of it, out of the queue for good.
+
+    They count as failed; `bouncekit why` tells by whom. Exit code 1 when nobody was dropped.
+    """
+    _check(message, every=every, filters=filters)
+    with _opened(store) as postmaster:
+        office = postmaster.office
+        choice = _chosen(office, message, recipient, filters)
+        if choice is None:
+            return _unknown(message or "", as_json=as_json, shown={"dropped": 0, "left": 0})
+        asked = sum(1 for _ in choice.find(office))
+        if asked and not yes and not _confirmed(asked, choice):
+            show_json({"dropped": 0, "left": asked}) if as_json else show_line("nothing was dropped")
+            return 1
+        done = 0
+        for chosen in progress(choice.by_message(office), "drop", length=asked, size=_number):
+            done += take_out(office, chosen, by)
+    if as_json:
+        show_json({"dropped": done, "left": max(asked - done, 0)})
+    else:
+        show_line(f"{_are(done)} dropped" if done else _NOBODY)
+        _tell_left(asked - done)
+    return 0 if done else 1
+
+
+_NOBODY = "nobody is waiting there"
+
+
+@verb.command("run")
+@app_option
+@policy_option
+@store_option
+@json_option("one JSON document: tried, waits")
+def run_(app: str | None, policy: str | None, store: str | None, as_json: bool) -> int:
+    """Send what is due now, then end: for cron or a systemd timer.
+
+    The relays are those of the application's postmaster (--app package.module:postmaster), else of the configuration.
+    """
+    with opened(app, policy=policy, store=store) as postmaster:
+        tried = postmaster.worker().run_due()
+        now = postmaster.office.clock.now()
+        depth = postmaster.office.store.depth(now)
+    if as_json:
+        show_json({"tried": tried, "waits": depth_data(depth)})
+    else:
+        show_line(f"{tried} message{'' if tried == 1 else 's'} tried; {in_words(depth, now)}")
+    return 0
+
+
+def _opened(store: str | None) -> "Postmaster":
+    return open_postmaster(configured(store=store), needs_store=True, makes_store=False)
+
+
+def _choice(state: str | None = None, **filters: str | None) -> Choice:
+    return Choice(state=None if state is None else Shown(state), **filters)
+
+
+def _check(message: str | None, *, every: bool, filters: Mapping[str, str | None]) -> None:
+    """Either a message is named or --all; filters narrow --all only."""
+    if every is (message is not None):
+        raise click.UsageError("name a message (`bouncekit queue list` has them), or give --all")
+    if not every and (given := [name for name, value in filters.items() if value is not None]):
+        raise click.UsageError(f"--{given[0]} narrows --all; a message is named by the beginning of its id")
+
+
+def _chosen(
+    office: "Office", message: str | None, recipient: str | None, filters: Mapping[str, str | None]
+) -> Choice | None:
+    """Whom somebody means; None where no such message waits."""
+    if message is None:
+        return _choice(**filters)
+    id_ = _message(office, message)
+    return None if id_ is None else Choice(message=id_, recipient=recipient)
+
+
+def _message(office: "Office", prefix: str) -> str | None:
+    """The id that begins so; None where no message's does."""
+    if not prefix:
+        raise click.UsageError("an empty message id; `bouncekit queue list` has them")
+    found = messages_like(office, prefix)
+    if len(found) > 1:
+        raise click.UsageError(f"{prefix!r} is the beginning of several messages: {found[0]}, {found[1]} ...")
+    return found[0] if found else None
+
+
+def _unknown(message: str, *, as_json: bool, shown: Mapping[str, int] | None) -> int:
+    if as_json:
+        show_json(shown)
+    else:
+        show_line(f"no message {message} waits; `bouncekit why ADDRESS` tells what became of its recipients")
+    return 1
+
+
+def _confirmed(number: int, choice: Choice) -> bool:
+    """Whether somebody says yes, on standard error."""
+    of = f" of the message {choice.message}" if choice.message else ""
+    try:
+        return click.confirm(f"Drop {_people(number)}{of}?", err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise click.UsageError("nobody is there to be asked: give --yes") from None
+
+
+def _number(chosen: "Chosen") -> int:
+    return len(chosen.rows)
+
+
+def _people(number: int) -> str:
+    return f"{number:,} recipient{'' if number == 1 else 's'}"
+
+
+def _are(number: int) -> str:
+    return f"{_people(number)} {'is' if number == 1 else 'are'}"
+
+
+def _tell_left(number: int) -> None:
+    if number > 0:
+        show_line(f"{number:,} left alone: somebody is sending right now, or has settled meanwhile")

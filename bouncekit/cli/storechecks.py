@@ -1,0 +1,205 @@
+"""What `bouncekit doctor` finds of the store, of the clock by it, of the mail that waits in it, of who reads it."""
+
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
+
+from bouncekit._version import __released__
+from bouncekit.cli.checks import Check, Level, failed
+from bouncekit.cli.output import show_span
+from bouncekit.cli.settings import sqlite_path
+from bouncekit.cli.waiting import in_words
+from bouncekit.errors import BouncekitError
+from bouncekit.events import show_time
+from bouncekit.queue import Depth
+
+if TYPE_CHECKING:
+    from bouncekit.stores import Store
+    from bouncekit.stores.cursors import Cursor
+
+__all__ = ["clock", "queue", "store_and_more", "subscribers"]
+
+_BUSY_SECONDS = 3.0
+_SLACK = timedelta(minutes=2)  # by which the clocks of two machines, or one before a restart, may differ
+_STALLED = timedelta(minutes=5)
+_SILENT = timedelta(days=7)
+_SET_THE_CLOCK = "set the clock and keep it: timedatectl set-ntp true"
+_RELEASED = datetime.fromisoformat(__released__).replace(tzinfo=UTC)
+
+
+def store_and_more(
+    given: "str | Store | None", *, now: datetime, relays: Collection[str], all_known: bool
+) -> Iterator[Check]:
+    """The store, and what only it knows.
+
+    Args:
+        given: a URL, or a store that is open, which stays so.
+        relays: the names of those that are configured.
+        all_known: whether there can be no others, in an application that nobody has named here.
+    """
+    if given is None:
+        advice = "store = 'sqlite:///bounces.db' in bouncekit.toml, or BOUNCEKIT_STORE"
+        yield Check("store", Level.WARN, "none: suppressions are forgotten when the process ends", advice)
+        yield clock(now, None)
+        return
+    path = sqlite_path(given) if isinstance(given, str) else None
+    if path is not None and not path.exists():
+        yield _place(path)
+        yield clock(now, None)
+        return
+    try:
+        opened = given if not isinstance(given, str) else _opened(given, path)
+    except (BouncekitError, OSError) as error:
+        yield _unusable(error)
+        yield clock(now, None)
+        return
+    try:
+        yield from _looked_through(opened, now=now, relays=relays, all_known=all_known)
+    finally:
+        if isinstance(given, str):
+            opened.close()
+
+
+def clock(now: datetime, newest: datetime | None) -> Check:
+    """Whether the clock can be right: by the date of this release, and by the newest event in the store."""
+    if now < _RELEASED:
+        found = f"{show_time(now)}, and this bouncekit is of {__released__}: the machine has no time"
+        return Check("clock", Level.FAIL, found, _SET_THE_CLOCK)
+    if newest is not None and newest - now > _SLACK:
+        found = f"{show_time(now)}, and the store has news of {show_time(newest)}: it was set back"
+        return Check("clock", Level.FAIL, found, f"{_SET_THE_CLOCK}; what was queued meanwhile is due only then")
+    return Check("clock", Level.OK, show_time(now))
+
+
+def queue(
+    depth: Depth, waiting: Mapping[str, int], *, now: datetime, relays: Collection[str], all_known: bool
+) -> Iterator[Check]:
+    """The mail that waits, and whether somebody sends it. `waiting` has how many wait for each relay."""
+    yield Check("queue", Level.OK, in_words(depth, now))
+    yield from (
+        _unknown_relay(relay, number, all_known=all_known) for relay, number in waiting.items() if relay not in relays
+    )
+    if set(waiting) & set(relays) or not all_known:
+        yield _worker(depth, now)
+    if depth.held:
+        advice = "look at it: bouncekit queue list --state held; then bouncekit queue retry, or drop"
+        yield Check("held mail", Level.WARN, f"{_recipients(depth.held)} wait until somebody releases them", advice)
+    if depth.abandoned:
+        found = f"{_recipients(depth.abandoned)} of attempts whose process died before it knew how they ended"
+        yield Check("abandoned mail", Level.WARN, found, "a worker settles it by the policy: start bouncekit worker")
+
+
+def subscribers(cursors: Collection["Cursor"], now: datetime) -> Iterator[Check]:
+    """The durable readers of the events: who is gone keeps what he has not read."""
+    silent = [one for one in cursors if _is_silent(one, now)]
+    for one in silent:
+        assert one.unread_since is not None
+        found = f"has not read for {show_span(now - (one.moved_at or one.unread_since))}; {one.unread:,} events wait"
+        advice = f"start the process that reads; gone for good: bouncekit store forget {one.name}"
+        yield Check(f"subscriber {one.name}", Level.WARN, found, advice)
+    if cursors and not silent:
+        most = max(one.unread for one in cursors)
+        yield Check("subscribers", Level.OK, f"{', '.join(one.name for one in cursors)}; at most {most:,} events wait")
+
+
+# -- the file
+
+
+def _place(path: Path) -> Check:
+    """Whether a store could be made there."""
+    try:
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        found = f"{path}: not there, and cannot be made: {error.strerror}"
+        return Check("store", Level.FAIL, found, f"a folder {path.parent} that this user may write in")
+    return Check("store", Level.OK, f"{path}: not there yet, the first use makes it")
+
+
+def _opened(url: str, path: Path | None) -> "Store":
+    from bouncekit.stores import open_store
+    from bouncekit.stores.sqlite import SqliteStore
+
+    return open_store(url) if path is None else SqliteStore(path, busy_seconds=_BUSY_SECONDS)
+
+
+def _unusable(error: Exception) -> Check:
+    cause = error.__cause__
+    if isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+        found, _, _ = str(error).partition("; ")
+        return Check("store", Level.FAIL, found, "end the process that holds it; fuser -v FILE shows which")
+    return failed("store", error)
+
+
+def _looked_through(opened: "Store", *, now: datetime, relays: Collection[str], all_known: bool) -> Iterator[Check]:
+    """A store that cannot be written may still tell much; one that cannot be read says so once."""
+    try:
+        yield Check("store", Level.OK, _sound(opened))
+    except (BouncekitError, OSError) as error:
+        yield _unusable(error)
+    try:
+        newest, depth, waiting, cursors = (
+            opened.newest_at(),
+            opened.depth(now),
+            opened.queued_relays(),
+            opened.cursors(),
+        )
+    except (BouncekitError, OSError):
+        yield clock(now, None)
+        return
+    yield clock(now, newest)
+    if waiting:
+        yield from queue(depth, waiting, now=now, relays=relays, all_known=all_known)
+    yield from subscribers(cursors, now)
+
+
+def _sound(opened: "Store") -> str:
+    """What a store is like. It is read through, and a page of it is written as it was.
+
+    Raises:
+        StoreError: it is not what it should be.
+    """
+    from bouncekit.stores.schema import newest_version
+    from bouncekit.stores.sqlite import SqliteStore
+
+    if not isinstance(opened, SqliteStore):
+        return "in memory: suppressions are forgotten when the process ends"
+    opened.check()
+    opened.try_writing()
+    with closing(sqlite3.connect(f"{Path(opened.path).as_uri()}?mode=ro", uri=True)) as connection:
+        (number,) = connection.execute("SELECT count(*) FROM suppressions").fetchone()
+    return f"{opened.path}: sound, writable, schema {newest_version()}, {number:,} suppressions"
+
+
+# -- who waits
+
+
+def _worker(depth: Depth, now: datetime) -> Check:
+    due_for = timedelta() if depth.oldest_due_at is None else now - depth.oldest_due_at
+    if due_for <= _STALLED:
+        return Check("worker", Level.OK, "nothing is due for long")
+    found = f"{_recipients(depth.due)} due, the oldest for {show_span(due_for)}"
+    if depth.leased > depth.abandoned:
+        return Check("worker", Level.WARN, f"slow: {found}", "more at once: bouncekit worker --concurrency 4")
+    advice = "start bouncekit worker, or the application where its postmaster has worker='thread'"
+    return Check("worker", Level.FAIL, f"none: {found}, and nobody sends", advice)
+
+
+def _unknown_relay(relay: str, number: int, *, all_known: bool) -> Check:
+    level = Level.FAIL if all_known else Level.WARN
+    advice = f"[relays] {relay} = 'smtp://...' in bouncekit.toml, or --app package.module:postmaster"
+    return Check(f"relay {relay}", level, f"not configured, and {_recipients(number)} wait for it", advice)
+
+
+def _is_silent(one: "Cursor", now: datetime) -> bool:
+    """Whether events have gone by for a week without a move."""
+    since = one.unread_since
+    return since is not None and now - since > _SILENT and (one.moved_at is None or now - one.moved_at > _SILENT)
+
+
+def _recipients(number: int) -> str:
+    return f"{number:,} recipient{'' if number == 1 else 's'}"

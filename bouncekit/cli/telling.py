@@ -1,0 +1,32 @@
+"""An event in the columns that people read: when, what was said, by which rule and by whom."""
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["rule", "said", "second"]
+
+
+def second(time: object) -> str:
+    """A time of the JSON form, shorter.
+
+    >>> second("2026-11-25T03:56:38.037Z")
+    '2026-11-25 03:56:38Z'
+    """
+    return f"{str(time)[:19].replace('T', ' ')}Z"
+
+
+def said(data: Mapping[str, Any]) -> str:
+    """The reply, or what this event has instead of one, and what follows from it."""
+    text = data.get("reply") or (data.get("suppression") or {}).get("evidence", {}).get("reply") or ""
+    if channel := data.get("channel"):
+        return f"channel {channel}: {data['why']}" if data.get("why") else f"channel {channel}"
+    return f"{text}; next try at {second(data['retry_at'])}" if data.get("retry_at") else str(text)
+
+
+def rule(data: Mapping[str, Any]) -> str:
+    """The rule and where it stands; for what a hand did, whose."""
+    suppression: Mapping[str, Any] = data.get("suppression") or {}
+    name, where, by = data.get("rule"), data.get("where"), data.get("by")
+    if name:
+        return f"{name} ({where or by})" if where or by else str(name)
+    return str(by or suppression.get("by") or "")

@@ -1,0 +1,71 @@
+"""`bouncekit worker`: send what is queued, until somebody stops it; several may work on one store."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from bouncekit.cli.application import app_option, opened
+from bouncekit.cli.output import show_json
+from bouncekit.cli.settings import json_option, policy_option, store_option
+
+if TYPE_CHECKING:
+    from bouncekit.postmaster import Postmaster
+
+__all__ = ["verb"]
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_STOP_SECONDS = 660.0  # a server may take ten minutes for the dot (RFC 5321 4.5.3.2.6)
+
+
+@click.command()
+@app_option
+@click.option("--concurrency", type=click.IntRange(1, 100), help="Send so many messages at the same time.")
+@policy_option
+@store_option
+@json_option("the events of this process, one JSON document a line")
+def verb(app: str | None, concurrency: int | None, policy: str | None, store: str | None, as_json: bool) -> int:
+    """Send what is queued when it is due, until stopped.
+
+    The relays are those of the application's postmaster (--app package.module:postmaster), else of the configuration.
+    SIGTERM and Ctrl-C let the messages under way be finished and give the others back; a second one ends at once.
+    """
+    with opened(app, policy=policy, store=store) as postmaster, _stopped_by_signal() as stop:
+        worker = postmaster.worker(concurrency=concurrency)
+        if as_json:
+            postmaster.on()(lambda event: show_json(event.to_dict()))
+        click.echo(_what_there_is(postmaster), err=as_json)
+        worker.start()
+        stop.wait()
+        click.echo("bouncekit worker: stopping; the messages under way are finished", err=as_json)
+        return 0 if worker.stop(_STOP_SECONDS) else 1
+
+
+def _what_there_is(postmaster: "Postmaster") -> str:
+    office = postmaster.office
+    depth = office.store.depth(office.clock.now())
+    waits = f"{depth.due} due, {depth.waiting} later, {depth.held} held"
+    return f"bouncekit worker: through {', '.join(office.relays)}; {waits}"
+
+
+@contextmanager
+def _stopped_by_signal() -> Iterator[threading.Event]:
+    """An event that the first signal sets; the second one ends the process."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            sys.exit(128 + number)
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

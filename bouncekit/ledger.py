@@ -1,0 +1,215 @@
+"""What a postmaster has the store remember, and the order in which the world hears of it.
+
+Only what the store has remembered is told. When it fails after a server's answer, the result is kept here and
+remembered before the next send. What is to be sent later is in the store before anybody is told that it is, and an
+attempt is, before the dot that it ends with.
+"""
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from bouncekit.bus import Bus
+from bouncekit.clock import Clock
+from bouncekit.errors import StoreError
+from bouncekit.events import Event
+from bouncekit.outbox import Outbox
+from bouncekit.queue import Begun, Lease, LeaseLost
+from bouncekit.reply import Cause, Stage
+from bouncekit.settlement import Settlement
+from bouncekit.steps import Delivery, LookedUp, LookUp, Record, Transact
+from bouncekit.stores import Store
+from bouncekit.transaction import Dot, NotSent
+
+__all__ = ["LEASE", "Ledger", "complain"]
+
+LEASE = timedelta(minutes=15)  # longer than a server may take for the dot (RFC 5321 4.5.3.2.6)
+_BACKLOG = 10_000  # records kept in memory while the store is down; later ones are only told in the log
+
+
+class Ledger:
+    """The store of one postmaster, and those who hear what it has remembered.
+
+    With `sends_without_store` a store that fails before the first byte keeps no mail back.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, sends_without_store: bool = False) -> None:
+        self.store = store
+        self.bus = Bus()
+        self.outbox = Outbox(store, clock)
+        self.on_queued: Callable[[], None] = lambda: None  # told when there is something new in the queue
+        self._clock = clock
+        self._sends_without_store = sends_without_store
+        self._unbegun: set[str] = set()  # attempts that were to be journalled, and were not
+        self._backlog: deque[Record] = deque()
+        self._catching_up = threading.Lock()
+        _ledgers.add(self)
+
+    def look_up(self, question: LookUp) -> tuple[LookedUp, Sequence[Event]]:
+        """What the store knows, and the events that were only told now.
+
+        Raises:
+            StoreError: it does not answer, and nothing was sent.
+        """
+        now = self._clock.now()
+        late: list[Event] = []
+        try:
+            self._catch_up(late)
+            return self.store.look_up(question, now), late
+        except Exception as error:
+            if not (self._sends_without_store or question.begun):
+                raise _as_store_error(error) from error  # nothing was sent; later a raise would have it sent again
+            return LookedUp(now=now, probes=frozenset(question.keys)), late
+
+    def begin(self, step: Transact, attempt_id: str, dot: Dot) -> NotSent | None:
+        """Remember an attempt of a durable delivery just before its dot. What this answers keeps the dot back."""
+        delivery, accepted = step.delivery, frozenset(dot.recipients)
+        if delivery.relay is None:
+            return None
+        now = self._clock.now()
+        begun = Begun(
+            attempt_id=attempt_id,
+            at=now,
+            delivery=delivery,
+            recipients=tuple(recipient for recipient in step.recipients if recipient.address in accepted),
+            lease=Lease(delivery.lease or attempt_id, now + LEASE),
+        )
+        try:
+            self.store.begin(begun)
+        except Exception as error:  # noqa: BLE001 - whatever a store raises now, the dot has not gone out
+            if self._sends_without_store and delivery.lease is None and not isinstance(error, LeaseLost):
+                self._unbegun.add(attempt_id)
+                return None
+            return NotSent(Cause.UNSTORED, str(_as_store_error(error)))
+        return None
+
+    def record(self, record: Record) -> tuple[frozenset[str], Sequence[Event]]:
+        """Remember, then tell. A failing store cannot undo what a server has answered: the record waits here.
+
+        Answers who was to be kept in the queue and is not, and the events that were told. Whoever sends again to the
+        former must be the application then, and we must not: not even when the record is remembered after all.
+        """
+        is_begun = record.occasion.attempt_id not in self._unbegun
+        self._unbegun.discard(record.occasion.attempt_id)
+        told: list[Event] = []
+        try:
+            self._catch_up(told)
+            self.store.record(record)
+        except Exception as error:  # noqa: BLE001 - whatever a store raises now, the mail has gone
+            unkept = _unkept(record, is_begun=is_begun)
+            if len(self._backlog) < _BACKLOG:
+                self._backlog.append(_letting_go(record, unkept) if unkept else record)
+            complain("the store failed; %d results wait in memory: %s", len(self._backlog), error)
+            return unkept, told
+        self.publish(record.events)
+        if any(settlement.kept for settlement in record.settlements):
+            self.on_queued()
+        return frozenset(), (*told, *record.events)
+
+    def enqueue(self, delivery: Delivery, events: Sequence[Event]) -> None:
+        """Put a delivery into the queue, due at once, then tell the events.
+
+        Raises:
+            StoreError: the store does not answer, nothing was queued.
+        """
+        now = self._clock.now()
+        try:
+            self.store.enqueue(delivery, due_at=now, at=now, events=events)
+        except Exception as error:
+            raise _as_store_error(error) from error
+        self.publish(events)
+        if delivery.recipients:
+            self.on_queued()
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Remember events that change nothing else, and tell them even if the store fails."""
+        try:
+            self.store.tell(events)
+        except Exception as error:  # noqa: BLE001 - whatever a store raises, the send must not suffer
+            complain("an event was not stored: %s", error)
+        self.publish(events)
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Tell events that the store has remembered."""
+        self.bus.publish(events)
+        self.outbox.wake()
+
+    def close(self) -> None:
+        """Let subscribers hear what they are at, then close the store."""
+        self.outbox.close()
+        self.bus.close()
+        self.store.close()
+
+    def start_afresh(self) -> None:
+        """Forget, in the child of a fork, the lock that a thread of the parent may have held."""
+        self._catching_up = threading.Lock()
+
+    def _catch_up(self, told: list[Event]) -> None:
+        """Remember what the store could not take before."""
+        if not self._backlog:
+            return
+        remembered: list[Record] = []
+        try:
+            with self._catching_up:
+                while self._backlog:
+                    self.store.record(self._backlog[0])
+                    remembered.append(self._backlog.popleft())
+        finally:
+            for record in remembered:  # behind the lock: a subscriber may send
+                self.publish(record.events)
+                told += record.events
+
+
+def complain(message: str, *arguments: object) -> None:
+    """A warning in the log."""
+    import logging
+
+    logging.getLogger("bouncekit").warning(message, *arguments)
+
+
+def _unkept(record: Record, *, is_begun: bool) -> frozenset[str]:
+    """Who was to be kept and is not: fresh mail whose attempt the store has not seen begin either."""
+    if record.delivery.lease is not None:
+        return frozenset()
+    return frozenset(
+        one.recipient for one in record.settlements if one.kept and not (is_begun and one.stage is Stage.END_OF_DATA)
+    )
+
+
+def _letting_go(record: Record, unkept: Collection[str]) -> Record:
+    """The same record, by which these recipients stay out of the queue."""
+
+    def let_go(settlement: Settlement) -> Settlement:
+        if settlement.recipient not in unkept:
+            return settlement
+        return replace(settlement, kept=False, retry_at=None, fate=None)
+
+    return replace(
+        record,
+        settlements=tuple(map(let_go, record.settlements)),
+        events=tuple(
+            replace(event, settlement=let_go(event.settlement)) if event.settlement else event
+            for event in record.events
+        ),
+    )
+
+
+def _as_store_error(error: Exception) -> StoreError:
+    """What a store raised, as what it should have raised."""
+    return error if isinstance(error, StoreError) else StoreError(f"{type(error).__name__}: {error}")
+
+
+_ledgers: "weakref.WeakSet[Ledger]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for ledger in tuple(_ledgers):
+        ledger.start_afresh()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

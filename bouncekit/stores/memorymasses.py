@@ -1,0 +1,59 @@
+"""The guard's counts of a store in memory, of the 20,000 providers and fingerprints that were counted last."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+from bouncekit.guard import Count, Mass, Pattern
+from bouncekit.stores.masses import Counted, CountedBy, Spans
+
+__all__ = ["MemoryMasses"]
+
+_MOST_SUBJECTS = 20_000
+_MOST_TIMES = 1_500  # minutes, somewhat more than a day of them; of days never so many are asked for
+
+
+class MemoryMasses:
+    """Numbers by what they count and whose; in the hands of a store that locks."""
+
+    def __init__(self) -> None:
+        self._numbers: OrderedDict[tuple[CountedBy, str], dict[int, int]] = OrderedDict()
+
+    def add(self, counts: Iterable[Counted]) -> None:
+        """Add numbers to their minutes and days."""
+        for by, subject, began_at, number in counts:
+            times = self._numbers.setdefault((by, subject), {})
+            is_late = bool(times) and began_at < next(reversed(times)) and began_at not in times
+            times[began_at] = times.get(began_at, 0) + number
+            if is_late:  # remembered only now; rare enough to put it in its place
+                self._numbers[by, subject] = times = dict(sorted(times.items()))
+            if len(times) > _MOST_TIMES:
+                del times[next(iter(times))]
+            self._numbers.move_to_end((by, subject))
+        while len(self._numbers) > _MOST_SUBJECTS:
+            self._numbers.popitem(last=False)
+
+    def mass(self, pattern: Pattern, within: timedelta, now: datetime) -> Mass:
+        """See `Store.look_up`."""
+        spans, provider, fingerprint = Spans.at(now, within), pattern.provider, pattern.fingerprint
+        refused = self._numbers.get((CountedBy.REFUSALS_DAILY, provider), {})
+        answered = self._numbers.get((CountedBy.ANSWERS_DAILY, provider), {})
+        return Mass(
+            recent=tuple(
+                Count(self._sum(CountedBy.REFUSALS, fingerprint, since), self._sum(CountedBy.ANSWERS, provider, since))
+                for since in (spans.window, spans.reach)
+            ),
+            days=tuple(
+                Count(refused.get(day, 0), number)
+                for day, number in answered.items()
+                if spans.usual <= day < spans.until
+            ),
+            goes_on=self._sum(CountedBy.TRIPS, fingerprint, spans.reach) > 0,
+        )
+
+    def _sum(self, by: CountedBy, subject: str, since: int) -> int:
+        """The sum of what is not older, from the newest on: there may be a day of minutes, and an hour is asked for."""
+        times = self._numbers.get((by, subject), {})
+        newest = takewhile(lambda one: one[0] >= since, reversed(times.items()))
+        return sum(number for _, number in newest)

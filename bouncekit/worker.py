@@ -1,0 +1,261 @@
+"""A worker: takes what is due out of the store, sends it by the policy, and gives back what it cannot do any more.
+
+Several workers, threads or processes, may share one store. Each claims messages under a lease of its own; a lease that
+ends is taken by another, and before the dot of each attempt the store is asked whether the lease still holds. So a
+recipient is sent to by one worker at a time, and a worker that dies leaves nothing behind but leases that end, and at
+the most one attempt of which nobody knows the outcome.
+"""
+
+import logging
+import os
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+
+from bouncekit.client import Client
+from bouncekit.errors import StoreError
+from bouncekit.ledger import LEASE
+from bouncekit.office import Office
+from bouncekit.queue import Lease
+from bouncekit.reply import Stage
+from bouncekit.report import Report
+from bouncekit.smtperrors import StoreUnavailable
+from bouncekit.steps import Delivery
+
+__all__ = ["Worker", "held_back"]
+
+_BATCH = 20  # messages in one claim
+_POLL_SECONDS = 2.0
+_REST = timedelta(seconds=30)  # for a relay that could not be reached: its mail keeps its attempts
+
+_log = logging.getLogger("bouncekit")
+
+MakeClient = Callable[[str], Client]
+
+
+class Worker:
+    """Sends what is due.
+
+    Args:
+        office: whose store, policy and clock.
+        relays: the names of the relays that this worker sends through.
+        client: makes a client of a relay's name.
+        concurrency: how many messages are sent at the same time; without it one, with several relays two. Where
+            there are several relays, one of them never gets all the threads.
+    """
+
+    def __init__(
+        self, office: Office, relays: Iterable[str], *, client: MakeClient, concurrency: int | None = None
+    ) -> None:
+        self._office = office
+        self._relays = tuple(relays)
+        self._client = client
+        self._concurrency = max(concurrency or min(len(self._relays), 2), 1)
+        self._resting: dict[str, datetime] = {}
+        self._threads: list[threading.Thread] = []
+        self.start_afresh()
+        _workers.add(self)
+
+    # -- as threads of an application
+
+    def start(self) -> None:
+        """Start the threads; where they run, a second call does nothing."""
+        if self._threads:
+            return
+        with self._lock:
+            if self._threads:
+                return
+            self._stopping.clear()
+            names = [f"bouncekit-worker-{number}" for number in range(1, self._concurrency + 1)]
+            threads = [threading.Thread(target=self._run, name=name, daemon=True) for name in names]
+            threads.append(threading.Thread(target=self._beat, name="bouncekit-heartbeat", daemon=True))
+            for thread in threads:  # under the lock: who stops us finds threads that it can wait for
+                thread.start()
+            self._threads = threads
+
+    def wake(self) -> None:
+        """There is something new in the queue; starts the threads where none run, but not while `held_back`."""
+        self._news.set()
+        if not _held_back:
+            self.start()
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Finish the messages under way, and give the others back. False if that took longer than `timeout` seconds."""
+        with self._lock:
+            self._stopping.set()
+            threads = tuple(self._threads)
+        self._news.set()
+        for thread in threads:
+            thread.join(timeout)
+        done = not any(thread.is_alive() for thread in threads)
+        if done:
+            self._threads = []
+        return done
+
+    def start_afresh(self) -> None:
+        """Forget the threads: in the child of a fork they are the parent's."""
+        self._news, self._stopping = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+        self._busy: Counter[str] = Counter()
+        self._live: set[str] = set()  # tokens of the leases under way
+        self._threads = []
+
+    def _run(self) -> None:
+        clients: dict[str, Client] = {}
+        while not self._stopping.is_set():
+            self._news.clear()
+            try:
+                sent = self.work(clients)
+                if not sent:
+                    self._office.watch_queue()
+                    self._office.notices.give_due(self._office.clock.now(), None)
+            except (StoreError, StoreUnavailable) as error:
+                _log.warning("the worker waits, the store does not answer: %s", error)
+                sent = 0
+            except Exception:  # noqa: BLE001 - whatever it was, the next message deserves a try
+                _log.exception("the worker goes on after an error of ours")
+                sent = 0
+            if not sent:
+                _close(clients)
+                self._news.wait(_POLL_SECONDS)
+        _close(clients)
+
+    def _beat(self) -> None:
+        """Keep the leases under way: a server may take longer than one lasts."""
+        while not self._stopping.wait(LEASE.total_seconds() / 3):
+            until = self._office.clock.now() + LEASE
+            for token in tuple(self._live):
+                with suppress(StoreError):  # the next beat is early enough
+                    self._office.store.extend(Lease(token, until))
+
+    # -- one round
+
+    def run_due(self) -> int:
+        """Send what is due now, in this thread, until nothing is; how many messages that were.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        clients: dict[str, Client] = {}
+        total = 0
+        try:
+            while not self._stopping.is_set() and (sent := self.work(clients)):
+                total += sent
+        finally:
+            _close(clients)
+        return total
+
+    def work(self, clients: dict[str, Client]) -> int:
+        """Settle what dead workers left open, then send one batch; how many messages that were.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        return self._recover() + self._send_batch(clients)
+
+    def _recover(self) -> int:
+        """Attempts that were begun and never settled are *unknown*: the policy says whether they go once more."""
+        lease = self._lease()
+        abandoned = self._office.store.abandoned(now=self._office.clock.now(), lease=lease, limit=_BATCH)
+        for attempt in abandoned:
+            self._office.recover(attempt)
+        if abandoned:
+            self._office.store.release(lease.token)
+        return len(abandoned)
+
+    def _send_batch(self, clients: dict[str, Client]) -> int:
+        store = self._office.store
+        for relay in self._free_relays():  # one at a time: what goes elsewhere does not wait behind a slow one
+            lease = self._lease()
+            claimed = store.claim(now=self._office.clock.now(), lease=lease, limit=_BATCH, relays=(relay,))
+            if claimed:
+                return self._send_all(relay, claimed, lease, clients)
+        return 0
+
+    def _send_all(self, relay: str, claimed: Sequence[Delivery], lease: Lease, clients: dict[str, Client]) -> int:
+        """Send them one after the other, as long as the relay can be reached; give the rest back."""
+        sent = failures = 0
+        self._live.add(lease.token)
+        with self._lock:
+            self._busy[relay] += 1
+        try:
+            for delivery in claimed:
+                if self._stopping.is_set() or self._rests(relay):
+                    break
+                sent += 1
+                try:
+                    report = self._client_of(relay, clients).deliver(delivery)
+                except (StoreError, StoreUnavailable):
+                    raise
+                except Exception:  # noqa: BLE001 - whatever it was, the next message deserves a try
+                    failures += 1
+                    _log.exception("message %s waits for a while, after an error of ours", delivery.id)
+                    continue
+                if _is_unreachable(report):
+                    self._resting[relay] = self._office.clock.now() + _REST
+            if not failures:  # else all that is left waits until the lease ends, and holds up nothing meanwhile
+                self._office.store.release(lease.token)
+        finally:
+            with self._lock:
+                self._busy[relay] -= 1
+            self._live.discard(lease.token)
+        return sent
+
+    def _client_of(self, relay: str, clients: dict[str, Client]) -> Client:
+        if relay not in clients:
+            clients[relay] = self._client(relay)
+        return clients[relay]
+
+    def _free_relays(self) -> tuple[str, ...]:
+        """The relays that may have another thread, idle ones first: a slow one leaves at least one to the others."""
+        most = self._concurrency - (len(self._relays) > 1 and self._concurrency > 1)
+        with self._lock:
+            free = [relay for relay in self._relays if self._busy[relay] < most and not self._rests(relay)]
+            return tuple(sorted(free, key=self._busy.__getitem__))
+
+    def _rests(self, relay: str) -> bool:
+        until = self._resting.get(relay)
+        return until is not None and self._office.clock.now() < until
+
+    def _lease(self) -> Lease:
+        return Lease(self._office.clock.new_id(), self._office.clock.now() + LEASE)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Inside, no postmaster starts a worker by itself: for who loads an application to look at it."""
+    _held_back.append(True)
+    try:
+        yield
+    finally:
+        _held_back.pop()
+
+
+_held_back: list[bool] = []
+
+
+def _is_unreachable(report: Report) -> bool:
+    """Whether not even a session could be opened."""
+    return bool(report.recipients) and all(one.stage is Stage.CONNECT and not one.is_final for one in report.recipients)
+
+
+def _close(clients: dict[str, Client]) -> None:
+    """Idle lines are closed, so that no server has to do it."""
+    while clients:
+        _, client = clients.popitem()
+        client.close()
+
+
+_workers: "weakref.WeakSet[Worker]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for worker in tuple(_workers):
+        worker.start_afresh()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

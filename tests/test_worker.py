@@ -1,0 +1,193 @@
+"""The worker: who goes first, who must not wait for whom, and what becomes of what it could not do."""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bouncekit.client import Client
+from bouncekit.errors import StoreError
+from bouncekit.ledger import LEASE
+from bouncekit.postmaster import Postmaster
+from bouncekit.queue import Lease
+from bouncekit.steps import Delivery
+from bouncekit.stores.sqlite import SqliteStore
+from bouncekit.testing import Delay, ManualClock, ScriptedServer, refusing_port
+from bouncekit.worker import Worker
+
+from .conftest import message
+
+Serve = Callable[..., ScriptedServer]
+Make = Callable[..., Postmaster]
+
+
+@pytest.fixture
+def desk(make_postmaster: Make, tmp_path: Path) -> Callable[..., Postmaster]:
+    """A postmaster whose queue is worked on by hand."""
+
+    def make(**relays: str) -> Postmaster:
+        store = f"sqlite:///{tmp_path / 'bounces.db'}"
+        return make_postmaster(store=store, retry="queue", worker="external", relays=relays)
+
+    return make
+
+
+def submit(postmaster: Postmaster, relay: str, *recipients: str) -> None:
+    with postmaster.client(relay) as client:
+        for recipient in recipients:
+            client.submit(message(recipient))
+
+
+def test_fresh_mail_goes_before_what_was_tried(serve: Serve, desk: Make, clock: ManualClock) -> None:
+    server = serve({"RCPT": {"old@example.com": ["451 4.7.1 Greylisted"]}})
+    postmaster = desk(main=server.url)
+    with postmaster.client("main") as client:
+        client.send(message("old@example.com"))
+    clock.move(timedelta(hours=2))
+    submit(postmaster, "main", "new@example.com")
+    postmaster.worker().run_due()
+    assert [received.recipients[0] for received in server.messages] == ["new@example.com", "old@example.com"]
+
+
+def test_a_relay_that_is_down_rests_and_costs_its_mail_no_attempts(
+    serve: Serve, desk: Make, clock: ManualClock
+) -> None:
+    server = serve()
+    with refusing_port() as port:
+        _rest(desk(down=f"smtp://127.0.0.1:{port}", up=server.url), server, clock)
+
+
+def _rest(postmaster: Postmaster, server: ScriptedServer, clock: ManualClock) -> None:
+    submit(postmaster, "down", *(f"r{number}@example.com" for number in range(5)))
+    submit(postmaster, "up", "ada@example.com")
+    worker = postmaster.worker()
+    worker.run_due()
+    assert server.copies("ada@example.com") == 1
+    tried = [one for one in postmaster.office.store.queued() if one.attempts]
+    assert len(tried) == 1, "the others wait until it answers"
+    assert postmaster.office.store.depth(clock.now()).due == 4, "and are given back"
+    clock.move(timedelta(seconds=31))
+    worker.run_due()
+    assert len([one for one in postmaster.office.store.queued() if one.attempts]) == 2
+
+
+def test_a_slow_relay_starves_nobody(serve: Serve, tmp_path: Path) -> None:
+    """Of two threads one is always left to the other relay."""
+    slow, quick = serve({"END_OF_DATA": Delay(3.0)}), serve()
+    settings: dict[str, Any] = {"store": f"sqlite:///{tmp_path / 'b.db'}", "retry": "queue", "worker": "external"}
+    with Postmaster(**settings, relays={"slow": slow.url, "quick": quick.url}) as postmaster:
+        submit(postmaster, "slow", *(f"r{number}@example.com" for number in range(4)))
+        worker = postmaster.worker(concurrency=2)
+        worker.start()
+        while not slow.sessions:
+            threading.Event().wait(0.01)
+        submit(postmaster, "quick", *(f"r{number}@example.com" for number in range(30)))
+        worker.wake()
+        end = postmaster.office.clock.now() + timedelta(seconds=20)
+        while len(quick.messages) < 30 and postmaster.office.clock.now() < end:
+            threading.Event().wait(0.01)
+        behind = len(slow.messages)
+        worker.stop()
+    assert len(quick.messages) == 30
+    assert behind < 4, "the quick ones did not wait for the slow ones"
+
+
+def test_a_worker_that_is_stopped_finishes_its_message_and_gives_the_others_back(serve: Serve, tmp_path: Path) -> None:
+    server = serve({"END_OF_DATA": [Delay(1.0)]})
+    settings: dict[str, Any] = {"store": f"sqlite:///{tmp_path / 'b.db'}", "retry": "queue", "worker": "external"}
+    with Postmaster(**settings, relays={"main": server.url}) as postmaster:
+        submit(postmaster, "main", "a@example.com", "b@example.com", "c@example.com")
+        worker = postmaster.worker()
+        worker.start()
+        while not server.sessions:
+            threading.Event().wait(0.01)
+        assert worker.stop(20)
+        left = postmaster.office.store.depth(postmaster.office.clock.now())
+        assert (len(server.messages), left.due, left.leased) == (1, 2, 0)
+        assert worker.run_due() == 0, "stopped is stopped"
+        worker.start()
+        end = postmaster.office.clock.now() + timedelta(seconds=20)
+        while len(server.messages) < 3 and postmaster.office.clock.now() < end:
+            threading.Event().wait(0.01)
+        worker.stop()
+    assert [server.copies(f"{name}@example.com") for name in "abc"] == [1, 1, 1]
+
+
+def test_two_workers_share_the_queue_and_nobody_gets_two(serve: Serve, desk: Make) -> None:
+    server = serve()
+    postmaster = desk(main=server.url)
+    to = [f"r{number}@example.com" for number in range(60)]
+    submit(postmaster, "main", *to)
+    threads = [threading.Thread(target=postmaster.worker().run_due) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {recipient: server.copies(recipient) for recipient in to} == dict.fromkeys(to, 1)
+
+
+def test_a_lease_that_was_lost_keeps_the_dot_back(serve: Serve, desk: Make, clock: ManualClock) -> None:
+    """As when a worker was stopped for longer than its lease lasts, and goes on."""
+    server = serve()
+    postmaster = desk(main=server.url)
+    submit(postmaster, "main", "ada@example.com")
+    store = postmaster.office.store
+    (mine,) = store.claim(now=clock.now(), lease=Lease("mine", clock.now() + LEASE), limit=1)
+    clock.move(LEASE + timedelta(seconds=1))
+    (theirs,) = store.claim(now=clock.now(), lease=Lease("theirs", clock.now() + LEASE), limit=1)
+    with postmaster.client("main") as client:
+        report = client.deliver(mine)
+        assert not server.messages
+        assert report.delayed[0].reply.cause == "unstored"  # type: ignore[union-attr]
+        assert client.deliver(theirs).delivered
+    assert server.copies("ada@example.com") == 1
+    assert not list(store.queued())
+
+
+class Poisoned(Client):
+    """A client with an error of ours in it, for one recipient."""
+
+    def deliver(self, delivery: Delivery) -> Any:
+        if delivery.recipients[0].address.wire.startswith("poison"):
+            raise RuntimeError("an error of ours")
+        return super().deliver(delivery)
+
+
+def test_an_error_of_ours_delays_its_message_and_no_other(serve: Serve, desk: Make, clock: ManualClock) -> None:
+    server = serve()
+    postmaster = desk(main=server.url)
+    submit(postmaster, "main", "poison@example.com", "ada@example.com")
+    worker = Worker(
+        postmaster.office, ["main"], client=lambda name: Poisoned(name, postmaster=postmaster), concurrency=1
+    )
+    assert worker.run_due() == 2
+    assert server.copies("ada@example.com") == 1
+    assert worker.run_due() == 0, "it is not tried again and again"
+    clock.move(LEASE + timedelta(seconds=1))
+    assert worker.run_due() == 1
+
+
+def test_a_store_that_fails_for_a_while_stops_no_worker(serve: Serve, tmp_path: Path) -> None:
+    class Flaky(SqliteStore):
+        failures = 3
+
+        def claim(self, **asked: Any) -> Any:
+            if self.failures:
+                self.failures -= 1
+                raise StoreError("the disk is full")
+            return super().claim(**asked)
+
+    server, store = serve(), Flaky(tmp_path / "bounces.db")
+    with Postmaster(store=store, retry="queue", worker="external", relays={"main": server.url}) as postmaster:
+        submit(postmaster, "main", "ada@example.com")
+        worker = postmaster.worker()
+        worker.start()
+        end = postmaster.office.clock.now() + timedelta(seconds=20)
+        while not server.messages and postmaster.office.clock.now() < end:
+            worker.wake()
+            threading.Event().wait(0.02)
+        worker.stop()
+    assert server.copies("ada@example.com") == 1

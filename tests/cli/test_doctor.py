@@ -1,20 +1,33 @@
 """`doctor`: what is found, and what to do about it."""
 
+import doctest
 import json
+import re
 import resource
 import sqlite3
 import ssl
-from collections.abc import Callable
-from contextlib import closing
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 
+from bouncekit._version import __released__
+from bouncekit.address import parse_address
+from bouncekit.cli.storechecks import clock
+from bouncekit.events import Event, EventType, Occasion
+from bouncekit.queue import Begun, Lease
+from bouncekit.steps import Delivery
+from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import Closing, ScriptedServer, refusing_port
 
-from .conftest import Run
+from ..contract.queueing import LEASE, begun, delivery
+from .conftest import ROOT, Run
 
 Serve = Callable[..., ScriptedServer]
 
@@ -102,11 +115,108 @@ def test_a_store_is_looked_at_and_left_as_it_is(run: Run, folder: Path) -> None:
         assert after.execute("SELECT name FROM sqlite_master ORDER BY name").fetchall() == tables
 
 
-def test_a_store_that_cannot_be_used_is_a_failed_check(run: Run, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("url", "found", "advice"),
+    [
+        ("sqlite:///b.db", "b.db: no SQLite database", "name another file, or move this one away"),
+        ("sqlite:///no/such/folder/b.db", "cannot be made: No such file", "a folder no/such/folder that this user"),
+        ("sqlite:///b.db/c.db", "cannot be made: Not a directory", "a folder b.db that this user may write in"),
+        ("sqlite:////proc/b.db", "/proc/b.db: not there, and cannot be made", "a folder /proc that this user"),
+        ("sqlite:///.", "a directory", "name a file in it"),
+        ("postgresql://db/x", "not built yet", "write 'sqlite:///bounces.db'"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_a_failed_check_with_its_remedy(
+    run: Run, folder: Path, url: str, found: str, advice: str
+) -> None:
     (folder / "b.db").write_text("hello")
-    assert level(run, "store", "--store", "sqlite:///b.db") == "fail"
-    assert level(run, "store", "--store", "sqlite:///no/such/folder/b.db") == "fail"
-    assert level(run, "store", "--store", "postgresql://db/x") == "fail"
+    check = checks(run("doctor", "--json", "--store", url).output)["store"]
+    assert check["level"] == "fail"
+    assert found in check["found"]
+    assert advice in check["advice"]
+
+
+def test_a_store_of_a_newer_bouncekit_and_a_damaged_one_are_told_apart(run: Run, folder: Path) -> None:
+    with SqliteStore("b.db") as store:
+        store.add(suppression("ada@example.com"), by="a test", event=event(NOW))
+    with closing(sqlite3.connect("b.db")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    newer = checks(run("doctor", "--json", "--store", "sqlite:///b.db").output)["store"]
+    assert newer["found"].endswith("written by a newer bouncekit (schema 99, this one knows up to 1)")
+    assert (newer["level"], newer["advice"]) == ("fail", "upgrade bouncekit")
+    with closing(sqlite3.connect("b.db")) as connection:
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = bytearray((folder / "b.db").read_bytes())
+    content[5000:9000] = b"\xff" * 4000
+    (folder / "b.db").write_bytes(content)
+    damaged = checks(run("doctor", "--json", "--store", "sqlite:///b.db").output)["store"]
+    assert (damaged["level"], "damaged" in damaged["found"]) == ("fail", True)
+    assert "restore a backup" in damaged["advice"]
+
+
+HOLDS = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute(f"PRAGMA locking_mode = {sys.argv[2]}")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("CREATE TABLE half_done (x)")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def hold() -> Iterator[Callable[..., None]]:
+    """Let another process hold a store's lock until the test is over."""
+    with ExitStack() as stack:
+
+        def start(path: Path, mode: str = "NORMAL") -> None:
+            command = [sys.executable, "-c", HOLDS, str(path), mode]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+
+        yield start
+
+
+@pytest.mark.parametrize("mode", ["NORMAL", "EXCLUSIVE"])
+def test_a_store_that_somebody_has_locked_is_a_failed_check(
+    run: Run, folder: Path, hold: Callable[..., None], mode: str
+) -> None:
+    SqliteStore("b.db").close()
+    hold(folder / "b.db", mode)
+    found = checks(run("doctor", "--json", "--store", "sqlite:///b.db").output)
+    assert found["store"]["level"] == "fail"
+    assert "locked by another process for more than 3 s" in found["store"]["found"]
+    assert "fuser" in found["store"]["advice"]
+    assert found["clock"]["level"] == "ok"
+
+
+def test_a_clock_that_was_set_back_is_seen_by_the_newest_event(run: Run, folder: Path) -> None:
+    with SqliteStore("b.db") as store:
+        store.tell([event(NOW + timedelta(days=30)), event(NOW, id_="2")])
+    check = checks(run("doctor", "--json", "--store", "sqlite:///b.db").output)["clock"]
+    assert check["level"] == "fail"
+    assert check["found"].endswith(": it was set back")
+    assert "timedatectl set-ntp true" in check["advice"]
+
+
+def test_an_attempt_that_is_open_shows_a_clock_that_was_set_back_too(run: Run, folder: Path) -> None:
+    with SqliteStore("b.db") as store:
+        store.begin(begun(queued("ada@example.com"), at=NOW + timedelta(days=30)))
+    assert level(run, "clock", "--store", "sqlite:///b.db") == "fail"
+
+
+def test_a_clock_is_right_by_two_minutes_and_never_before_the_release() -> None:
+    released = datetime.fromisoformat(__released__).replace(tzinfo=UTC)
+    assert released <= datetime.now(UTC)
+    assert clock(released - timedelta(seconds=1), None).level == "fail"
+    assert "the machine has no time" in clock(datetime(1970, 1, 1, tzinfo=UTC), None).found
+    assert clock(NOW, NOW + timedelta(seconds=119)).level == "ok"
+    assert clock(NOW, NOW + timedelta(seconds=121)).level == "fail"
 
 
 def test_a_store_that_cannot_be_written_is_a_failed_check(run: Run, folder: Path) -> None:
@@ -195,15 +305,27 @@ def test_a_relay_that_is_not_there_or_does_not_want_us_is_a_failed_check(run: Ru
     assert level(run, "relay", "--relay", "nonsense") == "fail"
 
 
-def test_a_setting_that_no_postmaster_takes_is_a_failed_check(run: Run, folder: Path) -> None:
+def test_a_queue_needs_a_store_and_a_relay(run: Run, folder: Path) -> None:
     (folder / "bouncekit.toml").write_text('retry = "queue"\n')
     found = checks(run("doctor", "--json").output)["retry"]
-    assert found["level"] == "fail"
-    assert "write 'wait' or 'never'" in found["found"]
+    assert (found["level"], found["found"]) == ("fail", "queue, and no store that could keep the mail")
+    assert "BOUNCEKIT_STORE" in found["advice"]
+    found = checks(run("doctor", "--json", "--store", "sqlite:///b.db").output)["retry"]
+    assert (found["level"], found["found"]) == ("fail", "queue, and no relay through which a worker could send")
+    assert "[relays]" in found["advice"]
+    assert "--app" in found["advice"]
+
+
+def test_a_queue_with_both_is_told_with_its_relays(run: Run, folder: Path, serve: Serve) -> None:
+    relays = f'[relays]\nmain = "{serve().url}"\nbulk = "{serve().url}"\n'
+    (folder / "bouncekit.toml").write_text(f'retry = "queue"\nstore = "sqlite:///b.db"\n{relays}')
+    result = run("doctor", "--json")
+    assert result.exit_code == 0
+    assert checks(result.output)["retry"]["found"] == "queue, through main, bulk"
 
 
 def test_retry_is_told_with_its_patience(run: Run, folder: Path) -> None:
-    assert checks(run("doctor", "--json").output)["retry"]["found"] == "never"
+    assert checks(run("doctor", "--json").output)["retry"]["found"].startswith("never: ")
     (folder / "bouncekit.toml").write_text('retry = "wait"\npatience = "2m"\n')
     assert checks(run("doctor", "--json").output)["retry"]["found"] == "wait, for at most 0:02:00"
 
@@ -212,8 +334,8 @@ def test_of_many_mistakes_in_a_policy_the_first_is_shown_and_the_others_counted(
     rules = "".join(f"  - {{id: r{number}, do: supress}}\n" for number in range(9))
     (folder / "wrong.yaml").write_text(f"policy: 1\nextends: default\nrules:\n{rules}")
     found = checks(run("doctor", "--json", "--policy", "wrong.yaml").output)["policy"]
-    assert found["found"].startswith("wrong.yaml:4:18: unknown fate 'supress'")
-    assert found["found"].endswith("(and 8 more)")
+    assert found["found"].startswith("9 mistakes, the first: wrong.yaml:4:18: unknown fate 'supress'")
+    assert found["advice"] == "see them all: bouncekit policy check wrong.yaml"
 
 
 def test_a_relay_is_named_where_it_does_not_answer_and_a_wrong_url_is_told_apart(run: Run) -> None:

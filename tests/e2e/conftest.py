@@ -4,7 +4,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from .servers import Dovecot, Mailboxes, Postfix, running_dovecot, running_postfix, why_no_dovecot, why_no_postfix
+from .servers import (
+    Dovecot,
+    Mailboxes,
+    Postfix,
+    running_dovecot,
+    running_postfix,
+    running_postgrey,
+    why_no_dovecot,
+    why_no_postfix,
+    why_no_postgrey,
+)
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +33,15 @@ def postfix(request: pytest.FixtureRequest) -> Iterator[Postfix]:
         pytest.skip(reason)
     with running_postfix(request.getfixturevalue("dovecot")) as server:
         yield server
+
+
+@pytest.fixture
+def greylisting(postfix: Postfix) -> Iterator[Postfix]:
+    """The same, and a Postgrey that has seen nobody yet."""
+    if reason := why_no_postgrey():
+        pytest.skip(reason)
+    with running_postgrey(postfix):
+        yield postfix
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Real mail servers for tests: Postfix and Dovecot, each in a temporary directory on free loopback ports.
+"""Real mail servers for tests: Postfix, Dovecot, Postgrey, each in a temporary directory on free loopback ports.
 
     with running_dovecot() as dovecot, running_postfix(dovecot) as postfix:
         with smtplib.SMTP(*postfix.main) as smtp:
@@ -8,6 +8,7 @@
     client --SMTP--> Postfix smtpd --queue--> Postfix lmtp --LMTP--> Dovecot --> a maildir for each user
                           |                                             |
                           +-- "is the mailbox full?", "who is this?" ---+
+                          +-- "has he been here before?" --> Postgrey
 
 The users of `lab.test` are named after what happens to mail for them: USERS have a mailbox, REFUSED are turned away by
 Postfix at RCPT, REFUSED_AT_DOT are senders whose mail is turned away after the data. Every other name is unknown.
@@ -41,14 +42,16 @@ SIZE_LIMIT_BYTES = 20_480  # of one message, at `Postfix.main`
 RECIPIENT_LIMIT = 5  # of one transaction, at `Postfix.main`
 IDLE_SECONDS = 2  # until `Postfix.impatient` hangs up
 ERROR_LIMIT = 3  # of one session, at `Postfix.impatient`
+GREYLIST_SECONDS = 2  # until mail that is new to Postgrey may come again
 REJECTED_HEADER = "X-Lab-Reject"  # a message with this header is refused after the data, by any service
 
+QUOTA_BYTES = 10_000  # of a mailbox that has one
 OK_USERS = ("ok", *(f"ok{number}" for number in range(2, 10)))
 
 # The users with a mailbox, each with Dovecot's settings for it.
 USERS: Mapping[str, str] = dict.fromkeys((*OK_USERS, "sender"), "") | {
-    "full": "userdb_quota_rule=*:bytes=1",
-    "tempfull": "userdb_quota_rule=*:bytes=1 userdb_quota_full_tempfail=yes",
+    "full": f"userdb_quota_rule=*:bytes={QUOTA_BYTES}",
+    "tempfull": f"userdb_quota_rule=*:bytes={QUOTA_BYTES} userdb_quota_full_tempfail=yes",
 }
 
 # What `Postfix.main` answers to RCPT for these recipients. Postfix puts "<recipient>: Recipient address rejected: "
@@ -137,11 +140,22 @@ class Mailboxes:
         )
         return self.messages(user)
 
+    def make_room(self, user: str) -> None:
+        """Empty the mailbox of `full` or `tempfull`, so that mail is taken for it until `clear`."""
+        archived = self._archived(user)
+        archived.rename(archived.parents[3] / "taken-out")
+
     def clear(self) -> None:
-        """Empty every inbox."""
+        """Empty every inbox, and fill what was full again."""
+        for user, settings in USERS.items():
+            if settings and not self._archived(user).exists():
+                (self.directory / user / "taken-out").rename(self._archived(user))
         for user in USERS:
             for path in self._paths(user):
                 path.unlink(missing_ok=True)
+
+    def _archived(self, user: str) -> Path:
+        return self.directory / user / "Maildir" / ".Archive" / "cur" / "1.old.message:2,S"
 
     def _paths(self, user: str) -> list[Path]:
         if user not in USERS:
@@ -172,7 +186,8 @@ class Dovecot:
 class Postfix:
     """A running Postfix. One queue, one delivery to Dovecot, and a listening service for each kind of trouble.
 
-    All but `main` and `submission` take mail for any of USERS, full or not, and refuse unknown ones with 550 5.1.1.
+    All but `main` and `submission` take mail for any of USERS, full or not, and refuse unknown ones with 550 5.1.1;
+    `greylisting` does so while Postgrey runs, and on the second try.
     """
 
     process: ServerProcess
@@ -183,6 +198,8 @@ class Postfix:
     late: Address  # answers the final dot `late_reply_seconds` late, and delivers even when the client has gone
     no_space: Address  # 452 4.3.1 to every MAIL: there is never enough room in the queue
     trusting: Address  # no check for full mailboxes: what Dovecot then refuses comes back to the sender as a bounce
+    greylisting: Address  # asks a Postgrey at `postgrey`: 450 4.2.0 to who is new to it
+    postgrey: Address  # where `running_postgrey` listens
     submission: Address  # STARTTLS and AUTH PLAIN or LOGIN come first: 530 5.7.0 without TLS, 554 5.7.1 without AUTH
     late_reply_seconds: int
     ca_file: Path  # PEM; its certificate for `submission` names 127.0.0.1, localhost and mta.lab.test
@@ -227,6 +244,11 @@ def why_no_postfix() -> str | None:
     return None
 
 
+def why_no_postgrey() -> str | None:
+    """Why `running_postgrey` cannot work here and what to do about it; None when it can."""
+    return None if is_installed("postgrey") else "Postgrey is not installed: apt-get install postgrey"
+
+
 @contextmanager
 def running_dovecot() -> Iterator[Dovecot]:
     """A Dovecot of its own, with empty mailboxes; stopped and removed at the end. Works without root too."""
@@ -257,8 +279,9 @@ def running_postfix(dovecot: Dovecot, *, late_reply_seconds: int = 3) -> Iterato
         make_queue(directory)
         make_certificate(directory)
         write_tables(directory)
-        services = smtpd_services(dovecot, late_reply_seconds)
-        addresses = dict(zip(services, free_addresses(len(services)), strict=True))
+        names = (*smtpd_services(dovecot, Address("", 0), late_reply_seconds), "postgrey")
+        addresses = dict(zip(names, free_addresses(len(names)), strict=True))
+        services = smtpd_services(dovecot, addresses["postgrey"], late_reply_seconds)
         (directory / "main.cf").write_text(main_cf(directory, dovecot))
         (directory / "master.cf").write_text(master_cf(services, addresses))
         for path in filter(Path.is_file, directory.iterdir()):
@@ -267,7 +290,7 @@ def running_postfix(dovecot: Dovecot, *, late_reply_seconds: int = 3) -> Iterato
         # Until it is up, master looks here for where to log; else "address in use" went to the syslog alone.
         early_log = {"POSTLOG_SERVICE": f"{directory}/queue/public/postlog", "POSTLOG_HOSTNAME": "mta"}
         with started(command, directory / "log" / "mail.log", **early_log) as process:
-            wait_until_greeted(process, list(addresses.values()))
+            wait_until_greeted(process, [addresses[name] for name in services])
             yield Postfix(
                 process=process,
                 directory=directory,
@@ -275,6 +298,31 @@ def running_postfix(dovecot: Dovecot, *, late_reply_seconds: int = 3) -> Iterato
                 ca_file=directory / "ca.pem",
                 **addresses,
             )
+
+
+@contextmanager
+def running_postgrey(postfix: Postfix) -> Iterator[ServerProcess]:
+    """A Postgrey that `postfix.greylisting` asks, which has seen nobody yet; stopped and removed at the end."""
+    with server_directory("postgrey") as directory:
+        # Perl under taint checks takes no names but those of a user and a group that can write here.
+        owner = mail_owner()
+        shutil.chown(directory, owner.pw_uid, owner.pw_gid)
+        command = [
+            program("postgrey"),
+            f"--inet={postfix.postgrey.host}:{postfix.postgrey.port}",
+            f"--dbdir={directory}",
+            f"--user={owner.pw_name}",
+            f"--group={grp.getgrgid(owner.pw_gid).gr_name}",
+            f"--delay={GREYLIST_SECONDS}",
+            "--auto-whitelist-clients=0",
+            "--whitelist-clients=/dev/null",
+            "--whitelist-recipients=/dev/null",
+        ]
+        with started(command, directory / "postgrey.log") as process:
+            wait_until(lambda: not process.is_running or accepts(postfix.postgrey), 20.0)
+            if not process.is_running:
+                raise ServerDidNotStart(f"{command} ended by itself\n{console_of(process.log_file).read_text()}")
+            yield process
 
 
 # --- Dovecot's files
@@ -361,14 +409,14 @@ service stats {{
 
 
 def make_homes(homes: Path) -> None:
-    # A quota of one byte is exceeded only by what lies in the mailbox: for `full` and `tempfull` one old message,
-    # outside the inbox that tests look at and clear.
+    # What fills `full` and `tempfull` is one old message, outside the inbox that tests look at and clear.
     for user, settings in USERS.items():
         (homes / user).mkdir(parents=True)
         if "quota_rule" in settings:
             archive = homes / user / "Maildir" / ".Archive" / "cur"
             archive.mkdir(parents=True)
-            (archive / "1.old.message:2,S").write_text("Subject: old\n\nThis fills the mailbox.\n")
+            filling = "This fills the mailbox.\n" * (QUOTA_BYTES // 10)
+            (archive / "1.old.message:2,S").write_text(f"Subject: old\n\n{filling}")
     if os.geteuid() == 0:
         for path in (homes, *homes.rglob("*")):
             shutil.chown(path, mail_owner().pw_uid, mail_owner().pw_gid)
@@ -413,7 +461,7 @@ smtpd_tls_chain_files = {directory}/server.pem
 """
 
 
-def smtpd_services(dovecot: Dovecot, late_reply_seconds: int) -> dict[str, dict[str, str]]:
+def smtpd_services(dovecot: Dovecot, postgrey: Address, late_reply_seconds: int) -> dict[str, dict[str, str]]:
     """The listening services: their names in `Postfix`, and how each differs from main.cf."""
     tables = "texthash:$config_directory"
     quota_status = f"check_policy_service inet:{dovecot.quota_status.host}:{dovecot.quota_status.port}"
@@ -433,6 +481,9 @@ def smtpd_services(dovecot: Dovecot, late_reply_seconds: int) -> dict[str, dict[
         "late": {"smtpd_end_of_data_restrictions": f"sleep {late_reply_seconds}"},
         "no_space": {"queue_minfree": str(10**18)},
         "trusting": {},
+        "greylisting": {
+            "smtpd_recipient_restrictions": f"check_policy_service inet:{postgrey.host}:{postgrey.port}",
+        },
         "submission": {
             "smtpd_tls_security_level": "encrypt",
             "smtpd_sasl_auth_enable": "yes",
@@ -562,6 +613,14 @@ def greets(address: Address) -> bool:
             return greeting.startswith(b"220")
     except OSError:
         return False
+
+
+def accepts(address: Address) -> bool:
+    try:
+        socket.create_connection(address, timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def free_addresses(count: int) -> list[Address]:

@@ -110,6 +110,7 @@ class _Way:
         self.jitter = _jitter(delivery.id)
         self.settled: dict[str, Settlement] = {}
         self.previous: Mapping[str, Suppression] = {}
+        self.providers: Mapping[str, str] = {}  # whose servers take the mail of a domain, where that is known
         self.alive: set[str] = set()  # keys of those who got the message
         self.struck: set[Strike] = set()  # a message strikes a mailbox once, however often it is tried
         self.waiting: list[tuple[datetime, Recipient]] = []
@@ -162,6 +163,7 @@ class _Way:
         )
         assert isinstance(found, LookedUp)
         self.previous = {} if labels.test else found.suppressions
+        self.providers = found.providers
         settlements = list(refused)
         free: list[Recipient] = []
         probes = set(found.probes)
@@ -342,7 +344,7 @@ class _Way:
             now=outcome.now,
             jitter=self.jitter,
             labels=self.delivery.labels,
-            provider=verdict.provider,
+            provider=verdict.provider or self.providers.get(recipient.address.domain),
             counters=counters,
         )
         return self.policy.decide(verdict, recipient, circumstances)

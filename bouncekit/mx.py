@@ -133,9 +133,17 @@ class Resolver:
         """
         if own := provider_of_host(name := a_label(domain)):
             return own
-        hosts = self.mail_route(name).hosts
-        best = (host.name for host in hosts if host.preference == hosts[0].preference)
-        return next(filter(None, map(provider_of_host, best)), None)
+        return _provider(self.mail_route(name))
+
+    def providers_of(self, domains: Iterable[str]) -> dict[str, str]:
+        """Whose servers take the mail of some domains, as far as that is known without asking."""
+        found = {}
+        for domain in dict.fromkeys(domains):
+            name = a_label(domain)
+            kept = self._fresh(name)
+            if provider := provider_of_host(name) or (kept and _provider(kept)):
+                found[domain] = provider
+        return found
 
     def undeliverable(self, address: str) -> RecipientStatus | None:
         """The failure of an address whose domain does not exist, takes no mail or has no address; else None.
@@ -273,6 +281,13 @@ class Resolver:
                     return
                 del self._waiting[name]
             self.mail_route(name)
+
+
+def _provider(route: MailRoute) -> str | None:
+    """Whose the most preferred hosts are: of the first that is known."""
+    hosts = route.hosts
+    best = (host.name for host in hosts if host.preference == hosts[0].preference)
+    return next(filter(None, map(provider_of_host, best)), None)
 
 
 def _addresses(nameservers: Sequence[str]) -> tuple[str, ...]:

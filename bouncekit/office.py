@@ -181,8 +181,12 @@ class Office:
         found, told = self.ledger.look_up(question)
         if self.resolver is not None and question.recipients:
             addresses = [recipient.address.wire for recipient in question.recipients]
-            if doomed := self.resolver.undeliverable_of(addresses):
-                found = replace(found, undeliverable=doomed, attempt_id=self.clock.new_id())
+            found = replace(
+                found,
+                attempt_id=self.clock.new_id(),
+                undeliverable=self.resolver.undeliverable_of(addresses),
+                providers=self.resolver.providers_of(recipient.address.domain for recipient in question.recipients),
+            )
         return found, told
 
     # -- sessions

@@ -76,12 +76,13 @@ class LookedUp:
     """The store's answer at `now`: also expired suppressions; `probes` are the keys whose probe was granted to us.
 
     `undeliverable` are those of the recipients of whom DNS says that no mail can reach them, by address; `attempt_id`
-    then names the attempt that nobody has to make.
+    then names the attempt that nobody has to make. `providers` says whose servers take a domain's mail.
     """
 
     now: datetime
     attempt_id: str = ""
     undeliverable: Mapping[str, RecipientStatus] = field(default_factory=dict)
+    providers: Mapping[str, str] = field(default_factory=dict)
     suppressions: Mapping[str, Suppression] = field(default_factory=dict)
     probes: frozenset[str] = frozenset()
     counters: Mapping[tuple[str, Window], int] = field(default_factory=dict)

@@ -1,6 +1,8 @@
 """check_domains: who cannot be reached is known before a send, and nobody fails for what DNS could not say."""
 
 from collections.abc import Callable
+from pathlib import Path
+from smtplib import SMTPException
 
 import pytest
 
@@ -64,6 +66,24 @@ def test_if_nobody_can_be_reached_nothing_is_dialled(serve: Serve, checking: Mak
     assert not server.sessions
     assert raised.value.report.failed[0].recipient == "bob@nowhere.example"  # type: ignore[attr-defined]
     assert "no domain nowhere.example" in str(raised.value)
+
+
+def test_a_rule_for_a_provider_holds_for_a_domain_that_it_hosts(
+    serve: Serve, checking: Make, zone: ZoneServer, tmp_path: Path
+) -> None:
+    zone.add(
+        "hosted.example. 300 IN MX 10 aspmx.l.google.com.",
+        "aspmx.l.google.com. 300 IN A 192.0.2.2",
+    )
+    (tmp_path / "slow.yaml").write_text(
+        "policy: 1\nextends: default\nrules:\n"
+        "  - {id: slow-gmail, when: {provider: gmail, permanent: false}, do: retry, wait: 3h}\n"
+    )
+    server = serve({"RCPT": "451 4.3.0 Later"})
+    with checking(policy=tmp_path / "slow.yaml").client(server.url) as client, pytest.raises(SMTPException) as raised:
+        client.send(message("ada@hosted.example", "bob@example.com"))
+    rules = [one.rule for one in raised.value.report.recipients]  # type: ignore[attr-defined]
+    assert rules == ["slow-gmail", "temporary"]
 
 
 def test_dns_is_asked_once_and_nobody_asks_where_it_is_not_wanted(

@@ -88,8 +88,8 @@ class Mass:
     """How often a pattern was seen of late, and what is usual at its provider.
 
     `recent` has two counts, of the guard's window and of `REACH` times it: a sender of little has no mass in ten
-    minutes. `days` has one for each day before yesterday, of *all* refusals that suppress: a provider that words its reply
-    anew has not become worse. `goes_on` says that the guard has tripped within `REACH` windows.
+    minutes. `days` has one for each day before yesterday, of *all* refusals that suppress: a provider that words its
+    reply anew has not become worse. `goes_on` says that the guard has tripped within `REACH` windows.
     """
 
     recent: tuple[Count, ...] = ()

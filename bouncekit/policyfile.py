@@ -19,6 +19,7 @@ from bouncekit.policy import (
     Condition,
     Fate,
     Guard,
+    Keep,
     Limit,
     MessageClass,
     Notice,
@@ -241,12 +242,14 @@ def _session_quarrels(rule: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
 
 
 _FATES = frozenset(map(str, Fate))
+# Nobody was asked, for what DNS says about the domain, or for what the address is.
+_OF_THE_ADDRESS = frozenset({Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS, Cause.LOCAL})
 # A reply before RCPT concerns the session or the message; no reply concerns the way (RFC 5321 3.8).
 _NO_RECIPIENT: Mapping[str, frozenset[str]] = {
     "category": frozenset(str(one) for one in Category if scope_of(one) is not Scope.RECIPIENT),
     "scope": frozenset(str(one) for one in Scope if one is not Scope.RECIPIENT),
     "stage": frozenset(str(one) for one in Stage if one not in (Stage.RCPT, Stage.END_OF_DATA)),
-    "cause": frozenset(map(str, Cause)),
+    "cause": frozenset(str(one) for one in Cause if one not in _OF_THE_ADDRESS),
 }
 
 
@@ -299,6 +302,7 @@ def _build(name: str, parts: Sequence[_Part], digest: str, used: Mapping[str, Sc
     limits = {key: one for says in from_base for key, one in _limits(says)}
     templates = {key: Template(key, one.subject, one.text) for says in from_base for key, one in says.templates.items()}
     guards = [says.guard for says in from_base if says.guard]
+    keep = {key: one for says in from_base if says.keep for key, one in says.keep.given().items()}
     rules = _merged((part.tree, "rules", part.says.rules) for part in parts)
     sessions = _merged((part.tree, "sessions", part.says.sessions) for part in parts)
     return Policy(
@@ -314,6 +318,7 @@ def _build(name: str, parts: Sequence[_Part], digest: str, used: Mapping[str, Sc
         limits=MappingProxyType(limits),
         templates=MappingProxyType(templates),
         guard=Guard(**guards[-1].given()) if guards else Guard(),
+        keep=Keep(**keep),
     )
 
 

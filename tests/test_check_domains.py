@@ -98,3 +98,13 @@ def test_dns_is_asked_once_and_nobody_asks_where_it_is_not_wanted(
         first = len(zone.asked)
         client.send(message("ada@example.com", "bob@example.com"))
     assert 0 < first == len(zone.asked)
+
+
+def test_a_domain_that_takes_no_mail_is_confirmed_at_once_and_one_that_is_not_there_is_not(
+    serve: Serve, checking: Make
+) -> None:
+    postmaster = checking()
+    with postmaster.client(serve().url) as client, pytest.raises(RecipientsSuppressed):
+        client.send(message("bob@nowhere.example", "cy@null.example"))
+    standing = {one.address: one.standing.value for one in postmaster.suppressions}
+    assert standing == {"bob@nowhere.example": "provisional", "cy@null.example": "confirmed"}

@@ -64,7 +64,10 @@ def slowly(since: timedelta) -> float:
     return 0.02 + 0.28 * (since / HOUR)
 
 
-STORES = {"memory": lambda folder: MemoryStore(), "sqlite": lambda folder: SqliteStore(folder / "bounces.db")}
+STORES: dict[str, Callable[[Path], Any]] = {
+    "memory": lambda folder: MemoryStore(),
+    "sqlite": lambda folder: SqliteStore(folder / "bounces.db"),
+}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "bouncekit"
 # A module imports from lower floors, or from one listed before it on its own floor. A name stands for a package too.
 FLOORS = (
     ("words", "errors phrase showing address reply envelope status"),
-    ("reading", "rendering transaction"),
+    ("reading", "rendering verp transaction"),
     ("meaning", "classification waithint rulefile classifier"),
     (
         "policy",

@@ -1,5 +1,6 @@
 """The postmaster: the role that RFC 5321 4.5.1 gives to handling bounces, holding policy, store and events."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -193,8 +194,14 @@ class Postmaster:
         return iter(self.office.store.history(key, tenant=tenant, limit=limit))
 
     def close(self) -> None:
-        """Finish the message that is being sent, wait for subscribers, close the store. What is queued stays there."""
+        """Finish the message that is being sent, wait for subscribers, close the store. What is queued stays there.
+
+        A subscriber that calls it on the worker's own thread is in the middle of such a message: all is closed behind it.
+        """
         self.office.ledger.on_queued = lambda: None  # a subscriber that sends while we wait for it wakes nobody
+        if self._worker is not None and self._worker.is_own_thread():
+            threading.Thread(target=self.close, name="bouncekit-close").start()
+            return
         if self._worker is not None:
             self._worker.stop()
         self.office.notices.give_due(self.office.clock.now(), None, closing=True)

@@ -13,7 +13,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from bouncekit.client import Client
 from bouncekit.errors import StoreError
@@ -30,6 +30,8 @@ __all__ = ["Worker", "held_back"]
 _BATCH = 20  # messages in one claim
 _POLL_SECONDS = 2.0
 _REST = timedelta(seconds=30)  # for a relay that could not be reached: its mail keeps its attempts
+_TIDIES = timedelta(hours=1)
+_TIDIED = 5_000  # rows forgotten before the next message goes out: a tenth of a second
 
 _log = logging.getLogger("bouncekit")
 
@@ -54,7 +56,7 @@ class Worker:
         self._relays = tuple(relays)
         self._client = client
         self._concurrency = max(concurrency or min(len(self._relays), 2), 1)
-        self._resting: dict[str, datetime] = {}
+        self._resting: dict[str, datetime] = {}  # since when
         self._threads: list[threading.Thread] = []
         self.start_afresh()
         _workers.add(self)
@@ -63,18 +65,23 @@ class Worker:
 
     def start(self) -> None:
         """Start the threads; where they run, a second call does nothing."""
-        if self._threads:
+        if self._runs():
             return
         with self._lock:
-            if self._threads:
+            if self._runs():
                 return
             self._stopping.clear()
             names = [f"bouncekit-worker-{number}" for number in range(1, self._concurrency + 1)]
-            threads = [threading.Thread(target=self._run, name=name, daemon=True) for name in names]
-            threads.append(threading.Thread(target=self._beat, name="bouncekit-heartbeat", daemon=True))
-            for thread in threads:  # under the lock: who stops us finds threads that it can wait for
-                thread.start()
-            self._threads = threads
+            threads = [threading.Thread(target=self._beat, name="bouncekit-heartbeat", daemon=True)]
+            threads += [threading.Thread(target=self._run, name=name, daemon=True) for name in names]
+            self._threads = []
+            try:
+                for thread in threads:  # under the lock: who stops us finds threads that it can wait for
+                    thread.start()
+                    self._threads.append(thread)
+            except RuntimeError:
+                self._stopping.set()  # some of them alone would be no worker
+                raise
 
     def wake(self) -> None:
         """There is something new in the queue; starts the threads where none run, but not while `held_back`."""
@@ -83,23 +90,33 @@ class Worker:
             self.start()
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Finish the messages under way, and give the others back. False if that took longer than `timeout` seconds."""
+        """Finish the messages under way, and give the others back. False if that took longer than `timeout` seconds.
+
+        On one of its own threads, which is in the middle of a message, it waits for nobody.
+        """
         with self._lock:
             self._stopping.set()
             threads = tuple(self._threads)
         self._news.set()
-        for thread in threads:
-            thread.join(timeout)
-        done = not any(thread.is_alive() for thread in threads)
-        if done:
-            self._threads = []
-        return done
+        if not self.is_own_thread():
+            for thread in threads:
+                thread.join(timeout)
+        return not any(thread.is_alive() for thread in threads)
+
+    def is_own_thread(self) -> bool:
+        """Whether this is one of its threads, such as in a subscriber that hears what was sent."""
+        return threading.current_thread() in self._threads
+
+    def _runs(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
 
     def start_afresh(self) -> None:
         """Forget the threads: in the child of a fork they are the parent's."""
         self._news, self._stopping = threading.Event(), threading.Event()
         self._lock = threading.Lock()
+        self._tidy_at = datetime.min.replace(tzinfo=UTC)
         self._busy: Counter[str] = Counter()
+        self._turns: dict[str, int] = {}  # when each relay had its last batch, counted in batches
         self._live: set[str] = set()  # tokens of the leases under way
         self._threads = []
 
@@ -109,6 +126,7 @@ class Worker:
             self._news.clear()
             try:
                 sent = self.work(clients)
+                self.tidy()
                 if not sent:
                     self._office.watch_queue()
                     self._office.notices.give_due(self._office.clock.now(), None)
@@ -144,6 +162,7 @@ class Worker:
         try:
             while not self._stopping.is_set() and (sent := self.work(clients)):
                 total += sent
+            self.tidy()
         finally:
             _close(clients)
         return total
@@ -154,7 +173,27 @@ class Worker:
         Raises:
             StoreError: the store does not answer.
         """
+        self._office.ledger.catch_up()  # else attempts of this process, whose end it knows, would be *unknown*
         return self._recover() + self._send_batch(clients)
+
+    def tidy(self) -> int:
+        """Have the store forget what the policy keeps no longer; how many rows that were, a few thousand at the most.
+
+        Once an hour; where there was more than that, the next call goes on. What a durable subscriber has not heard
+        stays.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        now, keep = self._office.clock.now(), self._office.policy.keep
+        with self._lock:
+            if now < self._tidy_at:
+                return 0
+            self._tidy_at = now + _TIDIES
+        gone = self._office.store.prune(before=keep.events_since(now), now=now, limit=_TIDIED)
+        if gone >= _TIDIED:
+            self._tidy_at = now
+        return gone
 
     def _recover(self) -> int:
         """Attempts that were begun and never settled are *unknown*: the policy says whether they go once more."""
@@ -168,11 +207,17 @@ class Worker:
 
     def _send_batch(self, clients: dict[str, Client]) -> int:
         store = self._office.store
-        for relay in self._free_relays():  # one at a time: what goes elsewhere does not wait behind a slow one
-            lease = self._lease()
-            claimed = store.claim(now=self._office.clock.now(), lease=lease, limit=_BATCH, relays=(relay,))
-            if claimed:
-                return self._send_all(relay, claimed, lease, clients)
+        for relay in self._in_turn():  # one at a time: what goes elsewhere does not wait behind a slow one
+            if not self._take_up(relay):
+                continue
+            try:
+                lease = self._lease()
+                claimed = store.claim(now=self._office.clock.now(), lease=lease, limit=_BATCH, relays=(relay,))
+                if claimed:
+                    return self._send_all(relay, claimed, lease, clients)
+            finally:
+                with self._lock:
+                    self._busy[relay] -= 1
         return 0
 
     def _send_all(self, relay: str, claimed: Sequence[Delivery], lease: Lease, clients: dict[str, Client]) -> int:
@@ -180,7 +225,7 @@ class Worker:
         sent = failures = 0
         self._live.add(lease.token)
         with self._lock:
-            self._busy[relay] += 1
+            self._turns[relay] = max(self._turns.values(), default=0) + 1
         try:
             for delivery in claimed:
                 if self._stopping.is_set() or self._rests(relay):
@@ -195,12 +240,10 @@ class Worker:
                     _log.exception("message %s waits for a while, after an error of ours", delivery.id)
                     continue
                 if _is_unreachable(report):
-                    self._resting[relay] = self._office.clock.now() + _REST
+                    self._resting[relay] = self._office.clock.now()
             if not failures:  # else all that is left waits until the lease ends, and holds up nothing meanwhile
                 self._office.store.release(lease.token)
         finally:
-            with self._lock:
-                self._busy[relay] -= 1
             self._live.discard(lease.token)
         return sent
 
@@ -209,16 +252,23 @@ class Worker:
             clients[relay] = self._client(relay)
         return clients[relay]
 
-    def _free_relays(self) -> tuple[str, ...]:
-        """The relays that may have another thread, idle ones first: a slow one leaves at least one to the others."""
+    def _in_turn(self) -> list[str]:
+        """The relays, idle ones first, then those whose last batch is longest ago: a full queue starves no other."""
+        with self._lock:
+            return sorted(self._relays, key=lambda relay: (self._busy[relay], self._turns.get(relay, 0)))
+
+    def _take_up(self, relay: str) -> bool:
+        """Have this thread at a relay, if there may be another: a slow relay leaves at least one to the others."""
         most = self._concurrency - (len(self._relays) > 1 and self._concurrency > 1)
         with self._lock:
-            free = [relay for relay in self._relays if self._busy[relay] < most and not self._rests(relay)]
-            return tuple(sorted(free, key=self._busy.__getitem__))
+            if self._busy[relay] >= most or self._rests(relay):
+                return False
+            self._busy[relay] += 1
+            return True
 
     def _rests(self, relay: str) -> bool:
-        until = self._resting.get(relay)
-        return until is not None and self._office.clock.now() < until
+        since = self._resting.get(relay)
+        return since is not None and since <= self._office.clock.now() < since + _REST  # a clock may be set back
 
     def _lease(self) -> Lease:
         return Lease(self._office.clock.new_id(), self._office.clock.now() + LEASE)
@@ -236,10 +286,12 @@ def held_back() -> Iterator[None]:
 
 _held_back: list[bool] = []
 
+_OPENING = frozenset({Stage.CONNECT, Stage.EHLO, Stage.STARTTLS, Stage.AUTH})
+
 
 def _is_unreachable(report: Report) -> bool:
-    """Whether not even a session could be opened."""
-    return bool(report.recipients) and all(one.stage is Stage.CONNECT and not one.is_final for one in report.recipients)
+    """Whether not even a session could be opened, with all that comes before the first message."""
+    return bool(report.recipients) and all(one.stage in _OPENING and not one.is_final for one in report.recipients)
 
 
 def _close(clients: dict[str, Client]) -> None:

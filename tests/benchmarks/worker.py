@@ -1,0 +1,86 @@
+"""What a whole worker does in a second: it claims, speaks SMTP with a server in another process, and records.
+
+    python -m tests.benchmarks.worker [--messages 2000] [--dot 0.02]
+
+Once with a server that answers at once, where the disk decides, and once with one that takes `--dot` seconds for each
+message, where threads help. Each message has one recipient and 4 KB.
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.message import EmailMessage
+from multiprocessing.connection import Connection
+
+from bouncekit.postmaster import Postmaster
+from bouncekit.testing import Delay, ScriptedServer
+
+_LINE = "The quick brown fox jumps over the lazy dog, and again.\n"
+
+
+def _serve(dot_seconds: float, parent: Connection) -> None:
+    with ScriptedServer({"END_OF_DATA": Delay(dot_seconds)} if dot_seconds else None) as server:
+        parent.send(server.url)
+        parent.recv()  # until it is enough
+        parent.send(len({recipient for message in server.messages for recipient in message.recipients}))
+
+
+@contextmanager
+def _running_server(dot_seconds: float) -> Iterator[tuple[str, Connection]]:
+    processes = multiprocessing.get_context("spawn")
+    ours, its = processes.Pipe()
+    process = processes.Process(target=_serve, args=(dot_seconds, its), daemon=True)
+    process.start()
+    try:
+        yield ours.recv(), ours
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _message(number: int) -> EmailMessage:
+    made = EmailMessage()
+    made["From"], made["To"], made["Subject"] = "shop@example.org", f"r{number}@example{number % 500}.com", "Hello"
+    made.set_content(_LINE * 70)
+    return made
+
+
+def _measure(messages: int, concurrency: int, dot_seconds: float) -> None:
+    with tempfile.TemporaryDirectory() as folder, _running_server(dot_seconds) as (url, server):
+        settings = {"store": f"sqlite:///{folder}/bounces.db", "relays": {"main": url}}
+        with Postmaster(retry="queue", worker="external", **settings) as postmaster:  # type: ignore[arg-type]
+            with postmaster.client("main") as client:
+                start = time.perf_counter()
+                for number in range(messages):
+                    client.submit(_message(number))
+                submitted = time.perf_counter() - start
+            worker, store = postmaster.worker(concurrency=concurrency), postmaster.office.store
+            start = time.perf_counter()
+            worker.start()
+            while next(store.queued(limit=1), None) is not None:
+                time.sleep(0.01)
+            taken = time.perf_counter() - start
+            worker.stop()
+        server.send("enough")
+        assert server.recv() == messages
+    print(
+        f"  {concurrency} at the same time, {1000 * dot_seconds:3.0f} ms for the dot:"
+        f" {messages / taken:8,.0f} messages/s   (submitted: {messages / submitted:,.0f}/s)"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=2000)
+    parser.add_argument("--dot", type=float, default=0.02, help="seconds that the slow server takes for a message")
+    asked = parser.parse_args()
+    for dot_seconds in (0.0, asked.dot):
+        for concurrency in (1, 4):
+            _measure(asked.messages, concurrency, dot_seconds)
+
+
+if __name__ == "__main__":
+    main()

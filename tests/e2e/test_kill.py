@@ -1,0 +1,286 @@
+"""kill -9, again and again: no recipient is lost, and none gets a second copy that is not marked as possible.
+
+BOUNCEKIT_KILLS is how often the worker is killed (50), BOUNCEKIT_SEED repeats the fates and moments of a run. More
+than a hundred kills want pytest's --timeout too.
+"""
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from email.message import EmailMessage
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bouncekit.postmaster import Postmaster
+from bouncekit.stores import Store
+from bouncekit.testing import Answer, Closing, Cut, Delay, Kept, ScriptedServer, Usual
+from tests.conftest import message
+
+from .servers import wait_until
+from .workers import EXIT_SECONDS, FastClock, Work, impatient_policy, running_workers, start_application, start_worker
+
+Serve = Callable[..., ScriptedServer]
+
+KILLS = int(os.environ.get("BOUNCEKIT_KILLS", "50"))
+SEED = int(os.environ.get("BOUNCEKIT_SEED") or random.randrange(1_000_000))
+MESSAGES_PER_LIFE = 10
+LIFE_SECONDS = 0.6  # at the most
+DRAIN_SECONDS = 40.0 + KILLS
+MOST_RECIPIENTS = 3  # that the server takes at once; the rest of a message goes in a second transaction
+
+# What RCPT is answered, by the first part of an address: a list once, else every time.
+FATES: Mapping[str, Answer | list[Answer]] = {
+    "accepted": [],
+    "slow": Delay(0.03),
+    "greylisted": ["451 4.7.1 Greylisted, try again later"],
+    "overquota": ["452 4.2.2 Over quota"],
+    "hangup": [Closing("421 4.3.2 Service shutting down")],
+    "cut": [Cut("rst")],
+    "nobody": "550 5.1.1 No such user",
+    "full": "552 5.2.2 Mailbox full",
+}
+REFUSED = ("nobody", "full")
+OUTCOMES = ("delivered", "delayed", "failed", "suppressed", "unknown")
+
+# What the dot is answered, whatever was before it, and how often. Half of those that say nothing have the message.
+DOTS: Mapping[Answer, int] = {
+    Usual(): 50,
+    Delay(0.05): 20,
+    "451 4.3.0 Try again later": 8,
+    Kept(Cut()): 6,
+    Kept(Delay(0.05, Cut("rst"))): 4,
+    Cut(): 6,
+    Closing("421 4.3.2 Service shutting down"): 6,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """What became of every recipient: the copies that the server took, the outcomes that the store has told.
+
+    The second part of an address is the class of its message. One of class `bulk` is not sent again where nobody knows
+    whether it arrived; every other one is, and is marked. Who was refused may have been asked twice, and be told twice.
+    """
+
+    asked: Sequence[str]
+    copies: Counter[str]
+    told: Mapping[str, list[dict[str, Any]]]
+
+    @classmethod
+    def of(cls, asked: Sequence[str], server: ScriptedServer, store: Store) -> "Ledger":
+        copies = Counter(recipient for received in server.messages for recipient in received.recipients)
+        told: dict[str, list[dict[str, Any]]] = {recipient: [] for recipient in asked}
+        for event in _events(store):
+            if event["subject"] in told and event["type"] in OUTCOMES:
+                told[event["subject"]].append(event)
+        return cls(asked=asked, copies=copies, told=told)
+
+    @property
+    def lost(self) -> list[str]:
+        """Those who should have the message and have it not, or of whom nobody was told how it ended."""
+        return [one for one in self.asked if not self._is_right(one)]
+
+    @property
+    def kept_back(self) -> int:
+        """How many dots did not go out because a lease had run out, and somebody else had the recipient."""
+        return sum(event["data"]["cause"] == "unstored" for events in self.told.values() for event in events)
+
+    @property
+    def left_open(self) -> int:
+        """How many recipients a kill left in an attempt of which nobody knew the end."""
+        unknown = [event for events in self.told.values() for event in events if event["type"] == "unknown"]
+        return sum("whoever was sending" in event["data"]["reply"] for event in unknown)
+
+    @property
+    def duplicates(self) -> list[str]:
+        return [one for one in self.asked if self.copies[one] > 1]
+
+    @property
+    def marked(self) -> list[str]:
+        """Those whose `delivered` says that there may be more than one copy."""
+        return [one for one in self.asked if any(map(_is_marked, self.told[one]))]
+
+    def of_each(self, recipients: Sequence[str]) -> str:
+        """What is known of the first few of them, for whoever has to find out."""
+        return "\n".join(
+            f"{one}: {self.copies[one]} copies, {[(event['type'], event['time']) for event in self.told[one]]}"
+            for one in recipients[:5]
+        )
+
+    def _is_right(self, recipient: str) -> bool:
+        fate, message_class, *_ = recipient.split(".")
+        ends = {event["type"] for event in self.told[recipient] if event["data"]["retry_at"] is None}
+        copies = self.copies[recipient]
+        if fate in REFUSED:
+            return "failed" in ends and copies == 0
+        if message_class == "bulk":
+            return copies <= 1 and (copies == 1 if "delivered" in ends else "unknown" in ends)
+        return "delivered" in ends and copies >= 1
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    print(f"BOUNCEKIT_SEED={SEED}")
+    return random.Random(SEED)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    """On a clock by which a lease lasts 0.9 seconds, and nobody waits longer than that for the next attempt."""
+    store = f"sqlite:///{tmp_path / 'bounces.db'}"
+    return Work(store=store, relays={}, policy=impatient_policy(tmp_path, "10m"), clock=FastClock())
+
+
+@pytest.mark.parametrize(
+    ("kills", "workers", "protocol"),
+    [(KILLS, 1, "smtp"), (KILLS // 4, 1, "lmtp"), (KILLS // 2, 3, "smtp")],
+    ids=["one worker", "one worker by LMTP", "one of three workers"],
+)
+def test_a_worker_that_is_killed_loses_nobody_and_marks_every_second_copy(
+    kills: int, workers: int, protocol: str, rng: random.Random, work: Work, serve: Serve
+) -> None:
+    began = time.monotonic()
+    people = [_people(rng, number) for number in range(kills * MESSAGES_PER_LIFE)]
+    server = serve(_script(rng, people, protocol), lmtp=protocol == "lmtp", max_recipients=MOST_RECIPIENTS)
+    work = replace(work, relays={"main": server.url})
+    alive: list[BaseProcess] = []
+    with work.postmaster() as postmaster:
+        for life in range(kills):
+            _submit(postmaster, people[life * MESSAGES_PER_LIFE : (life + 1) * MESSAGES_PER_LIFE])
+            while len(alive) < workers:
+                alive.append(start_worker(replace(work, concurrency=rng.choice((1, 1, 2, 3)))))
+            time.sleep(rng.uniform(0.01, LIFE_SECONDS))
+            _kill(alive.pop(rng.randrange(workers)))
+        for process in alive:
+            _kill(process)
+        _drain(work, postmaster)
+        ledger = _checked([one for group in people for one in group], server, postmaster.office.store)
+    _report(kills, ledger, began)
+    assert ledger.left_open or kills < KILLS, "no kill met an open attempt: this run shows nothing"
+
+
+def test_an_application_that_is_killed_loses_nobody_whom_it_was_told_about(
+    rng: random.Random, work: Work, serve: Serve, tmp_path: Path
+) -> None:
+    began, kills = time.monotonic(), max(KILLS // 4, 1)
+    people = [_people(rng, number) for number in range(kills * MESSAGES_PER_LIFE)]
+    server = serve(_script(rng, people, "smtp"), max_recipients=MOST_RECIPIENTS)
+    work = replace(work, relays={"main": server.url})
+    reports = tmp_path / "reports"
+    for life in range(kills):
+        groups = people[life * MESSAGES_PER_LIFE : (life + 1) * MESSAGES_PER_LIFE]
+        process = start_application(work, list(map(_message, groups)), reports)
+        process.join(rng.uniform(0.01, LIFE_SECONDS))
+        process.kill()
+        process.join(EXIT_SECONDS)
+    with work.postmaster() as postmaster:
+        _drain(work, postmaster)
+        known = {event["subject"] for event in _events(postmaster.office.store)}
+        ledger = _checked([one for group in people for one in group if one in known], server, postmaster.office.store)
+    _report(kills, ledger, began)
+    assert ledger.copies.keys() <= known, "a copy of which nobody knows"
+    reported = [line.split(" ") for line in reports.read_text().splitlines()]
+    assert {recipient for recipient, _, _ in reported} <= known
+    left = {(action, kept) for one, action, kept in reported if action == "delayed" or ".transactional." in one}
+    assert left <= {("delivered", "False"), ("failed", "False"), ("delayed", "True"), ("unknown", "True")}
+
+
+def test_workers_whose_leases_run_out_while_they_work_lose_nobody_and_mark_every_second_copy(
+    rng: random.Random, work: Work, serve: Serve
+) -> None:
+    began = time.monotonic()
+    people = [_people(rng, number) for number in range(150)]
+    server = serve(_script(rng, people, "smtp"), max_recipients=MOST_RECIPIENTS)
+    hasty = replace(work, relays={"main": server.url}, clock=FastClock(factor=10_000), concurrency=2)  # 90 ms
+    with hasty.postmaster() as postmaster:
+        _submit(postmaster, people)
+        with running_workers(hasty, 2):
+            _drain(hasty, postmaster)
+        ledger = _checked([one for group in people for one in group], server, postmaster.office.store)
+    _report(0, ledger, began)
+    assert ledger.kept_back, "no lease ran out: this run shows nothing"
+
+
+def _people(rng: random.Random, number: int) -> list[str]:
+    """The recipients of one message; an address says what happens to it."""
+    message_class = "bulk" if number % 4 == 0 else "transactional"
+    places = range(rng.choice((1, 1, 2, MOST_RECIPIENTS + 1)))
+    return [f"{rng.choice(list(FATES))}.{message_class}.{number}.{place}@example.com" for place in places]
+
+
+def _script(rng: random.Random, people: list[list[str]], protocol: str) -> dict[str, Any]:
+    everybody = [one for group in people for one in group]
+    at_rcpt = {one: answer for one in everybody if (answer := FATES[one.partition(".")[0]])}
+    dots = rng.choices(list(DOTS), list(DOTS.values()), k=2 * len(everybody))
+    by_recipient = {one: dots[2 * place : 2 * place + 2] for place, one in enumerate(everybody)}
+    return {"RCPT": at_rcpt, "END_OF_DATA": by_recipient if protocol == "lmtp" else dots}
+
+
+def _message(group: Sequence[str]) -> EmailMessage:
+    made = message(*group)
+    made["X-Bouncekit-Class"] = group[0].split(".")[1]
+    return made
+
+
+def _submit(postmaster: Postmaster, people: list[list[str]]) -> None:
+    with postmaster.client("main") as client:
+        for group in people:
+            assert len(client.submit(_message(group)).delayed) == len(group)
+
+
+def _kill(process: BaseProcess) -> None:
+    process.kill()
+    process.join(EXIT_SECONDS)
+    assert process.exitcode == -9, "it ended before it was killed"
+
+
+def _drain(work: Work, postmaster: Postmaster) -> None:
+    """Have a worker that nobody kills empty the queue."""
+    store = postmaster.office.store
+    with running_workers(replace(work, concurrency=4), 1):
+        wait_until(lambda: not list(store.queued(limit=1)), DRAIN_SECONDS, lambda: f"left: {list(store.queued())}")
+
+
+def _checked(asked: Sequence[str], server: ScriptedServer, store: Store) -> Ledger:
+    """What became of them all: nobody is lost, no second copy is unmarked."""
+    assert not server.errors
+    ledger = Ledger.of(asked, server, store)
+    assert not ledger.lost, ledger.of_each(ledger.lost)
+    unmarked = sorted(set(ledger.duplicates) - set(ledger.marked))
+    assert not unmarked, ledger.of_each(unmarked)
+    assert _variants(server) == {1}, "every copy has the same Message-ID and the same content"
+    return ledger
+
+
+def _report(kills: int, ledger: Ledger, began: float) -> None:
+    print(
+        f"{kills} kills, {len(ledger.asked)} recipients, {ledger.left_open} left in an open attempt, "
+        f"{len(ledger.duplicates)} with a second copy, {len(ledger.marked)} marked, {len(ledger.lost)} lost, "
+        f"{time.monotonic() - began:.1f} s"
+    )
+
+
+def _events(store: Store) -> Iterator[dict[str, Any]]:
+    after = 0
+    while page := store.events(after=after):
+        yield from (event for _, event in page)
+        after = page[-1][0]
+
+
+def _is_marked(event: dict[str, Any]) -> bool:
+    return event["type"] == "delivered" and bool(event["data"]["possible_duplicate"])
+
+
+def _variants(server: ScriptedServer) -> set[int]:
+    """How many different contents there are to a Message-ID."""
+    contents: dict[bytes, set[bytes]] = {}
+    for received in server.messages:
+        (message_id,) = [line for line in received.data.split(b"\r\n") if line.lower().startswith(b"message-id:")]
+        contents.setdefault(message_id, set()).add(received.data)
+    return set(map(len, contents.values()))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         StoreError,
     )
     from bouncekit.events import Event, EventType
+    from bouncekit.explaining import Comparison, Explanation, compare, explain
     from bouncekit.notify import Notification
     from bouncekit.policy import Policy
     from bouncekit.postmaster import Postmaster
@@ -54,6 +55,7 @@ _HOMES = {
     "envelope": ("Labels",),
     "errors": ("AddressError", "BouncekitError", "ConfigurationError", "MissingExtra", "PolicyError", "StoreError"),
     "events": ("Event", "EventType"),
+    "explaining": ("Comparison", "Explanation", "compare", "explain"),
     "notify": ("Notification",),
     "policy": ("Policy",),
     "postmaster": ("Postmaster",),
@@ -80,11 +82,13 @@ __all__ = [
     "Classification",
     "Client",
     "Clock",
+    "Comparison",
     "ConfigurationError",
     "DeliveryFailed",
     "EnhancedStatusCode",
     "Event",
     "EventType",
+    "Explanation",
     "Installation",
     "JsonLines",
     "Labels",
@@ -109,6 +113,8 @@ __all__ = [
     "UnreadableReply",
     "__version__",
     "classify",
+    "compare",
+    "explain",
     "install",
     "wrap",
 ]

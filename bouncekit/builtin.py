@@ -1,4 +1,4 @@
-"""The rules, policies and schedules that come with bouncekit: opened once, when first asked for.
+"""The rules, code cards, policies and schedules that come with bouncekit: opened once, when first asked for.
 
 Policies lie in `policies/` of a checkout, and in `bouncekit/policies` of an installed wheel.
 """
@@ -18,12 +18,15 @@ from bouncekit.status import RecipientStatus
 
 if TYPE_CHECKING:
     from bouncekit.classifier import Classifier
+    from bouncekit.codes import Deck
 
 __all__ = [
     "classifier",
     "classify",
+    "code_cards",
     "known_schedules",
     "open_policy",
+    "open_rules",
     "policy_folder",
     "policy_names",
     "policy_text",
@@ -37,17 +40,49 @@ _MAX_POLICY_BYTES = 1024 * 1024
 @cache
 def classifier() -> "Classifier":
     """The shipped classifier. Files are read in the order of their names."""
+    return _classifier_with()
+
+
+def open_rules(*paths: str | Path) -> "Classifier":
+    """The shipped classifier with rule files of the owner, which go before all others.
+
+    Raises:
+        RuleError: a file is wrong; every mistake with its place.
+        ConfigurationError: a file cannot be read.
+    """
+    try:
+        return _classifier_with(*((str(path), _content(Path(path))) for path in paths))
+    except LookupError as error:
+        raise ConfigurationError(error.args[0]) from error
+
+
+def _classifier_with(*own: tuple[str, str]) -> "Classifier":
     from bouncekit.classifier import Classifier
     from bouncekit.rulefile import load_rules
 
     folder = files("bouncekit") / "rules"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    return Classifier(load_rules((f"rules/{name}", (folder / name).read_text("utf-8")) for name in names))
+    return Classifier(load_rules(((f"rules/{name}", (folder / name).read_text("utf-8")) for name in names), own))
 
 
 def classify(status: RecipientStatus) -> Classification:
     """What a status means by the shipped rules."""
     return classifier().classify(status)
+
+
+@cache
+def code_cards() -> "Deck":
+    """The shipped code cards."""
+    from bouncekit.codes import Deck
+    from bouncekit.codes.cardfile import read_cards, read_pairs, read_words
+
+    folder = files("bouncekit") / "codes"
+    replies, enhanced, pairs, words = (
+        (folder / f"{name}.toml").read_text("utf-8") for name in ("replies", "enhanced", "pairs", "words")
+    )
+    return Deck(
+        replies=read_cards(replies), enhanced=read_cards(enhanced), pairs=read_pairs(pairs), words=read_words(words)
+    )
 
 
 @cache
@@ -128,14 +163,14 @@ def _base_beside(folder: Path, name: str) -> tuple[str, str]:
 
 
 def _content(path: Path) -> str:
-    """The text of a policy file, bounded.
+    """The text of a policy or rules file, bounded.
 
     Raises:
         LookupError: it cannot be read; why.
     """
     try:
         if path.stat().st_size > _MAX_POLICY_BYTES:
-            raise LookupError(f"{path}: larger than {_MAX_POLICY_BYTES} bytes; a policy is a page or two")
+            raise LookupError(f"{path}: larger than {_MAX_POLICY_BYTES} bytes; a policy is a page or two, and so are rules")
         return path.read_text("utf-8")
     except OSError as error:
         raise LookupError(f"{path}: {error.strerror}") from error

@@ -106,6 +106,7 @@ def scope_of(category: Category) -> Scope | None:
 class Step(StrEnum):
     """Which step of the judgement decided, in their order; the first hit wins."""
 
+    OWN = "own"  # a rule of the application's owner
     PROVIDER = "provider"  # a rule about one provider's own dialect
     TABLE = "table"  # a face of 221, 421, 452 or 552
     ENHANCED = "enhanced"  # the full enhanced code
@@ -122,7 +123,8 @@ class Classification:
 
     `permanent` is the judgement and not the digit: a 550 may be a rate limit, a 452 final. `certain` says whether
     the rule leaves no second reading. `rule` and `where` (file:line) name what decided, at which `step`.
-    `wait_hint` is a wait that the reply itself asks for. `provider` is whose server replied, where its name tells.
+    `wait_hint` is a wait that the reply itself asks for. `provider` is whose server replied, where its name tells. `blocklist` is
+    the list that a reply about one names, by its usual name: where to ask to be taken off.
     """
 
     status: RecipientStatus
@@ -135,3 +137,4 @@ class Classification:
     where: str
     wait_hint: timedelta | None = None
     provider: str | None = None
+    blocklist: str | None = None

@@ -1,6 +1,6 @@
 """What a status means: rules, of which the first that applies decides.
 
-The order of judgement is the order of `Step`: a provider's own dialect, the faces of 221, 421, 452 and 552, the full
+The order of judgement is the order of `Step`: the owner's rules, a provider's own dialect, the faces of 221, 421, 452 and 552, the full
 enhanced code, a phrase, the enhanced code's subject, the basic code with its stage, the first digit (RFC 5321 4.2).
 A file of rules is named after its step; inside a file the order of the rules holds.
 
@@ -18,15 +18,17 @@ from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
+from bouncekit.blocklist import blocklist_in
 from bouncekit.classification import Category, Classification, Scope, Step, scope_of
 from bouncekit.errors import Finding, RuleError
 from bouncekit.phrase import Phrase, Words
 from bouncekit.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
-from bouncekit.rulefile import ORDER, Rule
+from bouncekit.rulefile import ORDER, Rule, RuleExample
 from bouncekit.status import Action, RecipientStatus
+from bouncekit.vocabulary import Near
 from bouncekit.waithint import wait_hint
 
-__all__ = ["Classifier", "by_longest_end"]
+__all__ = ["Classifier", "by_longest_end", "misjudged"]
 
 _Value = TypeVar("_Value")
 
@@ -49,10 +51,13 @@ _CAUSES = {
     Cause.NULL_MX: Category.BAD_DOMAIN,
     Cause.NO_ADDRESS: Category.BAD_DOMAIN,
 }
+_SAYS_MORE = frozenset({Category.MAILBOX_FULL, Category.MAILBOX_DISABLED, Category.MOVED})
 _MEMORY = 2048  # judgements remembered, each with at most _SHORT bytes of text
 _SHORT = 1024
 _READ = 4096  # characters of a text that are read at all
+_IN_HOSTS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-"
 _MOST_QUOTED = 4  # enhanced codes inside a text that are looked at
+_PATHS = re.compile(r"(://[^\s/]{1,255})/[^\s<>\"'()]*").sub
 _QUOTED = re.compile(r"(?<![\d.])([45])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)").finditer
 
 
@@ -84,6 +89,7 @@ class _Verdict(NamedTuple):
     rule: str
     where: str = ""
     wait_hint: timedelta | None = None
+    blocklist: str | None = None
 
 
 class Classifier:
@@ -98,6 +104,7 @@ class Classifier:
         self._cuts = sorted({bound for rule in self.rules for bound in _cuts(rule)})
         self._hosts = {host: rule.provider for rule in self.rules for host in rule.hosts}
         self._phrases = _index(self.rules)
+        self._unless = tuple(_Unless(rule.unless) for rule in self.rules)
         self._plan = lru_cache(maxsize=1024)(self._make_plan)
         self._remembered = lru_cache(maxsize=_MEMORY)(self._judge)
         self._provider = lru_cache(maxsize=1024)(self._provider_of)
@@ -122,6 +129,7 @@ class Classifier:
             where=verdict.where,
             wait_hint=verdict.wait_hint,
             provider=provider,
+            blocklist=verdict.blocklist,
         )
 
     def provider_of(self, host: str) -> str | None:
@@ -136,6 +144,8 @@ class Classifier:
             reply, stage = reply.reply, Stage.IDLE
         accepted = bisect_right(self._cuts, status.accepted)
         final = status.action is Action.FAILED if reply is None else None
+        if reply is None and status.diagnostic:  # words that a report quotes without a reply code
+            reply = Reply(_no_code(status.status, final), status.diagnostic.encode("utf-8", "replace"))
         judge = self._judge if reply is not None and len(reply.raw) > _SHORT else self._remembered
         return judge(reply, status.status, stage, accepted, status.individual, provider, final)
 
@@ -152,7 +162,7 @@ class Classifier:
         enhanced = (reply.enhanced if reply else None) or stated
         code = reply.code if reply else _no_code(enhanced, final)
         case = _Case(code, enhanced, stage, self._cuts[accepted - 1] if accepted else 0, individual, provider)
-        words = Words(_without_addresses(reply.text[:_READ]) if reply else "")
+        words = Words(_without_names(reply.text[:_READ]) if reply else "")
         rule, quoted = self._first(case, words), False
         if rule.step in _GENERIC and reply is not None:
             better = self._by_quoted_code(case, words, reply.text[:_READ])
@@ -170,20 +180,19 @@ class Classifier:
             rule=rule.id,
             where=rule.where,
             wait_hint=None if permanent else wait_hint(words),
+            blocklist=blocklist_in(words) if rule.category is Category.BLOCKLISTED else None,
         )
 
     def _first(self, case: _Case, words: Words) -> Rule:
         """The first rule that applies: phrases are looked up by their rarest word, so most are never tried."""
         mask, unless, default = self._plan(case)
-        best = next((place for place in unless if not _any(self.rules[place].unless, words)), default)
-        if not any(mask):
-            return self.rules[best]
-        said = words.spaced.split()
+        said = words.known
+        best = next((place for place in unless if not self._unless[place].finds(words, said)), default)
         for word in self._phrases.keys() & said:
             for place, phrase in self._phrases[word]:
                 if place >= best:
                     break
-                if mask[place] and phrase.matches(words) and not _any(self.rules[place].unless, words):
+                if mask[place] and phrase.matches(words) and not self._unless[place].finds(words, said):
                     best = place
         return self.rules[best]
 
@@ -201,9 +210,11 @@ class Classifier:
         """The rule for a text that blames somebody else than the recipient, whom the enhanced code alone blames.
 
         "550 5.1.1 Relay access denied": a number is copied more easily than a sentence. Only of a recipient's own
-        refusal the two say the same.
+        refusal the two say the same, unless the text knows better why: "550 5.1.1 Storage of jo exhausted".
         """
         said = self._first(case._replace(enhanced=None), words)
+        if by_code.category is Category.USER_UNKNOWN and said.text and said.category in _SAYS_MORE:
+            return said
         agrees = not said.text or said.scope is Scope.RECIPIENT or by_code.category is Category.RECIPIENT_FILTERED
         return by_code if agrees else said
 
@@ -227,6 +238,37 @@ class Classifier:
         for stage in Stage:
             for code in (199, 299, 399, 499, 599):
                 self._make_plan(_Case(code, None, stage, 0, True, None))
+
+
+def misjudged(classifier: Classifier) -> tuple[Finding, ...]:
+    """Each example of a rule that another rule decides, at the place of its rule.
+
+    An example of a shipped rule is also right where a rule of the owner decides: that is what they are for.
+    """
+    return tuple(
+        Finding(*_place(rule), None, f"{example.reply!r} is decided by {verdict.rule!r} at {verdict.where}")
+        for rule in classifier.rules
+        for example in rule.examples
+        if (verdict := classifier.classify(_example(example), provider=example.provider)).rule != rule.id
+        and verdict.step is not Step.OWN
+    )
+
+
+def _example(example: RuleExample) -> RecipientStatus:
+    reply = Reply.parse(example.reply)
+    return RecipientStatus(
+        recipient="",
+        action=Action.FAILED if reply.is_permanent else Action.DELAYED,
+        stage=example.stage,
+        reply=reply,
+        accepted=example.accepted,
+        individual=example.individual,
+    )
+
+
+def _place(rule: Rule) -> tuple[str, int]:
+    file, _, line = rule.where.rpartition(":")
+    return file, int(line)
 
 
 def _applies(rule: Rule, case: _Case) -> bool:
@@ -263,18 +305,41 @@ def _cuts(rule: Rule) -> Iterable[int]:
         yield most + 1
 
 
-def _index(rules: Sequence[Rule]) -> dict[str, list[tuple[int, Phrase]]]:
-    """Every phrase under the rarest of its words, with its rule's place, in the order of the rules."""
+def _index(rules: Sequence[Rule]) -> dict[str, list[tuple[int, Phrase | Near]]]:
+    """Every phrase under the rarest of its words, or each word of its rarest set, with its rule's place, in order."""
     phrases = [(place, phrase) for place, rule in enumerate(rules) for phrase in rule.text]
     common = Counter(word for _, phrase in phrases for word in set(phrase.words))
-    index: dict[str, list[tuple[int, Phrase]]] = {}
+    index: dict[str, list[tuple[int, Phrase | Near]]] = {}
     for place, phrase in phrases:
-        index.setdefault(min(phrase.words, key=lambda word: (common[word], -len(word))), []).append((place, phrase))
+        for word in _keys(phrase, common):
+            index.setdefault(word, []).append((place, phrase))
     return index
 
 
-def _any(phrases: tuple[Phrase, ...], words: Words) -> bool:
-    return any(phrase.matches(words) for phrase in phrases)
+def _keys(phrase: Phrase | Near, common: Counter[str]) -> Iterable[str]:
+    """The words of which a text must have one, or else need not be asked."""
+    if isinstance(phrase, Near):
+        return phrase.words
+    return (min(phrase.words, key=lambda word: (common[word], -len(word))),)
+
+
+class _Unless:
+    """What must not stand in a text: most texts have not one of its words."""
+
+    __slots__ = ("_phrases", "_words")
+
+    def __init__(self, phrases: Sequence[Phrase | Near]) -> None:
+        common = Counter(word for phrase in phrases for word in set(phrase.words))
+        self._phrases: dict[str, list[Phrase | Near]] = {}
+        for phrase in phrases:
+            for word in _keys(phrase, common):
+                self._phrases.setdefault(word, []).append(phrase)
+        self._words = frozenset(self._phrases)
+
+    def finds(self, words: Words, said: frozenset[str]) -> bool:
+        if self._words.isdisjoint(said):
+            return False
+        return any(phrase.matches(words) for word in self._words & said for phrase in self._phrases[word])
 
 
 def _same_code(pattern: str, code: int) -> bool:
@@ -308,8 +373,16 @@ def _without_reply(cause: Cause) -> _Verdict:
     return _Verdict(category, scope, final, final and cause is not Cause.NO_ADDRESS, Step.NO_REPLY, rule)
 
 
-def _without_addresses(text: str) -> str:
-    """The text without local parts: <mailbox-full@example.com> is a name and says nothing. Domains stay."""
+def _without_names(text: str) -> str:
+    """The text without what only names: addresses (<mailbox-full@spamhaus.example>) and paths of links."""
+    if "://" in text:
+        text = _PATHS(r"\1", text)
     if "@" not in text:
         return text
-    return " ".join(token.rpartition("@")[2] for token in text.split())
+    return " ".join(_without_address(token) if "@" in token else token for token in text.split())
+
+
+def _without_address(token: str) -> str:
+    """A token with an x for the address in it; `@docomo.ne.jp`, which has no local part, is a host that speaks."""
+    local, _, rest = token.rpartition("@")
+    return f"x {rest.lstrip(_IN_HOSTS)}" if local.strip("<([{'\"") else rest

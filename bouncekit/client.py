@@ -148,7 +148,7 @@ class Client:
     def start_afresh(self) -> None:
         """Forget, in the child of a fork, the locks that a thread of the parent may have held."""
         self._lock = threading.RLock()
-        self._desk_lock = threading.Lock()
+        self._desk_lock = threading.RLock()  # a subscriber may submit within a submit
 
     def _own(self) -> SMTP:
         """The session of this process."""

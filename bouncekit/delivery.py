@@ -416,6 +416,7 @@ class _Way:
             answers=self._counted(answers_of(settlements), outcome) if counts else (),
             held=self.watch.held(doubted, occasion),
             events=(*events, *self.watch.alarms(doubted, occasion)),
+            keep=self.policy.keep.messages,
         )
 
 

@@ -47,12 +47,14 @@ class Dialling(smtplib.SMTP):
             self._dialled = (host, port, source_address)
             self._replays = ()
             self._was_dropped = False
+            if self.office is not None and host.startswith("/"):  # the Unix socket of an LMTP server
+                self.relay = self.office.relay_at(host, port)
         answer = super().connect(host, port, source_address)
         self._was_connected = True
         return answer
 
     def _get_socket(self, host: str, port: int, timeout: Any) -> Any:
-        if self.office is not None and self.relay is None:
+        if self.office is not None and not self._is_redialling:
             self.relay = self.office.relay_at(host, port)
         bounded = timeout if timeout is not None and timeout is not DEFAULT_TIMEOUT else socket.getdefaulttimeout()
         if bounded is not None or timeout == 0:

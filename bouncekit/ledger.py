@@ -19,7 +19,7 @@ from bouncekit.errors import StoreError
 from bouncekit.events import Event
 from bouncekit.outbox import Outbox
 from bouncekit.queue import Begun, Lease, LeaseLost
-from bouncekit.reply import Cause, Stage
+from bouncekit.reply import Cause
 from bouncekit.settlement import Settlement
 from bouncekit.steps import Delivery, LookedUp, LookUp, Record, Transact
 from bouncekit.stores import Store
@@ -44,7 +44,7 @@ class Ledger:
         self.on_queued: Callable[[], None] = lambda: None  # told when there is something new in the queue
         self._clock = clock
         self._sends_without_store = sends_without_store
-        self._unbegun: set[str] = set()  # attempts that were to be journalled, and were not
+        self._begun: dict[str, set[str]] = {}  # of deliveries under way: who is in the store by an attempt of theirs
         self._backlog: deque[Record] = deque()
         self._catching_up = threading.Lock()
         _ledgers.add(self)
@@ -58,7 +58,7 @@ class Ledger:
         now = self._clock.now()
         late: list[Event] = []
         try:
-            self._catch_up(late)
+            self.catch_up(late)
             return self.store.look_up(question, now), late
         except Exception as error:
             if not (self._sends_without_store or question.begun):
@@ -67,7 +67,7 @@ class Ledger:
 
     def begin(self, step: Transact, attempt_id: str, dot: Dot) -> NotSent | None:
         """Remember an attempt of a durable delivery just before its dot. What this answers keeps the dot back."""
-        delivery, accepted = step.delivery, frozenset(dot.recipients)
+        delivery, wires = step.delivery, {address.wire for address in dot.recipients}
         if delivery.relay is None:
             return None
         now = self._clock.now()
@@ -75,16 +75,17 @@ class Ledger:
             attempt_id=attempt_id,
             at=now,
             delivery=delivery,
-            recipients=tuple(recipient for recipient in step.recipients if recipient.address in accepted),
-            lease=Lease(delivery.lease or attempt_id, now + LEASE),
+            recipients=tuple(recipient for recipient in step.recipients if recipient.address.wire in wires),
+            lease=Lease(delivery.lease or delivery.id, now + LEASE),  # one for all its attempts: some are repeated
         )
         try:
             self.store.begin(begun)
         except Exception as error:  # noqa: BLE001 - whatever a store raises now, the dot has not gone out
-            if self._sends_without_store and delivery.lease is None and not isinstance(error, LeaseLost):
-                self._unbegun.add(attempt_id)
-                return None
+            is_queued = delivery.lease is not None or not wires.isdisjoint(self._begun.get(delivery.id, ()))
+            if self._sends_without_store and not is_queued and not isinstance(error, LeaseLost):
+                return None  # whom the store has already, a worker would send to again
             return NotSent(Cause.UNSTORED, str(_as_store_error(error)))
+        self._begun.setdefault(delivery.id, set()).update(wires)
         return None
 
     def record(self, record: Record) -> tuple[frozenset[str], Sequence[Event]]:
@@ -93,21 +94,19 @@ class Ledger:
         Answers who was to be kept in the queue and is not, and the events that were told. Whoever sends again to the
         former must be the application then, and we must not: not even when the record is remembered after all.
         """
-        is_begun = record.occasion.attempt_id not in self._unbegun
-        self._unbegun.discard(record.occasion.attempt_id)
         told: list[Event] = []
         try:
-            self._catch_up(told)
+            self.catch_up(told)
             self.store.record(record)
         except Exception as error:  # noqa: BLE001 - whatever a store raises now, the mail has gone
-            unkept = _unkept(record, is_begun=is_begun)
+            unkept = _unkept(record, self._begun.get(record.delivery.id, ()))
             if len(self._backlog) < _BACKLOG:
                 self._backlog.append(_letting_go(record, unkept) if unkept else record)
             complain("the store failed; %d results wait in memory: %s", len(self._backlog), error)
             return unkept, told
         self.publish(record.events)
         if any(settlement.kept for settlement in record.settlements):
-            self.on_queued()
+            self._tell_queued()
         return frozenset(), (*told, *record.events)
 
     def enqueue(self, delivery: Delivery, events: Sequence[Event]) -> None:
@@ -123,7 +122,11 @@ class Ledger:
             raise _as_store_error(error) from error
         self.publish(events)
         if delivery.recipients:
-            self.on_queued()
+            self._tell_queued()
+
+    def forget(self, delivery: Delivery) -> None:
+        """A delivery is over: nothing more is recorded of it."""
+        self._begun.pop(delivery.id, None)
 
     def tell(self, events: Sequence[Event]) -> None:
         """Remember events that change nothing else, and tell them even if the store fails."""
@@ -139,7 +142,11 @@ class Ledger:
         self.outbox.wake()
 
     def close(self) -> None:
-        """Let subscribers hear what they are at, then close the store."""
+        """Remember what still waits in memory, let subscribers hear what they are at, then close the store."""
+        try:
+            self.catch_up()
+        except Exception as error:  # noqa: BLE001 - whatever a store raises, there is no later
+            complain("the store failed, %d results are lost with this process: %s", len(self._backlog), error)
         self.outbox.close()
         self.bus.close()
         self.store.close()
@@ -148,8 +155,12 @@ class Ledger:
         """Forget, in the child of a fork, the lock that a thread of the parent may have held."""
         self._catching_up = threading.Lock()
 
-    def _catch_up(self, told: list[Event]) -> None:
-        """Remember what the store could not take before."""
+    def catch_up(self, told: list[Event] | None = None) -> None:
+        """Remember what the store could not take before; `told` gets the events that are told by it.
+
+        Raises:
+            StoreError: it still does not answer, or whatever else a store raises.
+        """
         if not self._backlog:
             return
         remembered: list[Record] = []
@@ -161,7 +172,15 @@ class Ledger:
         finally:
             for record in remembered:  # behind the lock: a subscriber may send
                 self.publish(record.events)
-                told += record.events
+                if told is not None:
+                    told += record.events
+
+    def _tell_queued(self) -> None:
+        """There is something new in the queue. Whatever comes of that, what was sent is sent, and must be reported."""
+        try:
+            self.on_queued()
+        except Exception as error:  # noqa: BLE001 - such as no thread at the end of the interpreter
+            complain("mail is in the queue, and nobody could be told: %s", error)
 
 
 def complain(message: str, *arguments: object) -> None:
@@ -171,13 +190,11 @@ def complain(message: str, *arguments: object) -> None:
     logging.getLogger("bouncekit").warning(message, *arguments)
 
 
-def _unkept(record: Record, *, is_begun: bool) -> frozenset[str]:
-    """Who was to be kept and is not: fresh mail whose attempt the store has not seen begin either."""
+def _unkept(record: Record, begun: Collection[str]) -> frozenset[str]:
+    """Who was to be kept and is not: fresh mail of which the store has seen no attempt begin either."""
     if record.delivery.lease is not None:
         return frozenset()
-    return frozenset(
-        one.recipient for one in record.settlements if one.kept and not (is_begun and one.stage is Stage.END_OF_DATA)
-    )
+    return frozenset(one.recipient for one in record.settlements if one.kept and one.recipient not in begun)
 
 
 def _letting_go(record: Record, unkept: Collection[str]) -> Record:

@@ -80,7 +80,10 @@ class Office:
             StoreError: the store does not answer, nothing was sent.
         """
         steps = deliver(delivery, classify=self.classify, policy=self.policy)
-        return self._drive(steps, transact, via, is_patient=self.retry is Retry.WAIT and delivery.relay is None)
+        try:
+            return self._drive(steps, transact, via, is_patient=self.retry is Retry.WAIT and delivery.relay is None)
+        finally:
+            self.ledger.forget(delivery)
 
     def recover(self, attempt: Abandoned) -> Report:
         """Settle an attempt that was begun, and that nobody can settle any more who knows how it ended."""
@@ -225,7 +228,7 @@ class Office:
     def watch_queue(self) -> None:
         """Tell that mail has been due for a while and nobody sends it; asks the store once a minute at the most."""
         now = self.clock.now()
-        if now - self._watched_at < timedelta(minutes=1):
+        if abs(now - self._watched_at) < timedelta(minutes=1):  # a clock may be set back
             return
         self._watched_at = now
         try:
@@ -233,7 +236,7 @@ class Office:
         except StoreError:
             return  # whoever sends says so
         since = depth.oldest_due_at
-        if since is None or now - since < _STALLED or now - self._stalled_at < _STALLED:
+        if since is None or now - since < _STALLED or abs(now - self._stalled_at) < _STALLED:
             return
         self._stalled_at = now
         self.tell_session(EventType.QUEUE_STALLED, due=depth.due, oldest_due_at=show_time(since))
@@ -265,6 +268,8 @@ def open_office(
     if unknown := sorted(roles.keys() - set(opened.channels)):
         known = ", ".join(opened.channels) or "none"
         raise ConfigurationError(f"channel {unknown[0]!r} is not one of the policy's channels: {known}")
+    if store is not None and not isinstance(store, str) and not hasattr(store, "look_up"):
+        raise ConfigurationError(f"store={store!r}: write a URL such as 'sqlite:///bounces.db', or give a Store")
     durable = _retry(retry)
     if durable is Retry.QUEUE and store is None:
         raise ConfigurationError("retry='queue' keeps mail in a store: add store='sqlite:///bounces.db'")

@@ -43,7 +43,8 @@ class Reader:
         self._clock = clock
         self._owner = clock.new_id()
         self._failures = 0
-        self.rests_until = datetime.min.replace(tzinfo=UTC)  # after a failure: longer after each one
+        self._rests_since = datetime.min.replace(tzinfo=UTC)
+        self.pause = timedelta()  # after a failure: longer after each one
 
     def read(self, *, is_stopping: Callable[[], bool] = lambda: False) -> int:
         """Hear what is new, one batch at the most; how many events that were, wanted or not.
@@ -73,6 +74,10 @@ class Reader:
             save(done, self._clock.now())
         return heard
 
+    def rests(self) -> bool:
+        """Whether it has failed just now; a clock that was set back does not make that longer."""
+        return self._rests_since <= self._clock.now() < self._rests_since + self.pause
+
     def release(self) -> None:
         """Let another process read."""
         self._store.release_cursor(self.name, f"{self._owner}-{os.getpid()}")
@@ -94,13 +99,13 @@ class Reader:
                 asyncio.run(answer)
         except Exception:  # noqa: BLE001 - a subscriber may raise anything; it is asked again
             self._failures += 1
-            pause = min(2.0 ** min(self._failures - 1, 10), _LONGEST_PAUSE_SECONDS)
-            self.rests_until = self._clock.now() + timedelta(seconds=pause)
+            seconds = min(2.0 ** min(self._failures - 1, 10), _LONGEST_PAUSE_SECONDS)
+            self._rests_since, self.pause = self._clock.now(), timedelta(seconds=seconds)
             _log.exception(
-                "durable subscriber %s failed at event %s; it is asked again in %g s", self.name, event.id, pause
+                "durable subscriber %s failed at event %s; it is asked again in %g s", self.name, event.id, seconds
             )
             return False
-        self._failures = 0
+        self._failures, self.pause = 0, timedelta()
         return True
 
 
@@ -135,15 +140,13 @@ class Outbox:
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
-                    thread = threading.Thread(target=self._run, name="bouncekit-outbox", daemon=True)
-                    thread.start()
-                    self._thread = thread
+                    self._start()
 
     def read_all(self) -> int:
         """Let every subscriber hear what there is, in this thread; how many events that were."""
         total = 0
         for reader in self._readers:
-            while not self._is_closed and self._clock.now() >= reader.rests_until:
+            while not self._is_closed and not reader.rests():
                 heard = reader.read(is_stopping=lambda: self._is_closed)
                 total += heard
                 if not heard:
@@ -167,6 +170,15 @@ class Outbox:
         self._news = threading.Event()
         self._lock = threading.Lock()
         self._thread = None
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="bouncekit-outbox", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # there are too many, or the interpreter ends: whoever sends must not suffer
+            _log.warning("durable subscribers hear nothing until the next event: %s", error)
+        else:
+            self._thread = thread
 
     def _run(self) -> None:
         while not self._is_closed:

@@ -8,7 +8,7 @@ without spaces (Chinese, Japanese kana) is a word of its own.
 import re
 from functools import lru_cache
 
-__all__ = ["Phrase", "Words"]
+__all__ = ["Phrase", "Words", "cut"]
 
 _WORD = re.compile(
     "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f]|[^\\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f_]+"
@@ -18,12 +18,27 @@ _MAX_TEXT = 4096
 
 
 class Words:
-    """A text made ready for matching: folded, cut into words, at most 4,096 characters of it."""
+    """A text made ready for matching: folded, cut into words, at most 4,096 characters of it.
 
-    __slots__ = ("spaced",)
+    `places` is what a vocabulary found in it, kept for its next phrase.
+    """
+
+    __slots__ = ("known", "places", "said", "spaced")
 
     def __init__(self, text: str) -> None:
-        self.spaced = f" {' '.join(_WORD.findall(text[:_MAX_TEXT].casefold()))} "
+        self.said = cut(text[:_MAX_TEXT])
+        self.known = frozenset(self.said)
+        self.spaced = f" {' '.join(self.said)} "
+        self.places: tuple[object, dict[str, list[tuple[int, int]]]] | None = None
+
+
+def cut(text: str) -> list[str]:
+    """The words of a text, folded.
+
+    >>> cut("Mailbox FULL: 邮箱满")
+    ['mailbox', 'full', '邮', '箱', '满']
+    """
+    return _WORD.findall(text.casefold())
 
 
 class Phrase:

@@ -27,6 +27,7 @@ __all__ = [
     "Example",
     "Fate",
     "Guard",
+    "Keep",
     "Limit",
     "MessageClass",
     "Notice",
@@ -229,6 +230,22 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How long a store keeps what is over: queued messages behind their last recipient, and the events, None for good.
+
+    >>> Keep(events=timedelta(days=30)).events_since(datetime(2026, 3, 31, tzinfo=UTC)).isoformat()
+    '2026-03-01T00:00:00+00:00'
+    """
+
+    messages: timedelta = timedelta()
+    events: timedelta | None = timedelta(days=180)
+
+    def events_since(self, now: datetime) -> datetime:
+        """What happened before this time may be forgotten."""
+        return _LONG_AGO if self.events is None else max(now - self.events, _LONG_AGO)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """What a verdict depends on besides the reply. `jitter` is in [0, 1); `counters` answers `Policy.counters`."""
 
@@ -303,7 +320,8 @@ _LONGEST_HINT = timedelta(days=1)  # that a reply may ask for
 _LAST_TRY = 0.9  # of the time that is left, where a reply asks for more than all of it
 _NO_RULE = Rule(id="no-rule-matched", do=Fate.RETRY)
 _NOBODY = Recipient(address=Address("", "", False), key="")
-_ANY_TIME = Circumstances(now=datetime(1970, 1, 1, tzinfo=UTC))
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_ANY_TIME = Circumstances(now=_LONG_AGO)
 _NO_SESSION_RULE = SessionDisposition(SessionFate.CLOSE, "no-session-rule-matched", "")
 
 
@@ -323,6 +341,7 @@ class Policy:
     limits: Mapping[str, Limit] = field(default_factory=lambda: MappingProxyType({}))
     templates: Mapping[str, Template] = field(default_factory=lambda: MappingProxyType({}))
     guard: Guard = Guard()
+    keep: Keep = Keep()
 
     def message_class(self, name: str | None) -> MessageClass:
         """The class of that name, else the default one."""

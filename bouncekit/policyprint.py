@@ -27,6 +27,7 @@ def show_policy(policy: Policy) -> str:
         "classes": {name: _shown_class(one, policy.default_class) for name, one in policy.classes.items()},
         "ladders": {name: _shown_ladder(one) for name, one in policy.ladders.items()},
         "guard": _shown_fields(policy.guard),
+        "keep": {name: "forever" if one is None else one for name, one in _shown_fields(policy.keep).items()},
     }
     lines = [f"# {_comment(policy.name)}, {policy.hash}", _dump({name: value for name, value in head.items() if value})]
     for name, rules in (("sessions", policy.sessions), ("rules", policy.rules)):

@@ -55,6 +55,7 @@ from bouncekit.policyvalue import (
     ScopeWord,
     SessionFateWord,
     Short,
+    Span,
     StageWord,
     Subject,
     TemplateName,
@@ -69,6 +70,7 @@ __all__ = [
     "ClassText",
     "ConditionText",
     "GuardText",
+    "KeepText",
     "KnownSchedulesText",
     "LadderText",
     "NoticeText",
@@ -355,6 +357,13 @@ class GuardText(Section):
     times_usual: Factor = Field(5.0, description="and so many times more than is usual at the provider.")
 
 
+class KeepText(Section):
+    """How long the store keeps what is over."""
+
+    messages: Span = Field(timedelta(), description="A queued message when its last recipient is settled; 0d: not.")
+    events: Lasting = Field(timedelta(days=180), description="Events and outcomes. `forever` is for good.")
+
+
 def _grammar(value: object) -> int:
     if value != "1":
         raise ValueError(f"{quoted(value)}: this bouncekit reads grammar 1; write policy: 1")
@@ -380,6 +389,7 @@ class PolicyText(Section):
         {}, max_length=MAX_ITEMS, description="How long suppressions last, by name."
     )
     guard: Maybe[GuardText] = None
+    keep: Maybe[KeepText] = None
     sessions: list[SessionRuleText] = Field([], description="Rules about connections.", max_length=MAX_RULES)
     rules: list[RuleText] = Field([], description="Rules about recipients.", max_length=MAX_RULES)
     schema_: Maybe[Text] = Field(None, alias="$schema", description="For editors; not read.")

@@ -65,6 +65,7 @@ __all__ = [
     "ScopeWord",
     "SessionFateWord",
     "Short",
+    "Span",
     "StageWord",
     "Subject",
     "TemplateName",
@@ -161,6 +162,11 @@ def _duration(value: object) -> timedelta:
     if not timedelta(seconds=1) <= duration <= MAX_DURATION:
         raise ValueError(f"{quoted(value)} is not between 1s and {MAX_DURATION.days}d")
     return duration
+
+
+def _span(value: object) -> timedelta:
+    """A duration that may be none at all."""
+    return timedelta() if value in ("0s", "0m", "0h", "0d", "0w") else _duration(value)
 
 
 def _lasting(value: object) -> timedelta | None:
@@ -278,6 +284,7 @@ Text = Annotated[str, PlainValidator(_text), _says(minLength=1, maxLength=255)]
 Code = Annotated[str, PlainValidator(_code), _CODE_SCHEMA]
 Enhanced = Annotated[str, PlainValidator(_enhanced), _says(pattern=r"^[245xX]\.(\d{1,3}|[xX])\.(\d{1,3}|[xX])$")]
 Duration = Annotated[timedelta, PlainValidator(_duration), _says(pattern=DURATION_PATTERN)]
+Span = Annotated[timedelta, PlainValidator(_span), _says(pattern=DURATION_PATTERN)]
 Lasting = Annotated[timedelta | None, PlainValidator(_lasting), _LASTING_SCHEMA]
 PhraseText = Annotated[Phrase, PlainValidator(_phrase), _says(minLength=1, maxLength=255)]
 Flag = Annotated[bool, PlainValidator(_flag), _says(type_="boolean")]

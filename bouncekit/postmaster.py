@@ -74,6 +74,8 @@ class Postmaster:
         on_store_failure: str = "raise",
         clock: Clock | None = None,
     ) -> None:
+        if worker not in ("thread", "external"):
+            raise ConfigurationError(f"worker={worker!r}: write 'thread' or 'external'")
         self.office: Office = open_office(
             policy=policy,
             store=store,
@@ -178,8 +180,6 @@ class Postmaster:
 
     def _see_to_the_queue(self, worker: str) -> None:
         """Have the queue worked on here, or at least watched."""
-        if worker not in ("thread", "external"):
-            raise ConfigurationError(f"worker={worker!r}: write 'thread' or 'external'")
         if worker == "external":
             self.office.ledger.on_queued = self.office.watch_queue
             return
@@ -196,7 +196,7 @@ class Postmaster:
     def close(self) -> None:
         """Finish the message that is being sent, wait for subscribers, close the store. What is queued stays there.
 
-        A subscriber that calls it on the worker's own thread is in the middle of such a message: all is closed behind it.
+        Called on the worker's own thread, by a subscriber in the middle of such a message, all is closed behind it.
         """
         self.office.ledger.on_queued = lambda: None  # a subscriber that sends while we wait for it wakes nobody
         if self._worker is not None and self._worker.is_own_thread():

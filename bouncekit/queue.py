@@ -8,7 +8,7 @@ from bouncekit.envelope import Labels, Recipient
 from bouncekit.errors import StoreError
 from bouncekit.steps import Delivery
 
-__all__ = ["Abandoned", "Begun", "Depth", "Lease", "LeaseLost", "QueueState", "Queued"]
+__all__ = ["Abandoned", "Begun", "Depth", "Kept", "Lease", "LeaseLost", "QueueState", "Queued"]
 
 
 class QueueState(StrEnum):
@@ -65,6 +65,20 @@ class Queued:
     attempts: int
     possible_duplicate: bool
     leased_until: datetime | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A message for which nobody waits any more, for people; until `kept_until` it can be read."""
+
+    message: str  # the delivery's id
+    message_id: str | None
+    sender: str
+    relay: str
+    labels: Labels
+    queued_at: datetime
+    kept_until: datetime
     size_bytes: int
 
 

@@ -78,6 +78,8 @@ def open_relays(given: Mapping[str, object]) -> Mapping[str, Relay]:
     Raises:
         ConfigurationError: it names the relay, and never shows a password.
     """
+    if not isinstance(given, Mapping):
+        raise ConfigurationError("relays: a mapping of name and URL is needed, such as {'main': 'smtp://localhost:25'}")
     return MappingProxyType({_name(name): _opened(name, spec) for name, spec in given.items()})
 
 
@@ -87,6 +89,8 @@ def name_at(relays: Mapping[str, Relay], host: str, port: int) -> str:
     Raises:
         ConfigurationError: it is none of them, or one of several.
     """
+    if host.startswith("/"):
+        raise ConfigurationError(f"{host}: a relay's URL names no Unix socket, so nobody could send later: use a port")
     names = [name for name, relay in relays.items() if (relay.host, relay.port) == (host.lower(), port)]
     return _only(names, f"{host}:{port}", relays)
 

@@ -50,13 +50,13 @@ class Report(dict[str, tuple[int, bytes]]):
         """A report of settlements in the order of the recipients.
 
         `given` maps a wire address to what the caller had written, which is the key of the dict. Who is kept in the
-        queue is not refused, nor is with `durable` who may have got the message: a caller who sends to the dict again
-        would send twice.
+        queue is not refused, nor is with `durable` who may have got the message and is let be: a caller who sends to
+        the dict again would send twice.
         """
         settlements = tuple(settlements)
         refused = {}
         for settlement in settlements:
-            is_open = settlement.kept or (durable and settlement.action is Action.UNKNOWN)
+            is_open = settlement.kept or (durable and settlement.action is Action.UNKNOWN and settlement.is_final)
             if settlement.action is not Action.DELIVERED and not is_open:
                 address = settlement.recipient
                 refused[given.get(address, address) if given else address] = _code_and_text(settlement)

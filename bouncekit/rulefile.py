@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TypeVar
@@ -11,6 +11,7 @@ from bouncekit.classification import Category, Scope, Step, scope_of
 from bouncekit.errors import Finding, RuleError
 from bouncekit.phrase import Phrase
 from bouncekit.reply import Reply, Stage
+from bouncekit.vocabulary import Near, Vocabulary
 
 __all__ = ["ORDER", "Rule", "RuleExample", "load_rules"]
 
@@ -26,10 +27,11 @@ _FILES = {
     "codes.toml": Step.CODE,
     "digits.toml": Step.DIGIT,
 }
+_WORDS = "words.toml"  # words for all files, no rules
 # What names its cause is taken at its word; what only narrows it down is a guess. A rule may say otherwise.
-_CERTAIN = frozenset({Step.PROVIDER, Step.TABLE, Step.ENHANCED, Step.TEXT})
+_CERTAIN = frozenset({Step.OWN, Step.PROVIDER, Step.TABLE, Step.ENHANCED, Step.TEXT})
 # The order of judgement.
-ORDER = {step: place for place, step in enumerate(_FILES.values())}
+ORDER = {step: place for place, step in enumerate((Step.OWN, *_FILES.values()))}
 _CODE_PATTERN = re.compile("[1-5x][0-9x]{2}").fullmatch
 _ENHANCED_PATTERN = re.compile(r"none|[245x]\.(?:x|\d{1,3})\.(?:x|\d{1,3}(?:-\d{1,3})?)").fullmatch
 _EXAMPLE_KEYS = frozenset({"reply", "stage", "accepted", "individual", "provider"})
@@ -52,8 +54,8 @@ class Rule:
     """One rule: what must hold, what it then means, who says so.
 
     In `code` and `enhanced`, x stands for any digit or number, `606-649` for a span of details, `none` for no enhanced
-    code or X.0.0, which says nothing. `text`: one of the phrases; `unless`: none of them. `accepted` bounds the
-    recipients accepted before the reply. `permanent` None leaves it to the digit. `where` is file:line.
+    code or X.0.0, which says nothing. `text`: one of the phrases; `unless`: none of them; `{mailbox} {full}` is a phrase
+    of word sets, which [words] of any file names. `accepted` bounds the recipients accepted before the reply. `permanent` None leaves it to the digit. `where` is file:line.
     """
 
     id: str
@@ -70,22 +72,27 @@ class Rule:
     individual: bool | None = None
     provider: str | None = None
     hosts: tuple[str, ...] = ()
-    text: tuple[Phrase, ...] = ()
-    unless: tuple[Phrase, ...] = ()
+    text: tuple[Phrase | Near, ...] = ()
+    unless: tuple[Phrase | Near, ...] = ()
     examples: tuple[RuleExample, ...] = ()
     where: str = ""
 
 
-def load_rules(files: Iterable[tuple[str, str]]) -> tuple[Rule, ...]:
+def load_rules(files: Iterable[tuple[str, str]], own: Iterable[tuple[str, str]] = ()) -> tuple[Rule, ...]:
     """The rules of some files, given as pairs of name and text, in the order of judgement.
+
+    A file is named after its step. Those in `own` have any name: what they say goes before all others, and [hosts] and
+    [words] of theirs are added to the rest.
 
     Raises:
         RuleError: with every mistake in every file.
     """
     findings: list[Finding] = []
-    rules: list[Rule] = []
-    for name, text in files:
-        rules += _load_file(name, text, findings)
+    contents = [_Content.read(name, text, findings) for name, text in files]
+    contents += [_Content.read(name, text, findings, Step.OWN) for name, text in own]
+    vocabulary = Vocabulary(_together("words", contents, findings))
+    hosts = _together("hosts", contents, findings)
+    rules = [rule for content in contents for rule in content.rules(vocabulary, hosts, findings)]
     first: dict[str, Rule] = {}
     for rule in rules:
         if first.setdefault(rule.id, rule) is not rule:
@@ -97,41 +104,78 @@ def load_rules(files: Iterable[tuple[str, str]]) -> tuple[Rule, ...]:
     return tuple(sorted(rules, key=lambda rule: ORDER[rule.step]))
 
 
-def _load_file(name: str, text: str, findings: list[Finding]) -> Iterable[Rule]:
-    step = _FILES.get(name.rpartition("/")[2])
-    if step is None:
-        findings.append(Finding(name, None, None, f"no such step of judgement; one of {', '.join(_FILES)}"))
-        return
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        place = _TOML_PLACE(str(error))
-        line, column = (int(place[1]), int(place[2])) if place else (None, None)
-        findings.append(Finding(name, line, column, f"no TOML: {error}"))
-        return
-    if unknown := content.keys() - {"rule", "hosts"}:
-        findings.append(
-            Finding(name, None, None, f"unknown {', '.join(sorted(unknown))}; a file has [[rule]] and [hosts]")
-        )
-    tables = content.get("rule", [])
-    hosts = content.get("hosts", {})
-    lines = [number for number, line in enumerate(text.splitlines(), 1) if line.split("#")[0].strip() == "[[rule]]"]
-    if not isinstance(tables, list) or len(lines) != len(tables):
-        findings.append(Finding(name, None, None, "every rule stands under a line [[rule]] of its own"))
-        return
-    for table, line in zip(tables, lines, strict=True):
-        if rule := _Reader(name, line, table, findings).rule(step, hosts):
-            yield rule
+def _together(key: str, contents: Iterable["_Content"], findings: list[Finding]) -> dict[str, list[str]]:
+    """The lists of a table of every file: what stands in two under one name is added up."""
+    lists: dict[str, list[str]] = {}
+    for content in contents:
+        for name, members in content.lists(key, findings).items():
+            lists.setdefault(name, []).extend(members)
+    return lists
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A file on its way to rules."""
+
+    file: str
+    text: str
+    table: Mapping[str, object]
+    step: Step | None
+
+    @classmethod
+    def read(cls, file: str, text: str, findings: list[Finding], step: Step | None = None) -> "_Content":
+        step = step or _FILES.get(file.rpartition("/")[2])
+        try:
+            return cls(file, text, tomllib.loads(text), step)
+        except tomllib.TOMLDecodeError as error:
+            place = _TOML_PLACE(str(error))
+            line, column = (int(place[1]), int(place[2])) if place else (None, None)
+            findings.append(Finding(file, line, column, f"no TOML: {error}"))
+            return cls(file, "", {}, step)
+
+    def rules(
+        self, words: Vocabulary, hosts: Mapping[str, Sequence[str]], findings: list[Finding]
+    ) -> Iterator[Rule]:
+        tables, step = self.table.get("rule", []), self.step
+        if step is None and (tables or self.file.rpartition("/")[2] != _WORDS):
+            known = ", ".join(_FILES)
+            findings.append(Finding(self.file, None, None, f"no such step of judgement; one of {known}, or {_WORDS}"))
+            return
+        if unknown := self.table.keys() - {"rule", "hosts", "words"}:
+            message = f"unknown {', '.join(sorted(unknown))}; a file has [[rule]], [hosts] and [words]"
+            findings.append(Finding(self.file, None, None, message))
+        lines = [at for at, line in enumerate(self.text.splitlines(), 1) if line.split("#")[0].strip() == "[[rule]]"]
+        if not isinstance(tables, list) or len(lines) != len(tables):
+            findings.append(Finding(self.file, None, None, "every rule stands under a line [[rule]] of its own"))
+            return
+        for table, line in zip(tables, lines, strict=True):
+            if step and (rule := _Reader(self.file, line, table, findings, words).rule(step, hosts)):
+                yield rule
+
+    def lists(self, key: str, findings: list[Finding]) -> dict[str, list[str]]:
+        """A table of lists of texts: [hosts] or [words]."""
+        table = self.table.get(key, {})
+        good = {
+            name: texts
+            for name, texts in (table.items() if isinstance(table, dict) else ())
+            if isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+        }
+        if not isinstance(table, dict) or good.keys() != table.keys():
+            findings.append(Finding(self.file, None, None, f"[{key}] has lists of texts, each under its name"))
+        return good
 
 
 class _Reader:
     """One `[[rule]]` table on its way to a Rule; what is wrong with it goes to `findings`."""
 
-    def __init__(self, file: str, line: int, table: Mapping[str, object], findings: list[Finding]) -> None:
+    def __init__(
+        self, file: str, line: int, table: Mapping[str, object], findings: list[Finding], words: Vocabulary
+    ) -> None:
         self.file = file
         self.line = line
         self.table = table
         self.findings = findings
+        self.words = words
         self.before = len(findings)
 
     def rule(self, step: Step, hosts: Mapping[str, Sequence[str]]) -> Rule | None:
@@ -217,11 +261,11 @@ class _Reader:
                 self.wrong(f"{key} {value!r} is no pattern; one looks like {looks}")
         return tuple(value for value in values if pattern(value))
 
-    def phrases(self, key: str) -> tuple[Phrase, ...]:
-        made = []
+    def phrases(self, key: str) -> tuple[Phrase | Near, ...]:
+        made: list[Phrase | Near] = []
         for value in self.strings(key):
             try:
-                made.append(Phrase(value))
+                made.append(self.words.near(value) if "{" in value else Phrase(value))
             except ValueError as error:
                 self.wrong(f"{key}: {error}")
         return tuple(made)
@@ -249,7 +293,7 @@ class _Reader:
             if not isinstance(table, dict) or not table.keys() <= _EXAMPLE_KEYS:
                 self.wrong(f"example {table!r} is no reply and no table of {', '.join(sorted(_EXAMPLE_KEYS))}")
                 continue
-            one = _Reader(self.file, self.line, table, self.findings)
+            one = _Reader(self.file, self.line, table, self.findings, self.words)
             made.append(
                 RuleExample(
                     reply=one.reply(),

@@ -6,7 +6,7 @@ from datetime import datetime
 from bouncekit.classification import Category, Classification, Scope
 from bouncekit.envelope import Recipient
 from bouncekit.policy import Disposition, Fate, Notice, Policy
-from bouncekit.reply import NoReply, Reply, Stage
+from bouncekit.reply import Cause, NoReply, Reply, Stage
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.suppression import Evidence, Ladder, Standing, Suppression, climb, hold
 
@@ -58,6 +58,11 @@ class Settlement:
     def is_final(self) -> bool:
         """Whether no other try is due."""
         return self.retry_at is None and self.fate is not Fate.HOLD
+
+    @property
+    def was_kept_back(self) -> bool:
+        """Whether the store kept our own dot back: no server's word, so it counts only for who still has the lease."""
+        return isinstance(self.reply, NoReply) and self.reply.cause is Cause.UNSTORED
 
 
 def delivered(status: RecipientStatus, recipient: Recipient, previous: Suppression | None = None) -> Settlement:
@@ -156,7 +161,7 @@ def skipped(recipient: Recipient, suppression: Suppression) -> Settlement:
         action=Action.SUPPRESSED,
         category=suppression.category,
         scope=Scope.RECIPIENT,
-        rule=suppression.by,
+        rule=suppression.by.removeprefix("rule "),  # else somebody, by hand
         attempts=recipient.attempts,
         suppression=suppression,
         key=recipient.key,

@@ -24,7 +24,15 @@ from bouncekit.rendering import canonical, dot_stuffed
 from bouncekit.reply import Cause, NoReply, Reply, ReplyReader, Stage
 from bouncekit.report import Report
 from bouncekit.settlement import unjudged
-from bouncekit.smtperrors import OutcomeUnknown, StoreUnavailable, TlsNotOffered, UnreadableReply, error_of, with_report
+from bouncekit.smtperrors import (
+    OutcomeUnknown,
+    StoreUnavailable,
+    TlsNotOffered,
+    UnreadableReply,
+    Utf8NotOffered,
+    error_of,
+    with_report,
+)
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.steps import Delivery, Outcome, SessionEnd, Transact
 from bouncekit.submission import submission
@@ -114,6 +122,7 @@ class SMTP(Dialling):
     ) -> Report:
         """Send a message; see `smtplib.SMTP.sendmail`. Text may hold ASCII only; its line ends become CRLF."""
         self._is_composing = False
+        is_submitting, self._is_submitting = self._is_submitting, False  # not what a subscriber sends within it
         delivery = submission(
             from_addr,
             to_addrs,
@@ -124,7 +133,7 @@ class SMTP(Dialling):
             new_id=self.office.clock.new_id if self.office else None,
             relay=self.relay,
         )
-        if self._is_submitting:
+        if is_submitting:
             return self._submit(delivery)
         report, trouble = self._deliver(delivery)
         self._has_sent = True
@@ -159,6 +168,7 @@ class SMTP(Dialling):
         Raises:
             ConfigurationError: nothing is queued here.
             StoreUnavailable: the store does not answer, the message is not in the queue.
+            SMTPRecipientsRefused: there is no recipient that mail could be sent to.
         """
         if self.relay is None:
             raise ConfigurationError("submit() puts mail into a queue: make the postmaster with retry='queue'")
@@ -181,9 +191,12 @@ class SMTP(Dialling):
     def _submit(self, delivery: Delivery) -> Report:
         assert self.office is not None
         try:
-            return self.office.submit(delivery)
+            report = self.office.submit(delivery)
         except StoreError as error:
             raise StoreUnavailable(str(error), undelivered(delivery, str(error))) from error
+        if not delivery.recipients:
+            raise with_report(smtplib.SMTPRecipientsRefused(dict(report)), report)
+        return report
 
     def _deliver(self, delivery: Delivery) -> tuple[Report, Exception | None]:
         """The report, and what kept the last transaction from beginning. A subscriber may send within a send."""
@@ -259,7 +272,7 @@ class SMTP(Dialling):
         self.ehlo_or_helo_if_needed()
         wants_utf8 = any(option.lower() == "smtputf8" for option in step.envelope.mail_options)
         if wants_utf8 and not self.has_extn("smtputf8"):
-            raise smtplib.SMTPNotSupportedError("SMTPUTF8 not supported by server")
+            raise Utf8NotOffered("SMTPUTF8 not supported by server")
 
     def send_notice(self, sender: str, recipient: str, message: bytes) -> None:
         """Send a notice of ours, outside the policy: a notice never makes another one."""
@@ -443,7 +456,7 @@ class _Echo:
 
 
 def _not_begun(step: Transact, error: Exception, host: str) -> Transacted:
-    """What a transaction that could not begin means: everybody is delayed, nobody is to blame but the session."""
+    """What a transaction that could not begin means: everybody is delayed, and nearly always the session is over."""
     stage, answer = what_went_wrong(error)
     statuses = tuple(
         RecipientStatus(
@@ -456,6 +469,8 @@ def _not_begun(step: Transact, error: Exception, host: str) -> Transacted:
         )
         for address in step.envelope.recipients
     )
+    if stage is Stage.MAIL:
+        return Transacted(statuses=statuses)
     return Transacted(statuses=statuses, ended=(stage, answer), must_close=True)
 
 
@@ -470,6 +485,8 @@ def what_went_wrong(error: Exception) -> tuple[Stage, Reply | NoReply]:
         if isinstance(error, kind) and error.smtp_code > 0:
             text = error.smtp_error
             return stage, Reply(error.smtp_code, text if isinstance(text, bytes) else text.encode())
+    if isinstance(error, Utf8NotOffered):
+        return Stage.MAIL, NoReply(Cause.PROTOCOL, str(error))  # the session is fine, another message may use it
     for kinds, cause in _CAUSES:
         if isinstance(error, kinds):
             return Stage.CONNECT, NoReply(cause, str(error))

@@ -4,6 +4,9 @@
     ├── SMTPServerDisconnected
     │   ├── OutcomeUnknown             the reply to the final dot never came: the message may have been taken
     │   └── UnreadableReply            what came was no reply (also a SMTPResponseException, code -1)
+    ├── SMTPNotSupportedError
+    │   ├── TlsNotOffered              the server offers no STARTTLS
+    │   └── Utf8NotOffered             the server offers no SMTPUTF8, and this message needs it
     ├── SMTPRecipientsRefused
     │   └── RecipientsSuppressed       nobody was tried: suppressed, or refused before the first byte
     └── StoreUnavailable               the store does not answer; nothing was sent (also a BouncekitError)
@@ -27,6 +30,7 @@ __all__ = [
     "StoreUnavailable",
     "TlsNotOffered",
     "UnreadableReply",
+    "Utf8NotOffered",
     "error_of",
     "with_report",
 ]
@@ -59,6 +63,10 @@ class TlsNotOffered(smtplib.SMTPNotSupportedError):
     """The server offers no STARTTLS, and we send nothing without."""
 
 
+class Utf8NotOffered(smtplib.SMTPNotSupportedError):
+    """The server offers no SMTPUTF8, without which this message cannot travel (RFC 6531 3.2); others can."""
+
+
 class StoreUnavailable(BouncekitError, smtplib.SMTPException):
     """The store does not answer, so nobody knows who is suppressed. Nothing was sent."""
 
@@ -83,12 +91,13 @@ def error_of(
 ) -> smtplib.SMTPException | None:
     """The exception that smtplib would raise for this result.
 
-    None where somebody was delivered, or waits in the queue; with `durable` also where somebody may have been.
+    None where somebody was delivered, or waits in the queue; with `durable` also where somebody may have been, and is
+    let be. Of whom the store was to keep and could not, the application has to hear.
     """
     settlements = report.recipients
     if any(one.action is Action.DELIVERED or one.kept for one in settlements):
         return None
-    if durable and any(one.action is Action.UNKNOWN for one in settlements):
+    if durable and any(one.action is Action.UNKNOWN and one.is_final for one in settlements):
         return None
     if not settlements:
         return smtplib.SMTPRecipientsRefused({})

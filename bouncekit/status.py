@@ -37,6 +37,7 @@ class RecipientStatus:
     individual: bool = True
     remote_mta: str | None = None
     status: EnhancedStatusCode | None = None  # as a DSN states it; for a reply see `enhanced`
+    diagnostic: str = ""  # what a DSN says in words, where it quotes no reply
 
     @property
     def code(self) -> int | None:
@@ -53,4 +54,4 @@ class RecipientStatus:
         """What was said, for people; hostile, escape it where you show it."""
         if isinstance(self.reply, NoReply) and self.reply.reply is not None:
             return str(self.reply.reply)
-        return self.reply.text if self.reply is not None else ""
+        return self.reply.text if self.reply is not None else self.diagnostic

@@ -139,6 +139,7 @@ class Record:
     """Remember all of this in one transaction, or none of it; `cleared` are keys whose strikes a success ends.
 
     `answers` are added to the counts of the guard. `held` are suppressions, also older ones, that it holds from now on.
+    `keep` is how long a queued message stays once nobody waits for it.
     Answer the addresses of those who were to be kept in the queue by it and are not, where the store fails.
     """
 
@@ -151,6 +152,7 @@ class Record:
     answers: tuple[Answers, ...] = ()
     held: tuple[Held, ...] = ()
     events: tuple[Event, ...] = ()
+    keep: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

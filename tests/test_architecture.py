@@ -12,19 +12,24 @@ PACKAGE = ROOT / "bouncekit"
 
 # A module imports from lower floors, or from one listed before it on its own floor. A name stands for a package too.
 FLOORS = (
-    ("words", "errors phrase showing address reply envelope status"),
-    ("reading", "rendering verp transaction"),
-    ("meaning", "classification waithint rulefile classifier"),
+    ("words", "errors phrase showing columns address reply envelope status"),
+    (
+        "reading",
+        "rendering verp transaction mimepart diagnostic dsn feedback incoming sesnotice bouncewords bouncetext openedmail"
+        " autoreply bouncemail",
+    ),
+    ("meaning", "classification waithint blocklist vocabulary rulefile classifier codes"),
     (
         "policy",
         "schedule suppression template policy guard policytext policyvalue policyschema schedulefile policyfile"
         " policytrial policyprint",
     ),
     ("delivery", "settlement events watch retelling report steps queue delivery submission"),
-    ("outside", "clock relay builtin provider mailroute mx stores bus transports sinks notify"),
+    ("outside", "clock relay builtin secondreader provider mailroute mx stores bus transports sinks notify"),
     (
         "clients",
-        "outbox ledger notices office suppressionlist smtperrors dialling smtp client adopt asking worker config postmaster",
+        "outbox ledger notices office suppressionlist smtperrors dialling smtp client adopt asking explaining worker"
+        " config postmaster",
     ),
     ("doors", "testing"),
     ("command line", "cli __main__"),

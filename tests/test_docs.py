@@ -20,8 +20,9 @@ import pytest
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
-from bouncekit.builtin import policy_text, schedules
+from bouncekit.builtin import classifier, policy_text, schedules
 from bouncekit.policyfile import load_policy
+from bouncekit.provider import _PROVIDERS
 from bouncekit.testing import Script, ScriptedServer
 
 ROOT = Path(__file__).parents[1]
@@ -96,6 +97,14 @@ def test_every_page_can_be_reached_from_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text("utf-8")
     pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
     assert {page for page in pages if page != "index.md" and f"({page})" not in index} == set()
+
+
+def test_the_policy_page_has_every_provider() -> None:
+    page = (ROOT / "docs" / "reference" / "policy.md").read_text("utf-8")
+    rows = re.findall(r"^\| .*`check_domains`[^|]* \| (.+) \|$", page, re.MULTILINE)
+    by_host, by_domain = (set(re.findall(r"`(\w+)`", row)) for row in rows)
+    assert by_host == set(classifier()._hosts.values())
+    assert by_domain == set(_PROVIDERS.values()) - by_host
 
 
 def _written(example: Example) -> None:

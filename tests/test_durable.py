@@ -2,6 +2,7 @@
 
 import smtplib
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 import bouncekit
 from bouncekit import ConfigurationError
 from bouncekit.errors import StoreError
+from bouncekit.events import Event
 from bouncekit.postmaster import Postmaster
 from bouncekit.queue import Begun
-from bouncekit.smtperrors import StoreUnavailable
+from bouncekit.smtperrors import OutcomeUnknown, StoreUnavailable
 from bouncekit.steps import Record
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import Cut, Kept, ManualClock, ScriptedServer
@@ -129,6 +131,13 @@ def test_a_message_that_is_submitted_is_sent_later(serve: Serve, queueing: Make,
     assert server.copies("ada@example.com") == 1
 
 
+def test_to_submit_to_nobody_is_an_error_as_to_send_is(serve: Serve, queueing: Make) -> None:
+    with queueing(serve()).client("main") as client:
+        for made in (message(), message("no address")):
+            with pytest.raises(smtplib.SMTPRecipientsRefused):
+                client.submit(made)
+
+
 def test_submit_needs_a_queue(serve: Serve, make_postmaster: Make) -> None:
     with make_postmaster().client(serve().url) as client, pytest.raises(ConfigurationError, match="retry='queue'"):
         client.submit(message("ada@example.com"))
@@ -161,7 +170,44 @@ def test_somebody_suppressed_meanwhile_is_not_written_to(serve: Serve, queueing:
     assert not list(postmaster.office.store.queued())
 
 
+def test_a_subscriber_may_submit_and_send_within_a_submit(serve: Serve, queueing: Make) -> None:
+    server = serve()
+    postmaster = queueing(server)
+    client, smtp = postmaster.client("main"), postmaster.smtp(server.host, server.port)
+
+    @postmaster.on("queued")
+    def answer(event: Event) -> None:
+        if event.recipient == "ada@example.com":
+            client.submit(message("bob@example.com"))
+            assert smtp.send_message(message("cy@example.com")).delivered
+
+    thread = threading.Thread(target=client.submit, args=(message("ada@example.com"),), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert [one.recipient for one in postmaster.office.store.queued()] == ["ada@example.com", "bob@example.com"]
+    smtp.submit_message(message("ada@example.com"))
+    assert server.copies("cy@example.com") == 2
+    client.close()
+    smtp.close()
+
+
 # -- which relay
+
+
+def test_a_connection_that_goes_elsewhere_queues_for_where_it_goes(serve: Serve, queueing: Make) -> None:
+    first, second = serve(), serve({"RCPT": {"*": [GREYLISTED]}})
+    postmaster = queueing(first, relays={"first": first.url, "second": second.url})
+    with postmaster.smtp(first.host, first.port) as smtp:
+        smtp.quit()
+        smtp.connect(second.host, second.port)
+        smtp.send_message(message("ada@example.com"))
+    assert dict(postmaster.office.store.queued_relays()) == {"second": 1}
+
+
+def test_a_unix_socket_is_refused_since_no_worker_could_find_it_again(queueing: Make, tmp_path: Path) -> None:
+    with ScriptedServer() as server, pytest.raises(ConfigurationError, match="Unix socket"):
+        queueing(server).lmtp(str(tmp_path / "lmtp"))
 
 
 def test_a_connection_to_no_relay_of_the_postmaster_is_refused_when_it_is_made(serve: Serve, queueing: Make) -> None:
@@ -283,6 +329,84 @@ def test_with_on_store_failure_send_mail_goes_out_without_a_journal(
     assert list(report) == ["grey@example.com"], "nobody keeps it"
 
 
+def test_a_fresh_message_is_asked_again_alone_behind_a_dot_that_was_begun(serve: Serve, queueing: Make) -> None:
+    server = serve({"END_OF_DATA": ["552 5.2.2 Mailbox full"]})  # one reply for two: whose mailbox?
+    with queueing(server).client("main") as client:
+        report = client.send(message("ada@example.com", "bob@example.com"))
+    assert len(report.delivered) == 2
+    assert (server.copies("ada@example.com"), server.copies("bob@example.com")) == (1, 1)
+
+
+def test_whom_the_store_has_is_sent_to_by_no_journal_less_attempt(
+    serve: Serve, queueing: Make, store: Fragile, clock: ManualClock
+) -> None:
+    server = serve({"END_OF_DATA": ["552 5.2.2 Mailbox full"]})
+    postmaster = queueing(server, on_store_failure="send")
+    begin = store.begin
+
+    def once(begun: Begun) -> None:
+        begin(begun)
+        store.fails = {"begin", "record"}
+
+    store.begin = once  # type: ignore[method-assign]
+    with postmaster.client("main") as client:
+        report = client.send(message("ada@example.com", "bob@example.com"))
+    assert [one.kept for one in report.delayed] == [True, True], "it is in the queue since its first attempt"
+    assert report == {}
+    del store.begin  # type: ignore[method-assign]
+    postmaster.office.ledger._backlog.clear()  # as if the process had died
+    store.fails = set()
+    worker = postmaster.worker()
+    for _ in range(3):
+        clock.move(timedelta(hours=1))
+        worker.run_due()
+    assert (server.copies("ada@example.com"), server.copies("bob@example.com")) == (1, 1)
+
+
+def test_a_lost_reply_that_nobody_could_journal_is_the_application_s(
+    serve: Serve, queueing: Make, store: Fragile
+) -> None:
+    store.fails = {"begin", "record"}
+    server = serve({"END_OF_DATA": [Cut()]})
+    with (
+        queueing(server, on_store_failure="send").client("main") as client,
+        pytest.raises(OutcomeUnknown) as raised,
+    ):
+        client.send(message("ada@example.com"))
+    report = raised.value.report  # type: ignore[attr-defined]
+    assert list(report) == ["ada@example.com"]
+    assert (report.unknown[0].kept, report.unknown[0].possible_duplicate) == (False, True)
+
+
+def test_what_waits_in_memory_is_remembered_when_the_postmaster_closes(
+    serve: Serve, queueing: Make, store: Fragile, tmp_path: Path, clock: ManualClock
+) -> None:
+    server = serve()
+    postmaster = queueing(server)
+    store.fails = {"record"}
+    with postmaster.client("main") as client:
+        client.send(message("ada@example.com"))
+    store.fails = set()
+    postmaster.close()
+    with SqliteStore(tmp_path / "bounces.db") as again:
+        assert not list(again.queued()), "else it would be found open, and sent again"
+
+
+def test_a_worker_takes_no_attempt_of_this_process_for_abandoned(
+    serve: Serve, queueing: Make, store: Fragile, clock: ManualClock
+) -> None:
+    server = serve()
+    postmaster = queueing(server)
+    store.fails = {"record"}
+    with postmaster.client("main") as client:
+        client.send(message("ada@example.com"))
+    store.fails = set()
+    clock.move(timedelta(minutes=16))
+    assert postmaster.worker().run_due() == 0
+    assert not postmaster.heard.of("unknown")  # type: ignore[attr-defined]
+    assert len(postmaster.heard.of("delivered")) == 1  # type: ignore[attr-defined]
+
+
 # -- nobody knows
 
 
@@ -365,6 +489,57 @@ def test_what_is_queued_while_a_postmaster_closes_starts_no_thread_again(serve: 
         client.submit(message("ada@example.com"))
     postmaster.office.ledger.on_queued()  # what a subscriber does that sends while the others are waited for
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("bouncekit-worker")]
+
+
+@pytest.mark.parametrize("by", ["worker", "durable"])
+def test_a_subscriber_may_close_the_postmaster(by: str, serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    postmaster = Postmaster(store=f"sqlite:///{tmp_path / 'b.db'}", retry="queue", relays={"main": server.url})
+    heard: list[Event] = []
+
+    @postmaster.on("delivered", durable="closer" if by == "durable" else None)
+    def close(event: Event) -> None:
+        postmaster.close()
+        heard.append(event)
+
+    with postmaster.client("main") as client:
+        client.submit(message("ada@example.com"))
+    end = time.monotonic() + 20
+    while (not heard or _is_open(postmaster)) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert heard
+    assert not _is_open(postmaster), "the store is closed behind the message"
+    assert server.copies("ada@example.com") == 1
+    postmaster.close()
+
+
+def _is_open(postmaster: Postmaster) -> bool:
+    try:
+        postmaster.office.store.queued_relays()
+    except StoreError:
+        return False
+    return True
+
+
+def test_a_thread_that_cannot_be_started_keeps_no_result_from_the_sender(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the end of the interpreter: what was delivered would be sent again."""
+    server = serve({"RCPT": {"grey@example.com": [GREYLISTED]}})
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith(("bouncekit-worker", "bouncekit-heartbeat", "bouncekit-outbox")):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    url = f"sqlite:///{tmp_path / 'b.db'}"
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with Postmaster(store=url, retry="queue", relays={"main": server.url}) as postmaster:
+        postmaster.on(durable="crm")(lambda event: None)
+        with postmaster.client("main") as client:
+            report = client.send(message("ada@example.com", "grey@example.com"))
+    assert [one.action.value for one in report.recipients] == ["delivered", "delayed"]
 
 
 def test_a_queue_that_nobody_works_on_is_told(serve: Serve, queueing: Make, clock: ManualClock) -> None:

@@ -81,6 +81,8 @@ def test_a_result_that_the_store_could_not_take_is_remembered_before_the_next_se
     [
         ({"retry": "sometimes"}, "'never', 'wait' or 'queue'"),
         ({"retry": "queue"}, "add store="),
+        ({"store": 5}, "write a URL"),
+        ({"relays": "smtp://a"}, "a mapping of name and URL"),
         ({"relays": {"main": "localhost:25"}}, "relay 'main'"),
         ({"relays": {"main": {"url": "smtp://a", "timeot": 3}}}, "no option 'timeot'"),
         ({"relays": {"smtp://a": "smtp://a"}}, "no name"),

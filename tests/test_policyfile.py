@@ -18,7 +18,20 @@ from hypothesis import strategies as st
 from bouncekit.classification import Category, Scope
 from bouncekit.errors import Finding, PolicyError
 from bouncekit.phrase import Phrase
-from bouncekit.policy import Condition, Example, Fate, Guard, Limit, Notice, Policy, Range, Rule, Seen, SessionFate
+from bouncekit.policy import (
+    Condition,
+    Example,
+    Fate,
+    Guard,
+    Keep,
+    Limit,
+    Notice,
+    Policy,
+    Range,
+    Rule,
+    Seen,
+    SessionFate,
+)
 from bouncekit.policyfile import load_policy
 from bouncekit.policyprint import show_policy
 from bouncekit.policyschema import ConditionText, ExampleText, policy_schema
@@ -170,6 +183,23 @@ def test_a_list_of_waits_may_have_phases() -> None:
     assert growing.rules[0].wait == Schedule("a", (5 * MINUTE,) * 3, grow=2.0, at_most=60 * MINUTE)
 
 
+@pytest.mark.parametrize("messages", ["0d", "0s", "7d", "90m"])
+@pytest.mark.parametrize("events", ["30d", "forever", "180d"])
+def test_what_is_kept_is_read_and_shown_as_it_was(messages: str, events: str) -> None:
+    policy = load(BASE + f"keep: {{messages: {messages}, events: {events}}}\n")
+    wanted = {"0d": 0, "0s": 0, "7d": 7 * 1440, "90m": 90}[messages] * MINUTE
+    assert policy.keep == Keep(messages=wanted, events=None if events == "forever" else int(events[:-1]) * DAY)
+    assert load(show_policy(policy)).keep == policy.keep
+
+
+def test_what_is_kept_is_the_base_s_key_by_key() -> None:
+    assert load(BASE).keep == Keep() == Keep(messages=timedelta(), events=180 * DAY)
+    base = BASE + "keep: {messages: 7d, events: forever}\n"
+    own = load("policy: 1\nextends: base\nkeep: {events: 30d}\n", base=base)
+    assert own.keep == Keep(messages=7 * DAY, events=30 * DAY)
+    assert load("policy: 1\nextends: base\n", base=base).keep == Keep(messages=7 * DAY, events=None)
+
+
 def test_classes_ladders_guard_and_sessions_are_read() -> None:
     assert WHOLE.default_class == "normal"
     assert WHOLE.classes["security"].resend_unknown
@@ -178,6 +208,7 @@ def test_classes_ladders_guard_and_sessions_are_read() -> None:
     assert WHOLE.ladders["mailbox"].confirmed == (30 * DAY, None)
     assert WHOLE.ladders["at-once"].provisional is None
     assert WHOLE.guard == Guard(at_least=50, within=5 * MINUTE, times_usual=2.5)
+    assert WHOLE.keep == Keep(messages=7 * DAY, events=None)
     assert [(one.id, one.do, one.at_most) for one in WHOLE.sessions] == [
         ("bye", SessionFate.CLOSE, 1),
         ("again", SessionFate.RECONNECT, 2),
@@ -313,6 +344,11 @@ HEADS = [
     (BASE + "templates: {a: {subject: 'a\n\n b', text: x}}\n", "12:26: 'a\\nb' has a control character in it"),
     (BASE + 'templates: {a: {subject: x, text: "a\\rb"}}\n', "12:35: 'a\\rb' has a control character in it"),
     (BASE + "guard: {times_usual: 1}\n", "12:22: '1': write a number above 1 and up to 100"),
+    (BASE + "keep: {messages: 3}\n", "12:18: '3' is no duration; write a number and a unit"),
+    (BASE + "keep: {messages: 0.5s}\n", "12:18: '0.5s' is not between 1s and "),
+    (BASE + "keep: {messages: forever}\n", "12:18: 'forever' is no duration"),
+    (BASE + "keep: {events: 0d}\n", "12:16: '0d' is not between 1s and "),
+    (BASE + "keep: {evnets: 1d}\n", "12:8: unknown key 'evnets': did you mean 'events'?"),
     (HEAD, "1:1: no rules; write some, or extends: default"),
     ("policy: 1\nclasses: {a: {deadline: 1d, default: true}}\nrules: [{id: a, do: retry}]", "3:21: retry needs a wait"),
     ("- a\n- b\n", "1:1: a mapping is expected here: key: value"),
@@ -458,7 +494,8 @@ def test_a_hostile_file_is_a_clear_error_within_a_second(name: str, text: str, e
 
 
 _KEYS = (
-    "policy extends rules sessions classes schedules ladders channels guard id when do wait suppress notify examples"
+    "policy extends rules sessions classes schedules ladders channels guard keep id when do wait suppress notify"
+    " examples messages events"
 )
 _MORE = "code stage category scope seen times within attempts at_least first deadline default text message_class reply"
 _VALUES = "retry fail close mailbox hours owner base mailbox_full sender RCPT lost true 1 5m 552 forever"

@@ -159,7 +159,7 @@ def test_a_delivery_lifts_what_verdicts_put_there_and_nothing_else(standing: Sta
 def test_a_skipped_recipient_names_the_suppression_that_kept_it_back() -> None:
     stood = suppression(ANN)
     one = skipped(RECIPIENT, stood)
-    assert (one.action, one.suppression, one.rule, one.reply) == (Action.SUPPRESSED, stood, "rule full", None)
+    assert (one.action, one.suppression, one.rule, one.reply) == (Action.SUPPRESSED, stood, "full", None)
     assert (one.category, one.attempts, one.is_final) == (Category.MAILBOX_FULL, 2, True)
 
 

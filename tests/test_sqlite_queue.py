@@ -178,6 +178,21 @@ def test_forgetting_goes_on_in_small_steps_up_to_its_limit(store: SqliteStore) -
     assert store.prune(before=LATER) == 1100
 
 
+def test_what_verdicts_to_come_need_is_kept_longer_than_events(store: SqliteStore) -> None:
+    """The guard compares with the last month, whatever a policy keeps of events; strikes count for a year."""
+    day = timedelta(days=1)
+    with store._database.writing() as connection:
+        for age in (20, 40, 300, 400):
+            at = int((NOW - age * day).timestamp() * 1000)
+            connection.execute("INSERT INTO counters VALUES ('answers_daily', 'example.com', ?, 1)", (at,))
+            connection.execute("INSERT INTO strikes VALUES ('', '', zeroblob(16), 'mailbox_full', ?, ?)", (age, at))
+    assert store.prune(before=NOW - day, now=NOW) == 4
+    assert rows(store, "SELECT count(*) FROM counters") == [(1,)]
+    assert rows(store, "SELECT day FROM strikes ORDER BY day") == [(20,), (40,), (300,)]
+    assert store.prune(before=NOW - 350 * day) == 0
+    assert store.prune(before=NOW - day) == 4
+
+
 @pytest.mark.parametrize(
     "damage",
     [

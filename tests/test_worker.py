@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ Make = Callable[..., Postmaster]
 def desk(make_postmaster: Make, tmp_path: Path) -> Callable[..., Postmaster]:
     """A postmaster whose queue is worked on by hand."""
 
-    def make(**relays: str) -> Postmaster:
+    def make(**relays: object) -> Postmaster:
         store = f"sqlite:///{tmp_path / 'bounces.db'}"
         return make_postmaster(store=store, retry="queue", worker="external", relays=relays)
 
@@ -145,6 +146,80 @@ def test_a_lease_that_was_lost_keeps_the_dot_back(serve: Serve, desk: Make, cloc
         assert client.deliver(theirs).delivered
     assert server.copies("ada@example.com") == 1
     assert not list(store.queued())
+
+
+def test_who_lost_the_lease_takes_nothing_from_whoever_has_it(serve: Serve, desk: Make, clock: ManualClock) -> None:
+    """Its deadline is over by then, so it gives up: not a word of that is the server's."""
+    server = serve()
+    postmaster = desk(main=server.url)
+    with postmaster.client("main", message_class="security") as client:
+        client.submit(message("ada@example.com"))
+        store = postmaster.office.store
+        (mine,) = store.claim(now=clock.now(), lease=Lease("mine", clock.now() + LEASE), limit=1)
+        (waits,) = mine.recipients
+        mine = replace(mine, recipients=(replace(waits, first_attempt_at=clock.now()),))
+        clock.move(LEASE + timedelta(seconds=1))
+        (theirs,) = store.claim(now=clock.now(), lease=Lease("theirs", clock.now() + LEASE), limit=1)
+        assert client.deliver(mine).failed
+        assert client.deliver(theirs).delivered
+    assert server.copies("ada@example.com") == 1
+
+
+def test_a_relay_that_refuses_our_login_rests_too(serve: Serve, desk: Make, clock: ManualClock) -> None:
+    server = serve({"AUTH": "535 5.7.8 Authentication credentials invalid"}, users={"jo": "secret"})
+    url = {"url": server.url.replace("://", "://jo:secret@"), "insecure_login_in_clear": True}
+    postmaster = desk(main=url)
+    submit(postmaster, "main", *(f"r{number}@example.com" for number in range(5)))
+    postmaster.worker().run_due()
+    assert len([one for one in postmaster.office.store.queued() if one.attempts]) == 1, "no hail of wrong passwords"
+
+
+def test_a_message_that_the_relay_cannot_carry_holds_up_no_other(serve: Serve, desk: Make, clock: ManualClock) -> None:
+    server = serve(extensions=("8BITMIME",))
+    postmaster = desk(main=server.url)
+    submit(postmaster, "main", "jörg@example.com", "ada@example.com")
+    postmaster.worker().run_due()
+    assert server.copies("ada@example.com") == 1
+    (delayed,) = postmaster.heard.of("delayed")  # type: ignore[attr-defined]
+    assert delayed.stage == "MAIL"
+
+
+def test_a_clock_that_was_set_back_makes_no_rest_longer(desk: Make, clock: ManualClock) -> None:
+    with refusing_port() as port:
+        postmaster = desk(main=f"smtp://127.0.0.1:{port}")
+        submit(postmaster, "main", "ada@example.com", "bob@example.com")
+        worker = postmaster.worker()
+        worker.run_due()
+        assert worker._rests("main")
+        clock.move(-timedelta(days=365))
+        assert not worker._rests("main")
+
+
+def test_two_threads_that_start_together_do_not_both_take_up_the_slow_relay(serve: Serve, tmp_path: Path) -> None:
+    slow, quick = serve({"END_OF_DATA": Delay(0.5)}), serve()
+    settings: dict[str, Any] = {"store": f"sqlite:///{tmp_path / 'b.db'}", "retry": "queue", "worker": "external"}
+    with Postmaster(**settings, relays={"slow": slow.url, "quick": quick.url}) as postmaster:
+        submit(postmaster, "slow", *(f"r{number}@example.com" for number in range(50)))
+        worker = postmaster.worker(concurrency=2)
+        worker.start()
+        while not slow.messages:
+            threading.Event().wait(0.01)
+        worker.stop()
+    assert len(slow.sessions) == 1
+
+
+def test_a_full_queue_for_one_relay_starves_no_other(serve: Serve, desk: Make, clock: ManualClock) -> None:
+    full, other = serve(), serve()
+    postmaster = desk(full=full.url, other=other.url)
+    submit(postmaster, "full", *(f"r{number}@example.com" for number in range(60)))
+    submit(postmaster, "other", "ada@example.com")
+    worker = postmaster.worker(concurrency=1)
+    clients: dict[str, Client] = {}
+    worker.work(clients)
+    worker.work(clients)
+    for client in clients.values():
+        client.close()
+    assert (len(full.messages), len(other.messages)) == (20, 1)
 
 
 class Poisoned(Client):

@@ -25,15 +25,19 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "demo": "Watch bouncekit handle 221, 421, 452, 550 and 552 from a mail server that misbehaves.",
     "send": "Send a message file through the policy.",
+    "parse": "Say what bounce mails mean, a line a recipient.",
     "classify": "Say what a reply means and whose fault it is.",
+    "explain": "Explain a code or a reply, and what the policy does about it; in English or Hindi.",
+    "compare": "Compare two codes side by side.",
     "policy": "Check, show and test policies.",
     "suppressions": "Look at the suppression list, add to it, remove from it.",
     "queue": "Look at the mail that waits, try it now, drop it.",
     "worker": "Send what is queued, until stopped.",
     "why": "Tell what happened to an address.",
     "events": "Show what happened, in order, and go on as it happens.",
+    "store": "Look after the store: who reads its events, what it may forget.",
     "report": "Count what happened, and say what waits.",
-    "doctor": "Check the installation, the configuration, the store and the relay.",
+    "doctor": "Check that all is there: policy, store, clock, queue, relays; and say what to do.",
     "completion": "Print the script that lets a shell complete verbs and options.",
 }
 
@@ -132,7 +136,7 @@ def _complain(message: str) -> int:
 
 def _one_line(error: click.ClickException | BouncekitError) -> str:
     if isinstance(error, click.ClickException):
-        return error.format_message()
+        return " ".join(error.format_message().split())  # click lists choices below each other
     findings: tuple[Finding, ...] = getattr(error, "findings", ())
     if len(findings) > 1:
         return f"{findings[0]} (and {len(findings) - 1} more: bouncekit policy check {findings[0].file})"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bouncekit.cli.settings import configured, open_postmaster
+from bouncekit.cli.settings import configured, hear_warnings, open_postmaster
 from bouncekit.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def opened(app: str | None, *, policy: str | None, store: str | None) -> Iterato
 
     if policy or store:
         raise ConfigurationError("--app brings its own policy and store: leave --policy and --store out")
+    hear_warnings()
     with held_back(), _imported(app) as postmaster:
         yield postmaster
 

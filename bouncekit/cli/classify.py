@@ -102,7 +102,10 @@ def _bounded(lines: IO[bytes]) -> Iterator[bytes | None]:
 def _asked(line: bytes | None) -> Asked:
     if line is None:
         raise ValueError(f"a line over {_MAX_LINE_BYTES} bytes")
-    asked = json.loads(line)
+    try:
+        asked = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no JSON: {error.msg} at column {error.colno}") from error
     if not isinstance(asked, dict):
         raise ValueError('a line is an object, such as {"reply": "552 5.2.2 Mailbox full", "stage": "RCPT"}')
     return asked

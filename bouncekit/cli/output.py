@@ -14,6 +14,7 @@ import click
 from bouncekit.showing import printable
 
 __all__ = [
+    "GAP",
     "progress",
     "show_json",
     "show_line",
@@ -31,7 +32,7 @@ _MAX_CELL = 300  # characters of remote text in a table; JSON has more
 _MAX_LINE = 2000
 _NARROWEST = 8
 _LONG_WORD = 24  # a longer word may be cut
-_GAP = "  "
+GAP = "  "
 _BAR_STEPS = 200  # how often a bar is drawn
 _SPANS = (("d", 86_400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1))  # a unit, and the next smaller one
 _STYLES = {
@@ -63,11 +64,17 @@ def show_line(text: str = "") -> None:
 
 
 def show_table(heads: Sequence[str], rows: Iterable[Row], *, width: int | None = None) -> None:
-    """Rows under their heads, where those are not empty; None is an empty cell. Long cells are wrapped to the width."""
+    """Rows under their heads, where those are not empty; None is an empty cell.
+
+    Where they are wider than the width, columns without a word in them are left out, and long cells are wrapped.
+    """
     cells = [["" if cell is None else printable(str(cell), limit=_MAX_CELL) for cell in row] for row in rows]
     if any(heads):
         cells.insert(0, [head.upper() for head in heads])
-    widths = _widths(cells, width or terminal_width())
+    width = width or terminal_width()
+    if cells and width is not None and _together(_widths(cells, None)) > width:
+        cells = _without_empty(cells, has_heads=any(heads))
+    widths = _widths(cells, width)
     if not (_in_colour() and _show_rich(cells, widths, has_heads=any(heads))):
         for line in _lines(cells, widths):
             click.echo(line)
@@ -154,7 +161,7 @@ def _show_rich(cells: Sequence[Sequence[str]], widths: Sequence[int], *, has_hea
         from rich.text import Text
     except ImportError:
         return False
-    table = Table(box=None, show_header=False, pad_edge=False)  # which leaves _GAP between its columns
+    table = Table(box=None, show_header=False, pad_edge=False)  # which leaves GAP between its columns
     for room in widths:
         table.add_column(width=room, overflow="fold")
     for number, row in enumerate(cells):
@@ -174,12 +181,24 @@ def _widths(rows: Sequence[Sequence[str]], width: int | None) -> list[int]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if width is None:
         return widths
-    room = width - len(_GAP) * (len(widths) - 1)
+    room = width - len(GAP) * (len(widths) - 1)
     words = [max(max(map(len, cell.split()), default=0) for cell in column) for column in zip(*rows, strict=True)]
     for least in ([min(word, _LONG_WORD) for word in words], [_NARROWEST] * len(widths)):
         while sum(widths) > room and (wide := [at for at, one in enumerate(widths) if one > least[at]]):
             widths[max(wide, key=widths.__getitem__)] -= 1
     return widths
+
+
+def _together(widths: Sequence[int]) -> int:
+    """The columns that a row takes."""
+    return sum(widths) + len(GAP) * (len(widths) - 1)
+
+
+def _without_empty(cells: list[list[str]], *, has_heads: bool) -> list[list[str]]:
+    """The same without the columns in which nothing stands below the head."""
+    rows = cells[1:] if has_heads else cells
+    kept = [at for at in range(len(cells[0])) if any(row[at] for row in rows)] if rows else range(len(cells[0]))
+    return [[row[at] for at in kept] for row in cells]
 
 
 def _lines(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str]:
@@ -188,7 +207,7 @@ def _lines(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str
         wrapped = [_wrapped(cell, room) for cell, room in zip(row, widths, strict=True)]
         for part in range(max(map(len, wrapped))):
             columns = (cell[part] if part < len(cell) else "" for cell in wrapped)
-            yield _GAP.join(text.ljust(room) for text, room in zip(columns, widths, strict=True)).rstrip()
+            yield GAP.join(text.ljust(room) for text, room in zip(columns, widths, strict=True)).rstrip()
 
 
 def _wrapped(cell: str, room: int) -> list[str]:

@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from bouncekit.cli.application import app_option, opened
-from bouncekit.cli.output import progress, show_json, show_line, show_table
-from bouncekit.cli.queued import LIST_HEADS, SHOW_HEADS, facts, first_headers, last_words, list_rows, show_row
+from bouncekit.cli.output import progress, show_json, show_line, show_minute, show_table
+from bouncekit.cli.queued import (
+    KEPT_HEADS,
+    LIST_HEADS,
+    SHOW_HEADS,
+    facts,
+    first_headers,
+    kept_data,
+    kept_rows,
+    last_words,
+    list_rows,
+    show_row,
+)
 from bouncekit.cli.settings import (
     by_option,
     configured,
@@ -34,6 +45,7 @@ if TYPE_CHECKING:
     from bouncekit.cli.waiting import Chosen
     from bouncekit.office import Office
     from bouncekit.postmaster import Postmaster
+    from bouncekit.queue import Kept
 
 __all__ = ["verb"]
 
@@ -65,11 +77,17 @@ def verb(ctx: click.Context) -> None:
 @verb.command("list")
 @_filters
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help=f"At most so many; a table shows {_ROWS}.")
+@click.option("--kept", is_flag=True, help="The messages for which nobody waits any more, and that a policy keeps.")
 @store_option
-@json_option("JSON lines, one for each recipient")
-def list_(limit: int | None, store: str | None, as_json: bool, **filters: str | None) -> None:
+@json_option("JSON lines, one for each recipient; with --kept for each message")
+def list_(limit: int | None, kept: bool, store: str | None, as_json: bool, **filters: str | None) -> None:
     """Show who waits, in the order in which the messages came."""
+    if kept and any(filters.values()):
+        raise click.UsageError("--kept shows messages for which nobody waits: the filters are about recipients who do")
     with _opened(store) as postmaster:
+        if kept:
+            _list_kept(postmaster.office, limit, as_json=as_json)
+            return
         office, choice = postmaster.office, _choice(**filters)
         now = office.clock.now()
         if as_json:
@@ -83,9 +101,9 @@ def list_(limit: int | None, store: str | None, as_json: bool, **filters: str | 
         show_line()
         show_table(LIST_HEADS, list_rows(shown, now))
     elif depth.due or depth.waiting or depth.held or depth.leased:
-        show_line("no such recipient")
+        show_line("nobody is waiting there")
     if has_more:
-        show_line(f"and more: --limit, or --json for all (more than {len(shown)})")
+        show_line("and more: --limit N shows so many, --json all")
 
 
 @verb.command()
@@ -95,11 +113,13 @@ def list_(limit: int | None, store: str | None, as_json: bool, **filters: str | 
 def show(message: str, store: str | None, as_json: bool) -> int:
     """Show a message and what was last said to each of its recipients.
 
-    The beginning of its id is enough. Exit code 1 when no such message waits.
+    The beginning of its id is enough; also of one that is kept. Exit code 1 when there is no such message.
     """
     with _opened(store) as postmaster:
         office = postmaster.office
         id_ = _message(office, message)
+        if id_ is None and (kept := _kept_like(office, message)):
+            return _show_kept(office, kept, as_json=as_json)
         delivery = None if id_ is None else office.store.queued_message(id_)
         rows = [] if id_ is None else list(Choice(message=id_).find(office))
         if delivery is None or not rows:
@@ -147,8 +167,7 @@ def retry(
     if as_json:
         show_json({"requeued": done, "left": asked - done})
     else:
-        show_line(f"{_are(done)} due now: a worker tries {'it' if done == 1 else 'them'}" if done else _NOBODY)
-        _tell_left(asked - done)
+        _tell(f"{_are(done)} due now: a worker tries {'it' if done == 1 else 'them'}", done, asked - done)
     return 0 if done else 1
 
 
@@ -191,12 +210,8 @@ def drop(
     if as_json:
         show_json({"dropped": done, "left": max(asked - done, 0)})
     else:
-        show_line(f"{_are(done)} dropped" if done else _NOBODY)
-        _tell_left(asked - done)
+        _tell(f"{_are(done)} dropped", done, asked - done)
     return 0 if done else 1
-
-
-_NOBODY = "nobody is waiting there"
 
 
 @verb.command("run")
@@ -256,6 +271,38 @@ def _message(office: "Office", prefix: str) -> str | None:
     return found[0] if found else None
 
 
+def _kept_like(office: "Office", prefix: str) -> "Kept | None":
+    """The message that is kept and whose id begins so."""
+    found = list(office.store.kept(beginning=prefix, limit=2))
+    if len(found) > 1:
+        raise click.UsageError(f"{prefix!r} is the beginning of several messages: {found[0].message} ...")
+    return found[0] if found else None
+
+
+def _list_kept(office: "Office", limit: int | None, *, as_json: bool) -> None:
+    if as_json:
+        for one in office.store.kept(limit=limit):
+            show_json(kept_data(one))
+        return
+    shown = list(office.store.kept(limit=limit or _ROWS))
+    show_table(KEPT_HEADS, kept_rows(shown)) if shown else show_line("no message is kept")
+
+
+def _show_kept(office: "Office", kept: "Kept", *, as_json: bool) -> int:
+    delivery = office.store.queued_message(kept.message)
+    headers = first_headers(delivery.envelope.content) if delivery else []
+    if as_json:
+        show_json(kept_data(kept) | {"headers": headers, "recipients": []})
+        return 0
+    show_table(("", ""), [*facts(kept), ("kept until", show_minute(kept.kept_until))])
+    show_line()
+    for line in headers:
+        show_line(f"  {line}")
+    show_line()
+    show_line("nobody waits for it any more; `bouncekit why ADDRESS` tells what became of its recipients")
+    return 0
+
+
 def _unknown(message: str, *, as_json: bool, shown: Mapping[str, int] | None) -> int:
     if as_json:
         show_json(shown)
@@ -287,6 +334,9 @@ def _are(number: int) -> str:
     return f"{_people(number)} {'is' if number == 1 else 'are'}"
 
 
-def _tell_left(number: int) -> None:
-    if number > 0:
-        show_line(f"{number:,} left alone: somebody is sending right now, or has settled meanwhile")
+def _tell(what: str, done: int, left: int) -> None:
+    """What was done, and who was left alone."""
+    if done or left <= 0:
+        show_line(what if done else "nobody is waiting there")
+    if left > 0:
+        show_line(f"{left:,} left alone: settled meanwhile, or with a worker, if killed for up to a quarter of an hour")

@@ -8,14 +8,27 @@ from typing import TYPE_CHECKING, Any
 from bouncekit.cli.output import show_minute, show_size, show_span
 from bouncekit.cli.telling import rule, said
 from bouncekit.cli.waiting import shown_state
+from bouncekit.events import bounded, show_time
 
 if TYPE_CHECKING:
     from bouncekit.office import Office
-    from bouncekit.queue import Queued
+    from bouncekit.queue import Kept, Queued
     from bouncekit.steps import Delivery
 
-__all__ = ["LIST_HEADS", "SHOW_HEADS", "facts", "first_headers", "last_words", "list_rows", "show_row"]
+__all__ = [
+    "KEPT_HEADS",
+    "LIST_HEADS",
+    "SHOW_HEADS",
+    "facts",
+    "first_headers",
+    "kept_data",
+    "kept_rows",
+    "last_words",
+    "list_rows",
+    "show_row",
+]
 
+KEPT_HEADS = ("message", "message-id", "sender", "relay", "kept until", "size")
 LIST_HEADS = ("message", "recipient", "relay", "state", "due", "attempts", "size", "duplicate")
 SHOW_HEADS = ("recipient", "state", "due", "attempts", "duplicate", "what was said last", "rule")
 
@@ -42,7 +55,40 @@ def list_rows(queued: "Sequence[Queued]", now: datetime) -> list[tuple[object, .
     ]
 
 
-def facts(one: "Queued") -> list[tuple[str, object]]:
+def kept_rows(kept: "Sequence[Kept]") -> list[tuple[object, ...]]:
+    """Rows under KEPT_HEADS."""
+    length = _id_length([one.message for one in kept])
+    return [
+        (
+            one.message[:length],
+            one.message_id,
+            one.sender or "<>",
+            one.relay,
+            show_minute(one.kept_until),
+            show_size(one.size_bytes),
+        )
+        for one in kept
+    ]
+
+
+def kept_data(one: "Kept") -> dict[str, Any]:
+    """A message for which nobody waits, as JSON-ready values."""
+    return {
+        "message": one.message,
+        "message_id": bounded(one.message_id),
+        "sender": bounded(one.sender),
+        "relay": one.relay,
+        "queued_at": show_time(one.queued_at),
+        "kept_until": show_time(one.kept_until),
+        "size_bytes": one.size_bytes,
+        "message_class": one.labels.message_class,
+        "tenant": one.labels.tenant,
+        "stream": one.labels.stream,
+        "test": one.labels.test,
+    }
+
+
+def facts(one: "Queued | Kept") -> list[tuple[str, object]]:
     """What all recipients of a message share, where it is known."""
     labels = one.labels
     known = {

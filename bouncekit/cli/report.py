@@ -1,7 +1,7 @@
 """`bouncekit report`: what became of the mail of a span of time, and what waits now."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bouncekit.cli.output import progress, show_json, show_line, show_minute, show_span, show_table
+from bouncekit.cli.output import (
+    GAP,
+    progress,
+    show_json,
+    show_line,
+    show_minute,
+    show_span,
+    show_table,
+    terminal_width,
+)
 from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, store_option
 from bouncekit.cli.waiting import depth_data, in_words
 from bouncekit.events import EventType, show_time
@@ -25,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["verb"]
 
 _SLICES = 10  # of the span, each counted on its own: no long look keeps the store from tidying up
-_BAR = 30  # columns
+_BAR, _SHORTEST_BAR = 30, 8  # columns
 _ROWS = 10
 _NONE = "(none)"
 _ACTIONS = tuple(action.value for action in Action)
@@ -130,16 +139,13 @@ def _data(counted: _Counted, depth: "Depth", since: datetime, now: datetime, lim
 
 
 def _show(counted: _Counted, depth: "Depth", since: datetime, now: datetime, limit: int) -> None:
-    total = counted.actions.total()
+    actions = counted.actions
+    total = actions.total()
     show_line(f"{total:,} outcomes since {show_minute(since)}, {show_span(now - since)} ago")
     if total:
         show_line()
-        most = max(counted.actions.values())
-        rows = _in_order(counted.actions).items()
-        show_table(
-            ("", "", "", ""),
-            [(name, f"{number:>12,}", f"{number / total:>6.1%}", _bar(number, most)) for name, number in rows],
-        )
+        rows = [(name, f"{number:>12,}", f"{number / total:>6.1%}") for name, number in _in_order(actions).items()]
+        _show_with_bars(("", "", ""), rows, list(_in_order(actions).values()))
     for by, names in counted.by.items():
         if names:
             show_line()
@@ -156,13 +162,10 @@ def _show_breakdown(by: By, names: Mapping[str, Counter[str]], limit: int) -> No
     rows = _largest(names)
     shown, rest = rows[:limit], rows[limit:]
     present = [action for action in _ACTIONS if any(actions[action] for actions in names.values())]
-    most = shown[0][1].total()
-    show_table(
-        (f"by {by}", "outcomes", *present, ""),
-        [
-            (name, f"{(number := actions.total()):,}", *(f"{actions[one]:,}" for one in present), _bar(number, most))
-            for name, actions in shown
-        ],
+    _show_with_bars(
+        (f"by {by}", "outcomes", *present),
+        [(name, f"{actions.total():,}", *(f"{actions[one]:,}" for one in present)) for name, actions in shown],
+        [actions.total() for _, actions in shown],
     )
     if rest:
         show_line(f"and {len(rest):,} more, with {sum(actions.total() for _, actions in rest):,}: --limit")
@@ -177,6 +180,20 @@ def _in_order(actions: Mapping[str, int]) -> dict[str, int]:
     return {action: actions[action] for action in _ACTIONS if actions.get(action)}
 
 
-def _bar(number: int, most: int) -> str:
+def _show_with_bars(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> None:
+    """A table with a bar behind each row, of the columns that are left in the terminal; where that are few, without."""
+    room = _BAR
+    if (width := terminal_width()) is not None:
+        taken = sum(max(map(len, column)) + len(GAP) for column in zip(heads, *rows, strict=True))
+        room = min(width - taken, _BAR)
+    if room < _SHORTEST_BAR:
+        show_table(heads, rows)
+        return
+    most = max(numbers)
+    bars = (_bar(number, most, room) for number in numbers)
+    show_table((*heads, ""), [(*row, bar) for row, bar in zip(rows, bars, strict=True)])
+
+
+def _bar(number: int, most: int, room: int) -> str:
     """At least one column for what there is at all."""
-    return "#" * max(round(_BAR * number / most), 1) if number else ""
+    return "#" * max(round(room * number / most), 1) if number else ""

@@ -28,7 +28,11 @@ _MAX_MESSAGE_BYTES = 100 * 1024 * 1024
 @click.option("--relay", metavar="URL", help="Such as smtp://localhost:25; else BOUNCEKIT_RELAY.")
 @click.option("--to", multiple=True, metavar="ADDRESS", help="A recipient, instead of those in the headers.")
 @click.option("--from", "sender", metavar="ADDRESS", help="The return path, instead of the From header's.")
-@click.option("--retry", type=click.Choice(["never", "wait"]), help="Report only (never), or wait and try again.")
+@click.option(
+    "--retry",
+    type=click.Choice(["never", "wait", "queue"]),
+    help="Report only (never), wait and try again, or leave it to a worker (queue).",
+)
 @click.option("--patience", metavar="DURATION", help="How long --retry wait may take: 5m.")
 @click.option("--class", "message_class", metavar="NAME", help="A message class of the policy.")
 @click.option("--test", is_flag=True, help="A test: moves no counter and no suppression.")
@@ -142,7 +146,10 @@ def _show(report: "Report", *, as_json: bool) -> None:
     heads = ("recipient", "action", "the server said", "category", "rule", "next try")
     show_table(heads, [_row(one) for one in report.recipients])
     show_line(f"{len(report.delivered)} of {len(report.recipients)} delivered")
-    if due := [one.recipient for one in report.delayed if one.retry_at]:  # a policy that holds has no time
+    delayed = [one for one in report.delayed if one.retry_at]  # a policy that holds has no time
+    if kept := sum(one.kept for one in delayed):
+        show_line(f"{kept:,} in the queue, for `bouncekit worker` or `bouncekit queue run` to send when it is time")
+    if due := [one.recipient for one in delayed if not one.kept]:
         to = " ".join(f"--to {quote(recipient)}" for recipient in due)
         show_line(f"Nothing sends to the delayed again by itself: when it is time, send to them alone, with {to}")
 

@@ -2,6 +2,7 @@
 
 import getpass
 import logging
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
     "complete_policy",
     "configured",
     "duration",
+    "hear_warnings",
     "json_option",
     "open_postmaster",
     "policy_option",
@@ -115,8 +117,15 @@ def open_postmaster(config: "Config", *, needs_store: bool = False, makes_store:
     from bouncekit.postmaster import Postmaster
 
     postmaster = Postmaster(**{**config.for_postmaster(), "worker": "external"})  # a verb that looks sends nothing
-    _hear_warnings()
+    hear_warnings()
     return postmaster
+
+
+def hear_warnings() -> None:
+    """Print what bouncekit's log warns of, a line each on standard error."""
+    log = logging.getLogger("bouncekit")
+    if not any(isinstance(handler, _Warnings) for handler in log.handlers):
+        log.addHandler(_Warnings(logging.WARNING))
 
 
 def sqlite_path(store: str) -> Path | None:
@@ -125,20 +134,27 @@ def sqlite_path(store: str) -> Path | None:
 
 
 class _Warnings(logging.Handler):
-    """What bouncekit's log warns of, a line each on standard error."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+    """What bouncekit's log warns of, where no logging of the application's shows it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Events are shown by the verbs themselves."""
-        return not record.name.startswith("bouncekit.events")
+        return not record.name.startswith("bouncekit.events") and not _has_logging()
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"bouncekit: warning: {printable(redacted(record.getMessage()))}", err=True)
+        text = record.getMessage()
+        if record.exc_info and (error := record.exc_info[1]):
+            text = f"{text}: {_raised(error)}"
+        click.echo(f"bouncekit: warning: {printable(redacted(text))}", err=True)
 
 
-def _hear_warnings() -> None:
-    log = logging.getLogger("bouncekit")
-    if not any(isinstance(handler, _Warnings) for handler in log.handlers):
-        log.addHandler(_Warnings())
+def _has_logging() -> bool:
+    """Whether the application, which --app names, has set up logging of its own."""
+    handlers = (*logging.getLogger("bouncekit").handlers, *logging.getLogger().handlers)
+    return not all(isinstance(handler, (logging.NullHandler, _Warnings)) for handler in handlers)
+
+
+def _raised(error: BaseException) -> str:
+    """What was raised, and by which line of whose file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"

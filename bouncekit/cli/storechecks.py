@@ -1,20 +1,20 @@
 """What `bouncekit doctor` finds of the store, of the clock by it, of the mail that waits in it, of who reads it."""
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from bouncekit._version import __released__
 from bouncekit.cli.checks import Check, Level, failed
-from bouncekit.cli.output import show_span
+from bouncekit.cli.output import show_minute, show_span
 from bouncekit.cli.settings import sqlite_path
 from bouncekit.cli.waiting import in_words
 from bouncekit.errors import BouncekitError
-from bouncekit.events import show_time
 from bouncekit.queue import Depth
 
 if TYPE_CHECKING:
@@ -41,20 +41,8 @@ def store_and_more(
         relays: the names of those that are configured.
         all_known: whether there can be no others, in an application that nobody has named here.
     """
-    if given is None:
-        advice = "store = 'sqlite:///bounces.db' in bouncekit.toml, or BOUNCEKIT_STORE"
-        yield Check("store", Level.WARN, "none: suppressions are forgotten when the process ends", advice)
-        yield clock(now, None)
-        return
-    path = sqlite_path(given) if isinstance(given, str) else None
-    if path is not None and not path.exists():
-        yield _place(path)
-        yield clock(now, None)
-        return
-    try:
-        opened = given if not isinstance(given, str) else _opened(given, path)
-    except (BouncekitError, OSError) as error:
-        yield _unusable(error)
+    opened = yield from _opened(given)
+    if opened is None:
         yield clock(now, None)
         return
     try:
@@ -67,12 +55,12 @@ def store_and_more(
 def clock(now: datetime, newest: datetime | None) -> Check:
     """Whether the clock can be right: by the date of this release, and by the newest event in the store."""
     if now < _RELEASED:
-        found = f"{show_time(now)}, and this bouncekit is of {__released__}: the machine has no time"
+        found = f"{show_minute(now)}, and this bouncekit is of {__released__}: the machine has no time"
         return Check("clock", Level.FAIL, found, _SET_THE_CLOCK)
     if newest is not None and newest - now > _SLACK:
-        found = f"{show_time(now)}, and the store has news of {show_time(newest)}: it was set back"
-        return Check("clock", Level.FAIL, found, f"{_SET_THE_CLOCK}; what was queued meanwhile is due only then")
-    return Check("clock", Level.OK, show_time(now))
+        found = f"{show_minute(now)}, and the store has news of {show_minute(newest)}: it was set back"
+        return Check("clock", Level.FAIL, found, f"{_SET_THE_CLOCK}; what was queued before is due only then")
+    return Check("clock", Level.OK, show_minute(now))
 
 
 def queue(
@@ -109,6 +97,28 @@ def subscribers(cursors: Collection["Cursor"], now: datetime) -> Iterator[Check]
 # -- the file
 
 
+def _opened(given: "str | Store | None") -> "Generator[Check, None, Store | None]":
+    """The store, open; None, and why, where there is none to look into."""
+    from bouncekit.stores import open_store
+    from bouncekit.stores.sqlite import SqliteStore
+
+    if given is None:
+        advice = "store = 'sqlite:///bounces.db' in bouncekit.toml, or BOUNCEKIT_STORE"
+        yield Check("store", Level.WARN, "none: suppressions are forgotten when the process ends", advice)
+        return None
+    if not isinstance(given, str):
+        return given
+    path = sqlite_path(given)
+    if path is not None and not path.exists():
+        yield _place(path)
+        return None
+    try:
+        return open_store(given) if path is None else SqliteStore(path, busy_seconds=_BUSY_SECONDS)
+    except (BouncekitError, OSError) as error:
+        yield _unusable(error)
+        return None
+
+
 def _place(path: Path) -> Check:
     """Whether a store could be made there."""
     try:
@@ -120,18 +130,12 @@ def _place(path: Path) -> Check:
     return Check("store", Level.OK, f"{path}: not there yet, the first use makes it")
 
 
-def _opened(url: str, path: Path | None) -> "Store":
-    from bouncekit.stores import open_store
-    from bouncekit.stores.sqlite import SqliteStore
-
-    return open_store(url) if path is None else SqliteStore(path, busy_seconds=_BUSY_SECONDS)
-
-
 def _unusable(error: Exception) -> Check:
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
         found, _, _ = str(error).partition("; ")
-        return Check("store", Level.FAIL, found, "end the process that holds it; fuser -v FILE shows which")
+        advice = f"end the process that holds it: fuser -v {quote(found.partition(': ')[0])}"
+        return Check("store", Level.FAIL, found, advice)
     return failed("store", error)
 
 

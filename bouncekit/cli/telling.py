@@ -20,7 +20,13 @@ def said(data: Mapping[str, Any]) -> str:
     text = data.get("reply") or (data.get("suppression") or {}).get("evidence", {}).get("reply") or ""
     if channel := data.get("channel"):
         return f"channel {channel}: {data['why']}" if data.get("why") else f"channel {channel}"
-    return f"{text}; next try at {second(data['retry_at'])}" if data.get("retry_at") else str(text)
+    if data.get("refusals"):
+        text = f"{data['refusals']} of {data['answers']} answers of {data['provider']}: {text}"
+    elif data.get("oldest_due_at"):
+        text = f"{data['due']} due, the oldest since {second(data['oldest_due_at'])}"
+    due = f"next try at {second(data['retry_at'])}" if data.get("retry_at") else ""
+    twice = "maybe a second copy" if data.get("action") == "delivered" and data.get("possible_duplicate") else ""
+    return "; ".join(filter(None, (str(text), due, twice)))
 
 
 def rule(data: Mapping[str, Any]) -> str:
@@ -28,5 +34,6 @@ def rule(data: Mapping[str, Any]) -> str:
     suppression: Mapping[str, Any] = data.get("suppression") or {}
     name, where, by = data.get("rule"), data.get("where"), data.get("by")
     if name:
-        return f"{name} ({where or by})" if where or by else str(name)
+        name = str(name).removeprefix("rule ")  # of a suppression that was obeyed: whoever added it
+        return f"{name} ({where or by})" if where or by else name
     return str(by or suppression.get("by") or "")

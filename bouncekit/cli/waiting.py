@@ -117,10 +117,11 @@ def take_out(office: "Office", chosen: Chosen, by: str) -> int:
     """Take recipients out of the queue, and tell that they failed; how many. Whom somebody is at is left alone."""
     at, attempt = office.clock.now(), office.clock.new_id()
     events = {row.recipient: _dropped(office, row, attempt, at, by) for row in chosen.rows}
+    keep = office.policy.keep.messages
     number = 0
     for recipient in _named(chosen):
         told = tuple(events.values()) if recipient is None else (events[recipient],)
-        number += office.store.drop(chosen.message, recipient, at=at, events=told)
+        number += office.store.drop(chosen.message, recipient, at=at, events=told, keep=keep)
     left = _left(office, chosen) if number < len(chosen.rows) else ()
     office.ledger.publish([event for recipient, event in events.items() if recipient not in left])
     return number

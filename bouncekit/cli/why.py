@@ -27,6 +27,8 @@ def verb(address: str, limit: int, store: str | None, as_json: bool) -> int:
 
     Needs a store. Exit code 1 when nothing is known about the address.
     """
+    if not address.strip():
+        raise click.UsageError("no address")
     with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
         standing = postmaster.suppressions.get(address)
         is_held_back = address in postmaster.suppressions

@@ -13,6 +13,7 @@ import click
 from bouncekit.cli.application import app_option, opened
 from bouncekit.cli.output import show_json
 from bouncekit.cli.settings import json_option, policy_option, store_option
+from bouncekit.cli.waiting import in_words
 
 if TYPE_CHECKING:
     from bouncekit.postmaster import Postmaster
@@ -48,9 +49,8 @@ def verb(app: str | None, concurrency: int | None, policy: str | None, store: st
 
 def _what_there_is(postmaster: "Postmaster") -> str:
     office = postmaster.office
-    depth = office.store.depth(office.clock.now())
-    waits = f"{depth.due} due, {depth.waiting} later, {depth.held} held"
-    return f"bouncekit worker: through {', '.join(office.relays)}; {waits}"
+    now = office.clock.now()
+    return f"bouncekit worker: through {', '.join(office.relays)}; {in_words(office.store.depth(now), now)}"
 
 
 @contextmanager

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
-__all__ = ["Cursor", "Cursors"]
+__all__ = ["Cursor", "Cursors", "kept_longer"]
+
+_COUNTED = timedelta(days=35)  # the guard compares with the 30 days before yesterday
+_STRUCK = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +55,17 @@ class Cursors(Protocol):
     def newest_at(self) -> datetime | None:
         """The latest time at which anything happened by the store's word: an event, or an attempt that is open."""
 
-    def prune(self, *, before: datetime, limit: int = 10_000) -> int:
+    def prune(self, *, before: datetime, now: datetime | None = None, limit: int = 10_000) -> int:
         """Forget what is from before a time, up to `limit` rows; how many that were.
 
-        Events, outcomes, settled attempts, and what the guard has counted.
+        Events, outcomes, settled attempts, what the guard has counted, strikes. With `now`, also the messages that
+        were kept until then; but no counts of the guard of the last 35 days, and no strikes of the last 366.
 
         No event is forgotten that a cursor has not passed: one that nobody moves any more keeps all behind it. In
         small transactions: others may write between. Suppressions and the audit of their changes stay.
         """
+
+
+def kept_longer(before: datetime, now: datetime | None) -> tuple[datetime, datetime]:
+    """Up to when the counts of the guard, and strikes, are forgotten: verdicts to come need the latest of them."""
+    return (before, before) if now is None else (min(before, now - _COUNTED), min(before, now - _STRUCK))

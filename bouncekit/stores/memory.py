@@ -230,8 +230,8 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies):
             newest = max((*times, *self._begun_at()), default=None)
         return None if newest is None else from_milliseconds(newest)
 
-    def prune(self, *, before: datetime, limit: int = 10_000) -> int:
-        """See `Cursors.prune`. There are no outcomes and no settled attempts here."""
+    def prune(self, *, before: datetime, now: datetime | None = None, limit: int = 10_000) -> int:
+        """See `Cursors.prune`. There are no outcomes and no settled attempts here; strikes have bounds of their own."""
         with self._lock:
             self._check_open()
             old = self._old(milliseconds(before))[: max(limit, 0)]
@@ -242,7 +242,10 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies):
                 self._told[place] = None
             while self._told and self._told[0] is None:
                 self._told.popleft()
-        return len(old)
+            over = [] if now is None else self._kept_until(milliseconds(now))[: max(limit - len(old), 0)]
+            for message in over:
+                del self._messages[message]
+        return len(old) + len(over)
 
     # -- open and closed
 

@@ -5,14 +5,14 @@ from abc import ABC, abstractmethod
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from bouncekit.envelope import Recipient
 from bouncekit.errors import StoreError
 from bouncekit.events import Event
 from bouncekit.policy import Fate
-from bouncekit.queue import Abandoned, Begun, Depth, Lease, LeaseLost, Queued, QueueState
+from bouncekit.queue import Abandoned, Begun, Depth, Kept, Lease, LeaseLost, Queued, QueueState
 from bouncekit.settlement import Settlement
 from bouncekit.steps import Delivery, Record
 from bouncekit.stores.codec import from_milliseconds, milliseconds
@@ -203,6 +203,13 @@ class MemoryQueue(ABC):
             found = self._messages.get(message)
             return None if found is None else found.to(found.rows.values(), None)
 
+    def kept(self, *, beginning: str = "", limit: int | None = None) -> Iterator[Kept]:
+        """See `Queue.kept`."""
+        with self._lock:
+            self._check_open()
+            found = [message.kept() for name, message in sorted(self._messages.items()) if name.startswith(beginning)]
+        yield from islice((one for one in found if one is not None), limit if limit is None else max(limit, 0))
+
     def requeue(self, message: str, recipient: str | None, *, at: datetime) -> int:
         """See `Queue.requeue`."""
         now = milliseconds(at)
@@ -217,14 +224,22 @@ class MemoryQueue(ABC):
                 self._line_up(message)
         return len(chosen)
 
-    def drop(self, message: str, recipient: str | None, *, at: datetime, events: Sequence[Event] = ()) -> int:
+    def drop(
+        self,
+        message: str,
+        recipient: str | None,
+        *,
+        at: datetime,
+        events: Sequence[Event] = (),
+        keep: timedelta = timedelta(),
+    ) -> int:
         """See `Queue.drop`."""
         with self._lock:
             self._check_open()
             gone = {row.recipient.address.wire for row in self._chosen(message, recipient, milliseconds(at))}
             for address in gone:
                 self._delete(message, address)
-            self._sweep(message)
+            self._sweep(message, at, keep)
             if gone:
                 self._keep(event for event in events if event.recipient is None or event.recipient in gone)
         return len(gone)
@@ -241,7 +256,8 @@ class MemoryQueue(ABC):
             if not settlement.key:
                 continue  # an address that was refused here: it never was in the queue
             if settlement.is_final:
-                self._delete(delivery.id, settlement.recipient)
+                if not settlement.was_kept_back or self._is_of(delivery, settlement.recipient):
+                    self._delete(delivery.id, settlement.recipient)
             else:
                 self._delay(record, settlement, counted[settlement.recipient])
         for address in tuple(attempt.addresses) if attempt else ():
@@ -251,7 +267,7 @@ class MemoryQueue(ABC):
             while len(self._settled) > _MOST_SETTLED:
                 self._settled.popitem(last=False)
         self._line_up(delivery.id)
-        self._sweep(delivery.id)
+        self._sweep(delivery.id, record.occasion.at, record.keep)
 
     def _delay(self, record: Record, settlement: Settlement, recipient: Recipient) -> None:
         """Let a recipient wait, unless somebody else has it or had it: then his word counts."""
@@ -312,6 +328,10 @@ class MemoryQueue(ABC):
         rows = self._messages[message].rows if message in self._messages else {}
         return [row for address, row in rows.items() if recipient in (None, address) and not row.is_leased(at)]
 
+    def _is_of(self, delivery: Delivery, address: str) -> bool:
+        row = self._row(delivery.id, address)
+        return row is not None and row.is_of(delivery.lease)
+
     def _row(self, message: str, address: str) -> Row | None:
         found = self._messages.get(message)
         return None if found is None else found.rows.get(address)
@@ -351,10 +371,23 @@ class MemoryQueue(ABC):
         self._end_attempt(message, row)
         del self._messages[message].rows[address]
 
-    def _sweep(self, message: str) -> None:
+    def _sweep(self, message: str, at: datetime, keep: timedelta) -> None:
         """Let a message go whose last recipient has gone."""
-        if message in self._messages and not self._messages[message].rows:
+        if message not in self._messages or self._messages[message].rows:
+            return
+        if keep > timedelta():
+            self._messages[message].keep_until = milliseconds(at + keep)
+        else:
             del self._messages[message]
+
+    def _kept_until(self, at: int) -> list[str]:
+        """The messages for which nobody waits, and whose time is over; the earliest first."""
+        over = [
+            (message.keep_until, name)
+            for name, message in self._messages.items()
+            if not message.rows and message.keep_until is not None and message.keep_until <= at
+        ]
+        return [name for _, name in sorted(over)]
 
 
 def _check_relay(delivery: Delivery) -> None:

@@ -9,15 +9,17 @@ from typing import Any
 from bouncekit.address import a_label, parse_address
 from bouncekit.envelope import Envelope, Labels, Recipient
 from bouncekit.errors import StoreCorrupt
-from bouncekit.queue import Queued, QueueState
+from bouncekit.queue import Kept, Queued, QueueState
 from bouncekit.steps import Delivery
 from bouncekit.stores.codec import from_milliseconds, milliseconds, storable
 
 __all__ = [
+    "KEPT_COLUMNS",
     "MESSAGE_COLUMNS",
     "QUEUED_COLUMNS",
     "RECIPIENT_COLUMNS",
     "delivery_of",
+    "kept_of",
     "message_row",
     "positions",
     "queued_of",
@@ -34,6 +36,8 @@ MESSAGE_COLUMNS = (
 )
 # Of `delivery_of`, which puts them into the order of `position`.
 RECIPIENT_COLUMNS = "position, address, given, key, attempts, first_attempt_at, possible_duplicate"
+# Of `kept_of`.
+KEPT_COLUMNS = "id, message_id, sender, relay, message_class, tenant, stream, test, created_at, keep_until, size_bytes"
 # Of `queued_of`; `r` is recipients, `m` messages.
 QUEUED_COLUMNS = (
     "r.message, r.address, m.message_id, m.sender, r.relay, m.message_class, m.tenant, m.stream, m.test, r.state, "
@@ -136,6 +140,21 @@ def queued_of(row: Sequence[Any]) -> Queued:
         attempts=attempts,
         possible_duplicate=bool(possible_duplicate),
         leased_until=None if leased_until is None else from_milliseconds(leased_until),
+        size_bytes=size,
+    )
+
+
+def kept_of(row: Sequence[Any]) -> Kept:
+    """What people are shown of a message for which nobody waits, from KEPT_COLUMNS."""
+    message, message_id, sender, relay, class_, tenant, stream, test, created, until, size = row
+    return Kept(
+        message=message,
+        message_id=message_id,
+        sender=sender,
+        relay=relay,
+        labels=Labels(message_class=class_, tenant=tenant, stream=stream, test=bool(test)),
+        queued_at=from_milliseconds(created),
+        kept_until=from_milliseconds(until),
         size_bytes=size,
     )
 

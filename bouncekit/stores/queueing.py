@@ -1,15 +1,16 @@
 """What a store keeps of mail that waits to be sent: who is at it, what was begun, what is to be tried again.
 
 A recipient is due, held, or leased to somebody; with an open attempt, its dot may have gone out. From the first to
-the last, it is handed to one lease at a time, and it goes when an outcome is final.
+the last, it is handed to one lease at a time, and it goes when an outcome is final. The message goes with its last
+recipient, or is kept for as long as a policy says; `Cursors.prune` forgets it then.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from bouncekit.events import Event
-from bouncekit.queue import Abandoned, Begun, Depth, Lease, Queued, QueueState
+from bouncekit.queue import Abandoned, Begun, Depth, Kept, Lease, Queued, QueueState
 from bouncekit.steps import Delivery
 
 __all__ = ["Queue"]
@@ -19,7 +20,8 @@ class Queue(Protocol):
     """The part of a store that is its queue; `Store.record` settles what was begun here.
 
     A lease is over at its `until`, by the time that is asked about. Who lost one to somebody else can no longer begin,
-    and what delays he records change nothing; a final outcome that he records is still the truth, and counts.
+    and what delays he records change nothing, nor does a failure for which only his lost lease is to blame; any other
+    final outcome that he records is still the truth, and counts.
     """
 
     def enqueue(self, delivery: Delivery, *, due_at: datetime, at: datetime, events: Sequence[Event] = ()) -> None:
@@ -99,8 +101,17 @@ class Queue(Protocol):
     def queued_message(self, message: str) -> Delivery | None:
         """A message with all its recipients that are not settled, due or not. It is not taken.
 
+        One that is kept, and for which nobody waits any more, has no recipients.
+
         Raises:
             StoreCorrupt: it cannot be read back.
+        """
+
+    def kept(self, *, beginning: str = "", limit: int | None = None) -> Iterator[Kept]:
+        """The messages for which nobody waits any more, and that are kept, in the order of their ids.
+
+        Args:
+            beginning: only ids that begin so.
         """
 
     def requeue(self, message: str, recipient: str | None, *, at: datetime) -> int:
@@ -109,8 +120,18 @@ class Queue(Protocol):
         Who is leased at that time, or has an open attempt, is left alone.
         """
 
-    def drop(self, message: str, recipient: str | None, *, at: datetime, events: Sequence[Event] = ()) -> int:
+    def drop(
+        self,
+        message: str,
+        recipient: str | None,
+        *,
+        at: datetime,
+        events: Sequence[Event] = (),
+        keep: timedelta = timedelta(),
+    ) -> int:
         """Take a message, or one recipient of it, out of the queue by hand; how many recipients that were.
+
+        The message stays for `keep` once nobody waits for it.
 
         Who is leased at that time is left alone. Told are, with it, the events about those who went; one that is
         about no recipient is told if anybody went.

@@ -5,7 +5,7 @@ reads. `free_at` and `retried` are written wherever what they follow from is; th
 """
 # ruff: noqa: S608
 
-from bouncekit.stores.queuecodec import MESSAGE_COLUMNS, QUEUED_COLUMNS, RECIPIENT_COLUMNS
+from bouncekit.stores.queuecodec import KEPT_COLUMNS, MESSAGE_COLUMNS, QUEUED_COLUMNS, RECIPIENT_COLUMNS
 
 __all__ = [
     "ABANDONED",
@@ -29,6 +29,8 @@ __all__ = [
     "HOLD",
     "IS_SETTLED",
     "KEEP",
+    "KEPT",
+    "LEAVE",
     "MESSAGE",
     "MOVE_CURSOR",
     "NEWEST",
@@ -85,7 +87,8 @@ DELAY = f"""
     possible_duplicate = max(possible_duplicate, :possible_duplicate),
     attempt_id = NULL, lease_owner = NULL, lease_until = NULL, free_at = :due_at
     WHERE message = :message AND address = :address AND {_OURS}"""
-SETTLE = "DELETE FROM recipients WHERE message = ? AND address = ?"
+SETTLE = f"""
+    DELETE FROM recipients WHERE message = :message AND address = :address AND (:is_answered OR {_OURS})"""
 # Whoever took over an abandoned attempt and asks again at once does not know whether the first one arrived.
 AGAIN = f"""
     UPDATE recipients SET
@@ -97,7 +100,9 @@ END_ATTEMPT = "UPDATE attempts SET settled_at = ? WHERE id = ? AND settled_at IS
 END_ATTEMPTS = """
     UPDATE attempts SET settled_at = ? WHERE message = ? AND settled_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM recipients WHERE attempt_id = attempts.id)"""
-SWEEP = "DELETE FROM messages WHERE id = ? AND NOT EXISTS (SELECT 1 FROM recipients WHERE message = messages.id)"
+_NOBODY_WAITS = "NOT EXISTS (SELECT 1 FROM recipients WHERE message = messages.id)"
+SWEEP = f"DELETE FROM messages WHERE id = ? AND {_NOBODY_WAITS}"
+LEAVE = f"UPDATE messages SET keep_until = ? WHERE id = ? AND {_NOBODY_WAITS}"
 
 # -- leases
 
@@ -148,6 +153,10 @@ QUEUED = f"""
     AND (:state IS NULL OR r.state = :state)
     AND (:needle IS NULL OR holds(:needle, m.sender, r.address) OR holds(:needle, '', m.message_id))
     ORDER BY r.message, r.address LIMIT :page"""
+KEPT = f"""
+    SELECT {KEPT_COLUMNS} FROM messages
+    WHERE id > :after AND id >= :beginning AND id < :behind AND keep_until IS NOT NULL AND {_NOBODY_WAITS}
+    ORDER BY id LIMIT :page"""
 _ONE_OR_ALL = "message = :message AND (:recipient IS NULL OR address = :recipient)"
 REQUEUE = f"""
     UPDATE recipients SET state = 'due', due_at = min(coalesce(due_at, :at), :at),
@@ -198,4 +207,10 @@ PRUNE = (
     """
     DELETE FROM counters WHERE (name, subject, began_at) IN (
         SELECT name, subject, began_at FROM counters WHERE began_at < ? ORDER BY began_at LIMIT ?)""",
+    """
+    DELETE FROM strikes WHERE (tenant, stream, key_hash, category, day) IN (
+        SELECT tenant, stream, key_hash, category, day FROM strikes WHERE at < ? ORDER BY at LIMIT ?)""",
+    f"""
+    DELETE FROM messages WHERE id IN (
+        SELECT id FROM messages WHERE keep_until <= ? AND {_NOBODY_WAITS} ORDER BY keep_until LIMIT ?)""",
 )

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from bouncekit.stores import queuestatements as statements
 from bouncekit.stores.codec import from_milliseconds, milliseconds, storable
-from bouncekit.stores.cursors import Cursor
+from bouncekit.stores.cursors import Cursor, kept_longer
 from bouncekit.stores.sqlitefile import Database
 
 __all__ = ["SqliteCursors"]
@@ -65,10 +65,12 @@ class SqliteCursors:
         found = self._database.read(statements.NEWEST)
         return _time(max((at for (at,) in found if at is not None), default=None))
 
-    def prune(self, *, before: datetime, limit: int = 10_000) -> int:
+    def prune(self, *, before: datetime, now: datetime | None = None, limit: int = 10_000) -> int:
         """See `Cursors.prune`."""
-        at, gone = milliseconds(before), 0
-        for statement in statements.PRUNE:
+        times = (before, before, before, *kept_longer(before, now), now)
+        gone = 0
+        for statement, time in zip(statements.PRUNE, times, strict=True):
+            at = None if time is None else milliseconds(time)
             while (most := min(_AT_ONCE, limit - gone)) > 0:
                 with self._database.writing() as connection:
                     number = connection.execute(statement, (at, most)).rowcount

@@ -3,24 +3,25 @@
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from heapq import merge
 from typing import Any
 
 from bouncekit.errors import StoreCorrupt, StoreError
 from bouncekit.events import Event
 from bouncekit.policy import Fate
-from bouncekit.queue import Abandoned, Begun, Depth, Lease, LeaseLost, Queued, QueueState
+from bouncekit.queue import Abandoned, Begun, Depth, Kept, Lease, LeaseLost, Queued, QueueState
 from bouncekit.settlement import Settlement
 from bouncekit.steps import Delivery, Record
 from bouncekit.stores import queuestatements as statements
 from bouncekit.stores.codec import from_milliseconds, milliseconds, outcome_row, storable, told_rows
-from bouncekit.stores.queuecodec import delivery_of, message_row, positions, queued_of, recipient_row
+from bouncekit.stores.queuecodec import delivery_of, kept_of, message_row, positions, queued_of, recipient_row
 from bouncekit.stores.sqlitefile import Database
 from bouncekit.stores.statements import IS_TOLD, OUTCOME, TELL
 
 __all__ = ["SqliteQueue", "settle_queued"]
 
+_BEHIND_ALL = "\U0010ffff"  # sorts behind every id
 _PAGE = 500  # rows read at once while a caller iterates
 
 
@@ -164,7 +165,19 @@ class SqliteQueue:
         """See `Queue.queued_message`."""
         rows = self._database.read(statements.ROWS, (storable(message),))
         found = self._database.read(statements.MESSAGE, (storable(message),))
-        return delivery_of(found[0], rows, None) if found and rows else None
+        return delivery_of(found[0], rows, None) if found else None
+
+    def kept(self, *, beginning: str = "", limit: int | None = None) -> Iterator[Kept]:
+        """See `Queue.kept`."""
+        left, after = limit, ""
+        between = {"beginning": storable(beginning), "behind": f"{storable(beginning)}{_BEHIND_ALL}"}
+        while left is None or left > 0:
+            page = _PAGE if left is None else min(_PAGE, left)
+            rows = self._database.read(statements.KEPT, {**between, "after": after, "page": page})
+            yield from map(kept_of, rows)
+            if len(rows) < page:
+                return
+            left, after = None if left is None else left - page, rows[-1][0]
 
     def requeue(self, message: str, recipient: str | None, *, at: datetime) -> int:
         """See `Queue.requeue`."""
@@ -172,13 +185,21 @@ class SqliteQueue:
         with self._database.writing() as connection:
             return connection.execute(statements.REQUEUE, asked).rowcount
 
-    def drop(self, message: str, recipient: str | None, *, at: datetime, events: Sequence[Event] = ()) -> int:
+    def drop(
+        self,
+        message: str,
+        recipient: str | None,
+        *,
+        at: datetime,
+        events: Sequence[Event] = (),
+        keep: timedelta = timedelta(),
+    ) -> int:
         """See `Queue.drop`."""
         asked = {"message": storable(message), "recipient": storable(recipient), "at": milliseconds(at)}
         with self._database.writing() as connection:
             gone = {address for (address,) in connection.execute(statements.DROP, asked).fetchall()}
             if gone:
-                _sweep(connection, message, at)
+                _sweep(connection, message, at, keep)
                 about = [event for event in events if event.recipient is None or event.recipient in gone]
                 connection.executemany(TELL, told_rows(about))
                 connection.executemany(OUTCOME, list(_outcomes(about, message)))
@@ -193,8 +214,7 @@ def settle_queued(connection: sqlite3.Connection, record: Record) -> None:
     places = positions(delivery)
     counted = {one.address.wire: one for one in (*delivery.recipients, *record.recipients)}
     known = [settlement for settlement in record.settlements if settlement.key]  # the others were refused here
-    final = [(delivery.id, settlement.recipient) for settlement in known if settlement.is_final]
-    connection.executemany(statements.SETTLE, final)
+    connection.executemany(statements.SETTLE, [_final_row(delivery, one) for one in known if one.is_final])
     for settlement in known:
         if not settlement.is_final:
             recipient = counted[settlement.recipient]
@@ -206,7 +226,17 @@ def settle_queued(connection: sqlite3.Connection, record: Record) -> None:
             )
     connection.execute(statements.AGAIN, {"attempt": occasion.attempt_id, "lease": delivery.lease})
     connection.execute(statements.END_ATTEMPT, (milliseconds(occasion.at), occasion.attempt_id))
-    _sweep(connection, delivery.id, occasion.at)
+    _sweep(connection, delivery.id, occasion.at, record.keep)
+
+
+def _final_row(delivery: Delivery, settlement: Settlement) -> dict[str, object]:
+    answered = not settlement.was_kept_back
+    return {
+        "message": delivery.id,
+        "address": settlement.recipient,
+        "is_answered": answered,
+        "lease": delivery.lease,
+    }
 
 
 def _delay(connection: sqlite3.Connection, record: Record, settlement: Settlement, row: dict[str, object]) -> None:
@@ -234,10 +264,13 @@ def _outcomes(events: Iterable[Event], message: str) -> Iterator[tuple[object, .
             yield outcome_row(event.settlement, event.occasion, message)
 
 
-def _sweep(connection: sqlite3.Connection, message: str, at: datetime) -> None:
+def _sweep(connection: sqlite3.Connection, message: str, at: datetime, keep: timedelta) -> None:
     """Let a message go whose last recipient has gone, and end the attempts that are about nobody any more."""
     connection.execute(statements.END_ATTEMPTS, (milliseconds(at), message))
-    connection.execute(statements.SWEEP, (message,))
+    if keep > timedelta():
+        connection.execute(statements.LEAVE, (milliseconds(at + keep), message))
+    else:
+        connection.execute(statements.SWEEP, (message,))
 
 
 def _is_settled(connection: sqlite3.Connection, message: str, address: object) -> bool:

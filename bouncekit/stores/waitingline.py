@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bouncekit.envelope import Recipient
-from bouncekit.queue import Queued, QueueState
+from bouncekit.queue import Kept, Queued, QueueState
 from bouncekit.steps import Delivery
 from bouncekit.stores.codec import from_milliseconds, milliseconds, storable
 
@@ -55,11 +55,12 @@ class Row:
 
 @dataclass(slots=True)
 class Message:
-    """A message that somebody still waits for, and who."""
+    """A message that somebody still waits for, and who; without rows, one that is kept until a time."""
 
     delivery: Delivery
     queued_at: int
     rows: dict[str, Row] = field(default_factory=dict)
+    keep_until: int | None = None
 
     def to(self, rows: Iterable[Row], lease: str | None) -> Delivery:
         """The delivery of these recipients."""
@@ -95,6 +96,22 @@ class Message:
             attempts=row.recipient.attempts,
             possible_duplicate=row.recipient.possible_duplicate,
             leased_until=None if row.owner is None else from_milliseconds(row.until),
+            size_bytes=delivery.envelope.size_bytes,
+        )
+
+    def kept(self) -> Kept | None:
+        """What people are shown of it where nobody waits any more."""
+        if self.rows or self.keep_until is None:
+            return None
+        delivery = self.delivery
+        return Kept(
+            message=delivery.id,
+            message_id=storable(delivery.envelope.message_id),
+            sender=delivery.envelope.sender.wire,
+            relay=delivery.relay or "",
+            labels=delivery.labels,
+            queued_at=from_milliseconds(self.queued_at),
+            kept_until=from_milliseconds(self.keep_until),
             size_bytes=delivery.envelope.size_bytes,
         )
 

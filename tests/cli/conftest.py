@@ -1,9 +1,12 @@
 """A command line in an empty folder, without any configuration."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,6 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bouncekit.cli import main
+from bouncekit.events import Event, EventType, Occasion
+from tests.contract.stores import new_id
 
 Run: TypeAlias = Callable[..., Result]
 ROOT = Path(__file__).parents[2]
@@ -53,3 +58,51 @@ def process(folder: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
         )
 
     return call
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The machine's time, by which the command line goes too."""
+    return datetime.now(UTC)
+
+
+def checks(output: str) -> dict[str, dict[str, Any]]:
+    """What `doctor --json` found, by its name."""
+    return {one["name"]: one for one in json.loads(output)["checks"]}
+
+
+def level(run: Run, name: str, *options: str) -> str:
+    """How much a check of `doctor` matters."""
+    return str(checks(run("doctor", "--json", *options).output)[name]["level"])
+
+
+def happened(at: datetime) -> Event:
+    """Any event, of this time."""
+    return Event(id=new_id(), type=EventType.RECONNECTED, occasion=Occasion(attempt_id=new_id(), at=at))
+
+
+HOLDS = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute(f"PRAGMA locking_mode = {sys.argv[2]}")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("CREATE TABLE half_done (x)")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def hold() -> Iterator[Callable[..., None]]:
+    """Let another process hold a store's lock until the test is over."""
+    with ExitStack() as stack:
+
+        def start(path: Path, mode: str = "NORMAL") -> None:
+            command = [sys.executable, "-c", HOLDS, str(path), mode]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+
+        yield start

@@ -67,7 +67,7 @@ def test_json_lines_come_back_in_order_with_all_that_they_held(run: Run) -> None
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
-        ("no json", "Expecting value"),
+        ("no json", "no JSON: Expecting value at column 1"),
         ("[1]", "a line is an object, such as "),
         ("{}", "does not start with a reply code"),
         ('{"reply": 552}', "reply: a text is needed"),

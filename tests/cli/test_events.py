@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bouncekit.cli.telling import said
 from bouncekit.stores.sqlite import SqliteStore
 from tests.building import ANN, BOB, CY
 from tests.contract.stores import send
@@ -58,6 +59,17 @@ def test_events_are_a_line_each_in_the_order_in_which_they_happened(run: Run, ha
     assert [line[1:3] for line in lines] == [["delivered", ANN], ["failed", BOB], ["suppression_added", BOB]]
     assert lines[1][3:] == [r"552 5.2.2 Mailbox is full \x1b[2J", "full (test.yaml:full)"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", lines[0][0])
+
+
+def test_what_was_said_has_what_follows_from_it() -> None:
+    mass = {"provider": "google.com", "refusals": 20, "answers": 65, "reply": "550 5.1.1 No such user"}
+    assert said(mass) == "20 of 65 answers of google.com: 550 5.1.1 No such user"
+    stalled = {"due": 3, "oldest_due_at": "2026-11-25T03:56:38.037Z"}
+    assert said(stalled) == "3 due, the oldest since 2026-11-25 03:56:38Z"
+    assert said({"reply": "452 4.2.2 Full", "retry_at": "2026-11-25T03:56:38.037Z"}) == (
+        "452 4.2.2 Full; next try at 2026-11-25 03:56:38Z"
+    )
+    assert said({"reply": "250 Ok", "action": "delivered", "possible_duplicate": True}) == "250 Ok; maybe a second copy"
 
 
 def test_json_is_the_events_themselves(run: Run, store: SqliteStore, happen: Send) -> None:

@@ -181,3 +181,9 @@ def test_a_stream_that_the_shell_has_closed_is_no_crash(folder: Path, command: s
         cwd=folder,
     )
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+
+
+def test_choices_that_are_missing_stand_on_the_line_of_the_error(run: Run) -> None:
+    assert run("completion").stderr == (
+        "bouncekit: error: Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish\n"
+    )

@@ -56,6 +56,16 @@ def test_with_a_width_cells_are_wrapped_to_it_and_nothing_is_lost(
     )
 
 
+def test_in_a_narrow_terminal_columns_without_a_word_give_way(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [(*row[:2], None) for row in ROWS]
+    show_table(("recipient", "action", "duplicate"), rows, width=30)
+    assert shown(capsys)[0] == "RECIPIENT        ACTION"
+    show_table(("recipient", "action", "duplicate"), rows, width=60)
+    assert shown(capsys)[0] == "RECIPIENT        ACTION     DUPLICATE"
+    show_table(("recipient", "action"), [], width=10)
+    assert "".join(shown(capsys)).startswith("RECIPI")
+
+
 def test_words_are_cut_last(capsys: pytest.CaptureFixture[str]) -> None:
     show_table(("", ""), [("too_many_recipients", "a few short words here")], width=30)
     assert shown(capsys)[0].startswith("too_many_recipients  ")

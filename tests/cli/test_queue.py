@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def test_the_list_can_be_narrowed(run: Run, store: SqliteStore, queue: Queue, no
     assert listed(run, "--containing", "CY@") == [CY]
     assert listed(run, "--limit", "2") == [ANN, BOB]
     assert [listed(run, "--state", state) for state in ("held", "waiting", "due")] == [[ANN], [BOB], [CY]]
-    assert "no such recipient" in run("queue", "list", "--relay", "other", *STORE).output
+    assert "nobody is waiting there" in run("queue", "list", "--relay", "other", *STORE).output
 
 
 def test_a_table_says_that_there_is_more(run: Run, queue: Queue) -> None:
@@ -223,7 +224,7 @@ def test_whom_somebody_is_sending_to_is_left_alone(run: Run, store: SqliteStore,
     result = run("queue", "retry", delivery.id, *STORE)
     assert (result.exit_code, result.output) == (
         1,
-        "nobody is waiting there\n1 left alone: somebody is sending right now, or has settled meanwhile\n",
+        "1 left alone: settled meanwhile, or with a worker, if killed for up to a quarter of an hour\n",
     )
     result = run("queue", "drop", delivery.id, "--yes", "--json", *STORE)
     assert (result.exit_code, json.loads(result.output)) == (1, {"dropped": 0, "left": 1})
@@ -309,3 +310,66 @@ def test_without_a_store_there_is_no_queue(run: Run, folder: Path, verb: str) ->
     assert (result.exit_code, result.stdout) == (2, "")
     assert "b.db: there is no such store" in result.stderr
     assert not (folder / "b.db").exists()
+
+
+# -- what is kept
+
+
+def keep(store: SqliteStore, now: datetime, queue: Queue, **settings: Any) -> Delivery:
+    """A message that was delivered, and that a policy keeps for a day."""
+    delivery = queue(ANN, **settings)
+    (taken,) = queueing.claim(store, now=now)
+    attempt = queueing.begin(store, taken, at=now)
+    done = queueing.outcome(taken, attempt, at=now, done=[ANN])
+    store.record(replace(done, keep=timedelta(days=1)))
+    return delivery
+
+
+def test_a_kept_message_is_shown_with_the_word_that_nobody_waits(
+    run: Run, store: SqliteStore, queue: Queue, now: datetime
+) -> None:
+    delivery = keep(store, now, queue, content=b"Subject: Order 7\r\n\r\nThank you\r\n")
+    result = run("queue", "show", delivery.id[:20], *STORE)
+    assert result.exit_code == 0
+    assert "  Subject: Order 7\n" in result.output
+    assert f"kept until  {now + timedelta(days=1):%Y-%m-%d %H:%M}Z" in result.output
+    assert result.output.splitlines()[-1].startswith("nobody waits for it any more; ")
+    (shown,) = documents(run("queue", "show", delivery.id, "--json", *STORE).output)
+    assert (shown["message"], shown["recipients"], shown["headers"]) == (delivery.id, [], ["Subject: Order 7"])
+
+
+def test_kept_messages_are_listed_apart(run: Run, store: SqliteStore, queue: Queue, now: datetime) -> None:
+    assert run("queue", "list", "--kept", *STORE).output == "no message is kept\n"
+    delivery = keep(store, now, queue)
+    assert run("queue", "list", *STORE).output == "the queue is empty\n"
+    head, row = run("queue", "list", "--kept", *STORE).output.splitlines()
+    assert (head.split()[0], row.split()[0]) == ("MESSAGE", delivery.id[:16])
+    (shown,) = documents(run("queue", "list", "--kept", "--json", *STORE).output)
+    assert (shown["message"], shown["relay"]) == (delivery.id, "main")
+    assert run("queue", "list", "--kept", "--relay", "main", *STORE).exit_code == 2
+
+
+def test_a_kept_message_can_be_neither_tried_nor_dropped(
+    run: Run, store: SqliteStore, queue: Queue, now: datetime
+) -> None:
+    delivery = keep(store, now, queue)
+    for verb in (("retry",), ("drop", "--yes")):
+        assert run("queue", *verb, delivery.id, *STORE).exit_code == 1
+    assert [one.message for one in store.kept()] == [delivery.id]
+
+
+def test_the_beginning_of_several_kept_messages_is_not_enough(
+    run: Run, store: SqliteStore, queue: Queue, now: datetime
+) -> None:
+    for letter in "ab":
+        keep(store, now, queue, id=f"{'0' * 20}{letter * 12}")
+    result = run("queue", "show", "0" * 20, *STORE)
+    assert (result.exit_code, "several messages" in result.output) == (2, True)
+
+
+def test_what_is_dropped_is_kept_as_the_policy_says(run: Run, folder: Path, store: SqliteStore, queue: Queue) -> None:
+    (folder / "mine.yaml").write_text("policy: 1\nextends: default\nkeep: {messages: 7d}\n")
+    (folder / "bouncekit.toml").write_text('policy = "mine.yaml"\n')
+    delivery = queue(ANN)
+    assert run("queue", "drop", delivery.id, "--yes", *STORE).exit_code == 0
+    assert [one.message for one in store.kept()] == [delivery.id]

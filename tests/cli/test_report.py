@@ -137,3 +137,16 @@ def test_without_a_store_is_exit_code_2(run: Run, folder: Path) -> None:
     assert run("report").stderr.startswith("bouncekit: error: no store, so nothing is remembered")
     assert run("report", *STORE).exit_code == 2
     assert not (folder / "b.db").exists()
+
+
+@pytest.mark.parametrize(("width", "bar"), [(None, 30), (100, 30), (60, 19), (45, 0)])
+def test_bars_take_the_columns_that_a_terminal_has_left(
+    run: Run, happen: Send, monkeypatch: pytest.MonkeyPatch, width: int | None, bar: int
+) -> None:
+    happen(ANN, BOB, CY, answers={BOB: FULL, CY: BUSY})
+    for module in ("report", "output"):
+        monkeypatch.setattr(f"bouncekit.cli.{module}.terminal_width", lambda: width)
+    lines = run("report", "--by", "category", *STORE).output.splitlines()
+    (row,) = (line for line in lines if line.startswith("mailbox_full"))
+    assert row.count("#") == bar
+    assert max(map(len, lines[1:])) <= (width or 100)

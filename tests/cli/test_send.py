@@ -154,7 +154,7 @@ def test_a_lost_reply_to_the_dot_is_unknown(run: Run, serve: Serve, file: Path) 
         (("mail.eml", "--relay", "localhost"), "no relay's URL; write smtp://localhost:25"),
         (("nobody.eml", "--relay", "smtp://x"), "nobody.eml: no recipient in its headers; give --to ADDRESS"),
         (("unsigned.eml", "--relay", "smtp://x"), "unsigned.eml: no From header with an address; give --from ADDRESS"),
-        (("mail.eml", "--relay", "smtp://x", "--retry", "queue"), "Invalid value for '--retry'"),
+        (("mail.eml", "--relay", "smtp://x", "--retry", "queue"), "retry='queue' keeps mail in a store: add store="),
         (("mail.eml", "--relay", "smtp://x", "--patience", "soon"), "--patience: 'soon' is no duration"),
         ((".", "--relay", "smtp://x"), ".: Is a directory"),
     ],
@@ -220,3 +220,14 @@ def test_whoever_suppressed_stands_in_the_column_of_rules_as_a_rule_does(run: Ru
         (row,) = (line for line in output.splitlines() if line.startswith("full@"))
         assert row.split()[-1] == "mailbox-full"
         assert "rule mailbox-full" not in row
+
+
+def test_who_waits_in_the_queue_is_not_to_be_sent_to_again(run: Run, serve: Serve, file: Path) -> None:
+    server = serve({"RCPT": {"full@example.com": "452 4.2.2 Over quota"}})
+    options = ("--relay", server.url, "--store", "sqlite:///b.db", "--retry", "queue")
+    lines = run("send", file, *options).output.splitlines()
+    assert lines[-2:] == [
+        "2 of 3 delivered",
+        "1 in the queue, for `bouncekit worker` or `bouncekit queue run` to send when it is time",
+    ]
+    assert "full@example.com" in run("queue", "list", "--store", "sqlite:///b.db").output

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bouncekit.postmaster import Postmaster
 from bouncekit.testing import ScriptedServer
+from tests.conftest import message
 
 from .conftest import Run
 
@@ -73,3 +75,28 @@ def test_nothing_known_is_exit_code_1(run: Run) -> None:
 def test_a_store_that_is_not_there_is_exit_code_2(run: Run, folder: Path) -> None:
     assert run("why", WHO, *STORE).exit_code == 2
     assert not (folder / "b.db").exists()
+
+
+def test_no_address_is_exit_code_2(run: Run, folder: Path) -> None:
+    assert run("why", "", *STORE).stderr == "bouncekit: error: no address\n"
+
+
+def test_what_waits_without_a_reply_says_only_when_it_is_due(run: Run, folder: Path) -> None:
+    with (
+        Postmaster(
+            store=f"sqlite:///{folder / 'b.db'}",
+            retry="queue",
+            worker="external",
+            relays={"main": "smtp://127.0.0.1:2525"},
+        ) as postmaster,
+        postmaster.client("main") as client,
+    ):
+        client.submit(message(WHO))
+    row = run("why", WHO, *STORE).output.splitlines()[-1]
+    assert row.split("  ")[2].strip().startswith("next try at 2")
+
+
+@pytest.mark.usefixtures("history")
+def test_the_rule_that_suppressed_stands_as_a_rule_does(run: Run) -> None:
+    (row, *_) = (line for line in run("why", WHO, *STORE).output.splitlines() if " suppressed " in line)
+    assert row.endswith("  mailbox-full")

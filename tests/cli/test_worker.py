@@ -96,3 +96,42 @@ def test_a_signal_lets_the_message_under_way_be_finished(folder: Path, serve: Se
     with Postmaster(store=store) as postmaster:
         left = postmaster.office.store.depth(postmaster.office.clock.now())
     assert (left.due, left.leased) == (2, 0)
+
+
+BAD = """
+import bouncekit
+{logging}
+postmaster = bouncekit.Postmaster(
+    store="sqlite:///b.db", retry="queue", worker="external", relays={{"main": "{url}"}}
+)
+
+@postmaster.on("queued", durable="crm")
+def tell(event):
+    raise RuntimeError("no customer {{}}".format(event.recipient))
+"""
+
+
+@pytest.mark.parametrize(
+    ("logging", "shown"), [("", True), ("import logging; logging.basicConfig(filename='a.log')", False)]
+)
+def test_what_a_subscriber_of_the_application_raises_is_shown_where_nobody_logs_it(
+    folder: Path, serve: Serve, logging: str, shown: bool
+) -> None:
+    server = serve()
+    submit(folder, server, "ada@example.com")
+    (folder / "bad_shop.py").write_text(BAD.format(url=server.url, logging=logging))
+    command = [sys.executable, "-m", "bouncekit", "worker", "--app", "bad_shop:postmaster"]
+    worker = subprocess.Popen(
+        command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, stderr=subprocess.PIPE
+    )
+    with worker:
+        try:
+            end = time.monotonic() + 30
+            while not server.messages and time.monotonic() < end:
+                time.sleep(0.02)
+            worker.send_signal(signal.SIGTERM)
+            _, errors = worker.communicate(timeout=30)
+        finally:
+            worker.kill()
+    assert errors.startswith("bouncekit: warning: durable subscriber crm failed at event ") is shown
+    assert ("RuntimeError: no customer ada@example.com (bad_shop.py:10)" in errors) is shown

@@ -43,6 +43,8 @@ CREATE TABLE strikes (
     PRIMARY KEY (tenant, stream, key_hash, category, day)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX strikes_by_time ON strikes (at);
+
 -- What became of each recipient of each attempt.
 CREATE TABLE outcomes (
     attempt_id         TEXT    NOT NULL,
@@ -127,7 +129,7 @@ CREATE TABLE counters (
 CREATE INDEX counters_by_time ON counters (began_at);
 
 -- Messages that somebody still waits for. `id` is the delivery's; `relay` is a name that the application explains,
--- never a password. A message goes when its last recipient has gone.
+-- never a password. A message goes when its last recipient has gone, or, where a policy keeps it, at `keep_until`.
 CREATE TABLE messages (
     id            TEXT    NOT NULL PRIMARY KEY,
     created_at    INTEGER NOT NULL,
@@ -142,8 +144,11 @@ CREATE TABLE messages (
     rcpt_options  TEXT    NOT NULL,
     encoding      TEXT    NOT NULL CHECK (encoding IN ('plain', 'zlib')),
     size_bytes    INTEGER NOT NULL CHECK (size_bytes >= 0),
-    content       BLOB    NOT NULL
+    content       BLOB    NOT NULL,
+    keep_until    INTEGER
 ) STRICT;
+
+CREATE INDEX messages_kept ON messages (keep_until) WHERE keep_until IS NOT NULL;
 
 -- One for each time that a dot may have gone out; `owner` is the lease under which it was begun. Begun and never
 -- settled: nobody knows how it ended.

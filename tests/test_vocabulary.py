@@ -1,0 +1,79 @@
+"""Words that say the same, near each other in any order, bounded on any text."""
+
+import pytest
+
+from bouncekit.phrase import Words
+from bouncekit.vocabulary import Vocabulary
+
+WORDS = Vocabulary(
+    {
+        "box": ["mailbox", "postfach", "邮箱", "mail box"],
+        "full": ["full", "over quota", "voll", "已满"],
+        "us": ["your ip"],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mailbox full",
+        "over quota: the mailbox of jo",
+        "Das Postfach von Jo Doe ist leider VOLL",
+        "收件人邮箱已满",
+        "mail box is over quota",
+    ],
+)
+def test_words_of_each_set_stand_near_each_other_in_any_order(text: str) -> None:
+    assert WORDS.near("{box} {full}").matches(Words(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mailbox",
+        "full",
+        "mailboxes full",
+        "over mailbox quota",
+        "mailbox a b c d e f g full",
+        "",
+    ],
+)
+def test_what_lacks_a_word_or_stands_far_apart_does_not_match(text: str) -> None:
+    assert not WORDS.near("{box} {full}").matches(Words(text))
+
+
+def test_one_set_alone_asks_for_any_of_its_words() -> None:
+    assert WORDS.near("{us}").matches(Words("550 your IP is bad"))
+    assert not WORDS.near("{us}").matches(Words("550 your other IP is bad"))
+
+
+def test_one_place_is_not_near_itself() -> None:
+    both = Vocabulary({"one": ["overquota"], "other": ["overquota"]})
+    assert not both.near("{one} {other}").matches(Words("overquota"))
+    assert both.near("{one} {other}").matches(Words("overquota overquota"))
+
+
+@pytest.mark.parametrize("text", ["{box} full", "mailbox {full}", "{box}{full}", "{Box}", "{}", "{box} "])
+def test_a_phrase_mixes_no_sets_and_words(text: str) -> None:
+    with pytest.raises(ValueError, match="sets look like"):
+        WORDS.near(text)
+
+
+def test_a_set_that_nobody_named_is_told_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match="no set 'boxes' in \\[words\\]; one of box, full, us"):
+        WORDS.near("{boxes}")
+
+
+def test_of_one_set_only_the_first_places_are_looked_at() -> None:
+    words = Words("full " * 800 + "mailbox " * 800)
+    assert max(len(places) for places in WORDS.places(words).values()) == 8
+    assert not WORDS.near("{box} {full}").matches(words)
+
+
+def test_two_vocabularies_do_not_take_each_others_places() -> None:
+    words = Words("mailbox full")
+    other = Vocabulary({"box": ["full"], "full": ["mailbox"]})
+    assert WORDS.places(words)["box"] == [(0, 1)]
+    assert other.places(words)["box"] == [(1, 2)]
+    assert WORDS.places(words)["box"] == [(0, 1)]

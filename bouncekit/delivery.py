@@ -12,9 +12,11 @@ A split, a lone repeat and a reconnect happen at once and are no outcome: only w
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import blake2b
+from typing import Any
 
+from bouncekit.address import Address, parse_address
 from bouncekit.classification import Classification, Scope
 from bouncekit.envelope import Recipient
 from bouncekit.errors import AddressError
@@ -24,7 +26,8 @@ from bouncekit.policy import Circumstances, Disposition, Fate, Policy, SessionDi
 from bouncekit.queue import Abandoned
 from bouncekit.reply import Cause, NoReply, Reply, Stage
 from bouncekit.report import Report
-from bouncekit.settlement import Settlement, delivered, refused_here, settle, skipped
+from bouncekit.returned import Returned, complaint
+from bouncekit.settlement import Settlement, delivered, refused_here, settle, skipped, unjudged
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.steps import (
     Answer,
@@ -41,18 +44,24 @@ from bouncekit.steps import (
     Wait,
 )
 from bouncekit.suppression import Standing, Suppression
+from bouncekit.verp import ReturnPaths
 from bouncekit.watch import NOTHING, Heard, answered, answers_of, answers_to, patterns, watch
 
-__all__ = ["Classify", "closed", "deliver", "recover", "refusals", "submitted"]
+__all__ = ["Classify", "absorb", "closed", "deliver", "recover", "refusals", "submitted"]
 
 Classify = Callable[[RecipientStatus], Classification]
 
 _ALWAYS_TAKEN = 100  # recipients that every server has to take in one transaction (RFC 5321 4.5.3.1.8)
 
 
-def deliver(delivery: Delivery, *, classify: Classify, policy: Policy) -> Steps:
-    """Bring a message to its recipients by a policy. Returns the report when all is settled or left to wait."""
-    return (yield from _Way(delivery, classify, policy).go())
+def deliver(
+    delivery: Delivery, *, classify: Classify, policy: Policy, return_paths: ReturnPaths | None = None
+) -> Steps:
+    """Bring a message to its recipients by a policy. Returns the report when all is settled or left to wait.
+
+    With `return_paths` each transaction has a signed one, so that its bounces prove what they are about.
+    """
+    return (yield from _Way(delivery, classify, policy, return_paths).go())
 
 
 def recover(attempt: Abandoned, *, classify: Classify, policy: Policy) -> Steps:
@@ -61,6 +70,14 @@ def recover(attempt: Abandoned, *, classify: Classify, policy: Policy) -> Steps:
     Its recipients are *unknown*, and the policy says whether they go once more. Nothing is sent here.
     """
     return (yield from _Way(attempt.delivery, classify, policy).recover(attempt.attempt_id))
+
+
+def absorb(news: Returned, *, classify: Classify, policy: Policy) -> Steps:
+    """Let what a mail that came back reports of one recipient go the way of a server's reply. Nothing is sent here.
+
+    Whoever reports has given up, so that no fate but a final one is left; a notice of a delay is only told.
+    """
+    return (yield from _Way(news.delivery, classify, policy).absorb(news))
 
 
 def submitted(delivery: Delivery, occasion: Occasion, *, classify: Classify) -> tuple[Report, tuple[Event, ...]]:
@@ -103,12 +120,16 @@ def refusals(delivery: Delivery, classify: Classify) -> list[Settlement]:
 class _Way:
     """One delivery under way: what is known, what is still to be done."""
 
-    def __init__(self, delivery: Delivery, classify: Classify, policy: Policy) -> None:
+    def __init__(
+        self, delivery: Delivery, classify: Classify, policy: Policy, return_paths: ReturnPaths | None = None
+    ) -> None:
         self.delivery = delivery
         self.classify = classify
         self.policy = policy
+        self.return_paths = return_paths
         self.jitter = _jitter(delivery.id)
         self.settled: dict[str, Settlement] = {}
+        self.now = datetime.min.replace(tzinfo=UTC)  # by the last look-up
         self.previous: Mapping[str, Suppression] = {}
         self.providers: Mapping[str, str] = {}  # whose servers take the mail of a domain, where that is known
         self.alive: set[str] = set()  # keys of those who got the message
@@ -116,6 +137,7 @@ class _Way:
         self.waiting: list[tuple[datetime, Recipient]] = []
         self.groups: deque[tuple[Recipient, ...]] = deque()
         self.reconnecting = False
+        self.details: Mapping[str, Any] = {}  # what every event of it carries besides
         self.watch = NOTHING  # what the guard sees of the transaction that is being judged
 
     def go(self) -> Steps:
@@ -142,6 +164,25 @@ class _Way:
         yield from self._judge(group, Outcome(attempt_id=attempt_id, now=found.now, statuses=_unknown(group)))
         return self.report()
 
+    def absorb(self, news: Returned) -> Steps:
+        group, labels = self.delivery.recipients, self.delivery.labels
+        found = yield LookUp(labels=labels, keys=tuple(one.key for one in group), begun=True)
+        assert isinstance(found, LookedUp)
+        self.previous = {} if labels.test else found.suppressions
+        self.details = news.details
+        outcome = Outcome(attempt_id=news.attempt_id, now=found.now, statuses=(news.status,))
+        if news.is_complaint:
+            verdict = complaint(news.status)
+            disposition = replace(self._decide(verdict, group[0], outcome, {}), action=Action.DELIVERED)
+            told = self._settle(verdict, disposition, group[0], outcome)
+            yield from self._remember(self._record([told], (), outcome))
+        elif news.status.action is Action.DELAYED:
+            told = replace(unjudged(news.status, self.classify(news.status)), key=group[0].key)
+            yield from self._remember(self._record([told], (), outcome))
+        else:
+            yield from self._judge(group, outcome)
+        return self.report()
+
     def report(self) -> Report:
         asked = [recipient.address.wire for recipient in self.delivery.recipients]
         asked += [refusal.address for refusal in self.delivery.refused]
@@ -163,7 +204,7 @@ class _Way:
         )
         assert isinstance(found, LookedUp)
         self.previous = {} if labels.test else found.suppressions
-        self.providers = found.providers
+        self.providers, self.now = found.providers, found.now
         settlements = list(refused)
         free: list[Recipient] = []
         probes = set(found.probes)
@@ -213,6 +254,8 @@ class _Way:
         addresses = tuple(recipient.address for recipient in group)
         if addresses != envelope.recipients:
             envelope = replace(envelope, recipients=addresses)
+        if self.return_paths is not None and envelope.sender.wire:  # the null one must stay what it is
+            envelope = replace(envelope, sender=self._signed(group, self.return_paths))
         outcome = yield Transact(
             delivery=self.delivery, envelope=envelope, recipients=group, reconnect=self.reconnecting
         )
@@ -224,6 +267,11 @@ class _Way:
             if status.action is Action.DELIVERED
         )
         yield from self._judge(group, outcome)
+
+    def _signed(self, group: tuple[Recipient, ...], paths: ReturnPaths) -> Address:
+        """The return path of one transaction."""
+        to = [recipient.address.wire for recipient in group]
+        return parse_address(paths.sign(self.delivery.id, to, at=self.now, tenant=self.delivery.labels.tenant))
 
     def _judge(self, group: tuple[Recipient, ...], outcome: Outcome) -> Generator[Step, Answer, None]:
         """Classify every status, let the policy decide, and put each recipient where it belongs."""
@@ -397,14 +445,17 @@ class _Way:
             labels=delivery.labels,
             policy=self.policy.name,
             policy_hash=self.policy.hash,
+            delivery_id=delivery.id or None,
         )
         events = [event for settlement in settlements for event in events_of(settlement, occasion)]
+        if self.details:
+            events = [replace(event, details=self.details) for event in events]
         if outcome.ended is not None and session is not None:
             events.append(closed(occasion, outcome.ended, session, remote_mta=outcome.remote_mta))
         counts = not delivery.labels.test
         strikes = [strike for strike in _strikes(settlements, self.alive) if strike not in self.struck]
         self.struck.update(strikes)
-        cleared = dict.fromkeys(one.key for one in settlements if one.action is Action.DELIVERED)
+        cleared = dict.fromkeys(one.key for one in settlements if one.action is Action.DELIVERED and not one.category)
         doubted = [one for one in settlements if one.doubted]
         return Record(
             delivery=delivery,

@@ -33,6 +33,8 @@ class EventType(StrEnum):
     DELAYED = "delayed"  # not taken now; `retry_at` says when another try is due
     FAILED = "failed"  # not taken, will not be tried again
     SUPPRESSED = "suppressed"  # skipped: the recipient is on the suppression list
+    COMPLAINED = "complained"  # a recipient reported the mail as spam
+    UNVERIFIED = "unverified"  # a mail came back that proves nothing
     UNKNOWN = "unknown"  # the reply to the final dot never came
     QUEUED = "queued"  # stored, to be sent by a worker
     SUPPRESSION_ADDED = "suppression_added"
@@ -57,6 +59,7 @@ class Occasion:
     labels: Labels = Labels()
     policy: str = ""
     policy_hash: str = ""
+    delivery_id: str | None = None  # ours, of the message; its signed return path has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +134,7 @@ class Event:
         occasion, labels = self.occasion, self.occasion.labels
         data: dict[str, Any] = {
             "attempt_id": occasion.attempt_id,
+            "delivery_id": occasion.delivery_id,
             "message_id": bounded(occasion.message_id),
             "sender": bounded(occasion.sender),
             "message_class": bounded(labels.message_class),
@@ -170,6 +174,9 @@ def events_of(settlement: Settlement, occasion: Occasion) -> tuple[Event, ...]:
             suppression=suppression,
         )
 
+    if settlement.category is Category.COMPLAINT:
+        added = (event(EventType.SUPPRESSION_ADDED, settlement.suppression),) if settlement.suppression else ()
+        return (event(EventType.COMPLAINED, settlement.suppression), *added)
     if settlement.action is Action.DELIVERED and settlement.lifted is None:
         return (event(EventType.DELIVERED),)
     told = [event(EventType(settlement.action.value), settlement.suppression)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 from bouncekit.builtin import classify, open_policy
 from bouncekit.classification import Classification
 from bouncekit.clock import Clock, SystemClock
-from bouncekit.delivery import closed, deliver, recover, refusals, submitted
+from bouncekit.delivery import absorb, closed, deliver, recover, refusals, submitted
 from bouncekit.envelope import Labels
 from bouncekit.errors import ConfigurationError, StoreError
 from bouncekit.events import Event, EventType, Occasion, event_id, show_time
@@ -22,11 +22,13 @@ from bouncekit.queue import Abandoned
 from bouncekit.relay import Relay, name_at, name_of, open_relays
 from bouncekit.reply import Cause, NoReply
 from bouncekit.report import Report
+from bouncekit.returned import Returned
 from bouncekit.schedule import parse_duration
 from bouncekit.settlement import Settlement
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.steps import Answer, Delivery, LookedUp, LookUp, Outcome, Record, SessionEnd, Steps, Transact, Wait
 from bouncekit.stores import Store, open_store
+from bouncekit.verp import ReturnPaths
 
 if TYPE_CHECKING:
     from bouncekit.mx import Resolver
@@ -56,6 +58,7 @@ class Office:
         channels: Mapping[str, Channel] | None = None,
         relays: Mapping[str, Relay] | None = None,
         resolver: "Resolver | None" = None,
+        return_paths: ReturnPaths | None = None,
         retry: Retry = Retry.NEVER,
         patience: timedelta = timedelta(minutes=5),
         send_without_store: bool = False,
@@ -64,6 +67,7 @@ class Office:
         self.store = store
         self.clock = clock
         self.relays = dict(relays or {})
+        self.return_paths = return_paths  # signed, and asked for in mail that comes back; None: the sender's own
         self.resolver = resolver  # asked about domains before a send; None: nobody is
         self.retry = retry
         self.patience = patience
@@ -79,7 +83,7 @@ class Office:
         Raises:
             StoreError: the store does not answer, nothing was sent.
         """
-        steps = deliver(delivery, classify=self.classify, policy=self.policy)
+        steps = deliver(delivery, classify=self.classify, policy=self.policy, return_paths=self.return_paths)
         try:
             return self._drive(steps, transact, via, is_patient=self.retry is Retry.WAIT and delivery.relay is None)
         finally:
@@ -89,13 +93,24 @@ class Office:
         """Settle an attempt that was begun, and that nobody can settle any more who knows how it ended."""
         return self._drive(recover(attempt, classify=self.classify, policy=self.policy), _send_nothing, None)
 
+    def absorb(self, news: Returned) -> Sequence[Settlement]:
+        """Let news of a mail that came back go the way of a server's reply.
+
+        Raises:
+            StoreError: the store could not remember it.
+        """
+        steps = absorb(news, classify=self.classify, policy=self.policy)
+        settled = self._drive(steps, _send_nothing, None).recipients
+        self.ledger.catch_up()
+        return settled
+
     def submit(self, delivery: Delivery) -> Report:
         """Put a delivery into the queue, due at once.
 
         Raises:
             StoreError: the store does not answer, nothing was queued.
         """
-        occasion = self._occasion(self.clock.now())
+        occasion = self.occasion()
         report, events = submitted(delivery, occasion, classify=self.classify)
         self.ledger.enqueue(delivery, events)
         if self.resolver is not None:
@@ -199,17 +214,19 @@ class Office:
         now = self.clock.now()
         status = RecipientStatus(recipient="", action=Action.DELAYED, stage=ended.stage, reply=ended.reply)
         verdict = self.policy.decide_session(self.classify(status))
-        self.ledger.tell((closed(self._occasion(now), ended, verdict, remote_mta=remote_mta),))
+        self.ledger.tell((closed(self.occasion(now), ended, verdict, remote_mta=remote_mta),))
 
     def tell_session(self, type_: EventType, **details: object) -> None:
         """Tell something else about a session."""
-        occasion = self._occasion(self.clock.now())
+        occasion = self.occasion()
         self.ledger.tell(
             (Event(id=event_id(occasion.attempt_id, None, type_), type=type_, occasion=occasion, details=details),)
         )
 
-    def _occasion(self, now: datetime) -> Occasion:
-        return Occasion(attempt_id=self.clock.new_id(), at=now, policy=self.policy.name, policy_hash=self.policy.hash)
+    def occasion(self, now: datetime | None = None) -> Occasion:
+        """What the events of something that happens now share."""
+        at = now or self.clock.now()
+        return Occasion(attempt_id=self.clock.new_id(), at=at, policy=self.policy.name, policy_hash=self.policy.hash)
 
     # -- the queue
 
@@ -252,6 +269,8 @@ def open_office(
     channels: Mapping[str, object] | None = None,
     relays: Mapping[str, object] | None = None,
     check_domains: "bool | Resolver" = False,
+    bounces: str | None = None,
+    bounce_keys: Sequence[str | bytes] = (),
     on_store_failure: str = "raise",
     clock: Clock | None = None,
 ) -> Office:
@@ -280,6 +299,7 @@ def open_office(
         channels=roles,
         relays=open_relays(relays or {}),
         resolver=_resolver(check_domains, clock),
+        return_paths=_return_paths(bounces, bounce_keys),
         retry=durable,
         patience=_patience(patience),
         send_without_store=on_store_failure == "send",
@@ -294,6 +314,14 @@ def _resolver(wanted: "bool | Resolver", clock: Clock | None) -> "Resolver | Non
 
         return Resolver(clock=clock)
     return wanted
+
+
+def _return_paths(bounces: str | None, keys: Sequence[str | bytes]) -> ReturnPaths | None:
+    if bounces is None and not keys:
+        return None
+    if isinstance(keys, str | bytes):
+        raise ConfigurationError("bounce_keys: a list of secrets is needed, not one")
+    return ReturnPaths(bounces or "", tuple(key.encode() if isinstance(key, str) else key for key in keys))
 
 
 def _retry(name: str | Retry) -> Retry:

@@ -1,7 +1,7 @@
 """The postmaster: the role that RFC 5321 4.5.1 gives to handling bounces, holding policy, store and events."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from bouncekit.worker import Worker
 
 if TYPE_CHECKING:
     from bouncekit.mx import Resolver
+    from bouncekit.returns import Absorbed
 
 __all__ = ["Postmaster"]
 
@@ -47,6 +48,9 @@ class Postmaster:
             "external" leaves it to `bouncekit worker`.
         check_domains: ask DNS before a send: a recipient whose domain does not exist or takes no mail is not tried.
             True, or a `bouncekit.mx.Resolver` of your own.
+        bounces: where mail that comes back arrives, such as `bounce@example.org`: every message gets a return path of
+            its own there, signed with the first of `bounce_keys`, so that its bounces prove what they are about.
+        bounce_keys: secrets of 16 bytes or more; the first signs, each is good for reading.
         on_store_failure: "raise" sends nothing while the store does not answer; "send" sends without asking it.
         clock: another clock, for tests.
 
@@ -71,6 +75,8 @@ class Postmaster:
         relays: Mapping[str, object] | None = None,
         worker: str = "thread",
         check_domains: "bool | Resolver" = False,
+        bounces: str | None = None,
+        bounce_keys: Sequence[str | bytes] = (),
         on_store_failure: str = "raise",
         clock: Clock | None = None,
     ) -> None:
@@ -84,6 +90,8 @@ class Postmaster:
             channels=channels,
             relays=relays,
             check_domains=check_domains,
+            bounces=bounces,
+            bounce_keys=bounce_keys,
             on_store_failure=on_store_failure,
             clock=clock,
         )
@@ -187,6 +195,20 @@ class Postmaster:
         self.office.ledger.on_queued = self._worker.wake
         if self.office.store.depth(self.office.clock.now()) != _EMPTY:
             self._worker.wake()
+
+    def absorb(self, content: bytes, *, arrived_at: str | None = None, tenant: str = "") -> "Absorbed":
+        """Let a mail that came back count: a bounce, a notice of a delay, a complaint.
+
+        It goes the way of a server's reply: classified, decided by the policy, remembered, told. `arrived_at` is the
+        address that it was sent to, where its own headers do not say so. What it returns has been remembered: now the
+        mail may be thrown away. The same mail again changes nothing.
+
+        Raises:
+            StoreError: the store does not answer. Keep the mail.
+        """
+        from bouncekit.returns import absorb_mail
+
+        return absorb_mail(self.office, content, arrived_at=arrived_at, tenant=tenant)
 
     def why(self, address: str, *, tenant: str = "", limit: int = 100) -> Iterator[dict[str, Any]]:
         """What happened to an address, newest first: events as `Event.to_dict` gives them."""

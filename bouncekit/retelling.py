@@ -24,7 +24,9 @@ _E = TypeVar("_E", bound=StrEnum)
 
 # What an event of any type says in `data`; the rest are its details, where it tells no settlement.
 _COMMON = frozenset(
-    "schema attempt_id message_id sender message_class tenant stream test policy policy_hash suppression".split()
+    """
+    schema attempt_id delivery_id message_id sender message_class tenant stream test policy policy_hash suppression
+    """.split()
 )
 _SETTLED = frozenset(
     """
@@ -71,6 +73,7 @@ def _occasion(data: Mapping[str, Any], at: datetime) -> Occasion:
         ),
         policy=data["policy"],
         policy_hash=data["policy_hash"],
+        delivery_id=data.get("delivery_id"),
     )
 
 

@@ -24,11 +24,11 @@ FLOORS = (
         "schedule suppression template policy guard policytext policyvalue policyschema schedulefile policyfile"
         " policytrial policyprint",
     ),
-    ("delivery", "settlement events watch retelling report steps queue delivery submission"),
+    ("delivery", "settlement events watch retelling report steps queue returned delivery submission"),
     ("outside", "clock relay builtin secondreader provider mailroute mx stores bus transports sinks notify"),
     (
         "clients",
-        "outbox ledger notices office suppressionlist smtperrors dialling smtp client adopt asking explaining worker"
+        "outbox ledger notices office returns suppressionlist smtperrors dialling smtp client adopt asking explaining worker"
         " config postmaster",
     ),
     ("doors", "testing"),

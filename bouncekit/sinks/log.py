@@ -23,6 +23,8 @@ LEVELS = MappingProxyType(
         EventType.DELAYED: logging.INFO,
         EventType.FAILED: logging.WARNING,
         EventType.SUPPRESSED: logging.INFO,
+        EventType.COMPLAINED: logging.WARNING,
+        EventType.UNVERIFIED: logging.WARNING,
         EventType.UNKNOWN: logging.WARNING,
         EventType.QUEUED: logging.INFO,
         EventType.SUPPRESSION_ADDED: logging.WARNING,
@@ -40,7 +42,7 @@ LEVELS = MappingProxyType(
 # What a line takes from the details that only some types of events have, in the order in which it shows them.
 _DETAILS = tuple(
     """
-    channel more why code stage rule then remote_mta port by due oldest_due_at provider refusals answers usual_share
+    channel more why reported_by trust code stage rule then remote_mta port by due oldest_due_at provider refusals answers usual_share
     fingerprint
     """.split()
 )

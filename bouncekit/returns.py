@@ -1,0 +1,82 @@
+"""Mail that comes back, taken in: read, traced to what we sent, judged as a server's reply is, remembered, told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+from bouncekit.bouncemail import read_mail
+from bouncekit.events import Event, EventType, event_id
+from bouncekit.incoming import Incoming
+from bouncekit.office import Office
+from bouncekit.returned import Unverified, named, returned, sent_of
+from bouncekit.secondreader import second_reader
+from bouncekit.settlement import Settlement
+from bouncekit.verp import ReturnPath, Trust
+
+__all__ = ["Absorbed", "absorb_mail"]
+
+_HISTORY = 200  # events of a mailbox that are looked through for the message that a bounce is about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absorbed:
+    """What a mail that came back was, what it settled, and what of it proved nothing."""
+
+    incoming: Incoming
+    settlements: tuple[Settlement, ...] = ()
+    unverified: tuple[Unverified, ...] = ()
+
+
+def absorb_mail(office: Office, content: bytes, *, arrived_at: str | None = None, tenant: str = "") -> Absorbed:
+    """Let a mail that came back count; see `bouncekit.Postmaster.absorb`.
+
+    Raises:
+        StoreError: the store does not answer; the mail must not be thrown away.
+    """
+    incoming = read_mail(content, second_reader=second_reader())
+    office.ledger.catch_up()  # else what is known already would be told twice
+    now, keys = office.clock.now(), named(incoming)
+    path = _proven(office, incoming, arrived_at, tenant)
+    sent = {key: sent_of(office.store.history(key, tenant=tenant, limit=_HISTORY)) for key in set(keys.values())}
+    settled: list[Settlement] = []
+    doubts: list[Unverified] = []
+    for news in returned(incoming, keys, sent, path, at=now):
+        if isinstance(news, Unverified):
+            doubts.append(news)
+        else:
+            settled += office.absorb(news)
+            if news.delivery.id and news.is_final:
+                office.store.drop(news.delivery.id, news.status.recipient, at=now)  # nobody has to send it again
+    _tell(office, doubts, content)
+    return Absorbed(incoming=incoming, settlements=tuple(settled), unverified=tuple(doubts))
+
+
+def _proven(office: Office, incoming: Incoming, arrived_at: str | None, tenant: str) -> ReturnPath | None:
+    """What the address that a mail was sent to proves; None where return paths are not signed."""
+    paths = office.return_paths
+    if paths is None:
+        return None
+    to = (arrived_at,) if arrived_at else incoming.delivered_to
+    found = [paths.read(address, at=office.clock.now(), tenant=tenant) for address in to]
+    ours = [path for path in found if path.trust is not Trust.OTHER]
+    signed = [path for path in ours if path.trust is Trust.SIGNED]
+    return (signed or ours or [ReturnPath(Trust.OTHER)])[0]
+
+
+def _tell(office: Office, doubts: Sequence[Unverified], content: bytes) -> None:
+    """Tell what proved nothing, of the same mail once."""
+    if not doubts:
+        return
+    occasion = replace(office.occasion(), attempt_id=blake2b(content, digest_size=16).hexdigest())
+    office.ledger.tell(
+        [
+            Event(
+                id=event_id(occasion.attempt_id, one.recipient, EventType.UNVERIFIED),
+                type=EventType.UNVERIFIED,
+                occasion=occasion,
+                recipient=one.recipient,
+                details={**one.details, "why": one.why},
+            )
+            for one in doubts
+        ]
+    )

@@ -28,6 +28,7 @@ from bouncekit.steps import Delivery
 __all__ = ["Worker", "held_back"]
 
 _BATCH = 20  # messages in one claim
+_FAIR = 4  # of so many batches one asks who has waited longest: fresh mail goes first, and keeps nobody out for good
 _POLL_SECONDS = 2.0
 _REST = timedelta(seconds=30)  # for a relay that could not be reached: its mail keeps its attempts
 _TIDIES = timedelta(hours=1)
@@ -116,8 +117,9 @@ class Worker:
         self._lock = threading.Lock()
         self._tidy_at = datetime.min.replace(tzinfo=UTC)
         self._busy: Counter[str] = Counter()
+        self._batches = 0
         self._turns: dict[str, int] = {}  # when each relay had its last batch, counted in batches
-        self._live: set[str] = set()  # tokens of the leases under way
+        self._live: dict[str, datetime] = {}  # the leases under way: token to their end
         self._threads = []
 
     def _run(self) -> None:
@@ -148,6 +150,9 @@ class Worker:
             for token in tuple(self._live):
                 with suppress(StoreError):  # the next beat is early enough
                     self._office.store.extend(Lease(token, until))
+                    with self._lock:
+                        if token in self._live:
+                            self._live[token] = until
 
     # -- one round
 
@@ -212,7 +217,13 @@ class Worker:
                 continue
             try:
                 lease = self._lease()
-                claimed = store.claim(now=self._office.clock.now(), lease=lease, limit=_BATCH, relays=(relay,))
+                claimed = store.claim(
+                    now=self._office.clock.now(),
+                    lease=lease,
+                    limit=_BATCH,
+                    relays=(relay,),
+                    oldest_first=self._batches % _FAIR == _FAIR - 1,
+                )
                 if claimed:
                     return self._send_all(relay, claimed, lease, clients)
             finally:
@@ -223,13 +234,14 @@ class Worker:
     def _send_all(self, relay: str, claimed: Sequence[Delivery], lease: Lease, clients: dict[str, Client]) -> int:
         """Send them one after the other, as long as the relay can be reached; give the rest back."""
         sent = failures = 0
-        self._live.add(lease.token)
         with self._lock:
-            self._turns[relay] = max(self._turns.values(), default=0) + 1
+            self._live[lease.token] = lease.until
+            self._batches += 1
+            self._turns[relay] = self._batches
         try:
             for delivery in claimed:
-                if self._stopping.is_set() or self._rests(relay):
-                    break
+                if self._stopping.is_set() or self._rests(relay) or self._live[lease.token] <= self._office.clock.now():
+                    break  # the lease is over: somebody else may have the rest by now
                 sent += 1
                 try:
                     report = self._client_of(relay, clients).deliver(delivery)
@@ -244,7 +256,8 @@ class Worker:
             if not failures:  # else all that is left waits until the lease ends, and holds up nothing meanwhile
                 self._office.store.release(lease.token)
         finally:
-            self._live.discard(lease.token)
+            with self._lock:
+                del self._live[lease.token]
         return sent
 
     def _client_of(self, relay: str, clients: dict[str, Client]) -> Client:

@@ -222,6 +222,38 @@ def test_a_full_queue_for_one_relay_starves_no_other(serve: Serve, desk: Make, c
     assert (len(full.messages), len(other.messages)) == (20, 1)
 
 
+def test_behind_a_lease_that_is_over_nobody_is_even_asked(serve: Serve, desk: Make, clock: ManualClock) -> None:
+    """Else a recipient that another worker has by now could be refused twice."""
+
+    class Slow(Client):
+        def deliver(self, delivery: Delivery) -> Any:
+            clock.move(LEASE)
+            return super().deliver(delivery)
+
+    server = serve()
+    postmaster = desk(main=server.url)
+    submit(postmaster, "main", "ada@example.com", "bob@example.com")
+    worker = Worker(postmaster.office, ["main"], client=lambda name: Slow(name, postmaster=postmaster))
+    clients: dict[str, Client] = {}
+    assert worker.work(clients) == 1
+    clients["main"].close()
+    assert not any("rcpt TO:<bob@example.com>" in session.commands for session in server.sessions)
+
+
+def test_under_a_flood_of_fresh_mail_who_was_tried_has_a_turn(serve: Serve, desk: Make, clock: ManualClock) -> None:
+    server = serve({"RCPT": {"old@example.com": ["451 4.7.1 Greylisted"]}})
+    postmaster = desk(main=server.url)
+    with postmaster.client("main") as client:
+        client.send(message("old@example.com"))
+    clock.move(timedelta(hours=2))
+    worker, clients = postmaster.worker(), dict[str, Client]()
+    for batch in range(4):
+        submit(postmaster, "main", *(f"r{batch}-{number}@example.com" for number in range(25)))
+        worker.work(clients)
+    clients["main"].close()
+    assert server.copies("old@example.com") == 1
+
+
 class Poisoned(Client):
     """A client with an error of ours in it, for one recipient."""
 

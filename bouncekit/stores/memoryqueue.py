@@ -92,14 +92,22 @@ class MemoryQueue(ABC):
     # -- leases
 
     def claim(
-        self, *, now: datetime, lease: Lease, limit: int, relays: Collection[str] | None = None
+        self,
+        *,
+        now: datetime,
+        lease: Lease,
+        limit: int,
+        relays: Collection[str] | None = None,
+        oldest_first: bool = False,
     ) -> Sequence[Delivery]:
         """See `Queue.claim`."""
         at = milliseconds(now)
         claimed: list[Delivery] = []
         with self._lock:
             self._check_open()
-            while len(claimed) < limit and (message := self._line.next(self._messages, at, relays)):
+            while len(claimed) < limit and (
+                message := self._line.next(self._messages, at, relays, oldest_first=oldest_first)
+            ):
                 rows = [row for row in message.rows.values() if row.is_free(at)]
                 for row in rows:
                     row.take(lease.token, lease.until)

@@ -46,7 +46,13 @@ class Queue(Protocol):
         """
 
     def claim(
-        self, *, now: datetime, lease: Lease, limit: int, relays: Collection[str] | None = None
+        self,
+        *,
+        now: datetime,
+        lease: Lease,
+        limit: int,
+        relays: Collection[str] | None = None,
+        oldest_first: bool = False,
     ) -> Sequence[Delivery]:
         """Take up to `limit` messages, each with all of its recipients that are due and that nobody is at.
 
@@ -58,6 +64,7 @@ class Queue(Protocol):
 
         Args:
             relays: only messages that go through one of these.
+            oldest_first: who could be had longest comes first, tried or not.
         """
 
     def abandoned(self, *, now: datetime, lease: Lease, limit: int) -> Sequence[Abandoned]:

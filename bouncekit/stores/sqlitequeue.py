@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from heapq import merge
+from operator import itemgetter
 from typing import Any
 
 from bouncekit.errors import StoreCorrupt, StoreError
@@ -72,7 +73,13 @@ class SqliteQueue:
     # -- leases
 
     def claim(
-        self, *, now: datetime, lease: Lease, limit: int, relays: Collection[str] | None = None
+        self,
+        *,
+        now: datetime,
+        lease: Lease,
+        limit: int,
+        relays: Collection[str] | None = None,
+        oldest_first: bool = False,
     ) -> Sequence[Delivery]:
         """See `Queue.claim`."""
         if not self._database.read(statements.FIRST_RELAY)[0][0]:
@@ -80,7 +87,9 @@ class SqliteQueue:
         at, claimed = milliseconds(now), []
         taking = {"token": lease.token, "until": milliseconds(lease.until), "now": at}
         with self._database.writing() as connection:
-            for message in _free(connection, _relays(connection) if relays is None else relays, at, limit):
+            for message in _free(
+                connection, _relays(connection) if relays is None else relays, at, limit, oldest_first=oldest_first
+            ):
                 rows = connection.execute(statements.TAKE, {**taking, "message": message}).fetchall()
                 delivery = _read(connection, message, rows, lease.token, at)
                 claimed += [delivery] if delivery is not None else []
@@ -300,7 +309,14 @@ def _relays(connection: sqlite3.Connection) -> Iterator[str]:
         ((relay,),) = connection.execute(statements.NEXT_RELAY, (relay,))
 
 
-def _free(connection: sqlite3.Connection, relays: Collection[str] | Iterator[str], now: int, limit: int) -> list[str]:
+def _free(
+    connection: sqlite3.Connection,
+    relays: Collection[str] | Iterator[str],
+    now: int,
+    limit: int,
+    *,
+    oldest_first: bool,
+) -> list[str]:
     """The first messages that have somebody to be sent to: what was never tried, then what waited longest."""
     cursors = [
         connection.execute(statements.FREE, (storable(relay), retried, now))
@@ -309,7 +325,7 @@ def _free(connection: sqlite3.Connection, relays: Collection[str] | Iterator[str
     ]
     messages: dict[str, None] = {}
     if limit > 0:
-        for _, _, message in merge(*cursors):
+        for _, _, message in merge(*cursors, key=itemgetter(1, 2) if oldest_first else None):
             messages[message] = None
             if len(messages) == limit:
                 break

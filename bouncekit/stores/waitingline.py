@@ -135,12 +135,16 @@ class Line:
         heaps = self._heaps.setdefault(message.delivery.relay or "", ([], []))
         heapq.heappush(heaps[was_tried], (*row.entry, message.delivery.id, row.recipient.address.wire))
 
-    def next(self, messages: dict[str, Message], at: int, relays: Collection[str] | None) -> Message | None:
+    def next(
+        self, messages: dict[str, Message], at: int, relays: Collection[str] | None, *, oldest_first: bool = False
+    ) -> Message | None:
         """The message of the recipient who can be had first, if one can be by now."""
         asked = self._heaps if relays is None else set(relays) & self._heaps.keys()
         heaps = [heap for relay in asked for heap in self._heaps[relay]]
         while ready := [heap for heap in heaps if heap and heap[0][1] <= at]:
-            was_tried, free_at, name, address = heapq.heappop(min(ready))
+            was_tried, free_at, name, address = heapq.heappop(
+                min(ready, key=lambda heap: heap[0][1:]) if oldest_first else min(ready)
+            )
             message = messages.get(name)
             row = message.rows.get(address) if message else None
             if message is None or row is None or row.entry != (was_tried, free_at):

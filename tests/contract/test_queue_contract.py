@@ -139,6 +139,14 @@ def test_who_was_never_tried_comes_first_and_then_who_waits_longest(store: Store
     assert [wires(*claim(store, now=now, limit=number)) for number in (0, 1, 2, 9)] == [[], [BOB], [CY, ANN], [DI]]
 
 
+def test_who_waits_longest_comes_first_where_that_is_asked_for(store: Store) -> None:
+    enqueue(store, ANN, due_at=NOW + MINUTE)
+    tried = mail_to(DI)
+    store.enqueue(replace(tried, recipients=(replace(tried.recipients[0], attempts=1),)), due_at=NOW, at=NOW)
+    assert wires(*claim(store, now=NOW + MINUTE, limit=1, oldest_first=True)) == [DI]
+    assert wires(*claim(store, now=NOW + MINUTE, limit=9, oldest_first=True)) == [ANN]
+
+
 def test_all_who_are_due_of_a_message_go_together_and_in_their_order(store: Store) -> None:
     people = [f"r{number:03}@example.com" for number in range(150)]
     random.Random(3).shuffle(people)

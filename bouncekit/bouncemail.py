@@ -158,8 +158,13 @@ def _said(mail: OpenedMail, fields: RecipientFields, recipient: str, *, alone: b
 
 def _best(notes: Iterable[str], domain: str) -> Diagnostic | None:
     """Of several notes the first that quotes a reply, else the first."""
-    read = [read_diagnostic(note, domain=domain) for note in notes]
-    return next((one for one in read if isinstance(one.reply, Reply)), next(iter(read), None))
+    first = None
+    for note in notes:
+        said = read_diagnostic(note, domain=domain)
+        if isinstance(said.reply, Reply):
+            return said
+        first = first or said
+    return first
 
 
 def _is_cut(diagnostic: str) -> bool:

@@ -159,12 +159,12 @@ def _places(lines: list[str]) -> Iterator[_Entry]:
             continue
         if found := _ALONE(line):
             if not _is_no_failure(lines, number):
-                says = line.count(" ") > _PROSE and not _only_introduces(line, found, found.end(1))
+                says = line.count(" ") > _PROSE and not _only_introduces(line, found.end(1))
                 yield from _entry(number, found[1], 0, line if says else "")
         elif found := _LEADING(line):
             yield from _entry(number, found[1], 0, found[2])
         elif found := _INTRODUCED(line):
-            yield from _entry(number, found[1], 1, "" if _only_introduces(line, found, found.end()) else line)
+            yield from _entry(number, found[1], 1, "" if _only_introduces(line, found.end()) else line)
         elif found := _STARTING(line):
             yield from _entry(number, found[1], 1, line)
         elif found := _RCPT(line) or _CODED(line):
@@ -176,10 +176,10 @@ def _entry(line: int, text: str, rank: int, note: str) -> Iterator[_Entry]:
         yield _Entry(address, rank, note, line)
 
 
-def _only_introduces(line: str, found: re.Match[str], end: int) -> bool:
-    """Whether the reason is not on this line: "could not be delivered to <jo@example.com>."."""
-    rest = line[end:].strip(" .:>'\")]")
-    return not rest and ("deliver" in line.lower() or not found.start(1))
+def _only_introduces(line: str, end: int) -> bool:
+    """Whether the reason is not on this line, whose address ends there: "not delivered to <jo@example.com>"."""
+    folded = line.lower()
+    return not line[end:].strip(" .:>'\")]") and ("deliver" in folded or folded.startswith("generated "))
 
 
 def _is_no_failure(lines: list[str], number: int) -> bool:

@@ -194,7 +194,9 @@ def _quoted_reply(text: str) -> tuple[int, Reply] | None:
     if found := _AT_START(text):
         return 0, _reply(int(found[1]), text[found.end() :])
     if lines := list(_TRANSCRIPT.finditer(text)):
-        return lines[0].start(), _reply_of_lines([line[1] for line in lines])
+        # A server that knows no EHLO has said so; that is not why the mail failed.
+        own = [line for line in lines if _stage_before(text[: line.start()]) is not Stage.EHLO] or lines
+        return own[0].start(), _reply_of_lines([line[1] for line in own])
     if (found := _QUOTES.search(text)) and (code := _AT_START(text[found.end() :])):
         return found.end(), _reply(int(code[1]), text[found.end() + code.end() :])
     if found := _BEHIND.search(text):
@@ -227,13 +229,16 @@ def _reply(code: int, rest: str) -> Reply:
     enhanced = re.escape(start[1]) if start and start[1] else r"[245]\.[0-9]{1,3}\.[0-9]{1,3}"
     again = re.compile(rf"(?<![\w.]){code}(?:-(?:{enhanced}(?:\s|$))?|[ ]{enhanced}(?:\s|$)|[ ](?=\n))")
     head = start.end() if start else 0
-    lines = [_own_line(line, code) for line in (text[:head] + again.sub("", text[head:])).split("\n")]
+    codes = (f"{code} ", f"{code}-", f"{start[1]} " if start and start[1] else f"{code} ")
+    first, *more = (text[:head] + again.sub("", text[head:])).split("\n")
+    lines = [_without(first, codes[:2]), *(_without(_without(line, codes[:2]), codes[2:]) for line in more)]
     return Reply(code, "\n".join(filter(None, lines)).encode("utf-8", "replace"))
 
 
-def _own_line(line: str, code: int) -> str:
-    """A further line of a reply without the code in front."""
-    return line[4:].strip() if line.startswith((f"{code} ", f"{code}-")) else line.strip()
+def _without(line: str, codes: tuple[str, ...]) -> str:
+    """A line without the one of these codes that it begins with."""
+    found = next((code for code in codes if line.startswith(code)), "")
+    return line[len(found) :].strip()
 
 
 def _reply_of_lines(lines: list[str]) -> Reply:

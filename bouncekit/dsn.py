@@ -49,7 +49,7 @@ _PER_RECIPIENT = frozenset(
     """.split()
 )
 _PER_MESSAGE = frozenset(
-    "original-envelope-id reporting-mta dsn-gateway received-from-mta arrival-date version feedback-type".split()
+    "original-envelope-id reporting-mta dsn-gateway received-from-mta arrival-date version incidents".split()
 )
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]{1,60})[ \t]*:[ \t]*(.*)").fullmatch
 _STATUS = re.compile(r"\s*([245])\.([0-9]{1,3})(?:\.([0-9]{1,3}))?").match
@@ -138,13 +138,13 @@ def mailbox(text: str) -> str | None:
         value = value[1 : value.index(">")]
     if route := _ROUTE(value):
         value = value[route.end() :]
-    if "@" not in value or "\\x{" in value:
+    if "@" not in value or "\\x{" in value or "\ufffd" in value:
         return None
     try:
         address = parse_address(_XCHAR.sub(lambda found: chr(int(found[1], 16)), value))
     except AddressError:
         return None
-    return None if address.wire.startswith(("|", "/")) else address.wire
+    return address.wire if address.domain and not address.wire.startswith(("|", "/")) else None
 
 
 def read_date(text: str | None) -> datetime | None:

@@ -66,7 +66,10 @@ def _complaint(notice: Object, complaint: Object) -> Incoming:
 
 def _delivery(notice: Object, delivery: Object, kind: str) -> Incoming:
     action = Action.DELIVERED if kind == "Delivery" else Action.DELAYED
-    told = _list(delivery, "delayedRecipients") or [{"emailAddress": one} for one in delivery.get("recipients") or ()]
+    given = delivery.get("recipients")
+    told = _list(delivery, "delayedRecipients") + [
+        {"emailAddress": one} for one in (given[:MAX_RECIPIENTS] if isinstance(given, list) else ())
+    ]
     recipients = [one for each in told for one in _reported(each, action, str(delivery.get("smtpResponse") or ""))]
     return _incoming(notice, Kind.SUCCESS if kind == "Delivery" else Kind.DELAY, recipients, delivery)
 

@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.bouncemail [CORPUS] [--half tuned|unseen] [--misses]
 
-The corpus is a folder with `mails/` and `mails.jsonl`: for each mail the status, reply code and audited category of its
-recipients. One half, by the checksum of the file's name, was looked at while the reader was written; the other was
-not, so its figures are the honest ones.
+The corpus is a folder with `mails/` and `mails.jsonl`: for each mail the status, reply code and audited category of
+its recipients; their addresses are not in it, so "recipients" says that their number is right. `dsn/` with its
+manifest has the addresses, too. One half of the mails, by the checksum of the file's name, was looked at while the
+reader was written; the other was not, so its figures are the honest ones.
 """
 
 import argparse
@@ -69,6 +70,26 @@ def measure(mails: list[Row], *, misses: bool) -> dict[str, float]:
             if misses and not right:
                 print(f"  {name:12} {row.file:32} {_short(row, incoming)}")
     return {name: counts[name, "right"] / counts[name, "all"] for name, kind in counts if kind == "all"}
+
+
+def measure_reports(folder: Path) -> dict[str, float]:
+    """Of mails that servers wrote: how many are read with exactly the recipients, actions and statuses they state."""
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines()]
+    right: Counter[str] = Counter()
+    for row in (stated := [row for row in rows if row["recs"]]):
+        found = read_mail((folder / row["file"]).read_bytes()).recipients
+        for name, field, told in (
+            ("recipients", "Final-Recipient", [one.final_recipient for one in found]),
+            ("action", "Action", [one.action for one in found]),
+            ("status", "Status", [str(one.status) for one in found]),
+        ):
+            right[name] += told == [_value(one[field]) for one in row["recs"]]
+    return {name: count / len(stated) for name, count in right.items()}
+
+
+def _value(field: str) -> str:
+    """A field's value without its type and without a comment."""
+    return field.rpartition(";")[2].partition("(")[0].strip()
 
 
 def _judged(row: Row, incoming: Incoming) -> Iterator[tuple[str, bool]]:
@@ -155,6 +176,8 @@ def main() -> None:
         if asked.half in (half, "both"):
             shares = measure(own, misses=asked.misses and half == "tuned")
             print(f"{half} ({len(own)} mails): " + "  ".join(f"{name} {share:.3f}" for name, share in shares.items()))
+    reports = measure_reports(asked.corpus / "dsn")
+    print("reports of servers: " + "  ".join(f"{name} {share:.3f}" for name, share in reports.items()))
     for name, category, action, wrong in BASELINES:
         print(f"{name}: category {category}, action {action}, wrong suppressions {wrong}")
     if asked.no_speed:

@@ -170,7 +170,9 @@ def _content(path: Path) -> str:
     """
     try:
         if path.stat().st_size > _MAX_POLICY_BYTES:
-            raise LookupError(f"{path}: larger than {_MAX_POLICY_BYTES} bytes; a policy is a page or two, and so are rules")
+            raise LookupError(
+                f"{path}: larger than {_MAX_POLICY_BYTES} bytes; a policy is a page or two, and so are rules"
+            )
         return path.read_text("utf-8")
     except OSError as error:
         raise LookupError(f"{path}: {error.strerror}") from error

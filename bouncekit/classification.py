@@ -123,8 +123,8 @@ class Classification:
 
     `permanent` is the judgement and not the digit: a 550 may be a rate limit, a 452 final. `certain` says whether
     the rule leaves no second reading. `rule` and `where` (file:line) name what decided, at which `step`.
-    `wait_hint` is a wait that the reply itself asks for. `provider` is whose server replied, where its name tells. `blocklist` is
-    the list that a reply about one names, by its usual name: where to ask to be taken off.
+    `wait_hint` is a wait that the reply itself asks for. `provider` is whose server replied, where its name tells.
+    `blocklist` is the list that a reply about one names, by its usual name: there one asks to be taken off.
     """
 
     status: RecipientStatus

@@ -1,8 +1,8 @@
 """What a status means: rules, of which the first that applies decides.
 
-The order of judgement is the order of `Step`: the owner's rules, a provider's own dialect, the faces of 221, 421, 452 and 552, the full
-enhanced code, a phrase, the enhanced code's subject, the basic code with its stage, the first digit (RFC 5321 4.2).
-A file of rules is named after its step; inside a file the order of the rules holds.
+The order of judgement is the order of `Step`: the owner's rules, a provider's own dialect, the faces of 221, 421, 452
+and 552, the full enhanced code, a phrase, the enhanced code's subject, the basic code with its stage, the first digit
+(RFC 5321 4.2). A shipped file of rules is named after its step; inside a file the order of the rules holds.
 
 Scope comes before blame. Before RCPT no reply is about a recipient: rules that blame one do not apply there. After
 the data, a reply to several recipients at once may be about one of them, and nobody knows which: the category stays,
@@ -107,6 +107,7 @@ class Classifier:
         self._unless = tuple(_Unless(rule.unless) for rule in self.rules)
         self._plan = lru_cache(maxsize=1024)(self._make_plan)
         self._remembered = lru_cache(maxsize=_MEMORY)(self._judge)
+        self._said_before = lru_cache(maxsize=_MEMORY)(self._decide)  # to another recipient
         self._provider = lru_cache(maxsize=1024)(self._provider_of)
         self._check_complete()
 
@@ -162,15 +163,19 @@ class Classifier:
         enhanced = (reply.enhanced if reply else None) or stated
         code = reply.code if reply else _no_code(enhanced, final)
         case = _Case(code, enhanced, stage, self._cuts[accepted - 1] if accepted else 0, individual, provider)
-        words = Words(_without_names(reply.text[:_READ]) if reply else "")
+        text = _without_names(reply.text[:_READ]) if reply else ""
+        return self._said_before(case, text) if len(text) <= _SHORT else self._decide(case, text)
+
+    def _decide(self, case: _Case, text: str) -> _Verdict:
+        words = Words(text)
         rule, quoted = self._first(case, words), False
-        if rule.step in _GENERIC and reply is not None:
-            better = self._by_quoted_code(case, words, reply.text[:_READ])
+        if rule.step in _GENERIC and text:
+            better = self._by_quoted_code(case, words, text)
             rule, quoted = (better, True) if better else (rule, False)
         if rule.scope is Scope.RECIPIENT and rule.step in _BY_CODE and not rule.text:
             rule = self._by_contradiction(rule, case, words)
-        permanent = rule.permanent if rule.permanent is not None else code >= 500
-        unclear = rule.scope is Scope.RECIPIENT and not individual
+        permanent = rule.permanent if rule.permanent is not None else case.code >= 500
+        unclear = rule.scope is Scope.RECIPIENT and not case.individual
         return _Verdict(
             category=rule.category,
             scope=None if unclear else rule.scope,

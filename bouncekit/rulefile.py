@@ -54,8 +54,9 @@ class Rule:
     """One rule: what must hold, what it then means, who says so.
 
     In `code` and `enhanced`, x stands for any digit or number, `606-649` for a span of details, `none` for no enhanced
-    code or X.0.0, which says nothing. `text`: one of the phrases; `unless`: none of them; `{mailbox} {full}` is a phrase
-    of word sets, which [words] of any file names. `accepted` bounds the recipients accepted before the reply. `permanent` None leaves it to the digit. `where` is file:line.
+    code or X.0.0, which says nothing. `text`: one of the phrases; `unless`: none of them. `{box} {full}` is a phrase of
+    word sets, which [words] of any file names. `accepted` bounds the recipients accepted before the reply. `permanent`
+    None leaves it to the digit. `where` is file:line.
     """
 
     id: str
@@ -133,9 +134,7 @@ class _Content:
             findings.append(Finding(file, line, column, f"no TOML: {error}"))
             return cls(file, "", {}, step)
 
-    def rules(
-        self, words: Vocabulary, hosts: Mapping[str, Sequence[str]], findings: list[Finding]
-    ) -> Iterator[Rule]:
+    def rules(self, words: Vocabulary, hosts: Mapping[str, Sequence[str]], findings: list[Finding]) -> Iterator[Rule]:
         tables, step = self.table.get("rule", []), self.step
         if step is None and (tables or self.file.rpartition("/")[2] != _WORDS):
             known = ", ".join(_FILES)

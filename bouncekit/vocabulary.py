@@ -13,7 +13,7 @@ __all__ = ["Near", "Vocabulary"]
 
 _SETS = re.compile(r"\{([a-z-]+)\}(?: \{([a-z-]+)\})*").fullmatch
 _NAME = re.compile(r"\{([a-z-]+)\}").findall
-_REACH = 5  # words between the two
+_REACH = 4  # words between the two
 _MOST_PLACES = 8  # of one set in one text: so the work is bounded on any text
 
 
@@ -35,7 +35,9 @@ class Vocabulary:
             for member in members:
                 if member:
                     self._starts.setdefault(member[0], []).append((member, name))
-        self.firsts = {name: frozenset(member[0] for member in members if member) for name, members in self.sets.items()}
+        self.firsts = {
+            name: frozenset(member[0] for member in members if member) for name, members in self.sets.items()
+        }
 
     def near(self, text: str) -> "Near":
         """The phrase of sets in a text.

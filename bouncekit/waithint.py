@@ -9,12 +9,12 @@ __all__ = ["wait_hint"]
 _UNITS = {
     unit: seconds
     for seconds, units in {
-        1: "s sec secs second seconds sekunde sekunden seconde secondes segundo segundos secondi seconden sekund sekundy"
-        " секунд секунды секунду 秒 초 saniye",
-        60: "m min mins minute minutes minuten minuto minutos minuti minuut minut minuty minutę минут минуты минуту 分 분"
-        " dakika",
-        3600: "h hr hrs hour hours stunde stunden heure heures hora horas ora ore uur uren godzin godziny godzinę часов часа"
-        " час 小 時 시간 saat hodin hodiny hodinu",
+        1: "s sec secs second seconds sekunde sekunden seconde secondes segundo segundos secondi seconden sekund"
+        " sekundy секунд секунды секунду 秒 초 saniye",
+        60: "m min mins minute minutes minuten minuto minutos minuti minuut minut minuty minutę минут минуты минуту"
+        " 分 분 dakika",
+        3600: "h hr hrs hour hours stunde stunden heure heures hora horas ora ore uur uren godzin godziny godzinę"
+        " часов часа час 小 時 시간 saat hodin hodiny hodinu",
         86400: "d day days tag tagen jour jours día días dia dias giorno giorni dag dagen dni dzień дней дня 天 日 gün",
     }.items()
     for unit in units.split()
@@ -36,9 +36,10 @@ _NUMBERS = {
 _WAIT_CUES = frozenset(
     "again retry retrying reconnect wait back later delay greylisted greylisting deferred blocked"
     " erneut versuchen warten réessayer réessayez attendre patienter intente inténtelo espere tente aguarde riprovare"
-    " riprova attendere probeer opnieuw wacht spróbuj ponownie повторите попробуйте подождите через 请 後 后 재시도 다시"
-    " tekrar znovu opakujte".split()
+    " riprova attendere probeer opnieuw wacht spróbuj ponownie повторите попробуйте подождите через 请 後 后 재시도"
+    " 다시 tekrar znovu opakujte".split()
 )
+_AFTERWARDS = frozenset({"後", "后", "후", "뒤"})  # "5 minutes after": behind the number in these languages
 _WAIT_REACH = 5  # words between "try again" and its number
 _LONGEST_WAIT = 86400  # seconds
 
@@ -50,13 +51,15 @@ def wait_hint(words: Words) -> timedelta | None:
     (datetime.timedelta(seconds=300), datetime.timedelta(seconds=90))
     """
     said = words.said
-    if _WAIT_CUES.isdisjoint(said):
+    if _WAIT_CUES.isdisjoint(words.known):
         return None
     cue = -_WAIT_REACH - 1
     for place, word in enumerate(said):
         if word in _WAIT_CUES:
             cue = place
-        elif place - cue <= _WAIT_REACH and (number := _number(word)):
+        elif (number := _number(word)) and (
+            place - cue <= _WAIT_REACH or not _AFTERWARDS.isdisjoint(said[place + 1 : place + 4])
+        ):
             seconds = _seconds(*number, said[place + 1 : place + 3])
             if seconds is None and said[place - 2 : place] == ["retry", "after"] and not number[1]:
                 seconds = number[0]  # as HTTP's header of that name says it

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.builtin import classifier
+from bouncekit.builtin import classifier, open_rules
 from bouncekit.classification import Category, Classification, Scope, Step, scope_of
-from bouncekit.classifier import Classifier
-from bouncekit.errors import RuleError
+from bouncekit.classifier import Classifier, misjudged
+from bouncekit.errors import ConfigurationError, RuleError
 from bouncekit.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
 from bouncekit.rulefile import load_rules
 from bouncekit.status import Action, RecipientStatus
@@ -120,6 +120,20 @@ def test_a_text_that_blames_somebody_else_outweighs_a_code_that_blames_the_recip
     assert verdict.scope is not Scope.RECIPIENT
 
 
+@pytest.mark.parametrize(
+    ("reply", "category"),
+    [
+        ("550 5.1.1 Storage of jo exhausted, quota exceeded", Category.MAILBOX_FULL),
+        ("550 5.1.1 The mail account was switched off", Category.MAILBOX_DISABLED),
+        ("550 5.1.1 Jo has left the company", Category.MOVED),
+    ],
+)
+def test_a_text_that_knows_better_why_a_recipient_is_refused_outweighs_user_unknown(
+    reply: str, category: Category
+) -> None:
+    assert judge(reply).category is category
+
+
 def test_a_text_that_agrees_with_an_address_code_leaves_it_its_word() -> None:
     assert judge("550 5.1.1 Mailbox unavailable, no such user").rule == "enhanced-1-1"
     assert judge("550 5.7.2 Mailing list expansion prohibited").category is Category.RECIPIENT_FILTERED
@@ -226,6 +240,12 @@ def test_permanent_is_the_judgement_and_not_the_digit() -> None:
 def test_an_address_in_the_text_is_a_name_and_says_nothing() -> None:
     assert judge("550 <no-such-user@example.com>: Forsooth").category is Category.UNKNOWN
     assert judge("550 5.2.2 <spam@example.com>: over quota").category is Category.MAILBOX_FULL
+
+
+def test_the_domain_of_an_address_and_the_path_of_a_link_are_names_too() -> None:
+    assert judge("550 5.1.1 <jo@spamhaus.org> User unknown").category is Category.USER_UNKNOWN
+    assert judge("550 Forsooth, see https://example.com/spam/blacklist").category is Category.UNKNOWN
+    assert judge("554 Forsooth, see https://www.spamhaus.org/query/ip/192.0.2.1").category is Category.BLOCKLISTED
 
 
 def test_a_long_text_is_judged_by_its_beginning() -> None:
@@ -338,6 +358,15 @@ def test_an_unasked_reply_is_judged_as_what_it_is() -> None:
         ("450 Try again in 90 days", 86400),
         ("450 Try again in 999999999 hours", 86400),
         ("550 Connection frequency limited, wait 1 hour", 3600),
+        ("450 Retry-After: 120", 120),
+        ("451 Greylisted, come back in five minutes", 300),
+        ("450 Vuelva a intentarlo; espere 10 minutos", 600),
+        ("450 Riprovare tra 5 minuti", 300),
+        ("450 Tente novamente, aguarde 2 horas", 7200),
+        ("450 Spróbuj ponownie za 15 minut", 900),
+        ("451 Вы в сером списке, повторите через 5 минут", 300),
+        ("451 请在5分钟后再试", 300),
+        ("451 5분 후 다시 시도", 300),
     ],
 )
 def test_a_wait_in_the_text_is_a_hint_within_bounds(reply: str, seconds: int) -> None:
@@ -354,6 +383,7 @@ def test_a_wait_in_the_text_is_a_hint_within_bounds(reply: str, seconds: int) ->
         "450 Try again in ² seconds",
         "450 Try again in 99999999999999999999 seconds",
         "550 5.1.1 User unknown, try again in 5 minutes",
+        "450 Try again, error 0x17 at 12",
     ],
 )
 def test_other_numbers_are_no_hint(reply: str) -> None:
@@ -453,6 +483,69 @@ def test_rules_that_leave_a_reply_open_are_refused() -> None:
     rules = load_rules([("digits.toml", GOOD.replace('"2xx", ', ""))])
     with pytest.raises(RuleError, match="no rule for 299"):
         Classifier(rules)
+
+
+# -- rules of the owner
+
+OWN = """
+[words]
+gate = ["gate"]
+
+[[rule]]
+id = "gate-closed"
+source = "our gateway"
+text = "{gate} {refused}"
+category = "relay_denied"
+examples = ["550 5.1.1 User unknown: refused at the gate"]
+
+[[rule]]
+id = "gmail-too"
+source = "our gateway"
+provider = "gmail"
+text = "gatekeeper"
+category = "policy"
+examples = ["550 gatekeeper"]
+"""
+
+
+def with_own(tmp_path: Path, text: str) -> Classifier:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, "utf-8")
+    return open_rules(path)
+
+
+def test_the_owners_rules_go_before_all_others(tmp_path: Path) -> None:
+    verdict = with_own(tmp_path, OWN).classify(status("550 5.1.1 User unknown, the gate refused it"))
+    assert (verdict.category, verdict.step, verdict.rule) == (Category.RELAY_DENIED, Step.OWN, "gate-closed")
+    assert verdict.where == f"{tmp_path / 'mine.toml'}:5"
+
+
+def test_the_owners_rules_may_use_the_shipped_words_and_hosts(tmp_path: Path) -> None:
+    mine = with_own(tmp_path, OWN)
+    assert mine.classify(status("550 gatekeeper", remote_mta="aspmx.l.google.com")).rule == "gmail-too"
+    assert mine.classify(status("550 gatekeeper")).category is Category.UNKNOWN
+
+
+def test_what_the_owner_does_not_mention_stays_as_it_was(tmp_path: Path) -> None:
+    assert with_own(tmp_path, OWN).classify(status("552 5.2.2 Mailbox full")).category is Category.MAILBOX_FULL
+    assert not misjudged(with_own(tmp_path, OWN))
+
+
+def test_an_owners_example_that_another_rule_decides_is_told_with_its_line(tmp_path: Path) -> None:
+    (found,) = misjudged(with_own(tmp_path, OWN.replace('"550 gatekeeper"]', '"550 No such user"]')))
+    assert str(found).startswith(f"{tmp_path / 'mine.toml'}:12: '550 No such user' is decided by 'text-user-unknown'")
+
+
+def test_a_mistake_of_the_owner_is_told_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(RuleError, match=r"mine\.toml:5: text: no set 'gaet' in \[words\]"):
+        with_own(tmp_path, OWN.replace("{gate}", "{gaet}"))
+    with pytest.raises(RuleError, match="a second rule 'enhanced-1-1'"):
+        with_own(tmp_path, OWN.replace("gate-closed", "enhanced-1-1"))
+
+
+def test_a_rules_file_that_is_not_there_is_told() -> None:
+    with pytest.raises(ConfigurationError, match=r"nowhere\.toml: No such file"):
+        open_rules("nowhere.toml")
 
 
 # -- replies of a public corpus

@@ -493,7 +493,7 @@ def test_what_is_queued_while_a_postmaster_closes_starts_no_thread_again(serve: 
 
 @pytest.mark.parametrize("by", ["worker", "durable"])
 def test_a_subscriber_may_close_the_postmaster(by: str, serve: Serve, tmp_path: Path) -> None:
-    server = serve()
+    server = serve(max_recipients=1)  # so that the message is not done with its first event
     postmaster = Postmaster(store=f"sqlite:///{tmp_path / 'b.db'}", retry="queue", relays={"main": server.url})
     heard: list[Event] = []
 
@@ -503,13 +503,15 @@ def test_a_subscriber_may_close_the_postmaster(by: str, serve: Serve, tmp_path: 
         heard.append(event)
 
     with postmaster.client("main") as client:
-        client.submit(message("ada@example.com"))
+        client.submit(message("ada@example.com", "bob@example.com"))
     end = time.monotonic() + 20
     while (not heard or _is_open(postmaster)) and time.monotonic() < end:
         time.sleep(0.02)
     assert heard
     assert not _is_open(postmaster), "the store is closed behind the message"
-    assert server.copies("ada@example.com") == 1
+    assert (server.copies("ada@example.com"), server.copies("bob@example.com")) == (1, 1)
+    with SqliteStore(tmp_path / "b.db") as again:
+        assert not list(again.queued())
     postmaster.close()
 
 

@@ -6,6 +6,11 @@ know, so nobody is suppressed; permanent null: either will do.
 
 `UNSEEN` was not looked at while the rules were tuned, but for four lines that suppressed somebody wrongly: so its
 categories are an honest measure, its zero is not. The rules were tuned on every `contradiction`.
+
+`wild.jsonl` is a second such list, in many languages; its unseen third was not looked at either, but for two lines that
+suppressed somebody wrongly. `rounds.jsonl` are lists that were written after each mending, measured once and then
+learnt from. When they were new: compatible 0.81, 0.87, 0.81, 0.90, 0.92; right action 0.96, 0.98, 0.97, 0.98, 0.96;
+suppressed for somebody else's fault 0 of 100, 2 of 92, 1 of 79, 2 of 81, 1 of 56 (the last two lists end in traps).
 """
 
 import json
@@ -30,10 +35,20 @@ from bouncekit.status import RecipientStatus
 
 Line = dict[str, Any]
 
-FIELD = Path(__file__).parent / "data" / "replies" / "field.jsonl"
-LINES: list[Line] = [json.loads(line) for line in FIELD.read_text("utf-8").splitlines()]
-PROVIDERS = [line for line in LINES if line["source"] != "contradiction"]
-UNSEEN = [line for line in PROVIDERS if crc32(line["reply"].encode()) % 3 == 0]
+
+def lines(name: str) -> list[Line]:
+    path = Path(__file__).parent / "data" / "replies" / name
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def unseen(lines: list[Line]) -> list[Line]:
+    return [line for line in lines if crc32(line["reply"].encode()) % 3 == 0]
+
+
+FIELD, WILD, ROUNDS = lines("field.jsonl"), lines("wild.jsonl"), lines("rounds.jsonl")
+LINES = FIELD + WILD + ROUNDS
+PROVIDERS = [line for line in FIELD if line["source"] != "contradiction"]
+UNSEEN = unseen(PROVIDERS)
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 JO = Recipient.of(parse_address("jo@example.com"))
 
@@ -105,7 +120,7 @@ def _agrees(line: Line, key: str, *, host: bool) -> bool:
 
 
 def test_every_line_names_what_exists_and_stands_once() -> None:
-    assert len({(line["reply"], line["stage"]) for line in LINES}) == len(LINES) >= 500
+    assert len({(line["reply"], line["stage"]) for line in LINES}) == len(LINES) >= 2000
     for line in LINES:
         assert {line["category"], *line.get("also", ())} <= set(Category)
         assert line["scope"] in {None, *Scope}
@@ -145,3 +160,12 @@ def test_what_providers_write_is_understood(key: str, least: float, least_unseen
     assert share(PROVIDERS, key) >= least
     assert share(UNSEEN, key) >= least_unseen
     assert share(PROVIDERS, key, host=False) >= least_nameless  # a relay stands between: whose server it was is lost
+
+
+@pytest.mark.parametrize(
+    ("key", "least", "least_unseen"), [("category", 0.94, 0.86), ("scope", 0.98, 0.95), ("permanent", 0.98, 0.97)]
+)
+def test_what_servers_write_in_many_languages_is_understood(key: str, least: float, least_unseen: float) -> None:
+    assert share(WILD, key) >= least
+    assert share(unseen(WILD), key) >= least_unseen
+    assert share(ROUNDS, key) >= 0.97

@@ -1,5 +1,6 @@
 """The shipped rules: each decides its own examples, and together they leave no code without a verdict."""
 
+import tomllib
 from importlib.resources import files
 from itertools import product
 
@@ -44,6 +45,12 @@ def test_a_place_is_the_line_of_the_rules_header() -> None:
         lines = (files("bouncekit") / name).read_text("utf-8").splitlines()
         assert lines[int(line) - 1] == "[[rule]]"
         assert lines[int(line)] == f'id = "{rule.id}"'
+
+
+def test_every_set_of_words_is_used_by_some_rule() -> None:
+    texts = [phrase.text for rule in RULES for phrase in (*rule.text, *rule.unless)]
+    sets = tomllib.loads((files("bouncekit") / "rules" / "words.toml").read_text("utf-8"))["words"]
+    assert not [name for name in sets if not any(f"{{{name}}}" in text for text in texts)]
 
 
 def test_every_step_has_rules_and_every_provider_its_hosts() -> None:

@@ -19,7 +19,7 @@ WORDS = Vocabulary(
     [
         "Mailbox full",
         "over quota: the mailbox of jo",
-        "Das Postfach von Jo Doe ist leider VOLL",
+        "Das Postfach von Jo Doe ist VOLL",
         "收件人邮箱已满",
         "mail box is over quota",
     ],
@@ -35,7 +35,7 @@ def test_words_of_each_set_stand_near_each_other_in_any_order(text: str) -> None
         "full",
         "mailboxes full",
         "over mailbox quota",
-        "mailbox a b c d e f g full",
+        "mailbox a b c d e full",
         "",
     ],
 )

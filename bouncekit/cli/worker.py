@@ -1,11 +1,5 @@
 """`bouncekit worker`: send what is queued, until somebody stops it; several may work on one store."""
 
-import signal
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +7,7 @@ import click
 from bouncekit.cli.application import app_option, opened
 from bouncekit.cli.output import show_json
 from bouncekit.cli.settings import json_option, policy_option, store_option
+from bouncekit.cli.stopping import stopped_by_signal
 from bouncekit.cli.waiting import in_words
 
 if TYPE_CHECKING:
@@ -20,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["verb"]
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _STOP_SECONDS = 660.0  # a server may take ten minutes for the dot (RFC 5321 4.5.3.2.6)
 
 
@@ -36,7 +30,7 @@ def verb(app: str | None, concurrency: int | None, policy: str | None, store: st
     The relays are those of the application's postmaster (--app package.module:postmaster), else of the configuration.
     SIGTERM and Ctrl-C let the messages under way be finished and give the others back; a second one ends at once.
     """
-    with opened(app, policy=policy, store=store) as postmaster, _stopped_by_signal() as stop:
+    with opened(app, policy=policy, store=store) as postmaster, stopped_by_signal() as stop:
         worker = postmaster.worker(concurrency=concurrency)
         if as_json:
             postmaster.on()(lambda event: show_json(event.to_dict()))
@@ -51,21 +45,3 @@ def _what_there_is(postmaster: "Postmaster") -> str:
     office = postmaster.office
     now = office.clock.now()
     return f"bouncekit worker: through {', '.join(office.relays)}; {in_words(office.store.depth(now), now)}"
-
-
-@contextmanager
-def _stopped_by_signal() -> Iterator[threading.Event]:
-    """An event that the first signal sets; the second one ends the process."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            sys.exit(128 + number)
-        stop.set()
-
-    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

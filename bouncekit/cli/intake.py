@@ -1,0 +1,256 @@
+"""`bouncekit intake`: take in mail that came back; what has been taken in is remembered first, then acknowledged."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from bouncekit.cli.application import app_option, opened
+from bouncekit.cli.output import progress
+from bouncekit.cli.settings import duration, json_option, policy_option, show_help, sqlite_path, store_option
+from bouncekit.cli.stopping import stopped_by_signal
+from bouncekit.cli.taken import Taken, show_taken
+from bouncekit.errors import BouncekitError, ConfigurationError
+from bouncekit.showing import printable, redacted
+
+if TYPE_CHECKING:
+    from bouncekit.intake.absorbing import Outcome
+    from bouncekit.intake.aside import Aside
+    from bouncekit.postmaster import Postmaster
+
+__all__ = ["verb"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_STOP_SECONDS = 60.0
+# sysexits.h, as mail servers read them: they keep a mail for 75, and give it back for any other that is not 0.
+_EX_USAGE, _EX_TEMPFAIL = 64, 75
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def verb(ctx: click.Context) -> None:
+    """Take in mail that came back: bounces, notices of a delay, complaints.
+
+    \b
+    bouncekit intake maildir ~bounce/Maildir --follow
+    bouncekit intake lmtp unix:/run/bouncekit/lmtp
+
+    A mail is acknowledged only when it has been remembered; the same one again changes nothing. Exit code 1 if a mail
+    could not be read; it is set aside, not lost.
+    """
+    show_help(ctx)
+
+
+def _common(function: Function) -> Function:
+    """The options of every source."""
+    for option in (
+        json_option("the summary as JSON"),
+        click.option("--tenant", default="", metavar="NAME", help="Whose mail it is."),
+        store_option,
+        policy_option,
+        app_option,
+    ):
+        function = option(function)
+    return function
+
+
+def _following(function: Function) -> Function:
+    """The options of a source that is looked into, again and again if wanted."""
+    every = click.option(
+        "--every", default="10s", callback=duration, metavar="DURATION", show_default=True, help="The pause of --follow."
+    )
+    follow = click.option("--follow", "follows", is_flag=True, help="Go on until stopped.")
+    return follow(every(function))
+
+
+@verb.command()
+@click.argument("path", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.option("--done", metavar="NAME", help="Move what was taken in to this folder of it.  [default: .Processed]")
+@click.option("--delete", is_flag=True, help="Delete what was taken in.")
+@click.option("--aside", default=".Aside", metavar="NAME", show_default=True, help="For mails that cannot be read.")
+@_following
+@_common
+def maildir(
+    path: Path, done: str | None, delete: bool, aside: str, follows: bool, every: timedelta, as_json: bool, **common: Any
+) -> int:
+    """Take in the mails of a maildir; several processes may do so at once."""
+    from bouncekit.intake.maildir import Maildir
+
+    if done is not None and delete:
+        raise click.UsageError("--done keeps what --delete would delete: give one of them")
+    source = Maildir(path, done=None if delete else done or ".Processed", aside=aside)
+    with _taking(as_json=as_json, set_aside=str(path / aside), **common) as (taken, stop):
+        _work(lambda: source.mails(taken), taken, stop, every if follows else None)
+    return _exit_code(taken)
+
+
+@verb.command()
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--done", metavar="FILE", type=click.Path(path_type=Path), help="Append what was taken in to this file.")
+@click.option(
+    "--aside",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="For mails that cannot be read.  [default: FILE.aside]",
+)
+@_following
+@_common
+def mbox(
+    path: Path, done: Path | None, aside: Path | None, follows: bool, every: timedelta, as_json: bool, **common: Any
+) -> int:
+    """Take in the mails of an mbox, under its lock, and empty it when all of them were.
+
+    What was taken in is gone then; --done keeps it.
+    """
+    from bouncekit.intake.mbox import Mbox
+
+    source = Mbox(path, done=done, aside=aside)
+    set_aside = aside or path.with_name(f"{path.name}.aside")
+    with _taking(as_json=as_json, set_aside=str(set_aside), **common) as (taken, stop):
+        _work(lambda: source.mails(taken), taken, stop, every if follows else None)
+    return _exit_code(taken)
+
+
+class _Pipe(click.Command):
+    """A command whose wrong usage is sysexits' 64."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **options)
+        except click.UsageError as error:
+            _complain(" ".join(error.format_message().split()))
+            raise click.exceptions.Exit(_EX_USAGE) from None
+
+
+@verb.command(cls=_Pipe)
+@click.option("--to", metavar="ADDRESS", help="The address that it was sent to; else what the mail server has set.")
+@click.option("--aside", metavar="FOLDER", type=click.Path(path_type=Path), help="For a mail that cannot be read.")
+@_common
+def pipe(to: str | None, aside: Path | None, as_json: bool, **common: Any) -> int:
+    """Take in one mail from standard input, as a mail server's alias or .forward gives it.
+
+    \b
+    bounce: "|bouncekit intake pipe --store sqlite:////var/lib/shop/bounces.db"
+
+    The address is --to, else what Postfix, Exim or qmail have set: ORIGINAL_RECIPIENT, RECIPIENT, LOCAL_PART and DOMAIN.
+    Exit code 75, so that the server keeps the mail and tries again, for whatever is not wrong usage (64).
+    """
+    try:
+        _take_one(to, aside, as_json=as_json, **common)
+    except (BouncekitError, OSError) as error:
+        return _keep(str(error))
+    except Exception as error:  # noqa: BLE001 - any other exit code would let the server throw the mail away
+        return _keep(f"{type(error).__name__}: {error}")
+    return 0
+
+
+def _take_one(to: str | None, aside: Path | None, *, as_json: bool, tenant: str, **settings: Any) -> None:
+    from bouncekit.intake.absorbing import Outcome, counts
+    from bouncekit.intake.pipe import address_of, read_one
+
+    content = read_one(sys.stdin.buffer)
+    with opened(**settings) as postmaster:
+        taken = Taken(postmaster, tenant)
+        if not counts(taken, content, to or address_of(os.environ)):
+            lies_at = _aside(postmaster, aside).put(content)
+            taken.outcomes[Outcome.ASIDE] += 1
+            _complain(f"the mail could not be read, and is set aside: {lies_at}")
+        if as_json:
+            show_taken(taken, as_json=True, set_aside="")
+
+
+def _keep(why: str) -> int:
+    _complain(f"{why}; try again later")
+    return _EX_TEMPFAIL
+
+
+@verb.command()
+@click.argument("listen", metavar="unix:/PATH|HOST:PORT")
+@click.option("--public", is_flag=True, help="Listen where others can reach it, too.")
+@click.option("--mode", default="660", metavar="OCTAL", show_default=True, help="The rights to a Unix socket.")
+@click.option("--aside", metavar="FOLDER", type=click.Path(path_type=Path), help="For mails that cannot be read.")
+@_common
+def lmtp(listen: str, public: bool, mode: str, aside: Path | None, as_json: bool, **common: Any) -> int:
+    """Take in what a mail server delivers by LMTP, until stopped.
+
+    SIGTERM and Ctrl-C let mails under way be finished.
+    """
+    from bouncekit.intake.absorbing import Outcome
+    from bouncekit.intake.lmtp import LmtpServer, read_place
+
+    place, rights = read_place(listen, public=public), _rights(mode)
+    with _taking(as_json=as_json, set_aside=str(aside or "beside the store"), **common) as (taken, stop):
+        server = LmtpServer(place, taken, _aside(taken.postmaster, aside), mode=rights)
+        with server:
+            click.echo(f"bouncekit intake: listens on {server.place}", err=True)
+            stop.wait()
+            click.echo("bouncekit intake: stopping; mails under way are finished", err=True)
+            is_finished = server.stop(_STOP_SECONDS)
+        taken.outcomes[Outcome.ASIDE] = server.set_aside
+    return _exit_code(taken) if is_finished else 1
+
+
+def _rights(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 <= int(text[:6], 10) <= 777 or set(text) & set("89"):
+        raise click.BadParameter(f"{text[:20]!r}: write rights in octal, such as 660", param_hint="--mode")
+    return int(text, 8)
+
+
+@contextmanager
+def _taking(
+    *, app: str | None, policy: str | None, store: str | None, tenant: str, as_json: bool, set_aside: str
+) -> Iterator[tuple[Taken, threading.Event]]:
+    """What counts the mails, and an event that asks to stop; at the end, whichever it is, the summary is shown."""
+    with opened(app, policy=policy, store=store) as postmaster, stopped_by_signal() as stop:
+        taken = Taken(postmaster, tenant)
+        try:
+            yield taken, stop
+        finally:
+            show_taken(taken, as_json=as_json, set_aside=set_aside)
+
+
+def _work(
+    one_pass: "Callable[[], Iterator[Outcome]]",
+    taken: Taken,
+    stop: threading.Event,
+    every: timedelta | None,
+    wait: Callable[[float], object] | None = None,
+) -> None:
+    """One pass, or one after the other until somebody stops it."""
+    from bouncekit.intake.absorbing import follow
+
+    if every is None:
+        outcomes = one_pass()
+    else:
+        outcomes = follow(one_pass, stop=stop, every=every.total_seconds(), wait=wait)
+    for outcome in progress(outcomes, "mails"):
+        taken.outcomes[outcome] += 1
+        if stop.is_set():
+            break
+
+
+def _exit_code(taken: Taken) -> int:
+    from bouncekit.intake.absorbing import Outcome
+
+    return int(bool(taken.outcomes[Outcome.ASIDE] or taken.outcomes[Outcome.KEPT]))
+
+
+def _aside(postmaster: "Postmaster", folder: Path | None) -> "Aside":
+    """Where mails that cannot be read are put: the folder that was named, else one beside the store."""
+    from bouncekit.intake.aside import Aside
+
+    if folder is not None:
+        return Aside(folder)
+    store = postmaster.office.store.path
+    return Aside(store.with_name(f"{store.name}.aside"))
+
+
+def _complain(message: str) -> None:
+    click.echo(f"bouncekit: error: {printable(redacted(message))}", err=True)

@@ -216,6 +216,7 @@ def settlement_data(settlement: Settlement) -> dict[str, Any]:
         "rule": settlement.rule,
         "where": settlement.where,
         "classified_by": settlement.classified_by,
+        "blocklist": settlement.blocklist,
         "fate": bounded(settlement.fate),
         "retry_at": show_time(settlement.retry_at) if settlement.retry_at else None,
         "expired": settlement.expired,

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from bouncekit.builtin import classify, open_policy
+from bouncekit.builtin import classify, open_policy, open_rules
 from bouncekit.classification import Classification
 from bouncekit.clock import Clock, SystemClock
 from bouncekit.delivery import absorb, closed, deliver, recover, refusals, submitted
@@ -31,6 +31,7 @@ from bouncekit.stores import Store, open_store
 from bouncekit.verp import ReturnPaths
 
 if TYPE_CHECKING:
+    from bouncekit.classifier import Classifier
     from bouncekit.mx import Resolver
 
 __all__ = ["Office", "Retry", "open_office", "undelivered"]
@@ -59,6 +60,7 @@ class Office:
         relays: Mapping[str, Relay] | None = None,
         resolver: "Resolver | None" = None,
         return_paths: ReturnPaths | None = None,
+        classifier: "Classifier | None" = None,
         retry: Retry = Retry.NEVER,
         patience: timedelta = timedelta(minutes=5),
         send_without_store: bool = False,
@@ -67,6 +69,7 @@ class Office:
         self.store = store
         self.clock = clock
         self.relays = dict(relays or {})
+        self._classifier = classifier  # with rules of the owner; None: the shipped one, read when it is needed
         self.return_paths = return_paths  # signed, and asked for in mail that comes back; None: the sender's own
         self.resolver = resolver  # asked about domains before a send; None: nobody is
         self.retry = retry
@@ -150,7 +153,7 @@ class Office:
 
     def classify(self, status: RecipientStatus) -> Classification:
         """What a status means."""
-        return classify(status)
+        return self._classifier.classify(status) if self._classifier is not None else classify(status)
 
     def _advance(
         self, steps: Steps, answer: Answer, transact: Callable[[Transact], Outcome], due: list[Event]
@@ -269,6 +272,7 @@ def open_office(
     channels: Mapping[str, object] | None = None,
     relays: Mapping[str, object] | None = None,
     check_domains: "bool | Resolver" = False,
+    rules: Sequence[str | Path] = (),
     bounces: str | None = None,
     bounce_keys: Sequence[str | bytes] = (),
     on_store_failure: str = "raise",
@@ -300,6 +304,7 @@ def open_office(
         relays=open_relays(relays or {}),
         resolver=_resolver(check_domains, clock),
         return_paths=_return_paths(bounces, bounce_keys),
+        classifier=_classifier(rules),
         retry=durable,
         patience=_patience(patience),
         send_without_store=on_store_failure == "send",
@@ -314,6 +319,12 @@ def _resolver(wanted: "bool | Resolver", clock: Clock | None) -> "Resolver | Non
 
         return Resolver(clock=clock)
     return wanted
+
+
+def _classifier(rules: Sequence[str | Path]) -> "Classifier | None":
+    if isinstance(rules, str | Path):
+        raise ConfigurationError(f"rules={rules!r}: a list of files is needed, such as ['replies.toml']")
+    return open_rules(*rules) if rules else None
 
 
 def _return_paths(bounces: str | None, keys: Sequence[str | bytes]) -> ReturnPaths | None:

@@ -48,6 +48,7 @@ class Postmaster:
             "external" leaves it to `bouncekit worker`.
         check_domains: ask DNS before a send: a recipient whose domain does not exist or takes no mail is not tried.
             True, or a `bouncekit.mx.Resolver` of your own.
+        rules: files of your own rules about what replies mean, in the format of the shipped ones; they go first.
         bounces: where mail that comes back arrives, such as `bounce@example.org`: every message gets a return path of
             its own there, signed with the first of `bounce_keys`, so that its bounces prove what they are about.
         bounce_keys: secrets of 16 bytes or more; the first signs, each is good for reading.
@@ -75,6 +76,7 @@ class Postmaster:
         relays: Mapping[str, object] | None = None,
         worker: str = "thread",
         check_domains: "bool | Resolver" = False,
+        rules: Sequence[str | Path] = (),
         bounces: str | None = None,
         bounce_keys: Sequence[str | bytes] = (),
         on_store_failure: str = "raise",
@@ -90,6 +92,7 @@ class Postmaster:
             channels=channels,
             relays=relays,
             check_domains=check_domains,
+            rules=rules,
             bounces=bounces,
             bounce_keys=bounce_keys,
             on_store_failure=on_store_failure,

@@ -31,7 +31,7 @@ _COMMON = frozenset(
 _SETTLED = frozenset(
     """
     recipient action category scope permanent certain code enhanced reply cause stage accepted remote_mta rule where
-    classified_by fate retry_at expired attempts possible_duplicate kept fingerprint doubted
+    classified_by blocklist fate retry_at expired attempts possible_duplicate kept fingerprint doubted
     """.split()
 )
 
@@ -90,6 +90,7 @@ def _settlement(data: Mapping[str, Any]) -> Settlement:
         rule=data["rule"],
         where=data["where"],
         classified_by=data["classified_by"],
+        blocklist=data.get("blocklist"),
         fate=_member(Fate, data["fate"]),
         retry_at=_time(data["retry_at"]),
         expired=data["expired"],

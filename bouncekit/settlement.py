@@ -38,6 +38,7 @@ class Settlement:
     rule: str | None = None
     where: str = ""
     classified_by: str | None = None
+    blocklist: str | None = None  # that a reply about one names
     fate: Fate | None = None
     retry_at: datetime | None = None
     expired: bool = False
@@ -138,6 +139,7 @@ def settle(
         rule=disposition.rule,
         where=disposition.where,
         classified_by=_placed(verdict.rule, verdict.where),
+        blocklist=verdict.blocklist,
         fate=disposition.fate,
         retry_at=disposition.retry_at,
         expired=disposition.expired,

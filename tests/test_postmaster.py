@@ -149,3 +149,28 @@ def test_tenants_do_not_share_suppressions(serve: Serve, postmaster: Postmaster)
         client.send(message("full@example.com"))
     with postmaster.client(server.url, tenant="other") as client:
         assert client.send(message("full@example.com")) == {}
+
+
+def test_rules_of_the_owner_say_first_what_a_reply_means(
+    serve: Serve, make_postmaster: Callable[..., Postmaster], tmp_path: Path
+) -> None:
+    rules = tmp_path / "replies.toml"
+    rules.write_text(
+        '[[rule]]\nid = "partner-is-closed"\ncategory = "mailbox_disabled"\ntext = ["closed for the season"]\n'
+        'source = "partner.example"\nexamples = ["550 closed for the season"]\n'
+    )
+    server = serve({"RCPT": {"ada@example.com": "550 closed for the season"}})
+    with make_postmaster(rules=[rules]).client(server.url) as client:
+        report = client.sendmail("shop@example.org", ["ada@example.com", "bob@example.com"], b"Subject: Hi\r\n\r\nHi")
+    assert report.failed[0].category == "mailbox_disabled"
+    assert "partner-is-closed" in str(report.failed[0].classified_by)
+    with pytest.raises(ConfigurationError, match="a list of files"):
+        make_postmaster(rules=str(rules))
+
+
+def test_the_list_that_a_reply_names_is_told(serve: Serve, postmaster: Postmaster, heard: Heard) -> None:
+    server = serve({"RCPT": {"ada@example.com": "554 5.7.1 Service unavailable; blocked using zen.spamhaus.org"}})
+    with postmaster.client(server.url) as client:
+        client.sendmail("shop@example.org", ["ada@example.com", "bob@example.com"], b"Subject: Hi\r\n\r\nHi")
+    (failed,) = heard.of("failed")
+    assert "Spamhaus" in failed.to_dict()["data"]["blocklist"]

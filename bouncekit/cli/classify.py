@@ -143,6 +143,7 @@ def _verdict(verdict: Classification) -> Asked:
         "rule": verdict.rule,
         "where": verdict.where,
         "step": verdict.step.value,
+        "blocklist": verdict.blocklist,
         "wait_hint": verdict.wait_hint.total_seconds() if verdict.wait_hint else None,
     }
 

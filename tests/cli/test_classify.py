@@ -8,7 +8,7 @@ import pytest
 
 from .conftest import Run
 
-KEYS = {"category", "scope", "permanent", "certain", "rule", "where", "step", "wait_hint"}
+KEYS = {"category", "scope", "permanent", "certain", "rule", "where", "step", "blocklist", "wait_hint"}
 
 
 def lines(output: str) -> list[dict[str, Any]]:

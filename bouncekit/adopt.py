@@ -1,6 +1,7 @@
 """Sends that other code makes: a connection somebody else opened, or every smtplib connection of the process."""
 
 import smtplib
+import threading
 from types import TracebackType
 
 from bouncekit.envelope import Labels
@@ -38,6 +39,7 @@ def wrap(
     dressed.__dict__ = connection.__dict__
     if not isinstance(connection, SMTP):
         dressed._reader = ReplyReader()
+        dressed._turn = threading.RLock()
         dressed._reader.feed(_already_read(connection))
         dressed._dialled = None
         if connection.sock is not None:

@@ -46,6 +46,7 @@ _CAUSES = {
     Cause.TLS: Category.TLS_FAILURE,
     Cause.PROTOCOL: Category.PROTOCOL_ERROR,
     Cause.UNSTORED: Category.SYSTEM_ERROR,
+    Cause.TAKEN: Category.SYSTEM_ERROR,
     Cause.LOCAL: Category.INVALID_ADDRESS,
     Cause.NO_SUCH_DOMAIN: Category.BAD_DOMAIN,
     Cause.NULL_MX: Category.BAD_DOMAIN,

@@ -289,6 +289,9 @@ class _Way:
                 counted = replace(recipient, attempts=recipient.attempts + 1)
                 into.settlements.append(delivered(status, counted, self.previous.get(recipient.key)))
                 into.recipients.append(counted)
+            elif isinstance(status.reply, NoReply) and status.reply.cause is Cause.TAKEN:
+                # Whoever has the recipient settles it, and is the only one who does.
+                self.settled[status.recipient] = replace(unjudged(status, verdict), kept=True, key=recipient.key)
             elif session is not None and self._goes_on(status, outcome, session):
                 again = replace(recipient, reconnects=recipient.reconnects + 1)
                 (into.apart if status.individual else into.together).append(again)

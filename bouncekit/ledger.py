@@ -80,9 +80,11 @@ class Ledger:
         )
         try:
             self.store.begin(begun)
+        except LeaseLost as error:
+            return NotSent(Cause.TAKEN, str(error))
         except Exception as error:  # noqa: BLE001 - whatever a store raises now, the dot has not gone out
             is_queued = delivery.lease is not None or not wires.isdisjoint(self._begun.get(delivery.id, ()))
-            if self._sends_without_store and not is_queued and not isinstance(error, LeaseLost):
+            if self._sends_without_store and not is_queued:
                 return None  # whom the store has already, a worker would send to again
             return NotSent(Cause.UNSTORED, str(_as_store_error(error)))
         self._begun.setdefault(delivery.id, set()).update(wires)

@@ -55,6 +55,7 @@ class Cause(StrEnum):
     PROTOCOL = "protocol"  # bytes came that are no reply, or no possible reply to what was asked
     UNSOLICITED = "unsolicited"  # a reply came before anything was asked; `reply` has it
     UNSTORED = "unstored"  # we did not send the dot: the store could not remember that we were about to
+    TAKEN = "taken"  # we did not send the dot: another worker has the recipient by now
     LOCAL = "local"  # we did not ask: the reason is on our side
 
 

@@ -7,6 +7,7 @@ read, addresses and content that smuggle nothing. With a postmaster every send g
 import smtplib
 import socket
 import ssl
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.message import Message
@@ -107,6 +108,7 @@ class SMTP(Dialling):
         labels = Labels(message_class=message_class, tenant=tenant, stream=stream, test=test)
         self.labels = self.office.check(labels) if self.office is not None else labels
         self._reader = ReplyReader()
+        self._turn = threading.RLock()
         # Not super(): smtplib.SMTP_SSL.__init__ calls whatever stands under the name SMTP in its module.
         _SMTP.__init__(self, host, port, local_hostname, timeout, source_address)  # type: ignore[arg-type]
 
@@ -221,7 +223,12 @@ class SMTP(Dialling):
         return Report.of(settlements, message_id=delivery.envelope.message_id, given=delivery.given)
 
     def _transact(self, step: Transact) -> Outcome:
-        """One transaction on this connection, which is opened again first where that is ours to do."""
+        """One transaction on this connection. Threads that share it take turns: else one's mail is the other's."""
+        with self._turn:
+            return self._transact_alone(step)
+
+    def _transact_alone(self, step: Transact) -> Outcome:
+        """A transaction on this connection, which is opened again first where that is ours to do."""
         attempt_id = self.office.clock.new_id() if self.office else ""
         try:
             self._make_ready(step)

@@ -199,7 +199,7 @@ class _Progress:
         if isinstance(answers[0], NotSent):
             self._everybody(Stage.DATA, _unasked_close(answers[0]))
             self.must_close = True
-            if answers[0].cause is Cause.UNSTORED:
+            if answers[0].cause in (Cause.UNSTORED, Cause.TAKEN):
                 self.ended = None  # it is us who end the session; another one would not help
             return
         self._take_dot(answers if self.lmtp else [answers[0]] * len(self.accepted))

@@ -5,6 +5,7 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -708,3 +709,13 @@ def test_a_send_within_a_send_does_not_change_what_the_outer_one_raises(postmast
 
         with pytest.raises(ConnectionRefusedError):
             client.sendmail(SENDER, ["ada@example.com"], BODY)
+
+
+def test_threads_that_share_a_connection_do_not_mix_their_mail(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve()
+    to = [f"r{number}@example.com" for number in range(40)]
+    with postmaster.smtp(server.host, server.port) as smtp, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda one: smtp.sendmail("shop@example.org", [one], f"Subject: {one}\r\n\r\nHello"), to))
+    assert {received.recipients: received.data.split(b"\r\n")[1] for received in server.messages} == {
+        (one,): f"Subject: {one}".encode() for one in to
+    }

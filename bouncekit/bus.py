@@ -7,16 +7,15 @@ other subscribers.
 
 import atexit
 import logging
-import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bouncekit.errors import ConfigurationError
 from bouncekit.events import Event, EventType
+from bouncekit.forking import begin_afresh_in_children
 
 if TYPE_CHECKING:
     import asyncio
@@ -63,7 +62,7 @@ class Bus:
         self._changed = threading.Condition()  # guards all of these, and what waits for the subscribers
         self._unheard = 0
         self._loop: _LoopThread | None = None
-        _buses.add(self)
+        begin_afresh_in_children(self)
 
     def on(self, handler: Handler, *types: str) -> None:
         """Subscribe to events of these types, without any to all. A handler that is given twice hears twice.
@@ -292,15 +291,3 @@ def _is_cancelled() -> bool:
 
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-_buses: "weakref.WeakSet[Bus]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for bus in tuple(_buses):
-        bus.start_afresh()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

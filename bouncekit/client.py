@@ -6,13 +6,13 @@ A login never travels over a line that is not encrypted, unless a parameter with
 import os
 import ssl
 import threading
-import weakref
 from collections.abc import Sequence
 from email.message import Message
 from types import TracebackType
 from typing import Any
 
 from bouncekit.errors import ConfigurationError
+from bouncekit.forking import begin_afresh_in_children
 from bouncekit.office import Office, Retry, open_office
 from bouncekit.relay import Relay
 from bouncekit.report import Report
@@ -80,7 +80,7 @@ class Client:
         self.start_afresh()
         self._session = self._new_session()
         self._desk: SMTP | None = None  # where messages are handed in, whatever the line is doing
-        _clients.add(self)
+        begin_afresh_in_children(self)
 
     def __repr__(self) -> str:
         return f"<Client {self.relay}>"
@@ -205,15 +205,3 @@ def _context(*, insecure: bool) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-_clients: "weakref.WeakSet[Client]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for client in tuple(_clients):
-        client.start_afresh()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

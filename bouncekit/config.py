@@ -11,6 +11,10 @@ of them; `Postmaster.from_config()` and the command line do.
     worker = "external"                    # BOUNCEKIT_WORKER
     check_domains = true                   # BOUNCEKIT_CHECK_DOMAINS
     on_store_failure = "raise"             # BOUNCEKIT_ON_STORE_FAILURE
+    bounces = "bounce@example.org"         # BOUNCEKIT_BOUNCES; where mail that comes back arrives
+    bounce_keys = ["a secret of 16 bytes"] # BOUNCEKIT_BOUNCE_KEYS, separated by commas; the first one signs
+    mailbox = "imaps://bounce@example.org"  # BOUNCEKIT_MAILBOX; what `bouncekit intake imap` looks into
+    mailbox_password = "secret"            # BOUNCEKIT_MAILBOX_PASSWORD
     [relays]                               # BOUNCEKIT_RELAY_MAIN, one variable a relay
     main = "smtp://localhost:25"
     [channels]                             # BOUNCEKIT_CHANNEL_OWNER, one variable a role
@@ -42,7 +46,7 @@ _MAX_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """An owner's settings. Relays and channels may hold secrets and are in no repr.
+    """An owner's settings. What may hold secrets is in no repr.
 
     `sources` says for each setting that was found where it stands.
 
@@ -59,6 +63,10 @@ class Config:
     worker: str = "thread"
     check_domains: bool = False
     on_store_failure: str = "raise"
+    bounces: str | None = None
+    bounce_keys: tuple[str, ...] = field(default=(), repr=False)
+    mailbox: str | None = field(default=None, repr=False)
+    mailbox_password: str | None = field(default=None, repr=False)
     channels: Mapping[str, str | tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     relays: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
@@ -101,6 +109,8 @@ class Config:
             "check_domains": self.check_domains,
             "relays": dict(self.relays) or lone,
             "on_store_failure": self.on_store_failure,
+            "bounces": self.bounces,
+            "bounce_keys": self.bounce_keys,
             "channels": {role: list(way) if isinstance(way, tuple) else way for role, way in self.channels.items()},
         }
 
@@ -185,6 +195,20 @@ def _text(value: object) -> str:
     return value
 
 
+def _secret(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("a secret in quotes is needed")
+    return value
+
+
+def _secrets(value: object) -> tuple[str, ...]:
+    """A list of them, or one text in which commas separate them."""
+    found = [one.strip() for one in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(found, list) or not found:
+        raise ValueError("a list of secrets in quotes is needed")
+    return tuple(map(_secret, found))
+
+
 def _one_of(names: Iterable[str]) -> Callable[[object], str]:
     known = tuple(map(str, names))
 
@@ -229,6 +253,10 @@ _KEYS: Mapping[str, Callable[[object], Any]] = {
     "worker": _one_of(("thread", "external")),
     "check_domains": _truth,
     "on_store_failure": _one_of(("raise", "send")),
+    "bounces": _text,
+    "bounce_keys": _secrets,
+    "mailbox": _text,
+    "mailbox_password": _secret,
 }
 
 

@@ -5,9 +5,7 @@ remembered before the next send. What is to be sent later is in the store before
 attempt is, before the dot that it ends with.
 """
 
-import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -17,6 +15,7 @@ from bouncekit.bus import Bus
 from bouncekit.clock import Clock
 from bouncekit.errors import StoreError
 from bouncekit.events import Event
+from bouncekit.forking import begin_afresh_in_children
 from bouncekit.outbox import Outbox
 from bouncekit.queue import Begun, Lease, LeaseLost
 from bouncekit.reply import Cause
@@ -47,7 +46,7 @@ class Ledger:
         self._begun: dict[str, set[str]] = {}  # of deliveries under way: who is in the store by an attempt of theirs
         self._backlog: deque[Record] = deque()
         self._catching_up = threading.Lock()
-        _ledgers.add(self)
+        begin_afresh_in_children(self)
 
     def look_up(self, question: LookUp) -> tuple[LookedUp, Sequence[Event]]:
         """What the store knows, and the events that were only told now.
@@ -220,15 +219,3 @@ def _letting_go(record: Record, unkept: Collection[str]) -> Record:
 def _as_store_error(error: Exception) -> StoreError:
     """What a store raised, as what it should have raised."""
     return error if isinstance(error, StoreError) else StoreError(f"{type(error).__name__}: {error}")
-
-
-_ledgers: "weakref.WeakSet[Ledger]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for ledger in tuple(_ledgers):
-        ledger.start_afresh()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -4,7 +4,6 @@ The answers and their meaning are `bouncekit.mailroute`'s; here they are shared:
 a send. Time comes from the clock; only how long an answer may take is measured on the machine's own.
 """
 
-import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -13,11 +12,11 @@ from datetime import datetime, timedelta
 from itertools import islice
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakSet
 
 from bouncekit.address import a_label, domain_of
 from bouncekit.clock import Clock, SystemClock
 from bouncekit.errors import ConfigurationError
+from bouncekit.forking import begin_afresh_in_children
 from bouncekit.mailroute import MailRoute, RouteVerdict, can_be_asked, find_route, not_known
 from bouncekit.provider import provider_of_host
 from bouncekit.reply import Cause, EnhancedStatusCode, NoReply, Stage
@@ -89,10 +88,10 @@ class Resolver:
         self._most = most
         self._stub: dns_resolver.Resolver | None = None
         self._kept: dict[str, _Kept] = {}
-        self._start_afresh()
-        _resolvers.add(self)
+        self.start_afresh()
+        begin_afresh_in_children(self)
 
-    def _start_afresh(self) -> None:
+    def start_afresh(self) -> None:
         """Forget what other threads were doing; behind a fork they are not there."""
         self._lock = threading.Lock()
         self._flights: dict[str, _Flight] = {}
@@ -300,15 +299,3 @@ def _addresses(nameservers: Sequence[str]) -> tuple[str, ...]:
     if not made or isinstance(nameservers, str):
         raise ConfigurationError(f"nameservers={nameservers!r}: write a list of addresses, like ['192.0.2.53']")
     return made
-
-
-_resolvers: WeakSet[Resolver] = WeakSet()
-
-
-def _after_fork() -> None:
-    for one in tuple(_resolvers):
-        one._start_afresh()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

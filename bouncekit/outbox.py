@@ -8,13 +8,13 @@ nothing. Of several processes with a subscriber of the same name one reads at a 
 import logging
 import os
 import threading
-import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime, timedelta
 
 from bouncekit.clock import Clock
 from bouncekit.errors import ConfigurationError, StoreError
 from bouncekit.events import Event, EventType
+from bouncekit.forking import begin_afresh_in_children
 from bouncekit.retelling import retold
 from bouncekit.stores import Store
 
@@ -119,7 +119,7 @@ class Outbox:
         self._is_closed = False
         self._thread: threading.Thread | None = None
         self.start_afresh()
-        _outboxes.add(self)
+        begin_afresh_in_children(self)
 
     def on(self, name: str, handler: Callable[[Event], object], types: Iterable[str]) -> None:
         """Subscribe durably, and begin to read.
@@ -190,15 +190,3 @@ class Outbox:
                 heard = 0
             if not heard and not self._is_closed:
                 self._news.wait(_POLL_SECONDS)
-
-
-_outboxes: "weakref.WeakSet[Outbox]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for outbox in tuple(_outboxes):
-        outbox.start_afresh()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -7,9 +7,7 @@ the most one attempt of which nobody knows the outcome.
 """
 
 import logging
-import os
 import threading
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from bouncekit.client import Client
 from bouncekit.errors import StoreError
+from bouncekit.forking import begin_afresh_in_children
 from bouncekit.ledger import LEASE
 from bouncekit.office import Office
 from bouncekit.queue import Lease
@@ -60,7 +59,7 @@ class Worker:
         self._resting: dict[str, datetime] = {}  # since when
         self._threads: list[threading.Thread] = []
         self.start_afresh()
-        _workers.add(self)
+        begin_afresh_in_children(self)
 
     # -- as threads of an application
 
@@ -312,15 +311,3 @@ def _close(clients: dict[str, Client]) -> None:
     while clients:
         _, client = clients.popitem()
         client.close()
-
-
-_workers: "weakref.WeakSet[Worker]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for worker in tuple(_workers):
-        worker.start_afresh()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -25,7 +25,7 @@ FLOORS = (
         " policytrial policyprint",
     ),
     ("delivery", "settlement events watch retelling report steps queue returned delivery submission"),
-    ("outside", "clock relay builtin secondreader provider mailroute mx stores bus transports sinks notify"),
+    ("outside", "clock forking relay builtin secondreader provider mailroute mx stores bus transports sinks notify intake"),
     (
         "clients",
         "outbox ledger notices office returns suppressionlist smtperrors dialling smtp client adopt asking explaining worker"

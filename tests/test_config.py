@@ -215,3 +215,35 @@ def test_a_postmaster_of_its_own_reads_no_configuration(tmp_path: Path, monkeypa
 def test_a_channel_that_the_policy_does_not_have_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="channel 'boss' is not one of the policy's channels"):
         Postmaster.from_config(tmp_path, {"BOUNCEKIT_CHANNEL_BOSS": "mailto:boss@example.com"})
+
+
+def test_return_paths_are_signed_where_their_address_and_keys_are_set(tmp_path: Path) -> None:
+    toml(
+        tmp_path,
+        'bounces = "bounce@example.org"\nbounce_keys = ["the new secret of some length", "the old secret of it"]\n',
+    )
+    config = Config.read(tmp_path, NOTHING)
+    assert config.bounce_keys == ("the new secret of some length", "the old secret of it")
+    environ = {"BOUNCEKIT_BOUNCES": "back@example.org", "BOUNCEKIT_BOUNCE_KEYS": "0123456789abcdef, fedcba9876543210"}
+    with Postmaster.from_config(tmp_path, environ) as postmaster:
+        paths = postmaster.office.return_paths
+    assert paths is not None
+    assert (paths.address, paths.keys) == ("back@example.org", (b"0123456789abcdef", b"fedcba9876543210"))
+
+
+@pytest.mark.parametrize("written", ["[]", "7", '["hunter2", 7]', '["hunter2", ""]', '"hunter2,"', "{ a = 'hunter2' }"])
+def test_secrets_of_the_intake_are_shown_by_no_error(tmp_path: Path, written: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"bounce_keys: a (list of secrets|secret) in quotes is needed"
+    ) as caught:
+        Config.read(toml(tmp_path, f"bounce_keys = {written}\n"), NOTHING)
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="mailbox_password: a secret in quotes is needed"):
+        Config.read(toml(tmp_path, "mailbox_password = ['hunter2']\n"), NOTHING)
+
+
+def test_secrets_of_the_intake_are_in_no_repr(tmp_path: Path) -> None:
+    lines = 'bounce_keys = "hunter2"\nmailbox = "imaps://jo:hunter2@imap"\nmailbox_password = "hunter2"\n'
+    config = Config.read(toml(tmp_path, lines), NOTHING)
+    assert (config.bounce_keys, config.mailbox_password) == (("hunter2",), "hunter2")
+    assert "hunter2" not in repr(config)

@@ -25,6 +25,7 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "demo": "Watch bouncekit handle 221, 421, 452, 550 and 552 from a mail server that misbehaves.",
     "send": "Send a message file through the policy.",
+    "intake": "Take in mail that came back, from a maildir, an mbox, IMAP, a pipe or LMTP.",
     "parse": "Say what bounce mails mean, a line a recipient.",
     "classify": "Say what a reply means and whose fault it is.",
     "explain": "Explain a code or a reply, and what the policy does about it; in English or Hindi.",

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bouncekit.cli.application import app_option, opened
 from bouncekit.cli.output import progress
-from bouncekit.cli.settings import duration, json_option, policy_option, show_help, sqlite_path, store_option
+from bouncekit.cli.settings import duration, json_option, policy_option, show_help, store_option
 from bouncekit.cli.stopping import stopped_by_signal
 from bouncekit.cli.taken import Taken, show_taken
 from bouncekit.errors import BouncekitError, ConfigurationError
@@ -64,7 +64,12 @@ def _common(function: Function) -> Function:
 def _following(function: Function) -> Function:
     """The options of a source that is looked into, again and again if wanted."""
     every = click.option(
-        "--every", default="10s", callback=duration, metavar="DURATION", show_default=True, help="The pause of --follow."
+        "--every",
+        default="10s",
+        callback=duration,
+        metavar="DURATION",
+        show_default=True,
+        help="The pause of --follow.",
     )
     follow = click.option("--follow", "follows", is_flag=True, help="Go on until stopped.")
     return follow(every(function))
@@ -78,7 +83,14 @@ def _following(function: Function) -> Function:
 @_following
 @_common
 def maildir(
-    path: Path, done: str | None, delete: bool, aside: str, follows: bool, every: timedelta, as_json: bool, **common: Any
+    path: Path,
+    done: str | None,
+    delete: bool,
+    aside: str,
+    follows: bool,
+    every: timedelta,
+    as_json: bool,
+    **common: Any,
 ) -> int:
     """Take in the mails of a maildir; several processes may do so at once."""
     from bouncekit.intake.maildir import Maildir
@@ -139,8 +151,8 @@ def pipe(to: str | None, aside: Path | None, as_json: bool, **common: Any) -> in
     \b
     bounce: "|bouncekit intake pipe --store sqlite:////var/lib/shop/bounces.db"
 
-    The address is --to, else what Postfix, Exim or qmail have set: ORIGINAL_RECIPIENT, RECIPIENT, LOCAL_PART and DOMAIN.
-    Exit code 75, so that the server keeps the mail and tries again, for whatever is not wrong usage (64).
+    The address is --to, else what Postfix, Exim or qmail have set: ORIGINAL_RECIPIENT, RECIPIENT, or LOCAL_PART and
+    DOMAIN. Exit code 75, so that the server keeps the mail and tries again, for whatever is not wrong usage (64).
     """
     try:
         _take_one(to, aside, as_json=as_json, **common)
@@ -187,8 +199,7 @@ def lmtp(listen: str, public: bool, mode: str, aside: Path | None, as_json: bool
 
     place, rights = read_place(listen, public=public), _rights(mode)
     with _taking(as_json=as_json, set_aside=str(aside or "beside the store"), **common) as (taken, stop):
-        server = LmtpServer(place, taken, _aside(taken.postmaster, aside), mode=rights)
-        with server:
+        with LmtpServer(place, taken, _aside(taken.postmaster, aside), mode=rights) as server:
             click.echo(f"bouncekit intake: listens on {server.place}", err=True)
             stop.wait()
             click.echo("bouncekit intake: stopping; mails under way are finished", err=True)
@@ -226,11 +237,8 @@ def _work(
     """One pass, or one after the other until somebody stops it."""
     from bouncekit.intake.absorbing import follow
 
-    if every is None:
-        outcomes = one_pass()
-    else:
-        outcomes = follow(one_pass, stop=stop, every=every.total_seconds(), wait=wait)
-    for outcome in progress(outcomes, "mails"):
+    again = follow(one_pass, stop=stop, every=every.total_seconds(), wait=wait) if every is not None else one_pass()
+    for outcome in progress(again, "mails"):
         taken.outcomes[outcome] += 1
         if stop.is_set():
             break
@@ -248,8 +256,10 @@ def _aside(postmaster: "Postmaster", folder: Path | None) -> "Aside":
 
     if folder is not None:
         return Aside(folder)
-    store = postmaster.office.store.path
-    return Aside(store.with_name(f"{store.name}.aside"))
+    store: str | None = getattr(postmaster.office.store, "path", None)
+    if store is None:
+        raise ConfigurationError("a mail that cannot be read has to lie somewhere: give --aside FOLDER")
+    return Aside(Path(f"{store}.aside"))
 
 
 def _complain(message: str) -> None:

@@ -82,7 +82,9 @@ def show_taken(taken: Taken, *, as_json: bool, set_aside: str) -> None:
     for why, count in taken.unverified.most_common(_MOST_ROWS):
         show_line(f"{count} unverified, which counts for nothing: {why}")
     if count := taken.outcomes[Outcome.ASIDE]:
-        click.echo(f"bouncekit: error: {_counted(count, 'mail')} could not be read, and set aside: {set_aside}", err=True)
+        click.echo(
+            f"bouncekit: error: {_counted(count, 'mail')} could not be read, and set aside: {set_aside}", err=True
+        )
     if count := taken.outcomes[Outcome.KEPT]:
         click.echo(f"bouncekit: error: {_counted(count, 'mail')} may not be read here, and stayed", err=True)
 

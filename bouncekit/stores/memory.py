@@ -5,7 +5,6 @@ among them; of strikes those of the last 366 days of the 100,000 mailboxes that 
 but what the application puts into it, and is not durable: what waits in it is lost with the process.
 """
 
-import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,12 +13,12 @@ from datetime import datetime
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
-from weakref import WeakSet
 
 from bouncekit.classification import Category
 from bouncekit.envelope import Labels
 from bouncekit.errors import StoreError
 from bouncekit.events import Event
+from bouncekit.forking import begin_afresh_in_children
 from bouncekit.guard import Held
 from bouncekit.policy import Window
 from bouncekit.reply import NoReply, Reply
@@ -98,7 +97,7 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies):
         self._most_struck = most_struck
         self._closed = False
         self._lock = threading.Lock()
-        _stores.add(self)
+        begin_afresh_in_children(self)
 
     # -- what deliveries ask and leave
 
@@ -265,7 +264,7 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies):
         if self._closed:
             raise StoreError("the store in memory is closed; open another one")
 
-    def _after_fork(self) -> None:
+    def start_afresh(self) -> None:
         """In the child the thread that held the lock may not exist."""
         self._lock = threading.Lock()
 
@@ -420,15 +419,3 @@ def _subject(event: Event | _Told) -> tuple[str, str]:
 
 def _dict(event: Event | _Told) -> dict[str, Any]:
     return event_dict(event.json if isinstance(event, _Told) else event_json(event))
-
-
-_stores: WeakSet[MemoryStore] = WeakSet()
-
-
-def _after_fork() -> None:
-    for store in tuple(_stores):
-        store._after_fork()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_after_fork)

@@ -6,12 +6,15 @@ import pytest
 
 from .servers import (
     Dovecot,
+    Imap,
     Mailboxes,
     Postfix,
     running_dovecot,
+    running_imap,
     running_postfix,
     running_postgrey,
     why_no_dovecot,
+    why_no_imap,
     why_no_postfix,
     why_no_postgrey,
 )
@@ -23,6 +26,15 @@ def dovecot() -> Iterator[Dovecot]:
     if reason := why_no_dovecot():
         pytest.skip(reason)
     with running_dovecot() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def imap() -> Iterator[Imap]:
+    """IMAP mailboxes, and LMTP to fill them."""
+    if reason := why_no_imap():
+        pytest.skip(reason)
+    with running_imap() as server:
         yield server
 
 

@@ -183,6 +183,22 @@ class Dovecot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Imap:
+    """A running Dovecot with IMAP; nobody logs in without TLS."""
+
+    process: ServerProcess
+    imap: Address  # STARTTLS
+    imaps: Address
+    lmtp: Address
+    ca_file: Path  # PEM; its certificate names 127.0.0.1 and localhost
+    mailboxes: Mailboxes
+
+    def stop(self) -> None:
+        """Shut down early. Harmless when it is down already."""
+        self.process.stop()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Postfix:
     """A running Postfix. One queue, one delivery to Dovecot, and a listening service for each kind of trouble.
 
@@ -235,6 +251,15 @@ def why_no_dovecot() -> str | None:
     return None
 
 
+def why_no_imap() -> str | None:
+    """Why `running_imap` cannot work here and what to do about it; None when it can."""
+    if reason := why_no_dovecot():
+        return reason
+    if not Path(output_of("doveconf", "-d", "-h", "libexec_dir"), "imap").exists():
+        return "Dovecot's IMAP server is not installed: apt-get install dovecot-imapd"
+    return None
+
+
 def why_no_postfix() -> str | None:
     """Why `running_postfix` cannot work here and what to do about it; None when it can."""
     if not is_installed("postconf"):
@@ -269,6 +294,31 @@ def running_dovecot() -> Iterator[Dovecot]:
                 sasl_socket=directory / "run" / "sasl",
                 mailboxes=Mailboxes(directory / "homes"),
                 **addresses,
+            )
+
+
+@contextmanager
+def running_imap() -> Iterator[Imap]:
+    """A Dovecot of its own with IMAP over TLS, and LMTP to fill its empty mailboxes; stopped and removed at the end."""
+    with server_directory("dovecot") as directory:
+        make_certificate(directory)
+        lmtp, quota_rcpt, quota_status, imap, imaps = free_addresses(5)
+        addresses = {"lmtp": lmtp, "lmtp_quota_at_rcpt": quota_rcpt, "quota_status": quota_status}
+        (directory / "state").mkdir()
+        make_homes(directory / "homes")
+        (directory / "users").write_text("".join(f"{user}:{{PLAIN}}{PASSWORD}::::::\n" for user in USERS))
+        config = directory / "dovecot.conf"
+        config.write_text(dovecot_conf(directory, addresses) + imap_conf(directory, imap, imaps))
+        with started([program("dovecot"), "-F", "-c", str(config)], directory / "dovecot.log") as process:
+            wait_until_greeted(process, [lmtp])
+            wait_until(lambda: not process.is_running or (accepts(imap) and accepts(imaps)), 20.0)
+            yield Imap(
+                process=process,
+                imap=imap,
+                imaps=imaps,
+                lmtp=lmtp,
+                ca_file=directory / "ca.pem",
+                mailboxes=Mailboxes(directory / "homes"),
             )
 
 
@@ -404,6 +454,27 @@ service anvil {{
 }}
 service stats {{
   chroot =
+}}
+"""
+
+
+def imap_conf(directory: Path, imap: Address, imaps: Address) -> str:
+    # Behind the rest, of which it replaces some settings.
+    return f"""
+protocols = lmtp imap
+ssl = required
+ssl_cert = <{directory}/server.pem
+ssl_key = <{directory}/server.pem
+imap_idle_notify_interval = 2 mins
+service imap-login {{
+  inet_listener imap {{
+    port = {imap.port}
+  }}
+  inet_listener imaps {{
+    port = {imaps.port}
+    ssl = yes
+  }}
+  {"" if os.geteuid() == 0 else "chroot ="}
 }}
 """
 

@@ -87,11 +87,6 @@ class Ledger:
         return [one for one in self.asked if not self._is_right(one)]
 
     @property
-    def kept_back(self) -> int:
-        """How many dots did not go out because a lease had run out, and somebody else had the recipient."""
-        return sum(event["data"]["cause"] == "unstored" for events in self.told.values() for event in events)
-
-    @property
     def left_open(self) -> int:
         """How many recipients a kill left in an attempt of which nobody knew the end."""
         unknown = [event for events in self.told.values() for event in events if event["type"] == "unknown"]
@@ -204,7 +199,7 @@ def test_workers_whose_leases_run_out_while_they_work_lose_nobody_and_mark_every
             _drain(hasty, postmaster)
         ledger = _checked([one for group in people for one in group], server, postmaster.office.store)
     _report(0, ledger, began)
-    assert ledger.kept_back, "no lease ran out: this run shows nothing"
+    assert _kept_back(server), "no lease ran out: this run shows nothing"
 
 
 def _people(rng: random.Random, number: int) -> list[str]:
@@ -264,6 +259,12 @@ def _report(kills: int, ledger: Ledger, began: float) -> None:
         f"{len(ledger.duplicates)} with a second copy, {len(ledger.marked)} marked, {len(ledger.lost)} lost, "
         f"{time.monotonic() - began:.1f} s"
     )
+
+
+def _kept_back(server: ScriptedServer) -> int:
+    """How many dots did not go out behind a body, since a lease had run out and somebody else had the recipient."""
+    last = (session.transcript[-1] for session in server.sessions if session.transcript)
+    return sum(exchange.command.lower() == "data" and exchange.reply.startswith("354") for exchange in last)
 
 
 def _events(store: Store) -> Iterator[dict[str, Any]]:

@@ -239,7 +239,9 @@ class Worker:
             self._turns[relay] = self._batches
         try:
             for delivery in claimed:
-                if self._stopping.is_set() or self._rests(relay) or self._live[lease.token] <= self._office.clock.now():
+                if self._stopping.is_set() or self._rests(relay):
+                    break
+                if sent and self._live[lease.token] <= self._office.clock.now():
                     break  # the lease is over: somebody else may have the rest by now
                 sent += 1
                 try:

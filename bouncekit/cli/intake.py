@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -61,18 +61,18 @@ def _common(function: Function) -> Function:
     return function
 
 
-def _following(function: Function) -> Function:
-    """The options of a source that is looked into, again and again if wanted."""
+def _following(pause: str) -> Callable[[Function], Function]:
+    """The options of a source that is looked into, again and again if wanted, after such a pause."""
     every = click.option(
         "--every",
-        default="10s",
+        default=pause,
         callback=duration,
         metavar="DURATION",
         show_default=True,
         help="The pause of --follow.",
     )
     follow = click.option("--follow", "follows", is_flag=True, help="Go on until stopped.")
-    return follow(every(function))
+    return lambda function: follow(every(function))
 
 
 @verb.command()
@@ -80,7 +80,7 @@ def _following(function: Function) -> Function:
 @click.option("--done", metavar="NAME", help="Move what was taken in to this folder of it.  [default: .Processed]")
 @click.option("--delete", is_flag=True, help="Delete what was taken in.")
 @click.option("--aside", default=".Aside", metavar="NAME", show_default=True, help="For mails that cannot be read.")
-@_following
+@_following("10s")
 @_common
 def maildir(
     path: Path,
@@ -112,7 +112,7 @@ def maildir(
     type=click.Path(path_type=Path),
     help="For mails that cannot be read.  [default: FILE.aside]",
 )
-@_following
+@_following("10s")
 @_common
 def mbox(
     path: Path, done: Path | None, aside: Path | None, follows: bool, every: timedelta, as_json: bool, **common: Any
@@ -127,6 +127,50 @@ def mbox(
     set_aside = aside or path.with_name(f"{path.name}.aside")
     with _taking(as_json=as_json, set_aside=str(set_aside), **common) as (taken, stop):
         _work(lambda: source.mails(taken), taken, stop, every if follows else None)
+    return _exit_code(taken)
+
+
+@verb.command()
+@click.argument("url", metavar="imaps://USER@HOST", required=False)
+@click.option("--folder", "folders", multiple=True, metavar="NAME", help="A mailbox, or several.  [default: INBOX]")
+@click.option("--done", metavar="NAME", help="Move what was taken in to this mailbox.  [default: Processed]")
+@click.option("--flag", is_flag=True, help="Leave what was taken in, with the keyword $Bouncekit.")
+@click.option("--delete", is_flag=True, help="Delete what was taken in.")
+@click.option("--aside", default="Aside", metavar="NAME", show_default=True, help="For mails that cannot be read.")
+@click.option("--ca-file", metavar="FILE", type=click.Path(path_type=Path), help="Certificates to trust, in PEM.")
+@_following("60s")
+@_common
+def imap(
+    url: str | None,
+    folders: tuple[str, ...],
+    done: str | None,
+    flag: bool,
+    delete: bool,
+    aside: str,
+    ca_file: Path | None,
+    follows: bool,
+    every: timedelta,
+    as_json: bool,
+    **common: Any,
+) -> int:
+    """Take in the mails of IMAP mailboxes, over TLS.
+
+    The password is BOUNCEKIT_MAILBOX_PASSWORD, or `mailbox_password` of the configuration; without a URL,
+    BOUNCEKIT_MAILBOX is looked into. With --follow the server tells of news (IDLE), or is asked again and again.
+    """
+    from bouncekit.config import Config
+    from bouncekit.intake.imap import ImapMailboxes
+    from bouncekit.intake.imapaccount import ImapAccount
+
+    if (done is not None) + flag + delete > 1:
+        raise click.UsageError("--done, --flag and --delete: give one of them")
+    config = Config.read()
+    account = ImapAccount.parse(url or config.mailbox or "", config.mailbox_password, ca_file=ca_file)
+    kept_in = None if flag or delete else done or "Processed"
+    source = ImapMailboxes(account, folders=folders or ("INBOX",), done=kept_in, delete=delete, aside=aside)
+    with _taking(as_json=as_json, set_aside=aside, **common) as (taken, stop), closing(source):
+        pause = every if follows else None
+        _work(lambda: source.mails(taken), taken, stop, pause, lambda seconds: source.wait(seconds, stop))
     return _exit_code(taken)
 
 

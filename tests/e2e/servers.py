@@ -12,7 +12,8 @@
 
 The users of `lab.test` are named after what happens to mail for them: USERS have a mailbox, REFUSED are turned away by
 Postfix at RCPT, REFUSED_AT_DOT are senders whose mail is turned away after the data. Every other name is unknown.
-Nothing here needs a syslog, a resolver or a fixed port, and nothing sends mail out: only `lab.test` has a route.
+Nothing here needs a syslog, a resolver or a fixed port, and nothing sends mail out: only `lab.test` has a route, and what
+a test names.
 """
 
 import email
@@ -231,6 +232,14 @@ class Postfix:
             lambda: f"still in the queue after {timeout} s: {self._on_its_way()}",
         )
 
+    def flush(self) -> None:
+        """Try again now what was put off."""
+        subprocess.run([program("postqueue"), "-c", str(self.directory), "-f"], check=True, timeout=10)
+
+    def put_off(self) -> int:
+        """How many messages wait for another try."""
+        return sum(path.is_file() for path in (self.directory / "queue" / "deferred").rglob("*"))
+
     def stop(self) -> None:
         """Shut down early: sessions end without a word. Harmless when it is down already."""
         self.process.stop()
@@ -323,17 +332,32 @@ def running_imap() -> Iterator[Imap]:
 
 
 @contextmanager
-def running_postfix(dovecot: Dovecot, *, late_reply_seconds: int = 3) -> Iterator[Postfix]:
-    """A Postfix of its own that delivers through `dovecot`; stopped and removed at the end."""
+def running_postfix(
+    dovecot: Dovecot,
+    *,
+    late_reply_seconds: int = 3,
+    routes: Mapping[str, str] | None = None,
+    pipes: Mapping[str, str] | None = None,
+) -> Iterator[Postfix]:
+    """A Postfix of its own that delivers through `dovecot`; stopped and removed at the end.
+
+    `routes` are more domains that it takes mail for, each with a transport such as `smtp:[127.0.0.1]:2525`; `pipes` are
+    transports that are commands.
+    """
     with server_directory("postfix") as directory:
         make_queue(directory)
         make_certificate(directory)
         write_tables(directory)
+        (directory / "transport").write_text("".join(f"{one} {way}\n" for one, way in (routes or {}).items()))
         names = (*smtpd_services(dovecot, Address("", 0), late_reply_seconds), "postgrey")
         addresses = dict(zip(names, free_addresses(len(names)), strict=True))
         services = smtpd_services(dovecot, addresses["postgrey"], late_reply_seconds)
         (directory / "main.cf").write_text(main_cf(directory, dovecot))
-        (directory / "master.cf").write_text(master_cf(services, addresses))
+        commands = "".join(
+            f"{name} unix - n n - - pipe\n  user={mail_owner().pw_name} argv={command}\n"
+            for name, command in (pipes or {}).items()
+        )
+        (directory / "master.cf").write_text(master_cf(services, addresses) + commands)
         for path in filter(Path.is_file, directory.iterdir()):
             os.utime(path, (0, 0))  # Postfix waits two seconds for a file that may still be being written
         command = [output_of("postconf", "-d", "-h", "daemon_directory") + "/master", "-d", "-c", str(directory)]
@@ -521,6 +545,8 @@ virtual_mailbox_domains = {DOMAIN}
 virtual_mailbox_maps = texthash:{directory}/mailboxes
 virtual_transport = lmtp:inet:{dovecot.lmtp.host}:{dovecot.lmtp.port}
 default_transport = error:5.4.4 only {DOMAIN} has a route
+transport_maps = texthash:{directory}/transport
+relay_domains = texthash:{directory}/transport
 header_checks = regexp:{directory}/header_checks
 message_size_limit = 1000000
 smtpd_peername_lookup = no
@@ -574,8 +600,9 @@ def master_cf(services: Mapping[str, Mapping[str, str]], addresses: Mapping[str,
     return "\n".join(lines) + MASTER_CF_REST
 
 
-# Postfix's own master.cf without local mail, without SMTP to the outside and without chroot.
+# Postfix's own master.cf without local mail and without chroot. SMTP goes where a test's route leads it.
 MASTER_CF_REST = """
+pickup    unix       n - n 60   1 pickup
 cleanup   unix       n - n -    0 cleanup
 qmgr      unix       n - n 300  1 qmgr
 tlsmgr    unix       - - n 1000 1 tlsmgr
@@ -588,6 +615,7 @@ proxymap  unix       - - n -    - proxymap
 error     unix       - - n -    - error
 retry     unix       - - n -    - error
 lmtp      unix       - - n -    - lmtp
+smtp      unix       - - n -    - smtp
 anvil     unix       - - n -    1 anvil
 scache    unix       - - n -    1 scache
 postlog   unix-dgram n - n -    1 postlogd

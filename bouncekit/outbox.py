@@ -5,6 +5,7 @@ the other subscribers do not. So a process that dies, a database that is away, a
 nothing. Of several processes with a subscriber of the same name one reads at a time.
 """
 
+import atexit
 import logging
 import os
 import threading
@@ -21,11 +22,12 @@ from bouncekit.stores import Store
 __all__ = ["Outbox", "Reader"]
 
 _BATCH = 200
-_LEASE = timedelta(minutes=5)
+_LEASE = timedelta(minutes=1)  # a process that is killed keeps the others waiting for so long
 _SAVED = timedelta(seconds=5)  # how far a cursor may lag behind what was heard
 _POLL_SECONDS = 2.0  # for what other processes tell
 _LONGEST_PAUSE_SECONDS = 60.0
 _STOP_SECONDS = 30.0
+_EXIT_SECONDS = 5.0  # at the end of the interpreter, for a postmaster that nobody closed
 
 _log = logging.getLogger("bouncekit")
 
@@ -153,12 +155,13 @@ class Outbox:
                     break
         return total
 
-    def close(self) -> None:
+    def close(self, timeout: float = _STOP_SECONDS) -> None:
         """Let the event under way be heard, then stop. What is left is heard next time."""
         self._is_closed = True
+        atexit.unregister(self._close_at_exit)
         self._news.set()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(_STOP_SECONDS)
+            self._thread.join(timeout)
         for reader in self._readers:
             try:
                 reader.release()
@@ -179,6 +182,10 @@ class Outbox:
             _log.warning("durable subscribers hear nothing until the next event: %s", error)
         else:
             self._thread = thread
+            atexit.register(self._close_at_exit)
+
+    def _close_at_exit(self) -> None:
+        self.close(_EXIT_SECONDS)
 
     def _run(self) -> None:
         while not self._is_closed:

@@ -1,8 +1,10 @@
 """Durable subscribers: at least once, in order, over restarts and failures, one process at a time."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -205,3 +207,25 @@ def test_what_was_told_while_nobody_listened_is_heard_behind_a_restart(
 
         assert done.wait(10)
     assert heard == ["ada@example.com"]
+
+
+_LEFT_OPEN = """
+import sys, threading
+from bouncekit.postmaster import Postmaster
+
+postmaster = Postmaster(store=sys.argv[1])
+done = threading.Event()
+postmaster.on(durable="crm")(lambda event: done.set())
+postmaster.suppressions.add("ada@example.com", by="jo")
+assert done.wait(10)
+"""
+
+
+def test_a_process_that_ends_without_closing_leaves_its_place_to_the_next(tmp_path: Path, clock: ManualClock) -> None:
+    path = tmp_path / "bounces.db"
+    subprocess.run(
+        [sys.executable, "-c", _LEFT_OPEN, f"sqlite:///{path}"], cwd=Path(__file__).parents[1], check=True, timeout=60
+    )
+    with SqliteStore(path) as store:
+        now = datetime.now(UTC)
+        assert store.claim_cursor("crm", owner="next", now=now, until=now) == 1

@@ -63,7 +63,7 @@ def forget(subscriber: str, store: str | None, as_json: bool) -> int:
     elif done:
         show_line(f"subscriber {subscriber} is forgotten")
     elif subscriber in known:
-        show_line(f"subscriber {subscriber} reads right now: stop its process first, or wait five minutes if it died")
+        show_line(f"subscriber {subscriber} reads right now: stop its process first, or wait a minute if it died")
     else:
         show_line(f"no subscriber {subscriber}; there is {', '.join(known) or 'none'}")
     return 0 if done else 1

@@ -15,8 +15,8 @@ FLOORS = (
     ("words", "errors phrase showing columns address reply envelope status"),
     (
         "reading",
-        "rendering verp transaction mimepart diagnostic dsn feedback incoming sesnotice bouncewords bouncetext openedmail"
-        " autoreply bouncemail",
+        "rendering verp transaction mimepart diagnostic dsn feedback incoming sesnotice bouncewords bouncetext"
+        " openedmail autoreply bouncemail",
     ),
     ("meaning", "classification waithint blocklist vocabulary rulefile classifier codes"),
     (
@@ -25,11 +25,14 @@ FLOORS = (
         " policytrial policyprint",
     ),
     ("delivery", "settlement events watch retelling report steps queue returned delivery submission"),
-    ("outside", "clock forking relay builtin secondreader provider mailroute mx stores bus transports sinks notify intake"),
+    (
+        "outside",
+        "clock forking relay builtin secondreader provider mailroute mx stores bus transports sinks notify intake",
+    ),
     (
         "clients",
-        "outbox ledger notices office returns suppressionlist smtperrors dialling smtp client adopt asking explaining worker"
-        " config postmaster",
+        "outbox ledger notices office returns suppressionlist smtperrors dialling smtp client adopt asking explaining"
+        " worker config postmaster",
     ),
     ("doors", "testing"),
     ("command line", "cli __main__"),

@@ -15,9 +15,9 @@ from bouncekit.cli.application import app_option, opened
 from bouncekit.cli.output import progress
 from bouncekit.cli.settings import duration, json_option, policy_option, show_help, store_option
 from bouncekit.cli.stopping import stopped_by_signal
-from bouncekit.cli.taken import Taken, show_taken
+from bouncekit.cli.taken import Taken, complain, show_taken
 from bouncekit.errors import BouncekitError, ConfigurationError
-from bouncekit.showing import printable, redacted
+from bouncekit.showing import printable
 
 if TYPE_CHECKING:
     from bouncekit.intake.absorbing import Outcome
@@ -29,6 +29,7 @@ __all__ = ["verb"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _STOP_SECONDS = 60.0
+_NOTICES_SECONDS = 30.0  # between two looks for notices that were kept back, and are due
 # sysexits.h, as mail servers read them: they keep a mail for 75, and give it back for any other that is not 0.
 _EX_USAGE, _EX_TEMPFAIL = 64, 75
 
@@ -43,7 +44,7 @@ def verb(ctx: click.Context) -> None:
     bouncekit intake lmtp unix:/run/bouncekit/lmtp
 
     A mail is acknowledged only when it has been remembered; the same one again changes nothing. Exit code 1 if a mail
-    could not be read; it is set aside, not lost.
+    could not be taken in; it is set aside, not lost.
     """
     show_help(ctx)
 
@@ -79,7 +80,9 @@ def _following(pause: str) -> Callable[[Function], Function]:
 @click.argument("path", metavar="FOLDER", type=click.Path(path_type=Path))
 @click.option("--done", metavar="NAME", help="Move what was taken in to this folder of it.  [default: .Processed]")
 @click.option("--delete", is_flag=True, help="Delete what was taken in.")
-@click.option("--aside", default=".Aside", metavar="NAME", show_default=True, help="For mails that cannot be read.")
+@click.option(
+    "--aside", default=".Aside", metavar="NAME", show_default=True, help="For mails that make an error of ours."
+)
 @_following("10s")
 @_common
 def maildir(
@@ -98,7 +101,7 @@ def maildir(
     if done is not None and delete:
         raise click.UsageError("--done keeps what --delete would delete: give one of them")
     source = Maildir(path, done=None if delete else done or ".Processed", aside=aside)
-    with _taking(as_json=as_json, set_aside=str(path / aside), **common) as (taken, stop):
+    with _taking(str(path / aside), as_json=as_json, **common) as (taken, stop):
         _work(lambda: source.mails(taken), taken, stop, every if follows else None)
     return _exit_code(taken)
 
@@ -110,7 +113,7 @@ def maildir(
     "--aside",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="For mails that cannot be read.  [default: FILE.aside]",
+    help="For mails that make an error of ours.  [default: FILE.aside]",
 )
 @_following("10s")
 @_common
@@ -124,8 +127,9 @@ def mbox(
     from bouncekit.intake.mbox import Mbox
 
     source = Mbox(path, done=done, aside=aside)
-    set_aside = aside or path.with_name(f"{path.name}.aside")
-    with _taking(as_json=as_json, set_aside=str(set_aside), **common) as (taken, stop):
+    if not path.exists():
+        click.echo(f"bouncekit: warning: {printable(str(path))}: there is no such file, so no mail", err=True)
+    with _taking(str(source.aside), as_json=as_json, **common) as (taken, stop):
         _work(lambda: source.mails(taken), taken, stop, every if follows else None)
     return _exit_code(taken)
 
@@ -136,7 +140,9 @@ def mbox(
 @click.option("--done", metavar="NAME", help="Move what was taken in to this mailbox.  [default: Processed]")
 @click.option("--flag", is_flag=True, help="Leave what was taken in, with the keyword $Bouncekit.")
 @click.option("--delete", is_flag=True, help="Delete what was taken in.")
-@click.option("--aside", default="Aside", metavar="NAME", show_default=True, help="For mails that cannot be read.")
+@click.option(
+    "--aside", default="Aside", metavar="NAME", show_default=True, help="For mails that make an error of ours."
+)
 @click.option("--ca-file", metavar="FILE", type=click.Path(path_type=Path), help="Certificates to trust, in PEM.")
 @_following("60s")
 @_common
@@ -168,7 +174,7 @@ def imap(
     account = ImapAccount.parse(url or config.mailbox or "", config.mailbox_password, ca_file=ca_file)
     kept_in = None if flag or delete else done or "Processed"
     source = ImapMailboxes(account, folders=folders or ("INBOX",), done=kept_in, delete=delete, aside=aside)
-    with _taking(as_json=as_json, set_aside=aside, **common) as (taken, stop), closing(source):
+    with _taking(aside, as_json=as_json, **common) as (taken, stop), closing(source):
         pause = every if follows else None
         _work(lambda: source.mails(taken), taken, stop, pause, lambda seconds: source.wait(seconds, stop))
     return _exit_code(taken)
@@ -181,13 +187,15 @@ class _Pipe(click.Command):
         try:
             return super().make_context(*arguments, **options)
         except click.UsageError as error:
-            _complain(" ".join(error.format_message().split()))
+            complain(" ".join(error.format_message().split()))
             raise click.exceptions.Exit(_EX_USAGE) from None
 
 
 @verb.command(cls=_Pipe)
 @click.option("--to", metavar="ADDRESS", help="The address that it was sent to; else what the mail server has set.")
-@click.option("--aside", metavar="FOLDER", type=click.Path(path_type=Path), help="For a mail that cannot be read.")
+@click.option(
+    "--aside", metavar="FOLDER", type=click.Path(path_type=Path), help="For a mail that makes an error of ours."
+)
 @_common
 def pipe(to: str | None, aside: Path | None, as_json: bool, **common: Any) -> int:
     """Take in one mail from standard input, as a mail server's alias or .forward gives it.
@@ -217,13 +225,13 @@ def _take_one(to: str | None, aside: Path | None, *, as_json: bool, tenant: str,
         if not counts(taken, content, to or address_of(os.environ)):
             lies_at = _aside(postmaster, aside).put(content)
             taken.outcomes[Outcome.ASIDE] += 1
-            _complain(f"the mail could not be read, and is set aside: {lies_at}")
+            complain(f"the mail could not be taken in, and is set aside: {lies_at}")
         if as_json:
-            show_taken(taken, as_json=True, set_aside="")
+            show_taken(taken, as_json=True)
 
 
 def _keep(why: str) -> int:
-    _complain(f"{why}; try again later")
+    complain(f"{why}; try again later")
     return _EX_TEMPFAIL
 
 
@@ -231,7 +239,9 @@ def _keep(why: str) -> int:
 @click.argument("listen", metavar="unix:/PATH|HOST:PORT")
 @click.option("--public", is_flag=True, help="Listen where others can reach it, too.")
 @click.option("--mode", default="660", metavar="OCTAL", show_default=True, help="The rights to a Unix socket.")
-@click.option("--aside", metavar="FOLDER", type=click.Path(path_type=Path), help="For mails that cannot be read.")
+@click.option(
+    "--aside", metavar="FOLDER", type=click.Path(path_type=Path), help="For mails that make an error of ours."
+)
 @_common
 def lmtp(listen: str, public: bool, mode: str, aside: Path | None, as_json: bool, **common: Any) -> int:
     """Take in what a mail server delivers by LMTP, until stopped.
@@ -239,13 +249,17 @@ def lmtp(listen: str, public: bool, mode: str, aside: Path | None, as_json: bool
     SIGTERM and Ctrl-C let mails under way be finished.
     """
     from bouncekit.intake.absorbing import Outcome
-    from bouncekit.intake.lmtp import LmtpServer, read_place
+    from bouncekit.intake.listening import read_place
+    from bouncekit.intake.lmtp import LmtpServer
 
     place, rights = read_place(listen, public=public), _rights(mode)
-    with _taking(as_json=as_json, set_aside=str(aside or "beside the store"), **common) as (taken, stop):
-        with LmtpServer(place, taken, _aside(taken.postmaster, aside), mode=rights) as server:
+    with _taking("", as_json=as_json, **common) as (taken, stop):
+        set_aside = _aside(taken.postmaster, aside)
+        taken.aside = str(set_aside.folder)
+        with LmtpServer(place, taken, set_aside, mode=rights) as server:
             click.echo(f"bouncekit intake: listens on {server.place}", err=True)
-            stop.wait()
+            while not stop.wait(_NOTICES_SECONDS):
+                _give_notices(taken.postmaster)
             click.echo("bouncekit intake: stopping; mails under way are finished", err=True)
             is_finished = server.stop(_STOP_SECONDS)
         taken.outcomes[Outcome.ASIDE] = server.set_aside
@@ -260,15 +274,15 @@ def _rights(text: str) -> int:
 
 @contextmanager
 def _taking(
-    *, app: str | None, policy: str | None, store: str | None, tenant: str, as_json: bool, set_aside: str
+    aside: str, *, app: str | None, policy: str | None, store: str | None, tenant: str, as_json: bool
 ) -> Iterator[tuple[Taken, threading.Event]]:
     """What counts the mails, and an event that asks to stop; at the end, whichever it is, the summary is shown."""
     with opened(app, policy=policy, store=store) as postmaster, stopped_by_signal() as stop:
-        taken = Taken(postmaster, tenant)
+        taken = Taken(postmaster, tenant, aside)
         try:
             yield taken, stop
         finally:
-            show_taken(taken, as_json=as_json, set_aside=set_aside)
+            show_taken(taken, as_json=as_json)
 
 
 def _work(
@@ -281,11 +295,22 @@ def _work(
     """One pass, or one after the other until somebody stops it."""
     from bouncekit.intake.absorbing import follow
 
-    again = follow(one_pass, stop=stop, every=every.total_seconds(), wait=wait) if every is not None else one_pass()
+    def pass_and_notices() -> "Iterator[Outcome]":
+        yield from one_pass()
+        _give_notices(taken.postmaster)
+
+    again = (
+        follow(pass_and_notices, stop=stop, every=every.total_seconds(), wait=wait) if every is not None else one_pass()
+    )
     for outcome in progress(again, "mails"):
         taken.outcomes[outcome] += 1
         if stop.is_set():
             break
+
+
+def _give_notices(postmaster: "Postmaster") -> None:
+    """Digests that are due: nobody may come for a long time who would give them."""
+    postmaster.office.notices.give_due(postmaster.office.clock.now(), None)
 
 
 def _exit_code(taken: Taken) -> int:
@@ -295,16 +320,12 @@ def _exit_code(taken: Taken) -> int:
 
 
 def _aside(postmaster: "Postmaster", folder: Path | None) -> "Aside":
-    """Where mails that cannot be read are put: the folder that was named, else one beside the store."""
+    """Where mails that make an error of ours are put: the folder that was named, else one beside the store."""
     from bouncekit.intake.aside import Aside
 
     if folder is not None:
         return Aside(folder)
     store: str | None = getattr(postmaster.office.store, "path", None)
     if store is None:
-        raise ConfigurationError("a mail that cannot be read has to lie somewhere: give --aside FOLDER")
+        raise ConfigurationError("a mail that makes an error of ours has to lie somewhere: give --aside FOLDER")
     return Aside(Path(f"{store}.aside"))
-
-
-def _complain(message: str) -> None:
-    click.echo(f"bouncekit: error: {printable(redacted(message))}", err=True)

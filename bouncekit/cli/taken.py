@@ -8,12 +8,13 @@ import click
 
 from bouncekit.cli.output import show_json, show_line, show_table
 from bouncekit.intake.absorbing import Outcome
+from bouncekit.showing import printable, redacted
 
 if TYPE_CHECKING:
     from bouncekit.postmaster import Postmaster
     from bouncekit.returns import Absorbed
 
-__all__ = ["Taken", "show_taken"]
+__all__ = ["Taken", "complain", "show_taken"]
 
 _MOST_ROWS = 30  # reporting hosts are many, and strangers name them
 _MOST_KEPT = 1000
@@ -28,6 +29,7 @@ class Taken:
 
     postmaster: "Postmaster"
     tenant: str = ""
+    aside: str = ""  # where mails lie that make an error of ours
     mails: Counter[str] = field(default_factory=Counter)  # by kind
     recipients: Counter[Row] = field(default_factory=Counter)  # by kind, category and who reported
     unverified: Counter[str] = field(default_factory=Counter)  # by why
@@ -66,8 +68,8 @@ class Taken:
         }
 
 
-def show_taken(taken: Taken, *, as_json: bool, set_aside: str) -> None:
-    """The summary; `set_aside` says where mails that make an error of ours lie."""
+def show_taken(taken: Taken, *, as_json: bool) -> None:
+    """The summary."""
     if as_json:
         show_json(taken.to_dict())
         return
@@ -82,11 +84,14 @@ def show_taken(taken: Taken, *, as_json: bool, set_aside: str) -> None:
     for why, count in taken.unverified.most_common(_MOST_ROWS):
         show_line(f"{count} unverified, which counts for nothing: {why}")
     if count := taken.outcomes[Outcome.ASIDE]:
-        click.echo(
-            f"bouncekit: error: {_counted(count, 'mail')} could not be read, and set aside: {set_aside}", err=True
-        )
+        complain(f"{_counted(count, 'mail')} could not be taken in, and set aside: {taken.aside}")
     if count := taken.outcomes[Outcome.KEPT]:
-        click.echo(f"bouncekit: error: {_counted(count, 'mail')} may not be read here, and stayed", err=True)
+        complain(f"{_counted(count, 'mail')} may not be read here, and stayed")
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    click.echo(f"bouncekit: error: {printable(redacted(message))}", err=True)
 
 
 def _counted(count: int, what: str) -> str:

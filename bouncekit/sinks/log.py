@@ -42,8 +42,8 @@ LEVELS = MappingProxyType(
 # What a line takes from the details that only some types of events have, in the order in which it shows them.
 _DETAILS = tuple(
     """
-    channel more why reported_by trust code stage rule then remote_mta port by due oldest_due_at provider refusals answers usual_share
-    fingerprint
+    channel more why reported_by trust code stage rule then remote_mta port by due oldest_due_at provider
+    refusals answers usual_share fingerprint
     """.split()
 )
 _MAX_TEXT = 200  # characters of one value

@@ -146,6 +146,12 @@ def test_an_mbox_is_taken_in_and_emptied(run: Run, folder: Path, sent: Callable[
     assert bounce in (folder / "done").read_bytes()
 
 
+def test_an_mbox_that_is_not_there_is_told_of(run: Run, sent: object) -> None:
+    result = run("intake", "mbox", "bounces")
+    assert result.exit_code == 0
+    assert "bounces: there is no such file, so no mail" in result.output
+
+
 def test_one_mail_of_a_pipe_counts_at_the_address_that_the_server_names(
     process: Process, sent: Callable[..., Received]
 ) -> None:
@@ -185,7 +191,7 @@ def test_a_mail_of_a_pipe_that_makes_an_error_of_ours_lies_beside_the_store(
 ) -> None:
     result = process("intake", "pipe", "--app", broken, input=HOSTILE.decode())
     assert result.returncode == 0, "else the server would bring it for ever"
-    assert "could not be read, and is set aside" in result.stderr
+    assert "could not be taken in, and is set aside" in result.stderr
     assert [path.read_bytes() for path in (folder / "b.db.aside").iterdir()] == [HOSTILE]
 
 
@@ -195,7 +201,7 @@ def test_one_of_a_maildir_lies_in_its_folder_and_the_exit_code_says_so(
     path = maildir(folder, HOSTILE, dsn(sent("ada@example.com"), "ada@example.com"))
     result = process("intake", "maildir", str(path), "--app", broken)
     assert result.returncode == 1
-    assert f"1 mail could not be read, and set aside: {path}/.Aside" in result.stderr
+    assert f"1 mail could not be taken in, and set aside: {path}/.Aside" in result.stderr
     assert suppressed() == {"ada@example.com"}
     assert process("intake", "maildir", str(path), "--app", broken).returncode == 0
 
@@ -289,6 +295,10 @@ def test_lmtp_is_served_until_a_signal(folder: Path, sent: Callable[..., Receive
         (["lmtp", "unix:sock", "--mode", "rw"], "write rights in octal"),
         (["lmtp", "unix:sock", "--mode", "999"], "write rights in octal"),
         (["lmtp", "unix:nowhere/sock"], "nowhere/sock: No such file or directory"),
+        (["imap"], "write imaps://user@host"),
+        (["imap", "imaps://jo@imap.example.org"], "set BOUNCEKIT_MAILBOX_PASSWORD"),
+        (["imap", "imaps://jo:hunter2@imap.example.org"], "a password in a URL is seen by everybody"),
+        (["imap", "--flag", "--delete"], "give one of them"),
         (["pop3"], "No such command 'pop3'"),
     ],
 )
@@ -299,6 +309,7 @@ def test_wrong_usage_is_one_line_that_says_what_is_right(
     result = run("intake", *arguments)
     assert result.exit_code == 2
     assert said in result.output
+    assert "hunter2" not in result.output
 
 
 def test_without_a_store_nothing_is_taken_in(run: Run, folder: Path) -> None:

@@ -12,8 +12,8 @@
 
 The users of `lab.test` are named after what happens to mail for them: USERS have a mailbox, REFUSED are turned away by
 Postfix at RCPT, REFUSED_AT_DOT are senders whose mail is turned away after the data. Every other name is unknown.
-Nothing here needs a syslog, a resolver or a fixed port, and nothing sends mail out: only `lab.test` has a route, and what
-a test names.
+Nothing here needs a syslog, a resolver or a fixed port, and nothing sends mail out: only `lab.test` has a route, and
+what a test names.
 """
 
 import email

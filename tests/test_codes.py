@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import fields
 from importlib.resources import files
 from itertools import combinations, product
-from pathlib import Path
 
 import pytest
 
@@ -28,7 +27,6 @@ STANDARD = """
 """.split()
 # The registry of RFC 5248, last changed 2024-12-06: subject, then its details and the classes they are registered for.
 REGISTRY = {0: range(1), 1: range(11), 2: range(5), 3: range(7), 4: range(8), 5: range(7), 6: range(11), 7: range(31)}
-SHARED = Path(__file__).parents[1].parent / "shared" / "standards"
 
 # No text shorter says anything, none longer is read.
 BOUNDS = {"name": (3, 64), "description": (11, 180), "when": (6, 200), "fix": (8, 220), "origin": (6, 60)}
@@ -136,18 +134,6 @@ def test_a_code_that_no_standard_assigns_says_who_uses_it() -> None:
     for card in REPLIES:
         assert bool(card.source) is not bool(card.texts[Language.ENGLISH].origin), card.code
     assert all(card.source for card in ENHANCED)
-
-
-def test_every_code_of_the_shared_lists_has_a_card() -> None:
-    if not SHARED.is_dir():
-        pytest.skip("no shared lists here")
-    codes = [line.split("\t")[0] for line in (SHARED / "reply_codes.tsv").read_text("utf-8").splitlines()[1:]]
-    assert {card.code for card in REPLIES} >= set(codes)
-    rows = [line.split("\t") for line in (SHARED / "enhanced_codes.tsv").read_text("utf-8").splitlines()[1:]]
-    for row in rows:
-        code = row[0].split(" ")[0].split("-")[0].replace("X", row[1][-1]).replace("*", "99")
-        cards = code_cards().enhanced(EnhancedStatusCode.parse(code), Language.ENGLISH)
-        assert all(card.is_exact for card in cards) is ("*" not in row[0]), code
 
 
 def test_stages_are_commands() -> None:

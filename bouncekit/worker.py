@@ -239,10 +239,8 @@ class Worker:
             self._turns[relay] = self._batches
         try:
             for delivery in claimed:
-                if self._stopping.is_set() or self._rests(relay):
+                if self._stopping.is_set() or self._rests(relay) or not self._is_ours(lease.token):
                     break
-                if sent and self._live[lease.token] <= self._office.clock.now():
-                    break  # the lease is over: somebody else may have the rest by now
                 sent += 1
                 try:
                     report = self._client_of(relay, clients).deliver(delivery)
@@ -260,6 +258,17 @@ class Worker:
             with self._lock:
                 del self._live[lease.token]
         return sent
+
+    def _is_ours(self, token: str) -> bool:
+        """Whether anybody is still under a lease; one that has run out is taken up again, if nobody else has."""
+        now = self._office.clock.now()
+        if now < self._live[token]:
+            return True
+        if not self._office.store.extend(Lease(token, now + LEASE)):
+            return False
+        with self._lock:
+            self._live[token] = now + LEASE
+        return True
 
     def _client_of(self, relay: str, clients: dict[str, Client]) -> Client:
         if relay not in clients:

@@ -228,8 +228,11 @@ def test_behind_a_lease_that_is_over_nobody_is_even_asked(serve: Serve, desk: Ma
 
     class Slow(Client):
         def deliver(self, delivery: Delivery) -> Any:
+            report = super().deliver(delivery)
             clock.move(LEASE)
-            return super().deliver(delivery)
+            store = postmaster.office.store
+            assert store.claim(now=clock.now(), lease=Lease("theirs", clock.now() + LEASE), limit=9)
+            return report
 
     server = serve()
     postmaster = desk(main=server.url)

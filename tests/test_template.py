@@ -8,9 +8,13 @@ import pytest
 from bouncekit.template import PLACEHOLDERS, Template, placeholders
 
 
+PAGE = Path(__file__).parents[1] / "docs" / "howto" / "notify.md"
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the docs are not here")
 def test_the_page_lists_every_placeholder_with_what_it_is() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "howto" / "notify.md").read_text("utf-8")
-    assert dict(re.findall(r"^\| `\$(\w+)` \| (.+) \|$", page, re.MULTILINE)) == PLACEHOLDERS
+    rows = re.findall(r"^\| `\$(\w+)` \| (.+) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert dict(rows) == PLACEHOLDERS
 
 
 def test_names_are_found_with_and_without_braces() -> None:

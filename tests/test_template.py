@@ -7,7 +7,6 @@ import pytest
 
 from bouncekit.template import PLACEHOLDERS, Template, placeholders
 
-
 PAGE = Path(__file__).parents[1] / "docs" / "howto" / "notify.md"
 
 

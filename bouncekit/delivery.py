@@ -157,31 +157,33 @@ class _Way:
         return self.report()
 
     def recover(self, attempt_id: str) -> Steps:
-        group = self.delivery.recipients
-        found = yield LookUp(labels=self.delivery.labels, keys=tuple(one.key for one in group), begun=True)
-        assert isinstance(found, LookedUp)
-        self.previous = {} if self.delivery.labels.test else found.suppressions
-        yield from self._judge(group, Outcome(attempt_id=attempt_id, now=found.now, statuses=_unknown(group)))
+        group, now = self.delivery.recipients, (yield from self._previous())
+        yield from self._judge(group, Outcome(attempt_id=attempt_id, now=now, statuses=_unknown(group)))
         return self.report()
 
     def absorb(self, news: Returned) -> Steps:
-        group, labels = self.delivery.recipients, self.delivery.labels
-        found = yield LookUp(labels=labels, keys=tuple(one.key for one in group), begun=True)
-        assert isinstance(found, LookedUp)
-        self.previous = {} if labels.test else found.suppressions
+        (recipient,), now = self.delivery.recipients, (yield from self._previous())
         self.details = news.details
-        outcome = Outcome(attempt_id=news.attempt_id, now=found.now, statuses=(news.status,))
+        outcome = Outcome(attempt_id=news.attempt_id, now=now, statuses=(news.status,))
+        if news.is_final:
+            yield from self._judge((recipient,), outcome)
+            return self.report()
         if news.is_complaint:
             verdict = complaint(news.status)
-            disposition = replace(self._decide(verdict, group[0], outcome, {}), action=Action.DELIVERED)
-            told = self._settle(verdict, disposition, group[0], outcome)
-            yield from self._remember(self._record([told], (), outcome))
-        elif news.status.action is Action.DELAYED:
-            told = replace(unjudged(news.status, self.classify(news.status)), key=group[0].key)
-            yield from self._remember(self._record([told], (), outcome))
+            disposition = replace(self._decide(verdict, recipient, outcome, {}), action=Action.DELIVERED)
+            told = self._settle(verdict, disposition, recipient, outcome)
         else:
-            yield from self._judge(group, outcome)
+            told = replace(unjudged(news.status, self.classify(news.status)), key=recipient.key)
+        yield from self._remember(self._record([told], (), outcome))
         return self.report()
+
+    def _previous(self) -> Generator[Step, Answer, datetime]:
+        """Look up what stands on the list, for news of what was sent before; the time of that."""
+        labels, keys = self.delivery.labels, tuple(one.key for one in self.delivery.recipients)
+        found = yield LookUp(labels=labels, keys=keys, begun=True)
+        assert isinstance(found, LookedUp)
+        self.previous = {} if labels.test else found.suppressions
+        return found.now
 
     def report(self) -> Report:
         asked = [recipient.address.wire for recipient in self.delivery.recipients]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,9 +15,11 @@ from click.testing import CliRunner, Result
 
 from bouncekit.cli import main
 from bouncekit.events import Event, EventType, Occasion
-from tests.contract.stores import new_id
+from bouncekit.stores.sqlite import SqliteStore
+from tests.contract.stores import new_id, send
 
 Run: TypeAlias = Callable[..., Result]
+Send: TypeAlias = Callable[..., None]
 ROOT = Path(__file__).parents[2]
 
 
@@ -106,3 +108,19 @@ def hold() -> Iterator[Callable[..., None]]:
             assert process.stdout.readline() == "held\n"
 
         yield start
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[SqliteStore]:
+    with SqliteStore(folder / "b.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def happen(store: SqliteStore) -> Send:
+    """Send to somebody, so long ago."""
+
+    def happen(*addresses: str, ago: timedelta = timedelta(0), **settings: Any) -> None:
+        send(store, *addresses, now=datetime.now(UTC) - ago, **settings)
+
+    return happen

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,14 @@ import pytest
 from bouncekit.cli.telling import said
 from bouncekit.stores.sqlite import SqliteStore
 from tests.building import ANN, BOB, CY
-from tests.contract.stores import send
 
-from .conftest import ROOT, Run
+from .conftest import ROOT, Run, Send
 
 STORE = ("--store", "sqlite:///b.db")
 FULL = "552 5.2.2 Mailbox is full \x1b[2J"
 HOUR = timedelta(hours=1)
 
-Send = Callable[..., None]
 Follow = Callable[..., Any]
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[SqliteStore]:
-    with SqliteStore(folder / "b.db") as opened:
-        yield opened
-
-
-@pytest.fixture
-def happen(store: SqliteStore) -> Send:
-    """Send to somebody, so long ago."""
-
-    def happen(*addresses: str, ago: timedelta = timedelta(0), **settings: Any) -> None:
-        send(store, *addresses, now=datetime.now(UTC) - ago, **settings)
-
-    return happen
 
 
 def told(run: Run, *options: object) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """`queue`: look at what waits, try it now, drop it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,12 +27,6 @@ Queue = Callable[..., Delivery]
 def now() -> datetime:
     """The machine's time, by which the command line goes too."""
     return datetime.now(UTC)
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[SqliteStore]:
-    with SqliteStore(folder / "b.db") as opened:
-        yield opened
 
 
 @pytest.fixture

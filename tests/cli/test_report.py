@@ -1,7 +1,6 @@
 """`report`: what became of the mail, and what waits."""
 
 import json
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,31 +10,12 @@ import pytest
 from bouncekit.stores.sqlite import SqliteStore
 from tests.building import ANN, BOB, CY, DI
 from tests.contract import queueing
-from tests.contract.stores import send
 
-from .conftest import Run
+from .conftest import Run, Send
 
 STORE = ("--store", "sqlite:///b.db")
 FULL, BUSY = "552 5.2.2 Mailbox is full", "451 4.3.0 Try again later"
 HOUR = timedelta(hours=1)
-
-Send = Callable[..., None]
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[SqliteStore]:
-    with SqliteStore(folder / "b.db") as opened:
-        yield opened
-
-
-@pytest.fixture
-def happen(store: SqliteStore) -> Send:
-    """Send to somebody, so long ago."""
-
-    def happen(*addresses: str, ago: timedelta = timedelta(0), **settings: Any) -> None:
-        send(store, *addresses, now=datetime.now(UTC) - ago, **settings)
-
-    return happen
 
 
 def report(run: Run, *options: object) -> dict[str, Any]:

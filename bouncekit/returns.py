@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 from bouncekit.bouncemail import read_mail
 from bouncekit.events import Event, EventType, event_id
-from bouncekit.incoming import Incoming
+from bouncekit.incoming import Incoming, Kind, Reported
 from bouncekit.office import Office
 from bouncekit.returned import Unverified, named, returned, sent_of
 from bouncekit.secondreader import second_reader
@@ -35,8 +35,9 @@ def absorb_mail(office: Office, content: bytes, *, arrived_at: str | None = None
     """
     incoming = read_mail(content, second_reader=second_reader())
     office.ledger.catch_up()  # else what is known already would be told twice
-    now, keys = office.clock.now(), named(incoming)
     path = _proven(office, incoming, arrived_at, tenant)
+    incoming = _with_recipient(office, incoming, path, tenant)
+    now, keys = office.clock.now(), named(incoming)
     sent = {key: sent_of(office.store.history(key, tenant=tenant, limit=_HISTORY)) for key in set(keys.values())}
     settled: list[Settlement] = []
     doubts: list[Unverified] = []
@@ -61,6 +62,16 @@ def _proven(office: Office, incoming: Incoming, arrived_at: str | None, tenant: 
     ours = [path for path in found if path.trust is not Trust.OTHER]
     signed = [path for path in ours if path.trust is Trust.SIGNED]
     return (signed or ours or [ReturnPath(Trust.OTHER)])[0]
+
+
+def _with_recipient(office: Office, incoming: Incoming, path: ReturnPath | None, tenant: str) -> Incoming:
+    """A complaint whose recipient was redacted (RFC 6590), with the one that its signed return path was made for."""
+    is_silent = incoming.kind is Kind.COMPLAINT and not incoming.recipients
+    if not is_silent or path is None or path.trust is not Trust.SIGNED or path.delivery_id is None:
+        return incoming
+    addressed = office.store.addressed(path.delivery_id, tenant=tenant)
+    whose = [Reported(recipient=one) for one in addressed if path.is_for(one)]
+    return replace(incoming, recipients=tuple(whose)) if len(whose) == 1 else incoming
 
 
 def _tell(office: Office, doubts: Sequence[Unverified], content: bytes) -> None:

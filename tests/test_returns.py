@@ -225,6 +225,34 @@ def test_a_complaint_suppresses_for_good_and_says_so(serve: Serve, signing: Make
     assert postmaster.heard.types.count("failed") == 0  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("written", ["redacted@example.com", "xxxx@example.com", ""])
+def test_a_complaint_without_its_recipient_is_his_for_whom_the_return_path_was_made(
+    written: str, serve: Serve, signing: Make
+) -> None:
+    server, postmaster = serve(), signing()
+    received = send(postmaster, server, "ada@example.com")
+    send(postmaster, server, "bob@example.com")
+    (settled,) = postmaster.absorb(complaint(received, written)).settlements
+    assert settled.recipient == "ada@example.com"
+    assert [(one.key, one.category) for one in postmaster.suppressions] == [("ada@example.com", "complaint")]
+
+
+def test_a_complaint_without_its_recipient_about_a_message_to_several_is_nobodys(serve: Serve, signing: Make) -> None:
+    server, postmaster = serve(), signing()
+    received = send(postmaster, server, "ada@example.com", "bob@example.com")
+    assert postmaster.absorb(complaint(received, "redacted@example.com")).settlements == ()
+    assert not list(postmaster.suppressions)
+
+
+def test_a_complaint_without_its_recipient_to_a_forged_return_path_is_nobodys(serve: Serve, signing: Make) -> None:
+    server, postmaster = serve(), signing()
+    received = send(postmaster, server, "ada@example.com")
+    to = (received.sender[:-20] + ("a" if received.sender[-20] != "a" else "b") + received.sender[-19:]).encode()
+    mail = complaint(received, "redacted@example.com").replace(received.sender.encode(), to)
+    assert postmaster.absorb(mail).settlements == ()
+    assert not list(postmaster.suppressions)
+
+
 def test_mail_that_is_no_bounce_changes_nothing(signing: Make) -> None:
     postmaster = signing()
     absorbed = postmaster.absorb(b"From: jo@example.com\r\nSubject: Hi\r\n\r\nHello\r\n")

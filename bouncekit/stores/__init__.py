@@ -98,6 +98,9 @@ class Store(Queue, Cursors, Tallies, Protocol):
     def history(self, key: str, *, tenant: str = "", limit: int = 100) -> Sequence[dict[str, Any]]:
         """What happened to one mailbox, newest first: events as `Event.to_dict` gives them."""
 
+    def addressed(self, delivery_id: str, *, tenant: str = "") -> Sequence[str]:
+        """The recipients that a delivery was tried for, sorted."""
+
     def events(self, *, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, dict[str, Any]]]:
         """Events behind a sequence number, in the order in which they were remembered, each with its number."""
 

@@ -211,6 +211,15 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies):
         mine = (event for event in reversed(told) if event and key and _subject(event) == (tenant, key))
         return [_dict(event) for event in islice(mine, max(limit, 0))]
 
+    def addressed(self, delivery_id: str, *, tenant: str = "") -> Sequence[str]:
+        """See `Store.addressed`."""
+        with self._lock:
+            self._check_open()
+            told = tuple(self._told)
+        news = (_dict(event)["data"] for event in told if event)
+        mine = (data for data in news if (data["delivery_id"], data["tenant"]) == (delivery_id, tenant))
+        return sorted({data["recipient"] for data in mine if data.get("action", "suppressed") != "suppressed"})
+
     def events(self, *, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, dict[str, Any]]]:
         """See `Store.events`."""
         with self._lock:

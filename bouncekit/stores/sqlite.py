@@ -214,6 +214,11 @@ class SqliteStore(SqliteQueue, SqliteCursors, SqliteTallies):
         asked = (storable(tenant), key_hash(key), max(limit, 0))
         return [event_dict(text) for (text,) in self._database.read(statements.HISTORY, asked)]
 
+    def addressed(self, delivery_id: str, *, tenant: str = "") -> Sequence[str]:
+        """See `Store.addressed`."""
+        asked = (delivery_id, storable(tenant))
+        return [recipient for (recipient,) in self._database.read(statements.ADDRESSED, asked)]
+
     def events(self, *, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, dict[str, Any]]]:
         """See `Store.events`."""
         return [

@@ -8,6 +8,7 @@ from bouncekit.stores.codec import SUPPRESSION_COLUMNS
 
 __all__ = [
     "ADD",
+    "ADDRESSED",
     "ALIKE",
     "AUDIT",
     "CLAIM",
@@ -93,6 +94,9 @@ OUTCOME = """
 TELL = """
     INSERT INTO outbox (id, type, at, tenant, key_hash, event) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
 IS_TOLD = "SELECT 1 FROM outbox WHERE id = ?"
+ADDRESSED = """
+    SELECT DISTINCT recipient FROM outcomes
+    WHERE delivery_id = ? AND tenant = ? AND action <> 'suppressed' ORDER BY recipient"""
 HISTORY = "SELECT event FROM outbox WHERE tenant = ? AND key_hash = ? ORDER BY sequence DESC LIMIT ?"
 EVENTS = "SELECT sequence, event FROM outbox WHERE sequence > ? ORDER BY sequence LIMIT ?"
 AUDIT = """

@@ -561,6 +561,15 @@ def test_an_event_comes_back_as_it_gives_itself(store: Store) -> None:
     assert told(store) == [event.to_dict() for event in record.events]
 
 
+def test_a_delivery_knows_whom_it_was_tried_for(store: Store) -> None:
+    put(store, suppression(CY))
+    _, records = send(store, ANN, BOB, CY, answers={BOB: FULL_NOW})
+    send(store, ANN)
+    delivery = records[-1].delivery.id
+    assert store.addressed(delivery) == [ANN, BOB]
+    assert store.addressed(delivery, tenant="other") == store.addressed(new_id()) == []
+
+
 def test_history_is_newest_first_and_of_one_mailbox(store: Store) -> None:
     for minute in range(3):
         send(store, ANN, BOB, now=NOW + timedelta(minutes=minute))

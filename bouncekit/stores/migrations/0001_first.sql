@@ -74,6 +74,7 @@ CREATE TABLE outcomes (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX outcomes_by_time ON outcomes (at);
+CREATE INDEX outcomes_by_delivery ON outcomes (delivery_id);
 
 -- Every change of the suppression list, with what stood there before, so that it can be undone.
 CREATE TABLE audit (

@@ -42,6 +42,7 @@ _NAMES = MappingProxyType(
     }
 )
 _LOOKED_FOR = tuple((f" {phrase} ", name) for name, phrases in _NAMES.items() for phrase in phrases)
+_FIRST_WORDS = frozenset(phrase.split()[0] for phrase, _ in _LOOKED_FOR)
 
 
 def blocklist_in(words: Words) -> str | None:
@@ -50,4 +51,6 @@ def blocklist_in(words: Words) -> str | None:
     >>> blocklist_in(Words("Client host [192.0.2.1] blocked using zen.spamhaus.org")), blocklist_in(Words("go away"))
     ('Spamhaus ZEN', None)
     """
+    if _FIRST_WORDS.isdisjoint(words.said):
+        return None
     return next((name for phrase, name in _LOOKED_FOR if phrase in words.spaced), None)

@@ -243,7 +243,7 @@ def _meant(mail: OpenedMail, second_reader: SecondReader | None) -> tuple[Named,
         if more := [address for address in found if not mail.is_somebody_else(address)]:
             return tuple(map(Named, more))
     only = mail.only_recipient
-    return (Named(only),) if only else ()
+    return (Named(only, is_sure=False, is_named=False),) if only else ()
 
 
 def _told(mail: OpenedMail, named: Named, *, delayed: bool, alone: bool) -> Reported:
@@ -257,6 +257,7 @@ def _told(mail: OpenedMail, named: Named, *, delayed: bool, alone: bool) -> Repo
         reply=said.reply,
         diagnostic=said.text,
         stage=said.stage,
+        named=named.is_named,
     )
 
 

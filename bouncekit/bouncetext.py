@@ -58,10 +58,14 @@ _PROSE = 4  # more blanks than that, and a line says something
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """One recipient that the text names as failed; `is_sure` where it stands as MTAs list them."""
+    """One recipient that the text names as failed; `is_sure` where it stands as MTAs list them.
+
+    `is_named` is False for one whom no text names: whom the returned message was for.
+    """
 
     address: str
     is_sure: bool = True
+    is_named: bool = True
 
 
 @dataclass(slots=True)
@@ -79,7 +83,7 @@ class Notice:
 
     >>> notice = Notice("The following address(es) failed:\\n\\n  jo@example.com\\n    552 Mailbox full\\n")
     >>> notice.named(), notice.about("jo@example.com", alone=False)
-    ((Named(address='jo@example.com', is_sure=True),), ['552 Mailbox full'])
+    ((Named(address='jo@example.com', is_sure=True, is_named=True),), ['552 Mailbox full'])
     """
 
     def __init__(self, text: str) -> None:

@@ -107,6 +107,7 @@ class Step(StrEnum):
     """Which step of the judgement decided, in their order; the first hit wins."""
 
     OWN = "own"  # a rule of the application's owner
+    COMMUNITY = "community"  # a rule of others that the owner has taken over
     PROVIDER = "provider"  # a rule about one provider's own dialect
     TABLE = "table"  # a face of 221, 421, 452 or 552
     ENHANCED = "enhanced"  # the full enhanced code

@@ -1,8 +1,9 @@
 """What a status means: rules, of which the first that applies decides.
 
-The order of judgement is the order of `Step`: the owner's rules, a provider's own dialect, the faces of 221, 421, 452
-and 552, the full enhanced code, a phrase, the enhanced code's subject, the basic code with its stage, the first digit
-(RFC 5321 4.2). A shipped file of rules is named after its step; inside a file the order of the rules holds.
+The order of judgement is the order of `Step`: the owner's rules, those of a community, a provider's own dialect, the
+faces of 221, 421, 452 and 552, the full enhanced code, a phrase, the enhanced code's subject, the basic code with its
+stage, the first digit (RFC 5321 4.2). A shipped file of rules is named after its step, one of phrases after what they
+are about; inside a file the order of the rules holds.
 
 Scope comes before blame. Before RCPT no reply is about a recipient: rules that blame one do not apply there. After
 the data, a reply to several recipients at once may be about one of them, and nobody knows which: the category stays,
@@ -11,8 +12,8 @@ the scope is None and `certain` is False, so that a policy can try them alone an
 
 import re
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from functools import lru_cache
 from itertools import islice
@@ -21,14 +22,14 @@ from typing import NamedTuple, TypeVar
 from bouncekit.blocklist import blocklist_in
 from bouncekit.classification import Category, Classification, Scope, Step, scope_of
 from bouncekit.errors import Finding, RuleError
-from bouncekit.phrase import Phrase, Words
+from bouncekit.phrase import Words
+from bouncekit.phrasebook import PhraseBook
 from bouncekit.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
-from bouncekit.rulefile import ORDER, Rule, RuleExample
+from bouncekit.rulefile import ORDER, Rule
 from bouncekit.status import Action, RecipientStatus
-from bouncekit.vocabulary import Near
 from bouncekit.waithint import wait_hint
 
-__all__ = ["Classifier", "by_longest_end", "misjudged"]
+__all__ = ["Classifier", "by_longest_end"]
 
 _Value = TypeVar("_Value")
 
@@ -52,11 +53,13 @@ _CAUSES = {
     Cause.NULL_MX: Category.BAD_DOMAIN,
     Cause.NO_ADDRESS: Category.BAD_DOMAIN,
 }
+_RECIPIENT = Scope.RECIPIENT  # looking up a member of an enum costs more than the rest of the line
 _SAYS_MORE = frozenset({Category.MAILBOX_FULL, Category.MAILBOX_DISABLED, Category.MOVED})
 _MEMORY = 2048  # judgements remembered, each with at most _SHORT bytes of text
 _SHORT = 1024
 _READ = 4096  # characters of a text that are read at all
 _IN_HOSTS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-"
+_A_SENTENCE = 4  # words, the one that stands for an address among them
 _MOST_QUOTED = 4  # enhanced codes inside a text that are looked at
 _PATHS = re.compile(r"(://[^\s/]{1,255})/[^\s<>\"'()]*").sub
 _QUOTED = re.compile(r"(?<![\d.])([45])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)").finditer
@@ -104,8 +107,10 @@ class Classifier:
         self.rules = tuple(sorted(rules, key=lambda rule: ORDER[rule.step]))
         self._cuts = sorted({bound for rule in self.rules for bound in _cuts(rule)})
         self._hosts = {host: rule.provider for rule in self.rules for host in rule.hosts}
-        self._phrases = _index(self.rules)
-        self._unless = tuple(_Unless(rule.unless) for rule in self.rules)
+        self._book = PhraseBook(phrase for rule in self.rules for phrase in (*rule.text, *rule.unless, *rule.about))
+        self._places = _places_of(self.rules, self._book)
+        self._unless = tuple(frozenset(map(self._book.number, rule.unless)) for rule in self.rules)
+        self._about = {rule.id: frozenset(map(self._book.number, rule.about)) for rule in self.rules if rule.about}
         self._plan = lru_cache(maxsize=1024)(self._make_plan)
         self._remembered = lru_cache(maxsize=_MEMORY)(self._judge)
         self._said_before = lru_cache(maxsize=_MEMORY)(self._decide)  # to another recipient
@@ -169,19 +174,21 @@ class Classifier:
 
     def _decide(self, case: _Case, text: str) -> _Verdict:
         words = Words(text)
-        rule, quoted = self._first(case, words), False
+        found = self._book.found(words)
+        rule, quoted = self._first(case, found), False
         if rule.step in _GENERIC and text:
-            better = self._by_quoted_code(case, words, text)
+            better = self._by_quoted_code(case, found, text)
             rule, quoted = (better, True) if better else (rule, False)
-        if rule.scope is Scope.RECIPIENT and rule.step in _BY_CODE and not rule.text:
-            rule = self._by_contradiction(rule, case, words)
+        certain = rule.certain
+        if rule.scope is _RECIPIENT and rule.step in _BY_CODE and not rule.text:
+            rule, certain = self._by_contradiction(rule, case, found)
         permanent = rule.permanent if rule.permanent is not None else case.code >= 500
-        unclear = rule.scope is Scope.RECIPIENT and not case.individual
+        unclear = rule.scope is _RECIPIENT and (not case.individual or self._speaks_of_others(rule, words, found))
         return _Verdict(
             category=rule.category,
             scope=None if unclear else rule.scope,
             permanent=permanent,
-            certain=rule.certain and not unclear and not quoted,
+            certain=certain and not unclear and not quoted,
             step=rule.step,
             rule=rule.id,
             where=rule.where,
@@ -189,40 +196,51 @@ class Classifier:
             blocklist=blocklist_in(words) if rule.category is Category.BLOCKLISTED else None,
         )
 
-    def _first(self, case: _Case, words: Words) -> Rule:
-        """The first rule that applies: phrases are looked up by their rarest word, so most are never tried."""
-        mask, unless, default = self._plan(case)
-        said = words.known
-        best = next((place for place in unless if not self._unless[place].finds(words, said)), default)
-        for word in self._phrases.keys() & said:
-            for place, phrase in self._phrases[word]:
+    def _first(self, case: _Case, found: AbstractSet[int]) -> Rule:
+        """The first rule that applies to a text with these phrases."""
+        mask, unless, best = self._plan(case)
+        refused, places = self._unless, self._places
+        for place in unless:
+            if refused[place].isdisjoint(found):
+                best = place
+                break
+        for number in found:
+            for place in places[number]:
                 if place >= best:
                     break
-                if mask[place] and phrase.matches(words) and not self._unless[place].finds(words, said):
+                if mask[place] and refused[place].isdisjoint(found):
                     best = place
         return self.rules[best]
 
-    def _by_quoted_code(self, case: _Case, words: Words, text: str) -> Rule | None:
+    def _by_quoted_code(self, case: _Case, found: AbstractSet[int], text: str) -> Rule | None:
         """The rule for an enhanced code that stands inside the text: "... host mx said: 550 5.1.1 ..."."""
-        for found in islice(_QUOTED(text), _MOST_QUOTED):
-            enhanced = EnhancedStatusCode(*map(int, found.groups()))
+        for code in islice(_QUOTED(text), _MOST_QUOTED):
+            enhanced = EnhancedStatusCode(*map(int, code.groups()))
             if enhanced.class_ == case.code // 100 and enhanced != case.enhanced:
-                rule = self._first(case._replace(enhanced=enhanced), words)
+                rule = self._first(case._replace(enhanced=enhanced), found)
                 if rule.step not in _GENERIC:
                     return rule
         return None
 
-    def _by_contradiction(self, by_code: Rule, case: _Case, words: Words) -> Rule:
-        """The rule for a text that blames somebody else than the recipient, whom the enhanced code alone blames.
+    def _by_contradiction(self, by_code: Rule, case: _Case, found: AbstractSet[int]) -> tuple[Rule, bool]:
+        """The rule that decides where a code alone blames the recipient, and whether it is certain.
 
-        "550 5.1.1 Relay access denied": a number is copied more easily than a sentence. Only of a recipient's own
-        refusal the two say the same, unless the text knows better why: "550 5.1.1 Storage of jo exhausted".
+        A text that blames somebody else holds: "550 5.1.1 Relay access denied"; a number is copied more easily than a
+        sentence. Only of a recipient's own refusal the two say the same, unless the text knows better why: "550 5.1.1
+        Storage of jo exhausted". A 5.1.1 of which the text says nothing is another cause often enough to be a guess.
         """
-        said = self._first(case._replace(enhanced=None), words)
-        if by_code.category is Category.USER_UNKNOWN and said.text and said.category in _SAYS_MORE:
-            return said
-        agrees = not said.text or said.scope is Scope.RECIPIENT or by_code.category is Category.RECIPIENT_FILTERED
-        return by_code if agrees else said
+        said = self._first(case._replace(enhanced=None), found)
+        if not said.text:
+            return by_code, by_code.certain and by_code.category is not Category.USER_UNKNOWN
+        knows_better = by_code.category is Category.USER_UNKNOWN and said.category in _SAYS_MORE
+        agrees = said.scope is Scope.RECIPIENT or by_code.category is Category.RECIPIENT_FILTERED
+        rule = by_code if agrees and not knows_better else said
+        return rule, rule.certain
+
+    def _speaks_of_others(self, rule: Rule, words: Words, found: AbstractSet[int]) -> bool:
+        """Whether a text says something, and nothing of what the rule is about: "550 5.1.1 Subject line is missing"."""
+        about = self._about.get(rule.id)
+        return about is not None and about.isdisjoint(found) and sum(map(str.isalpha, words.said)) >= _A_SENTENCE
 
     def _make_plan(self, case: _Case) -> _Plan:
         mask, unless = bytearray(len(self.rules)), []
@@ -244,37 +262,6 @@ class Classifier:
         for stage in Stage:
             for code in (199, 299, 399, 499, 599):
                 self._make_plan(_Case(code, None, stage, 0, True, None))
-
-
-def misjudged(classifier: Classifier) -> tuple[Finding, ...]:
-    """Each example of a rule that another rule decides, at the place of its rule.
-
-    An example of a shipped rule is also right where a rule of the owner decides: that is what they are for.
-    """
-    return tuple(
-        Finding(*_place(rule), None, f"{example.reply!r} is decided by {verdict.rule!r} at {verdict.where}")
-        for rule in classifier.rules
-        for example in rule.examples
-        if (verdict := classifier.classify(_example(example), provider=example.provider)).rule != rule.id
-        and verdict.step is not Step.OWN
-    )
-
-
-def _example(example: RuleExample) -> RecipientStatus:
-    reply = Reply.parse(example.reply)
-    return RecipientStatus(
-        recipient="",
-        action=Action.FAILED if reply.is_permanent else Action.DELAYED,
-        stage=example.stage,
-        reply=reply,
-        accepted=example.accepted,
-        individual=example.individual,
-    )
-
-
-def _place(rule: Rule) -> tuple[str, int]:
-    file, _, line = rule.where.rpartition(":")
-    return file, int(line)
 
 
 def _applies(rule: Rule, case: _Case) -> bool:
@@ -311,41 +298,13 @@ def _cuts(rule: Rule) -> Iterable[int]:
         yield most + 1
 
 
-def _index(rules: Sequence[Rule]) -> dict[str, list[tuple[int, Phrase | Near]]]:
-    """Every phrase under the rarest of its words, or each word of its rarest set, with its rule's place, in order."""
-    phrases = [(place, phrase) for place, rule in enumerate(rules) for phrase in rule.text]
-    common = Counter(word for _, phrase in phrases for word in set(phrase.words))
-    index: dict[str, list[tuple[int, Phrase | Near]]] = {}
-    for place, phrase in phrases:
-        for word in _keys(phrase, common):
-            index.setdefault(word, []).append((place, phrase))
-    return index
-
-
-def _keys(phrase: Phrase | Near, common: Counter[str]) -> Iterable[str]:
-    """The words of which a text must have one, or else need not be asked."""
-    if isinstance(phrase, Near):
-        return phrase.words
-    return (min(phrase.words, key=lambda word: (common[word], -len(word))),)
-
-
-class _Unless:
-    """What must not stand in a text: most texts have not one of its words."""
-
-    __slots__ = ("_phrases", "_words")
-
-    def __init__(self, phrases: Sequence[Phrase | Near]) -> None:
-        common = Counter(word for phrase in phrases for word in set(phrase.words))
-        self._phrases: dict[str, list[Phrase | Near]] = {}
-        for phrase in phrases:
-            for word in _keys(phrase, common):
-                self._phrases.setdefault(word, []).append(phrase)
-        self._words = frozenset(self._phrases)
-
-    def finds(self, words: Words, said: frozenset[str]) -> bool:
-        if self._words.isdisjoint(said):
-            return False
-        return any(phrase.matches(words) for word in self._words & said for phrase in self._phrases[word])
+def _places_of(rules: Sequence[Rule], book: PhraseBook) -> Sequence[Sequence[int]]:
+    """Where the rules stand, in order, that a phrase speaks for, by the number of the phrase."""
+    places: list[list[int]] = [[] for _ in range(len(book))]
+    for place, rule in enumerate(rules):
+        for phrase in dict.fromkeys(rule.text):
+            places[book.number(phrase)].append(place)
+    return tuple(map(tuple, places))
 
 
 def _same_code(pattern: str, code: int) -> bool:
@@ -385,7 +344,7 @@ def _without_names(text: str) -> str:
         text = _PATHS(r"\1", text)
     if "@" not in text:
         return text
-    return " ".join(_without_address(token) if "@" in token else token for token in text.split())
+    return " ".join([_without_address(token) if "@" in token else token for token in text.split()])
 
 
 def _without_address(token: str) -> str:

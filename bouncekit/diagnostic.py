@@ -13,18 +13,23 @@ __all__ = ["Diagnostic", "read_diagnostic"]
 
 MAX_CHARACTERS = 4096
 
-# Where a text says "... said: 550 5.1.1 ...": what stands behind the last of these words is the server's.
-_QUOTES = re.compile(
+# Where a text says "... said: 550 5.1.1 ...": what stands behind the first of these words is the server's.
+_COLON_AND_CODE = re.compile(r":\s{0,40}[\[(\"'*]{0,3}\s{0,40}(?=[245][0-9][0-9][\s:#;-])").finditer
+_ANNOUNCING = frozenset(
+    "said replied responded answered returned response reply was follows failure message status got says".split()
+) | {"failed with"}
+_LAST_WORD = re.compile(r"(?:failed )?\w+\Z").search
+_ANNOUNCING_ENDS = ("end of data", "initial connection")
+_ANNOUNCING_COMMAND = re.compile(
     r"""
-    (?: \bsaid | \breplied | \bresponded | \banswered | \breturned | \bresponse | \breply | \berror\ was | \bwas
-      | \bfollows | \bfailed\ with | \bfailure | \berror\ message | \bmessage | \bstatus | \bgot | \bsays
-      | \bRCPT\ TO:?\s*<[^<>\s]{1,254}>
-      | \bMAIL\ FROM:?\s*<[^<>\s]{0,254}>(?:\s+SIZE=[0-9]+)? | end\ of\ data | initial\ connection
-      | \bhost\ [^\s:]{1,255}(?:\ \[[0-9a-fA-F.:]{2,45}\])? )
-    \s*:\s*[\[("'*]{0,3}\s* (?= [245][0-9][0-9][\s:#;-] )
+    (?: \bRCPT\ TO:?\s*<[^<>\s]{1,254}> | \bMAIL\ FROM:?\s*<[^<>\s]{0,254}>(?:\s+SIZE=[0-9]+)?
+      | \bhost\ [^\s:]{1,255}(?:\ \[[0-9a-fA-F.:]{2,45}\])? ) \Z
     """,
     re.VERBOSE | re.IGNORECASE,
-)
+).search
+_COMMAND_WORDS = ("rcpt to", "mail from", "host ")
+_LONGEST_ANNOUNCEMENT = 320
+_ANY_CODE = re.compile(r"[245][0-9][0-9]").search
 _AT_START = re.compile(
     r"[\s#\"'(<\[*>=:;,-]{0,12}(?:SMTP;\s*)?([2345][0-9][0-9])(?=[\s:;#<,.'\"-]|$)(?![.,][0-9])"
 ).match
@@ -193,12 +198,14 @@ def _quoted_reply(text: str) -> tuple[int, Reply] | None:
     """Where the reply starts, and the reply."""
     if found := _AT_START(text):
         return 0, _reply(int(found[1]), text[found.end() :])
+    if not _ANY_CODE(text):
+        return None
     if lines := list(_TRANSCRIPT.finditer(text)):
         # A server that knows no EHLO has said so; that is not why the mail failed.
         own = [line for line in lines if _stage_before(text[: line.start()]) is not Stage.EHLO] or lines
         return own[0].start(), _reply_of_lines([line[1] for line in own])
-    if (found := _QUOTES.search(text)) and (code := _AT_START(text[found.end() :])):
-        return found.end(), _reply(int(code[1]), text[found.end() + code.end() :])
+    if (start := _announced(text)) is not None and (code := _AT_START(text[start:])):
+        return start, _reply(int(code[1]), text[start + code.end() :])
     if found := _BEHIND.search(text):
         return found.start(), _reply(int(found[1]), found[2])
     if found := _CODE_AND_ENHANCED.search(text):
@@ -206,6 +213,21 @@ def _quoted_reply(text: str) -> tuple[int, Reply] | None:
     for pattern in (_LINE_START, _NAMED, _BEHIND_COLON):
         if found := pattern.search(text):
             return found.start(), _reply(int(found[1]), text[found.end() :])
+    return None
+
+
+def _announced(text: str) -> int | None:
+    """Where a reply begins of which the words in front of it say that a server gave it."""
+    for found in _COLON_AND_CODE(text):
+        before = text[max(found.start() - _LONGEST_ANNOUNCEMENT, 0) : found.start()].rstrip()
+        folded = before.lower()
+        last = _LAST_WORD(folded[-40:])
+        if last and (last[0] in _ANNOUNCING or last[0].removeprefix("failed ") in _ANNOUNCING):
+            return found.end()
+        if folded.endswith(_ANNOUNCING_ENDS):
+            return found.end()
+        if any(words in folded for words in _COMMAND_WORDS) and _ANNOUNCING_COMMAND(before):
+            return found.end()
     return None
 
 

@@ -31,6 +31,7 @@ class Reported:
 
     `recipient` is the address that we sent to, as well as it is known: the one that `sent_to` has, else the original
     one, else the final one. `diagnostic` is what was said, on one line, also where there is no reply code in it.
+    `named` is False where the mail names nobody as failed, and this is only whom the returned message was for.
     """
 
     recipient: str
@@ -43,6 +44,7 @@ class Reported:
     stage: Stage | None = None  # the command that was answered, where that was said
     remote_mta: str | None = None
     will_retry_until: datetime | None = None
+    named: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,7 @@ def statuses(incoming: Incoming) -> tuple[RecipientStatus, ...]:
     """What is reported of each recipient in the terms of a transaction, for the classifier; none of a complaint.
 
     A report does not say how many recipients the server had accepted before: one is assumed, as for any reply that
-    nobody has counted.
+    nobody has counted. One that names nobody is not about its recipient alone: so it suppresses nobody.
     """
     if incoming.kind not in (Kind.BOUNCE, Kind.DELAY, Kind.SUCCESS):
         return ()
@@ -88,7 +90,7 @@ def _status(one: Reported, *, together: bool) -> RecipientStatus:
         stage=one.stage or Stage.RCPT,
         reply=one.reply,
         accepted=1,
-        individual=not (together and behind_data),
+        individual=one.named and not (together and behind_data),
         remote_mta=one.remote_mta,
         status=one.status,
         diagnostic="" if one.reply is not None else one.diagnostic,

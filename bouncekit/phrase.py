@@ -2,34 +2,48 @@
 
 A phrase is words in any case. `*` stands for any run of words, also none; `#` for one number. Words match whole:
 `full` is not found in `fully`. Everything that is neither letter nor digit only separates; a character of a script
-without spaces (Chinese, Japanese kana) is a word of its own.
+without spaces (Chinese, Japanese kana), or of one that joins endings to its words (Korean), is a word of its own.
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 __all__ = ["Phrase", "Words", "cut"]
 
-_WORD = re.compile(
-    "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f]|[^\\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f_]+"
-)
+_SINGLE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f"  # each a word of its own
+_WORD = re.compile(f"[{_SINGLE}]|[^\\W{_SINGLE}_]+")
+_IS_SINGLE = re.compile(f"[{_SINGLE}]").match
 _ELEMENT = re.compile(_WORD.pattern + "|[*#]")
+_ASCII = bytes(byte if chr(byte).isalnum() else 32 for byte in range(128)).lower().ljust(256)  # the rest separates
+_WILD = frozenset("*#")
 _MAX_TEXT = 4096
 
 
 class Words:
-    """A text made ready for matching: folded, cut into words, at most 4,096 characters of it.
+    """A text made ready for matching: folded, cut into words, at most 4,096 characters of it."""
 
-    `places` is what a vocabulary found in it, kept for its next phrase.
-    """
-
-    __slots__ = ("known", "places", "said", "spaced")
+    __slots__ = ("_is_ascii", "_spaced", "said")
 
     def __init__(self, text: str) -> None:
-        self.said = cut(text[:_MAX_TEXT])
-        self.known = frozenset(self.said)
-        self.spaced = f" {' '.join(self.said)} "
-        self.places: tuple[object, dict[str, list[tuple[int, int]]]] | None = None
+        self.said = cut(text := text[:_MAX_TEXT])
+        self._is_ascii = text.isascii()
+        self._spaced = ""
+
+    @property
+    def spaced(self) -> str:
+        """The words with a gap before and behind each."""
+        if not self._spaced:
+            self._spaced = f" {' '.join(self.said)} "
+        return self._spaced
+
+    @property
+    def steps(self) -> Sequence[int]:
+        """How far from the first word each one begins, and the last one ends: a word is three steps, a sign one."""
+        if self._is_ascii:
+            return range(0, 3 * len(self.said) + 1, 3)
+        return (0, *accumulate(1 if len(word) == 1 and _IS_SINGLE(word) else 3 for word in self.said))
 
 
 def cut(text: str) -> list[str]:
@@ -38,11 +52,13 @@ def cut(text: str) -> list[str]:
     >>> cut("Mailbox FULL: 邮箱满")
     ['mailbox', 'full', '邮', '箱', '满']
     """
+    if text.isascii():
+        return text.encode().translate(_ASCII).decode().split()
     return _WORD.findall(text.casefold())
 
 
 class Phrase:
-    """One phrase.
+    """One phrase. `parts` are its words between `*` and `#`; one that has neither is literal.
 
     >>> full = Phrase("mailbox * full")
     >>> full.matches(Words("The mailbox of <jo@example.com> is FULL.")), full.matches(Words("mailbox fully working"))
@@ -54,15 +70,18 @@ class Phrase:
         ValueError: for a phrase without any word.
     """
 
-    __slots__ = ("_runs", "text", "words")
+    __slots__ = ("_hash", "_runs", "is_literal", "parts", "text")
 
     def __init__(self, text: str) -> None:
         elements = _ELEMENT.findall(text.casefold())
-        self.text = text
-        self.words = tuple(element for element in elements if element not in "*#")
-        if not self.words:
+        if all(element in _WILD for element in elements):
             raise ValueError(f"{text!r} has no word to look for")
+        self.text = text
+        parts = " ".join("*" if element in _WILD else element for element in elements).split("*")
+        self.parts = tuple(tuple(part.split()) for part in parts if part.strip())
+        self.is_literal = _WILD.isdisjoint(elements)
         self._runs = tuple(_run(part.split()) for part in " ".join(elements).split("*") if part.strip())
+        self._hash = hash(text)
 
     def matches(self, words: Words) -> bool:
         """Whether the words stand in the text, the runs between `*` in this order."""
@@ -81,7 +100,7 @@ class Phrase:
         return isinstance(other, Phrase) and other.text == self.text
 
     def __hash__(self) -> int:
-        return hash(self.text)
+        return self._hash
 
 
 def _run(elements: list[str]) -> str | re.Pattern[str]:

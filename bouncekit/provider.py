@@ -6,7 +6,7 @@ from types import MappingProxyType
 from bouncekit.builtin import classifier
 from bouncekit.classifier import by_longest_end
 
-__all__ = ["provider_of_host"]
+__all__ = ["provider_of_host", "providers"]
 
 _LONGEST = 255
 
@@ -59,3 +59,10 @@ def provider_of_host(host: str) -> str | None:
     if known := classifier().provider_of(host):
         return known
     return by_longest_end(host[:_LONGEST], _PROVIDERS)
+
+
+@lru_cache(maxsize=1)
+def providers() -> frozenset[str]:
+    """All whose hosts are known: what `provider:` in a policy may name."""
+    dialects = (rule.provider for rule in classifier().rules)
+    return frozenset(_PROVIDERS.values()) | frozenset(filter(None, dialects))

@@ -9,33 +9,52 @@ from typing import TypeVar
 
 from bouncekit.classification import Category, Scope, Step, scope_of
 from bouncekit.errors import Finding, RuleError
+from bouncekit.meaning import Meaning
 from bouncekit.phrase import Phrase
 from bouncekit.reply import Reply, Stage
 from bouncekit.vocabulary import Near, Vocabulary
 
-__all__ = ["ORDER", "Rule", "RuleExample", "load_rules"]
+__all__ = ["ORDER", "Rule", "RuleExample", "is_about_replies", "load_rules"]
 
 _E = TypeVar("_E", bound=StrEnum)
 _Pattern = Callable[[str], re.Match[str] | None]
 
+# The files in the order of judgement, and the step that each is a part of.
 _FILES = {
     "providers.toml": Step.PROVIDER,
     "decision_table.toml": Step.TABLE,
     "enhanced.toml": Step.ENHANCED,
-    "text.toml": Step.TEXT,
+    "text_first.toml": Step.TEXT,
+    "text_pace.toml": Step.TEXT,
+    "text_sender.toml": Step.TEXT,
+    "text_message.toml": Step.TEXT,
+    "text_mailbox.toml": Step.TEXT,
+    "text_address.toml": Step.TEXT,
+    "text_server.toml": Step.TEXT,
     "subjects.toml": Step.SUBJECT,
     "codes.toml": Step.CODE,
     "digits.toml": Step.DIGIT,
 }
+_PLACE = {file: place for place, file in enumerate(_FILES)}
 _WORDS = "words.toml"  # words for all files, no rules
 # What names its cause is taken at its word; what only narrows it down is a guess. A rule may say otherwise.
-_CERTAIN = frozenset({Step.OWN, Step.PROVIDER, Step.TABLE, Step.ENHANCED, Step.TEXT})
-# The order of judgement.
-ORDER = {step: place for place, step in enumerate((Step.OWN, *_FILES.values()))}
+_CERTAIN = frozenset({Step.OWN, Step.COMMUNITY, Step.PROVIDER, Step.TABLE, Step.ENHANCED, Step.TEXT})
+# The order of the steps.
+ORDER = {step: place for place, step in enumerate((Step.OWN, Step.COMMUNITY, *_FILES.values()))}
 _CODE_PATTERN = re.compile("[1-5x][0-9x]{2}").fullmatch
 _ENHANCED_PATTERN = re.compile(r"none|[245x]\.(?:x|\d{1,3})\.(?:x|\d{1,3}(?:-\d{1,3})?)").fullmatch
+_NOTHING = Meaning()
+_TABLES = frozenset({"rule", "hosts", "words"})
 _EXAMPLE_KEYS = frozenset({"reply", "stage", "accepted", "individual", "provider"})
 _TOML_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)").search
+_HEADER = re.compile(r"[ \t]*\[+[ \t]*(\w+)[ \t]*\]").match
+
+MAX_TEXT = 1024 * 1024
+MAX_LINES = 20_000
+MAX_DOTS = 64  # in one line: tomllib keeps every prefix of a dotted key
+MAX_RULES = 2_000  # in one file
+MAX_FINDINGS = 100  # more than anybody mends before the next try
+_MAX_MESSAGE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +74,9 @@ class Rule:
 
     In `code` and `enhanced`, x stands for any digit or number, `606-649` for a span of details, `none` for no enhanced
     code or X.0.0, which says nothing. `text`: one of the phrases; `unless`: none of them. `{box} {full}` is a phrase of
-    word sets, which [words] of any file names. `accepted` bounds the recipients accepted before the reply. `permanent`
-    None leaves it to the digit. `where` is file:line.
+    word sets, which [words] of any file names. `about` is no condition: a text that is a sentence, and speaks of none
+    of these, leaves it open whom to blame. `accepted` bounds the recipients accepted before the reply. `permanent` None
+    leaves it to the digit. `where` is file:line.
     """
 
     id: str
@@ -75,25 +95,30 @@ class Rule:
     hosts: tuple[str, ...] = ()
     text: tuple[Phrase | Near, ...] = ()
     unless: tuple[Phrase | Near, ...] = ()
+    about: tuple[Phrase | Near, ...] = ()
     examples: tuple[RuleExample, ...] = ()
     where: str = ""
 
 
-def load_rules(files: Iterable[tuple[str, str]], own: Iterable[tuple[str, str]] = ()) -> tuple[Rule, ...]:
+def load_rules(files: Iterable[tuple[str, str]], added: Meaning = _NOTHING) -> tuple[Rule, ...]:
     """The rules of some files, given as pairs of name and text, in the order of judgement.
 
-    A file is named after its step. Those in `own` have any name: what they say goes before all others, and [hosts] and
-    [words] of theirs are added to the rest.
+    A file is named after its step, and one of the text after what it is about. Those that are added have any name. The
+    owner's go before all others, and their [hosts] and [words] are added to the rest. A community's come behind the
+    owner's and before the rest; what they name stays apart, so that nobody else's rule changes by it.
 
     Raises:
         RuleError: with every mistake in every file.
     """
     findings: list[Finding] = []
-    contents = [_Content.read(name, text, findings) for name, text in files]
-    contents += [_Content.read(name, text, findings, Step.OWN) for name, text in own]
-    vocabulary = Vocabulary(_together("words", contents, findings))
-    hosts = _together("hosts", contents, findings)
-    rules = [rule for content in contents for rule in content.rules(vocabulary, hosts, findings)]
+    contents = [_Content.read(*file, findings) for file in sorted(files, key=_place_of)]
+    contents += [_Content.read(one.file, one.text, findings, Step.OWN) for one in added.own]
+    community = [_Content.read(one.file, one.text, findings, Step.COMMUNITY) for one in added.community]
+    words, hosts = (_together(key, contents, findings) for key in ("words", "hosts"))
+    for content in community:
+        _keep_apart(content, words, hosts, findings)
+    vocabulary = Vocabulary(words)
+    rules = [rule for content in contents + community for rule in content.rules(vocabulary, hosts, findings)]
     first: dict[str, Rule] = {}
     for rule in rules:
         if first.setdefault(rule.id, rule) is not rule:
@@ -101,8 +126,41 @@ def load_rules(files: Iterable[tuple[str, str]], own: Iterable[tuple[str, str]] 
             message = f"a second rule {rule.id!r}; the first is at {first[rule.id].where}"
             findings.append(Finding(file, int(line), None, message))
     if findings:
-        raise RuleError(findings)
+        rest = [Finding(findings[0].file, None, None, "and more mistakes")] if len(findings) > MAX_FINDINGS else []
+        raise RuleError(findings[:MAX_FINDINGS] + rest)
     return tuple(sorted(rules, key=lambda rule: ORDER[rule.step]))
+
+
+def is_about_replies(text: str) -> bool:
+    """Whether a TOML text is a file of rules about replies, and no policy, which has no such headers.
+
+    >>> is_about_replies('[[rule]]\\nid = "gate-closed"'), is_about_replies('policy = 1\\n[[rules]]')
+    (True, False)
+    """
+    headers = filter(None, map(_HEADER, text.split("\n")))
+    return any(header[1] in _TABLES for header in headers)
+
+
+def _place_of(file: tuple[str, str]) -> int:
+    """Where a file stands in the order of judgement."""
+    return _PLACE.get(file[0].rpartition("/")[2], len(_PLACE))
+
+
+def _keep_apart(
+    content: "_Content", words: dict[str, list[str]], hosts: dict[str, list[str]], findings: list[Finding]
+) -> None:
+    """Add what a community's file names, unless it would change what others' rules match."""
+    known = {host.lower(): name for name, members in hosts.items() for host in members}
+    for key, taken in (("words", words), ("hosts", hosts)):
+        for name, members in content.lists(key, findings).items():
+            if name in taken:
+                why = f"{name!r} is there already; a community's file gives its own a name that nobody else has"
+                findings.append(content.finding(f"[{key}] {why}", key))
+            for host in members if key == "hosts" else ():
+                if whose := next((end for end in known if f".{host.lower()}".endswith(f".{end}")), None):
+                    message = f"[hosts] {host!r} belongs to {known[whose]!r}; provider = {known[whose]!r} is about it"
+                    findings.append(content.finding(message, key))
+            taken.setdefault(name, members)
 
 
 def _together(key: str, contents: Iterable["_Content"], findings: list[Finding]) -> dict[str, list[str]]:
@@ -126,8 +184,14 @@ class _Content:
     @classmethod
     def read(cls, file: str, text: str, findings: list[Finding], step: Step | None = None) -> "_Content":
         step = step or _FILES.get(file.rpartition("/")[2])
+        if too_large := _too_large(file, text):
+            findings.append(too_large)
+            return cls(file, "", {}, step)
         try:
             return cls(file, text, tomllib.loads(text), step)
+        except RecursionError:
+            findings.append(Finding(file, None, None, "nested too deep; no part of a rule is"))
+            return cls(file, "", {}, step)
         except tomllib.TOMLDecodeError as error:
             place = _TOML_PLACE(str(error))
             line, column = (int(place[1]), int(place[2])) if place else (None, None)
@@ -140,12 +204,17 @@ class _Content:
             known = ", ".join(_FILES)
             findings.append(Finding(self.file, None, None, f"no such step of judgement; one of {known}, or {_WORDS}"))
             return
-        if unknown := self.table.keys() - {"rule", "hosts", "words"}:
-            message = f"unknown {', '.join(sorted(unknown))}; a file has [[rule]], [hosts] and [words]"
-            findings.append(Finding(self.file, None, None, message))
-        lines = [at for at, line in enumerate(self.text.splitlines(), 1) if line.split("#")[0].strip() == "[[rule]]"]
+        for unknown in sorted(self.table.keys() - _TABLES):
+            message = f"unknown {unknown!a}; a file has [[rule]], [hosts] and [words]"
+            findings.append(self.finding(message, unknown))
+        lines = [at for at, line in enumerate(self.text.split("\n"), 1) if line.split("#")[0].strip() == "[[rule]]"]
         if not isinstance(tables, list) or len(lines) != len(tables):
             findings.append(Finding(self.file, None, None, "every rule stands under a line [[rule]] of its own"))
+            return
+        if len(tables) > MAX_RULES:
+            findings.append(
+                Finding(self.file, lines[MAX_RULES], None, f"more than {MAX_RULES} rules; make it two files")
+            )
             return
         for table, line in zip(tables, lines, strict=True):
             if step and (rule := _Reader(self.file, line, table, findings, words).rule(step, hosts)):
@@ -160,8 +229,26 @@ class _Content:
             if isinstance(texts, list) and all(isinstance(text, str) for text in texts)
         }
         if not isinstance(table, dict) or good.keys() != table.keys():
-            findings.append(Finding(self.file, None, None, f"[{key}] has lists of texts, each under its name"))
+            findings.append(self.finding(f"[{key}] has lists of texts, each under its name", key))
         return good
+
+    def finding(self, message: str, key: str) -> Finding:
+        """A mistake in a table, at the line of its header."""
+        lines = enumerate(self.text.split("\n"), 1)
+        line = next((at for at, line in lines if (header := _HEADER(line)) and header[1] == key), None)
+        return Finding(self.file, line, None, message[:_MAX_MESSAGE])
+
+
+def _too_large(file: str, text: str) -> Finding | None:
+    """A text that it would cost too much to read."""
+    if len(text) > MAX_TEXT:
+        return Finding(file, None, None, f"more than {MAX_TEXT} characters; make it two files")
+    for line, written in enumerate(text.split("\n"), 1):
+        if written.count(".") > MAX_DOTS:
+            return Finding(file, line, None, f"more than {MAX_DOTS} dots in one line; break it up")
+        if line > MAX_LINES:
+            return Finding(file, line, None, f"more than {MAX_LINES} lines; make it two files")
+    return None
 
 
 class _Reader:
@@ -198,6 +285,7 @@ class _Reader:
             hosts=tuple(hosts.get(provider or "", ())),
             text=self.phrases("text"),
             unless=self.phrases("unless"),
+            about=self.phrases("about"),
             examples=self.examples(stage, accepted[0], provider),
             where=f"{self.file}:{self.line}",
         )
@@ -218,7 +306,7 @@ class _Reader:
             self.wrong(f"unknown key {', '.join(unknown)}; one of {', '.join(sorted(keys))}")
 
     def wrong(self, message: str) -> None:
-        self.findings.append(Finding(self.file, self.line, None, message))
+        self.findings.append(Finding(self.file, self.line, None, message[:_MAX_MESSAGE]))
 
     def string(self, key: str) -> str:
         value = self.table.get(key, "")

@@ -14,7 +14,7 @@ _UNITS = {
         60: "m min mins minute minutes minuten minuto minutos minuti minuut minut minuty minutę минут минуты минуту"
         " 分 분 dakika",
         3600: "h hr hrs hour hours stunde stunden heure heures hora horas ora ore uur uren godzin godziny godzinę"
-        " часов часа час 小 時 시간 saat hodin hodiny hodinu",
+        " часов часа час 小 時 시 saat hodin hodiny hodinu",
         86400: "d day days tag tagen jour jours día días dia dias giorno giorni dag dagen dni dzień дней дня 天 日 gün",
     }.items()
     for unit in units.split()
@@ -36,8 +36,8 @@ _NUMBERS = {
 _WAIT_CUES = frozenset(
     "again retry retrying reconnect wait back later delay greylisted greylisting deferred blocked"
     " erneut versuchen warten réessayer réessayez attendre patienter intente inténtelo espere tente aguarde riprovare"
-    " riprova attendere probeer opnieuw wacht spróbuj ponownie повторите попробуйте подождите через 请 後 后 재시도"
-    " 다시 tekrar znovu opakujte".split()
+    " riprova attendere probeer opnieuw wacht spróbuj ponownie повторите попробуйте подождите через 请 後 后 후 뒤"
+    " tekrar znovu opakujte".split()
 )
 _AFTERWARDS = frozenset({"後", "后", "후", "뒤"})  # "5 minutes after": behind the number in these languages
 _WAIT_REACH = 5  # words between "try again" and its number
@@ -51,7 +51,7 @@ def wait_hint(words: Words) -> timedelta | None:
     (datetime.timedelta(seconds=300), datetime.timedelta(seconds=90))
     """
     said = words.said
-    if _WAIT_CUES.isdisjoint(words.known):
+    if _WAIT_CUES.isdisjoint(said):
         return None
     cue = -_WAIT_REACH - 1
     for place, word in enumerate(said):
@@ -70,8 +70,8 @@ def wait_hint(words: Words) -> timedelta | None:
 
 def _number(word: str) -> tuple[int, str] | None:
     """A number and what stands right behind it: `300`, `300s`, `5분`, `five`."""
-    if word in _NUMBERS:
-        return _NUMBERS[word], ""
+    if not "0" <= word[0] <= "9":
+        return (_NUMBERS[word], "") if word in _NUMBERS else None
     digits = word[: next((at for at, sign in enumerate(word) if not "0" <= sign <= "9"), len(word))]
     return (int(digits), word[len(digits) :]) if 0 < len(digits) <= 9 else None
 

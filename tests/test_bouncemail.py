@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from bouncekit.bouncemail import read_mail
 from bouncekit.builtin import classify
+from bouncekit.classification import Category, Scope
 from bouncekit.incoming import Incoming, Kind, statuses
 from bouncekit.reply import Reply
 from bouncekit.status import Action
@@ -192,6 +193,20 @@ def test_whom_we_sent_to_is_accepted_where_he_only_stands_in_the_text() -> None:
     raw = text_mail("Could not be delivered. The mailbox that belongs to jo@example.com and others is full.\n")
     assert read_mail(raw).recipients == ()
     assert [one.recipient for one in read_mail(raw, sent_to=["jo@example.com"]).recipients] == ["jo@example.com"]
+
+
+def test_whom_no_text_names_is_reported_but_nobody_is_blamed() -> None:
+    body = (
+        "Delivery failed: no such user.\n\n----- Original message -----\n\n"
+        "Received: by mx.example.org\nTo: jo@example.com\nMessage-ID: <1@example.org>\n\nHi\n"
+    )
+    mail = read_mail(text_mail(body))
+    assert [(one.recipient, one.named) for one in mail.recipients] == [("jo@example.com", False)]
+    (verdict,) = map(classify, statuses(mail))
+    assert (verdict.category, verdict.scope, verdict.certain) == (Category.USER_UNKNOWN, None, False)
+    named = read_mail(text_mail("The following address failed:\n\n  jo@example.com\n    no such user\n" + body))
+    assert [one.named for one in named.recipients] == [True]
+    assert classify(*statuses(named)).scope is Scope.RECIPIENT
 
 
 def test_a_mailing_list_that_a_message_was_for_has_not_failed() -> None:

@@ -91,14 +91,36 @@ def test_a_phrase_is_not_found(wanted: str, text: str) -> None:
     assert not matches(wanted, text)
 
 
+def test_endings_that_korean_joins_to_a_word_do_not_hide_it() -> None:
+    assert matches("메일함", "받는 사람의 메일함이 가득 찼습니다")
+    assert matches("가득", "메일함이 가득찼습니다")
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [("mailbox is full", [0, 3, 6, 9]), ("邮箱 full", [0, 1, 2, 5]), ("größe x", [0, 3, 6]), ("", [0])],
+)
+def test_a_word_is_three_steps_and_a_sign_is_one(text: str, steps: list[int]) -> None:
+    assert list(Words(text).steps) == steps
+
+
 @pytest.mark.parametrize("wanted", ["", " ", "*", "#", "* # *", "...", "_", "\n"])
 def test_a_phrase_without_a_word_is_refused(wanted: str) -> None:
     with pytest.raises(ValueError, match="no word to look for"):
         Phrase(wanted)
 
 
-def test_a_phrase_tells_its_words() -> None:
-    assert Phrase("Mailbox * of # is FULL").words == ("mailbox", "of", "is", "full")
+@pytest.mark.parametrize(
+    ("wanted", "parts", "literal"),
+    [
+        ("Mailbox of # is FULL", (("mailbox", "of"), ("is", "full")), False),
+        ("mailbox*full", (("mailbox",), ("full",)), False),
+        ("# too many *", (("too", "many"),), False),
+        ("user_unknown", (("user", "unknown"),), True),
+    ],
+)
+def test_a_phrase_tells_its_words(wanted: str, parts: tuple[tuple[str, ...], ...], literal: bool) -> None:
+    assert (Phrase(wanted).parts, Phrase(wanted).is_literal) == (parts, literal)
 
 
 def test_phrases_of_one_text_are_equal_and_made_once() -> None:

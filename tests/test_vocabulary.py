@@ -3,7 +3,8 @@
 import pytest
 
 from bouncekit.phrase import Words
-from bouncekit.vocabulary import Vocabulary
+from bouncekit.phrasebook import PhraseBook
+from bouncekit.vocabulary import Near, Vocabulary
 
 WORDS = Vocabulary(
     {
@@ -12,6 +13,10 @@ WORDS = Vocabulary(
         "us": ["your ip"],
     }
 )
+
+
+def matches(near: Near, text: str) -> bool:
+    return bool(PhraseBook([near]).found(Words(text)))
 
 
 @pytest.mark.parametrize(
@@ -25,7 +30,7 @@ WORDS = Vocabulary(
     ],
 )
 def test_words_of_each_set_stand_near_each_other_in_any_order(text: str) -> None:
-    assert WORDS.near("{box} {full}").matches(Words(text))
+    assert matches(WORDS.near("{box} {full}"), text)
 
 
 @pytest.mark.parametrize(
@@ -40,18 +45,23 @@ def test_words_of_each_set_stand_near_each_other_in_any_order(text: str) -> None
     ],
 )
 def test_what_lacks_a_word_or_stands_far_apart_does_not_match(text: str) -> None:
-    assert not WORDS.near("{box} {full}").matches(Words(text))
+    assert not matches(WORDS.near("{box} {full}"), text)
+
+
+def test_a_dozen_signs_are_as_near_as_four_words() -> None:
+    assert matches(WORDS.near("{box} {full}"), "邮箱" + "的" * 12 + "已满")
+    assert not matches(WORDS.near("{box} {full}"), "邮箱" + "的" * 13 + "已满")
 
 
 def test_one_set_alone_asks_for_any_of_its_words() -> None:
-    assert WORDS.near("{us}").matches(Words("550 your IP is bad"))
-    assert not WORDS.near("{us}").matches(Words("550 your other IP is bad"))
+    assert matches(WORDS.near("{us}"), "550 your IP is bad")
+    assert not matches(WORDS.near("{us}"), "550 your other IP is bad")
 
 
 def test_one_place_is_not_near_itself() -> None:
     both = Vocabulary({"one": ["overquota"], "other": ["overquota"]})
-    assert not both.near("{one} {other}").matches(Words("overquota"))
-    assert both.near("{one} {other}").matches(Words("overquota overquota"))
+    assert not matches(both.near("{one} {other}"), "overquota")
+    assert matches(both.near("{one} {other}"), "overquota overquota")
 
 
 @pytest.mark.parametrize("text", ["{box} full", "mailbox {full}", "{box}{full}", "{Box}", "{}", "{box} "])
@@ -66,14 +76,13 @@ def test_a_set_that_nobody_named_is_told_with_those_there_are() -> None:
 
 
 def test_of_one_set_only_the_first_places_are_looked_at() -> None:
-    words = Words("full " * 800 + "mailbox " * 800)
-    assert max(len(places) for places in WORDS.places(words).values()) == 8
-    assert not WORDS.near("{box} {full}").matches(words)
+    assert not matches(WORDS.near("{box} {full}"), "full " * 800 + "mailbox " * 800)
+    assert matches(WORDS.near("{box} {full}"), "full " * 7 + "mailbox " * 800)
 
 
 def test_two_vocabularies_do_not_take_each_others_places() -> None:
-    words = Words("mailbox full")
-    other = Vocabulary({"box": ["full"], "full": ["mailbox"]})
-    assert WORDS.places(words)["box"] == [(0, 1)]
-    assert other.places(words)["box"] == [(1, 2)]
-    assert WORDS.places(words)["box"] == [(0, 1)]
+    other = Vocabulary({"box": ["full"], "full": ["over"]})
+    book = PhraseBook([WORDS.near("{box} {full}"), other.near("{box} {full}")])
+    assert book.found(Words("mailbox full")) == {0}
+    assert book.found(Words("full over")) == {1}
+    assert book.found(Words("mailbox full over")) == {0, 1}

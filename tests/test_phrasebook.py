@@ -1,0 +1,74 @@
+"""Many phrases at once: the same ones that each would find alone, and none tried twice."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bouncekit.phrase import Phrase, Words
+from bouncekit.phrasebook import PhraseBook
+from bouncekit.vocabulary import Vocabulary
+
+WORDS = ["a", "b", "c", "12", "邮", "ß"]
+SETS = Vocabulary({"one": ["a", "b c"], "two": ["c", "邮"]})
+
+
+def found(phrases: list[str], text: str) -> set[str]:
+    book = PhraseBook(map(Phrase, phrases))
+    numbers = book.found(Words(text))
+    return {phrase for phrase in phrases if book.number(Phrase(phrase)) in numbers}
+
+
+@given(
+    phrases=st.lists(
+        st.lists(st.sampled_from([*WORDS, "*", "#"]), min_size=1, max_size=5)
+        .map(" ".join)
+        .filter(lambda text: text.strip("*# ")),
+        max_size=8,
+    ),
+    text=st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join),
+)
+def test_a_book_finds_what_each_of_its_phrases_finds(phrases: list[str], text: str) -> None:
+    assert found(phrases, text) == {phrase for phrase in phrases if Phrase(phrase).matches(Words(text))}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("user unknown", {"user unknown", "unknown"}),
+        ("unknown user", {"unknown", "unknown user"}),
+        ("the user is not unknown", {"unknown"}),
+        ("user", set()),
+        ("", set()),
+    ],
+)
+def test_phrases_that_share_words_are_told_apart(text: str, wanted: set[str]) -> None:
+    assert found(["user unknown", "unknown user", "unknown", "user unknown here"], text) == wanted
+
+
+def test_a_phrase_is_in_the_book_once() -> None:
+    book = PhraseBook([Phrase("a b"), Phrase("c"), Phrase("a b")])
+    assert (book.number(Phrase("a b")), book.number(Phrase("c"))) == (0, 1)
+
+
+def test_words_and_sets_stand_in_one_book() -> None:
+    book = PhraseBook([Phrase("a"), SETS.near("{one}"), SETS.near("{one} {two}"), SETS.near("{two}")])
+    assert book.found(Words("a")) == {0, 1}
+    assert book.found(Words("b c x 邮")) == {1, 2, 3}
+    assert book.found(Words("c")) == {3}
+
+
+class Counted(Phrase):
+    """A phrase that counts how often it is tried."""
+
+    tried = 0
+
+    def matches(self, words: Words) -> bool:
+        type(self).tried += 1
+        return super().matches(words)
+
+
+def test_a_phrase_is_tried_once_however_often_its_beginning_stands_there() -> None:
+    book = PhraseBook([Counted("mailbox * full")])
+    assert not book.found(Words("mailbox " * 500))
+    assert not book.found(Words("somebody has another word"))
+    assert Counted.tried == 1

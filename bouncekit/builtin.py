@@ -3,8 +3,8 @@
 Policies lie in `policies/` of a checkout, and in `bouncekit/policies` of an installed wheel.
 """
 
-from collections.abc import Mapping
-from functools import cache, partial
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache, partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bouncekit.classification import Classification
 from bouncekit.errors import ConfigurationError
+from bouncekit.meaning import Meaning, RuleFile
 from bouncekit.policy import Policy
 from bouncekit.schedule import KnownSchedule, Schedule
 from bouncekit.status import RecipientStatus
@@ -19,9 +20,11 @@ from bouncekit.status import RecipientStatus
 if TYPE_CHECKING:
     from bouncekit.classifier import Classifier
     from bouncekit.codes import Deck
+    from bouncekit.policyfile import Source
 
 __all__ = [
     "classifier",
+    "classifier_with",
     "classify",
     "code_cards",
     "known_schedules",
@@ -30,39 +33,63 @@ __all__ = [
     "policy_folder",
     "policy_names",
     "policy_text",
+    "read_meaning",
+    "read_source",
     "schedules",
 ]
 
 _SUFFIXES = (".yaml", ".yml", ".toml", ".json")
-_MAX_POLICY_BYTES = 1024 * 1024
+_MAX_BYTES = 1024 * 1024
 
 
 @cache
 def classifier() -> "Classifier":
-    """The shipped classifier. Files are read in the order of their names."""
-    return _classifier_with()
+    """The shipped classifier."""
+    return _classifier_of(Meaning())
 
 
-def open_rules(*paths: str | Path) -> "Classifier":
-    """The shipped classifier with rule files of the owner, which go before all others.
+def open_rules(*paths: str | Path, community: Sequence[str | Path] = ()) -> "Classifier":
+    """The shipped classifier with rule files of the owner, which go before all others, and of a community behind them.
 
     Raises:
         RuleError: a file is wrong; every mistake with its place.
         ConfigurationError: a file cannot be read.
     """
+    return classifier_with(read_meaning(paths, community))
+
+
+def read_meaning(own: Sequence[str | Path] = (), community: Sequence[str | Path] = ()) -> Meaning:
+    """The texts of rule files, for a classifier.
+
+    Raises:
+        ConfigurationError: a file cannot be read.
+    """
     try:
-        return _classifier_with(*((str(path), _content(Path(path))) for path in paths))
+        own_files, others = (
+            tuple(RuleFile(str(path), _content(Path(path)), str(path)) for path in paths) for paths in (own, community)
+        )
     except LookupError as error:
         raise ConfigurationError(error.args[0]) from error
+    return Meaning(own=own_files, community=others)
 
 
-def _classifier_with(*own: tuple[str, str]) -> "Classifier":
+def classifier_with(meaning: Meaning) -> "Classifier":
+    """The shipped classifier with more rule files, such as a policy's; made once for the same texts, and shared.
+
+    Raises:
+        RuleError: a file is wrong; every mistake with its place.
+    """
+    return _classifier_of(meaning) if meaning else classifier()
+
+
+@lru_cache(maxsize=8)
+def _classifier_of(meaning: Meaning) -> "Classifier":
     from bouncekit.classifier import Classifier
     from bouncekit.rulefile import load_rules
 
     folder = files("bouncekit") / "rules"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    return Classifier(load_rules(((f"rules/{name}", (folder / name).read_text("utf-8")) for name in names), own))
+    return Classifier(load_rules(((f"rules/{name}", (folder / name).read_text("utf-8")) for name in names), meaning))
 
 
 def classify(status: RecipientStatus) -> Classification:
@@ -117,36 +144,51 @@ def policy_text(name: str) -> tuple[str, str]:
 
 
 @cache
-def _shipped_policy(name: str) -> Policy:
-    from bouncekit.policyfile import load_policy
+def _shipped(name: str) -> "Source":
+    from bouncekit.policyfile import read_policy
 
     file, text = policy_text(name)
-    return load_policy(file, text, resolve=policy_text, known=schedules)
+    return read_policy(file, text, resolve=policy_text, known=schedules)
 
 
 def open_policy(name: str | Path | Policy) -> Policy:
     """A policy: by a shipped name, from a file, or as it is.
 
     Raises:
-        PolicyError: the file is wrong; every mistake with its place.
+        PolicyError: the file is wrong, or one that it extends or names; every mistake with its place.
         ConfigurationError: there is neither a shipped policy nor a file of that name.
     """
-    if isinstance(name, Policy):
-        return name
+    return name if isinstance(name, Policy) else read_source(name).policy
+
+
+def read_source(name: str | Path) -> "Source":
+    """A policy with the texts that it was read from: by a shipped name, or from a file.
+
+    Raises:
+        PolicyError: the file is wrong, or one that it extends or names; every mistake with its place.
+        ConfigurationError: there is neither a shipped policy nor a file of that name.
+    """
     text = str(name)
     if not text.endswith(_SUFFIXES):
         try:
-            return _shipped_policy(text)
+            return _shipped(text)
         except LookupError as error:
             raise ConfigurationError(f"{error.args[0]}; a file ends in {', '.join(_SUFFIXES)}") from None
-    from bouncekit.policyfile import load_policy
+    from bouncekit.policyfile import read_policy
 
     path = Path(text)
     try:
         content = _content(path)
     except LookupError as error:
         raise ConfigurationError(error.args[0]) from error
-    return load_policy(text, content, resolve=partial(_base_beside, path.parent), known=schedules)
+    return read_policy(
+        text,
+        content,
+        resolve=partial(_base_beside, path.parent),
+        known=schedules,
+        find_rules=lambda name: (str(path.parent / name), _content(path.parent / name)),
+        check_rules=classifier_with,
+    )
 
 
 def _base_beside(folder: Path, name: str) -> tuple[str, str]:
@@ -169,11 +211,11 @@ def _content(path: Path) -> str:
         LookupError: it cannot be read; why.
     """
     try:
-        if path.stat().st_size > _MAX_POLICY_BYTES:
-            raise LookupError(
-                f"{path}: larger than {_MAX_POLICY_BYTES} bytes; a policy is a page or two, and so are rules"
-            )
-        return path.read_text("utf-8")
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise LookupError(f"{path}: larger than {_MAX_BYTES} bytes; a policy is a page or two, and so are rules")
+        return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise LookupError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -1,6 +1,6 @@
 """What a code or a whole reply means, whose fault it is and what a policy does about it, told to people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from bouncekit.address import Address
 from bouncekit.asking import status_of
-from bouncekit.builtin import classifier, code_cards, open_policy
+from bouncekit.builtin import classifier_with, code_cards, open_policy, read_meaning
 from bouncekit.classification import Classification, Scope
 from bouncekit.codes import Card, Language, Pair
 from bouncekit.codes.cardfile import Words
@@ -119,20 +119,23 @@ def explain(
     stage: str | Stage | None = None,
     accepted: int | None = None,
     policy: str | Path | Policy = "default",
+    rules: Sequence[str | Path] = (),
+    community_rules: Sequence[str | Path] = (),
     lang: str | Language = Language.ENGLISH,
 ) -> Explanation:
     """What a reply code, an enhanced code or a whole reply means, and what a policy does about it.
 
     A code alone gets its card. With a text, an enhanced code, a `stage` or a number of `accepted` recipients it is a
-    reply, and judged as `classify` does. Without a stage it answers RCPT, or what else the code is for: 221 QUIT.
+    reply, and judged as a postmaster with this policy and these rules would. Without a stage it answers RCPT, or what
+    else the code is for: 221 QUIT.
 
     Raises:
         ValueError: it begins with no code, or there is no such stage or language.
-        ConfigurationError: there is no such policy.
+        ConfigurationError: there is no such policy, or something is wrong in it or in the rules.
     """
     language, text = _language(lang), str(code).strip()
     if isinstance(code, Reply):
-        return _explained(code, text, language, stage, accepted, policy)
+        return _explained(code, text, language, stage, accepted, policy, (rules, community_rules))
     if enhanced := _enhanced(text):
         return Explanation(asked=text, language=language, cards=code_cards().enhanced(enhanced, language))
     try:
@@ -140,7 +143,7 @@ def explain(
     except ValueError:
         raise ValueError(_no_code(text)) from None
     if reply.raw or stage is not None or accepted is not None:
-        return _explained(reply, text, language, stage, accepted, policy)
+        return _explained(reply, text, language, stage, accepted, policy, (rules, community_rules))
     return Explanation(asked=text, language=language, cards=_cards(reply, language))
 
 
@@ -209,12 +212,14 @@ def _explained(
     stage: str | Stage | None,
     accepted: int | None,
     policy: str | Path | Policy,
+    rules: tuple[Sequence[str | Path], Sequence[str | Path]],
 ) -> Explanation:
     """The explanation of a whole reply."""
     cards = _cards(reply, language)
     status = status_of(reply, stage=stage or _usual_stage(cards[0]), accepted=accepted)
     held = open_policy(policy)
-    verdict = classifier().classify(_at_the_dot(status)) if reply.code >= 400 or reply.code == 221 else None
+    judge = classifier_with(read_meaning(*rules) + held.meaning).classify
+    verdict = judge(_at_the_dot(status)) if reply.code >= 400 or reply.code == 221 else None
     concerned = verdict is not None and status.stage not in _ABOUT_NOBODY
     return Explanation(
         asked=text,

@@ -1,11 +1,12 @@
 """Policy files: from text to `Policy`, with every mistake at its place and what would be right.
 
 A file may extend another one. Its own rules are tried first; a rule with the id of a base rule takes that one's
-place; schedules, classes, ladders, channels and templates of the same name replace, also for the base's rules.
+place; schedules, classes, ladders, channels and templates of the same name replace, also for the base's rules. The
+files of rules about replies that all of them name count, the owner's first.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import PurePath
 from types import MappingProxyType
@@ -13,8 +14,9 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
-from bouncekit.classification import Category, Classification, Scope, scope_of
-from bouncekit.errors import Finding, PolicyError
+from bouncekit.classification import Category, Scope, scope_of
+from bouncekit.errors import Finding, PolicyError, RuleError
+from bouncekit.meaning import Meaning, RuleFile
 from bouncekit.policy import (
     Condition,
     Fate,
@@ -38,44 +40,110 @@ from bouncekit.policyschema import (
     SessionRuleText,
 )
 from bouncekit.policytext import MAX_FINDINGS, Path, Tree, quoted, read_tree
-from bouncekit.policyvalue import nearest
+from bouncekit.policyvalue import MAX_RULE_FILES, is_rule_file, nearest
 from bouncekit.reply import Cause, Stage
 from bouncekit.schedule import Schedule
 from bouncekit.schedulefile import build_schedule
-from bouncekit.status import RecipientStatus
 from bouncekit.suppression import Ladder
 from bouncekit.template import Template
+from bouncekit.throttle import Throttles
 
-__all__ = ["load_policy"]
+__all__ = ["Source", "load_policy", "read_policy"]
 
 MAX_BASES = 8
 
 Resolve = Callable[[str], tuple[str, str]]
 Known = Callable[[], Mapping[str, Schedule]]
-Classify = Callable[[RecipientStatus], Classification]
+Check = Callable[[Meaning], object]
 RT = TypeVar("RT", RuleText, SessionRuleText)
 
 
-def load_policy(name: str, text: str, *, resolve: Resolve, known: Known = dict) -> Policy:
+def _no_rules(name: str) -> tuple[str, str]:
+    raise LookupError(f"{name}: files of rules stand beside a policy that is a file itself")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A policy with the texts that it was read from, the owner's first: where each thing in it stands."""
+
+    policy: Policy
+    trees: tuple[Tree, ...]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files that it came from, also those of rules about replies."""
+        meaning = self.policy.meaning
+        return (*(tree.file for tree in self.trees), *(rules.file for rules in meaning.own + meaning.community))
+
+    def is_own(self, section: str, name: str) -> bool:
+        """Whether it stands in the owner's file, and not in one that this extends."""
+        found = self._find(section, name)
+        return found is not None and found[0] is self.trees[0]
+
+    def finding(self, code: str, message: str, fix: str, section: str, name: str = "", *keys: str | int) -> Finding:
+        """A finding at a rule, by its id, or at anything else that has a name; at one of its keys, where it has that."""
+        tree, path = self._find(section, name) or (self.trees[0], (section,))
+        return replace(tree.finding((*path, *keys), message), code=code, fix=fix)
+
+    def _find(self, section: str, name: str) -> tuple[Tree, Path] | None:
+        for tree in self.trees:
+            said = tree.value((section,))
+            if isinstance(said, dict) and name in said:
+                return tree, (section, name)
+            for index, one in enumerate(said if isinstance(said, list) else ()):
+                if one == name or (isinstance(one, dict) and one.get("id") == name):
+                    return tree, (section, index)
+        return None
+
+
+def load_policy(
+    name: str,
+    text: str,
+    *,
+    resolve: Resolve,
+    known: Known = dict,
+    find_rules: Resolve = _no_rules,
+    check_rules: Check = bool,
+) -> Policy:
+    """The policy in a text, as `read_policy` reads it."""
+    return read_policy(
+        name, text, resolve=resolve, known=known, find_rules=find_rules, check_rules=check_rules
+    ).policy
+
+
+def read_policy(
+    name: str,
+    text: str,
+    *,
+    resolve: Resolve,
+    known: Known = dict,
+    find_rules: Resolve = _no_rules,
+    check_rules: Check = bool,
+) -> Source:
     """The policy in a text. The suffix of `name` says which format it is: .toml, .json, else YAML.
 
     `resolve` finds what a file extends: from its name to a file and its text, or LookupError. `known` are schedules
-    that rules may name without a definition; it is called only where one does.
+    that rules may name without a definition; it is called only where one does. `find_rules` finds a file of rules about
+    replies in the same way, and `check_rules` raises RuleError where those that are named will not do together.
 
     Raises:
-        PolicyError: every mistake of this file and of those that it extends, in their order.
+        PolicyError: every mistake of this file and of those that it extends and names, in their order.
     """
     files, findings = _read_all(name, text, resolve)
     more_schedules = known() if _names_more_schedules(files) else {}
     parts, more = _validate_all(files, more_schedules, is_whole=not findings)
     findings += more
+    meaning, more = _meaning(files, find_rules, check_rules)
     if not findings:
         findings += _gaps(parts)
+    findings += more
+    named = meaning.own + meaning.community
     if findings:
-        raise PolicyError(_in_order(findings, [file.tree.file for file in files]))
+        raise PolicyError(_in_order(findings, [*(file.tree.file for file in files), *(rules.file for rules in named)]))
     used = {wait: more_schedules[wait] for wait in _waits_of(parts) if wait in more_schedules}
-    digest = _hash((*(file.text for file in files), *map(repr, used.values())))
-    return _build(PurePath(name).stem, parts, digest, used)
+    digest = _hash((*(file.text for file in files), *map(repr, used.values()), *(rules.text for rules in named)))
+    policy = _build(PurePath(name).stem, parts, digest, used, meaning)
+    return Source(policy, tuple(part.tree for part in parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +181,37 @@ def _read_all(name: str, text: str, resolve: Resolve) -> tuple[list[_File], list
         except PolicyError as error:
             return files, list(error.findings)
     return files, []
+
+
+def _meaning(files: Iterable[_File], find: Resolve, check: Check) -> tuple[Meaning, list[Finding]]:
+    """The files of rules that the files of the chain name, as far as they can be found, and what is wrong in them."""
+    findings: list[Finding] = []
+    meaning = Meaning()
+    for tree in (file.tree for file in files):
+        found: dict[str, tuple[RuleFile, ...]] = {"own": (), "community": ()}
+        for kind, path, name in _rule_files(tree):
+            try:
+                file, text = find(name)
+                found[kind] += (RuleFile(file, text, name),)
+            except LookupError as error:
+                findings.append(tree.finding(path, str(error.args[0])))
+        meaning += Meaning(**found)
+    try:
+        if meaning:
+            check(meaning)
+    except RuleError as error:
+        findings += error.findings
+    return meaning, findings
+
+
+def _rule_files(tree: Tree) -> Iterator[tuple[str, Path, str]]:
+    """Whose each file of rules is, where its name stands, and the name; what is no name, the schema finds."""
+    said = tree.value(("meaning",))
+    by_kind = said if isinstance(said, dict) else {"own": said}
+    for kind in ("own", "community"):
+        for index, name in enumerate(_listed(by_kind.get(kind))[:MAX_RULE_FILES]):
+            if is_rule_file(name):
+                yield kind, ("meaning", kind, index), name
 
 
 def _names_more_schedules(files: Iterable[_File]) -> bool:
@@ -212,7 +311,7 @@ def _contradictions(tree: Tree) -> Iterator[Finding]:
             if not isinstance(rule, dict):
                 continue
             for path, message in quarrels(rule):
-                yield tree.finding((section, index, *path), message)
+                yield replace(tree.finding((section, index, *path), message), code=_QUARRELS.get(path[0], ""))
             rule_id = rule.get("id")
             if isinstance(rule_id, str) and seen.setdefault(rule_id, index) != index:
                 first = tree.where((section, seen[rule_id]))
@@ -223,17 +322,36 @@ def _contradictions(tree: Tree) -> Iterator[Finding]:
         yield tree.finding(("classes", name, "default"), f"{quoted(default[0])} is the default class already; keep one")
 
 
+_QUARRELS = {"when": "suppress-not-recipient"}
+
+
 def _quarrels(rule: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
     do = rule.get("do")
     for key, fate in (("wait", Fate.RETRY), ("suppress", Fate.FAIL)):
         if key in rule and isinstance(do, str) and do in _FATES and do != fate:
             yield (key,), f"{key} goes with do: {fate} only, not with {do}"
     when = rule.get("when")
+    if "slow" in rule and "pause" in rule:
+        yield ("slow",), "slow and pause in one rule: keep one; behind a pause mail goes on slowly as it is"
+    for key, fate in (("slow", Fate.SPLIT), ("pause", Fate.SPLIT), ("slow", Fate.ALONE), ("pause", Fate.ALONE)):
+        if key in rule and do == fate:
+            yield (key,), f"{key} does not go with do: {fate}, which tries again at once"
     if "suppress" in rule and isinstance(when, dict):
         for key, others in _NO_RECIPIENT.items():
             for index, value in enumerate(_listed(when.get(key))):
                 if isinstance(value, str) and value in others:
                     yield ("when", key, index), f"{value} is not about the recipient, and nothing else may suppress"
+    for measure in ("slow", "pause"):
+        if measure in rule and (value := _of_one(when)):
+            yield (measure,), f"{value} is about one mail or mailbox: no reason to {measure} all that goes this way"
+
+
+def _of_one(when: object) -> str | None:
+    """What a rule's condition names that says nothing of the way: what one recipient or one message brought about."""
+    if not isinstance(when, dict):
+        return None
+    named = (value for key, others in _NO_WAY.items() for value in _listed(when.get(key)) if str(value) in others)
+    return next(map(str, named), None)
 
 
 def _session_quarrels(rule: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
@@ -250,6 +368,12 @@ _NO_RECIPIENT: Mapping[str, frozenset[str]] = {
     "scope": frozenset(str(one) for one in Scope if one is not Scope.RECIPIENT),
     "stage": frozenset(str(one) for one in Stage if one not in (Stage.RCPT, Stage.END_OF_DATA)),
     "cause": frozenset(str(one) for one in Cause if one not in _OF_THE_ADDRESS),
+}
+
+
+_NO_WAY: Mapping[str, frozenset[str]] = {
+    "category": frozenset(str(one) for one in Category if scope_of(one) in (Scope.RECIPIENT, Scope.MESSAGE)),
+    "scope": frozenset(map(str, (Scope.RECIPIENT, Scope.MESSAGE))),
 }
 
 
@@ -292,7 +416,7 @@ def _waits_of(parts: Iterable[_Part]) -> list[str]:
     return [wait for wait in waits if isinstance(wait, str) and wait not in defined]
 
 
-def _build(name: str, parts: Sequence[_Part], digest: str, used: Mapping[str, Schedule]) -> Policy:
+def _build(name: str, parts: Sequence[_Part], digest: str, used: Mapping[str, Schedule], meaning: Meaning) -> Policy:
     """The policy that right files make, the owner's first; `used` are known schedules that they name."""
     from_base = [part.says for part in reversed(parts)]
     schedules = {key: build_schedule(key, one) for says in from_base for key, one in says.schedules.items()}
@@ -303,6 +427,7 @@ def _build(name: str, parts: Sequence[_Part], digest: str, used: Mapping[str, Sc
     templates = {key: Template(key, one.subject, one.text) for says in from_base for key, one in says.templates.items()}
     guards = [says.guard for says in from_base if says.guard]
     keep = {key: one for says in from_base if says.keep for key, one in says.keep.given().items()}
+    throttles = [says.throttles for says in from_base if says.throttles]
     rules = _merged((part.tree, "rules", part.says.rules) for part in parts)
     sessions = _merged((part.tree, "sessions", part.says.sessions) for part in parts)
     return Policy(
@@ -319,6 +444,11 @@ def _build(name: str, parts: Sequence[_Part], digest: str, used: Mapping[str, Sc
         templates=MappingProxyType(templates),
         guard=Guard(**guards[-1].given()) if guards else Guard(),
         keep=Keep(**keep),
+        throttles=Throttles(
+            relays=MappingProxyType({key: one for said in throttles for key, one in said.relays.items()}),
+            providers=MappingProxyType({key: one for said in throttles for key, one in said.providers.items()}),
+        ),
+        meaning=meaning,
     )
 
 

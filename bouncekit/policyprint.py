@@ -7,10 +7,12 @@ from typing import Any
 
 import yaml
 
+from bouncekit.meaning import Meaning
 from bouncekit.phrase import Phrase
 from bouncekit.policy import Example, Limit, MessageClass, Notice, Policy, Range, Rule, Seen, SessionFate, SessionRule
 from bouncekit.schedule import Schedule, show_duration
 from bouncekit.suppression import Ladder
+from bouncekit.throttle import Pause, Rate, Slow, Throttle, Throttles
 
 __all__ = ["show_policy"]
 
@@ -21,12 +23,14 @@ def show_policy(policy: Policy) -> str:
     """The whole policy as YAML, in the order in which rules are tried; it loads to an equal policy."""
     head = {
         "policy": 1,
+        "meaning": _shown_meaning(policy.meaning),
         "channels": _shown_channels(policy),
         "templates": {name: {"subject": one.subject, "text": one.text} for name, one in policy.templates.items()},
         "schedules": {name: _shown_schedule(one) for name, one in policy.schedules.items()},
         "classes": {name: _shown_class(one, policy.default_class) for name, one in policy.classes.items()},
         "ladders": {name: _shown_ladder(one) for name, one in policy.ladders.items()},
         "guard": _shown_fields(policy.guard),
+        "throttles": _shown_throttles(policy.throttles),
         "keep": {name: "forever" if one is None else one for name, one in _shown_fields(policy.keep).items()},
     }
     lines = [f"# {_comment(policy.name)}, {policy.hash}", _dump({name: value for name, value in head.items() if value})]
@@ -35,6 +39,12 @@ def show_policy(policy: Policy) -> str:
             lines.append(f"{name}:")
             lines += (f"# {_comment(rule.where)}\n{_dump([_shown_rule(rule, policy)])}" for rule in rules)
     return "\n".join(line.rstrip("\n") for line in lines) + "\n"
+
+
+def _shown_meaning(meaning: Meaning) -> Any:
+    """The names of the files of rules, as a policy in the same folder names them."""
+    own, community = ([file.name or file.file for file in files] for files in (meaning.own, meaning.community))
+    return {"own": own, "community": community} if own and community else {"community": community} if community else own
 
 
 def _shown_rule(rule: Rule | SessionRule, policy: Policy) -> dict[str, Any]:
@@ -54,9 +64,41 @@ def _shown_rule(rule: Rule | SessionRule, policy: Policy) -> dict[str, Any]:
         if rule.notify:
             notices = [_shown_notice(notice) for notice in rule.notify]
             shown["notify"] = notices[0] if len(notices) == 1 else notices
+        if rule.slow is not None:
+            shown["slow"] = _shown_slow(rule.slow)
+        if rule.pause is not None:
+            shown["pause"] = _shown_pause(rule.pause)
     if rule.examples:
         shown["examples"] = [_shown(example) for example in rule.examples]
     return shown
+
+
+def _shown_slow(slow: Slow) -> Any:
+    """What the pace is divided by, or all that is said of it."""
+    shown = _shown_fields(slow)
+    return _shown(slow.by) if shown.keys() <= {"by"} else shown
+
+
+def _shown_pause(pause: Pause) -> Any:
+    """How long, or all that is said of it."""
+    shown = _shown_fields(pause)
+    length = shown.pop("length")
+    if "then" in shown:
+        shown["then"] = f"{pause.then:.0%}"
+    return {"for": length, **shown} if shown else length
+
+
+def _shown_throttles(throttles: Throttles) -> dict[str, dict[str, Any]]:
+    named = {"relays": throttles.relays, "providers": throttles.providers}
+    return {kind: {name: _shown_throttle(one) for name, one in by.items()} for kind, by in named.items() if by}
+
+
+def _shown_throttle(throttle: Throttle) -> dict[str, Any]:
+    return {
+        name: f"{value.number}/{show_duration(value.within)}" if isinstance(value, Rate) else value
+        for name in ("rate", "recipients", "at_once")
+        if (value := getattr(throttle, name)) is not None
+    }
 
 
 def _shown_channels(policy: Policy) -> Any:

@@ -4,6 +4,7 @@ A file arrives as texts (`bouncekit.policytext`), and `bouncekit.policyvalue` re
 `bouncekit.policy` is built from: their fields have its names and its values.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -40,20 +41,25 @@ from bouncekit.policyvalue import (
     FateWord,
     Flag,
     LadderName,
+    LaneWord,
     Lasting,
     Many,
     Maybe,
     Name,
     Natural,
+    Pace,
+    PauseLength,
     PhraseText,
     Positive,
     Rate,
     Reconnects,
     ReplyText,
+    RuleFiles,
     RuleId,
     ScheduleName,
     ScopeWord,
     SessionFateWord,
+    Share,
     Short,
     Span,
     StageWord,
@@ -64,6 +70,7 @@ from bouncekit.policyvalue import (
 )
 from bouncekit.reply import Stage
 from bouncekit.schedule import Phase, waits_of
+from bouncekit.throttle import Pause, Slow, Throttle
 
 __all__ = [
     "ChannelText",
@@ -274,6 +281,46 @@ Examples = Many[
 ]
 
 
+class SlowText(Section):
+    """Mail goes that way more slowly."""
+
+    by: Maybe[Factor] = Field(None, description="The pace is divided by this; 2.")
+    recover: Maybe[Duration] = Field(None, description="In each such time a tenth of the old pace comes back; 1m.")
+    of: Maybe[LaneWord] = Field(None, description="What is slowed; else whoever replied.")
+
+
+class PauseText(Section):
+    """No mail goes that way for a time."""
+
+    length: PauseLength = Field(alias="for", description="How long; twice as long when the trial behind it fails,")
+    at_most: Maybe[PauseLength] = Field(None, description="and never longer than this; 2h.")
+    trickle: Maybe[Reconnects] = Field(None, description="So many messages at a time are the trial; 1.")
+    then: Maybe[Share] = Field(None, description="Behind it mail goes on at this share of the old pace; 10%.")
+    recover: Maybe[Duration] = Field(None, description="In each such time a tenth of the old pace comes back; 1m.")
+    of: Maybe[LaneWord] = Field(None, description="What is paused; else whoever replied.")
+
+
+def _pause(text: PauseText) -> Pause:
+    pause = Pause(**text.given())
+    if "at_most" not in text.model_fields_set:
+        return replace(pause, at_most=max(pause.at_most, pause.length))
+    if pause.at_most < pause.length:
+        raise ValueError("at_most is shorter than the pause itself")
+    return pause
+
+
+Slower = Annotated[
+    SlowText,
+    AfterValidator(lambda text: Slow(**text.given())),
+    Short(lambda value: {"by": value}, {"type": "number", "exclusiveMinimum": 1, "maximum": 100}),
+]
+Paused = Annotated[
+    PauseText,
+    AfterValidator(_pause),
+    Short(lambda value: {"for": value}, {"type": "string", "pattern": DURATION_PATTERN}),
+]
+
+
 class RuleText(Section):
     """A rule about one recipient that was not delivered; the first that matches decides."""
 
@@ -283,6 +330,8 @@ class RuleText(Section):
     wait: Maybe[Wait] = Field(None, description="With retry: a schedule; else the first one.")
     suppress: Maybe[LadderName] = Field(None, description="With fail: the ladder to suppress it by.")
     notify: Maybe[Notices] = Field(None, description="Channels to tell.")
+    slow: Maybe[Slower] = Field(None, description="Slow all mail that goes this way: what its pace is divided by.")
+    pause: Maybe[Paused] = Field(None, description="Pause all mail that goes this way: for how long.")
     examples: Maybe[Examples] = Field(None, description="Replies that this rule must decide; `policy test` runs them.")
 
 
@@ -364,6 +413,31 @@ class KeepText(Section):
     events: Lasting = Field(timedelta(days=180), description="Events and outcomes. `forever` is for good.")
 
 
+class ThrottleText(Section):
+    """The most that may go to one relay or provider."""
+
+    rate: Maybe[Pace] = Field(None, description="Messages in a time: 600/m.")
+    recipients: Maybe[Pace] = Field(None, description="Recipients in a time: 2000/m.")
+    at_once: Maybe[Positive] = Field(None, description="Messages that are being sent at the same time.")
+
+
+ThrottleOf = Annotated[ThrottleText, AfterValidator(lambda text: Throttle(**text.given()))]
+
+
+class ThrottlesText(Section):
+    """How fast mail may go; `any` is for each that has no limit of its own."""
+
+    relays: dict[Text, ThrottleOf] = Field({}, max_length=MAX_ITEMS, description="By the name of a relay.")
+    providers: dict[Text, ThrottleOf] = Field({}, max_length=MAX_ITEMS, description="By the name of a provider.")
+
+
+class MeaningText(Section):
+    """Files of rules that say what replies mean; they go before the shipped ones."""
+
+    own: Maybe[RuleFiles] = Field(None, description="The owner's own; they are tried first.")
+    community: Maybe[RuleFiles] = Field(None, description="Those of others, tried behind the owner's.")
+
+
 def _grammar(value: object) -> int:
     if value != "1":
         raise ValueError(f"{quoted(value)}: this bouncekit reads grammar 1; write policy: 1")
@@ -379,6 +453,9 @@ class PolicyText(Section):
     extends: Maybe[Text] = Field(
         None, description="A policy whose rules are tried after these; the same id or name replaces."
     )
+    meaning: Maybe[Annotated[MeaningText, Short(lambda value: {"own": value}, "own", of=(str, list))]] = Field(
+        None, description="Files of rules that say what replies mean: the owner's own, or also those of others."
+    )
     channels: Maybe[Channels] = Field(None, description="Roles to tell; the application says what each one is.")
     templates: dict[Name, TemplateText] = Field({}, max_length=MAX_ITEMS, description="Words of notices, by name.")
     schedules: dict[Name, Waits] = Field({}, max_length=MAX_ITEMS, description="Waits between attempts, by name.")
@@ -390,6 +467,7 @@ class PolicyText(Section):
     )
     guard: Maybe[GuardText] = None
     keep: Maybe[KeepText] = None
+    throttles: Maybe[ThrottlesText] = None
     sessions: list[SessionRuleText] = Field([], description="Rules about connections.", max_length=MAX_RULES)
     rules: list[RuleText] = Field([], description="Rules about recipients.", max_length=MAX_RULES)
     schema_: Maybe[Text] = Field(None, alias="$schema", description="For editors; not read.")

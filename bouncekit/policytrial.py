@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 
 from bouncekit.address import Address
-from bouncekit.classification import Classification
+from bouncekit.classification import Classification, Step
 from bouncekit.envelope import Labels, Recipient
 from bouncekit.policy import (
     Circumstances,
@@ -27,21 +27,24 @@ __all__ = ["ExampleResult", "run_examples"]
 Classify = Callable[[RecipientStatus], Classification]
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
+_ADDED = frozenset({Step.OWN, Step.COMMUNITY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleResult:
     """What became of one example: `ok` says that the rule it stands under decided it.
 
-    An example of a base is also right where a rule of a file that extends it decides: that is what extending is for.
-    `where` is the place of `rule`, `verdict` the classifier's judgement; `decided_by` is the rule that decided,
-    `fate` what it did.
+    An example of a base is also right where a rule of a file that extends it decides, or a rule about replies that was
+    added says what it means: that is what extending is for. `where` is the place of `rule`, `expected` what it does;
+    `verdict` is the classifier's judgement, `decided_by` the rule that decided, at `decided_at`, `fate` what it did.
     """
 
     rule: str
     example: Example
     ok: bool
+    expected: Fate | SessionFate
     decided_by: str
+    decided_at: str
     where: str
     fate: Fate | SessionFate | None
     verdict: Classification
@@ -63,8 +66,12 @@ def _try(policy: Policy, rule: Rule | SessionRule, example: Example, classify: C
     return ExampleResult(
         rule=rule.id,
         example=example,
-        ok=decided.rule == rule.id or _is_overruled(policy, rule.where, decided.where),
+        ok=decided.rule == rule.id
+        or _is_overruled(policy, rule.where, decided.where)
+        or (verdict.step in _ADDED and _is_of_a_base(policy, rule.where)),
+        expected=rule.do,
         decided_by=decided.rule,
+        decided_at=decided.where,
         where=rule.where,
         fate=decided.fate,
         verdict=verdict,
@@ -73,8 +80,12 @@ def _try(policy: Policy, rule: Rule | SessionRule, example: Example, classify: C
 
 def _is_overruled(policy: Policy, base: str, other: str) -> bool:
     """Whether `base` is a place in a file that the policy extends, and `other` one in another file."""
-    base_file, file = base.rpartition(":")[0], other.rpartition(":")[0]
-    return bool(file) and base_file != file and PurePath(base_file).stem != policy.name
+    file = other.rpartition(":")[0]
+    return bool(file) and base.rpartition(":")[0] != file and _is_of_a_base(policy, base)
+
+
+def _is_of_a_base(policy: Policy, where: str) -> bool:
+    return PurePath(where.rpartition(":")[0]).stem != policy.name
 
 
 def _decide(policy: Policy, example: Example, verdict: Classification) -> Disposition:

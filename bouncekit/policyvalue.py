@@ -10,7 +10,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from itertools import islice
-from typing import Annotated, Any, TypeVar, Union
+from typing import Annotated, Any, TypeGuard, TypeVar, Union
 
 from pydantic import (
     AfterValidator,
@@ -31,12 +31,14 @@ from bouncekit.policytext import quoted
 from bouncekit.reply import Cause, Reply, Stage
 from bouncekit.schedule import parse_duration
 from bouncekit.template import PLACEHOLDERS, placeholders
+from bouncekit.throttle import LONGEST_PAUSE, LaneKind, Rate
 
 __all__ = [
     "BOUND",
     "DURATION_PATTERN",
     "MAX_ITEMS",
     "MAX_RULES",
+    "MAX_RULE_FILES",
     "NAME_PATTERN",
     "AnyOf",
     "CategoryWord",
@@ -50,20 +52,25 @@ __all__ = [
     "FateWord",
     "Flag",
     "LadderName",
+    "LaneWord",
     "Lasting",
     "Many",
     "Maybe",
     "Name",
     "Natural",
+    "Pace",
+    "PauseLength",
     "PhraseText",
     "Positive",
     "Rate",
     "Reconnects",
     "ReplyText",
+    "RuleFiles",
     "RuleId",
     "ScheduleName",
     "ScopeWord",
     "SessionFateWord",
+    "Share",
     "Short",
     "Span",
     "StageWord",
@@ -71,19 +78,23 @@ __all__ = [
     "TemplateName",
     "Text",
     "Wording",
+    "is_rule_file",
     "nearest",
 ]
 
 MAX_RULES = 2_000
+MAX_RULE_FILES = 20  # each is read
 MAX_ITEMS = 200  # of any other list
 MAX_NUMBER = 1_000_000
 MAX_DURATION = timedelta(days=3650)  # a date beyond the year 9999 is none
+_LEAST_PAUSE = timedelta(seconds=5)  # a shorter one is over before another process has heard of it
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*").fullmatch
 _RULE_ID = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*").fullmatch
 _CODE = re.compile(r"[2-5][0-9x][0-9x]").fullmatch
 _ENHANCED = re.compile(r"[245x]\.(?:0|[1-9]\d{0,2}|x)\.(?:0|[1-9]\d{0,2}|x)", re.ASCII).fullmatch
 _WHOLE = re.compile(r"\d{1,7}", re.ASCII).fullmatch
+_PERCENT = re.compile(r"\d{1,3}%", re.ASCII).fullmatch
 _DECIMAL = re.compile(r"\d{1,7}(?:\.\d{1,6})?", re.ASCII).fullmatch
 DURATION_PATTERN = r"^\d{1,9}(\.\d{1,6})?(ms|[smhdw])$"
 _RATE_PATTERN = r"^\d{1,7}/(\d{1,9}(\.\d{1,6})?)?(ms|[smhdw])$"
@@ -92,7 +103,7 @@ NAME_PATTERN = r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$"
 
 # What verdicts and suppressions call themselves where no rule decided.
 _TAKEN_IDS = frozenset(
-    {"no-rule-matched", "no-session-rule-matched", "resend-unknown", "leave-unknown", "refused-here"}
+    {"no-rule-matched", "no-session-rule-matched", "resend-unknown", "leave-unknown", "refused-here", "held-up"}
 )
 
 
@@ -138,6 +149,25 @@ def _rule_id(value: object) -> str:
         raise ValueError(f"{quoted(text)} is no rule id; write words in lower case with - between them: mailbox-full")
     if text in _TAKEN_IDS:
         raise ValueError(f"{quoted(text)} is what bouncekit writes where no rule decided; choose another id")
+    return text
+
+
+def is_rule_file(value: object) -> TypeGuard[str]:
+    """Whether it may be the name of a file of rules about replies."""
+    try:
+        return bool(_rule_file(value))
+    except ValueError:
+        return False
+
+
+def _rule_file(value: object) -> str:
+    """A file in the folder of the policy, or below it."""
+    if not (text := _text(value)).endswith(".toml"):
+        raise ValueError(f"{quoted(text)} is no file of rules about replies; one ends in .toml")
+    if set(text) & set("\\:") or text.startswith("/") or ".." in text.split("/"):
+        raise ValueError(
+            f"{quoted(text)}: a policy names files in its own folder and below it: mine.toml, rules/mine.toml"
+        )
     return text
 
 
@@ -209,6 +239,19 @@ def _rate(value: object) -> tuple[int, timedelta]:
         raise ValueError(f"{quoted(value)}: write how many in which time: 20/h, 5/15m, 1/d") from None
 
 
+def _pause(value: object) -> timedelta:
+    if (duration := _duration(value)) < _LEAST_PAUSE or duration > LONGEST_PAUSE:
+        raise ValueError(f"{quoted(value)} is not between {_LEAST_PAUSE.seconds}s and {LONGEST_PAUSE.days}d")
+    return duration
+
+
+def _share(value: object) -> float:
+    """A part of the whole: 10%."""
+    if not _PERCENT(text := _text(value)) or not 1 <= int(text[:-1]) <= 100:
+        raise ValueError(f"{quoted(text)}: write a share from 1% to 100%")
+    return int(text[:-1]) / 100
+
+
 def _worded(longest: int, *, lines: bool) -> Callable[[object], str]:
     """A text with placeholders in it, on one line or on several."""
 
@@ -249,7 +292,10 @@ def _word(kind: type[StrEnum]) -> Callable[[object], StrEnum]:
 
 
 def _called(kind: type[StrEnum]) -> str:
-    return "fate of a session" if kind is SessionFate else kind.__name__.lower()
+    return _CALLED.get(kind) or kind.__name__.lower()
+
+
+_CALLED: Mapping[type[StrEnum], str] = {SessionFate: "fate of a session", LaneKind: "lane"}
 
 
 def _known(kind: str) -> Callable[[object, ValidationInfo], str]:
@@ -294,6 +340,10 @@ Reconnects = Annotated[int, PlainValidator(_whole(1, 10)), _says(type_="integer"
 Factor = Annotated[float, PlainValidator(_factor), _says(type_="number", exclusiveMinimum=1, maximum=100)]
 ReplyText = Annotated[str, PlainValidator(_reply), _says(minLength=1, maxLength=4096)]
 Rate = Annotated[tuple[int, timedelta], PlainValidator(_rate), _says(pattern=_RATE_PATTERN)]
+Pace = Annotated[Rate, PlainValidator(lambda value: Rate(*_rate(value))), _says(pattern=_RATE_PATTERN)]
+PauseLength = Annotated[timedelta, PlainValidator(_pause), _says(pattern=DURATION_PATTERN)]
+Share = Annotated[float, PlainValidator(_share), _says(pattern=r"^\d{1,3}%$")]
+LaneWord = Annotated[LaneKind, PlainValidator(_word(LaneKind)), _enum(LaneKind)]
 Subject = Annotated[str, PlainValidator(_worded(200, lines=False)), _says(minLength=1, maxLength=200)]
 Wording = Annotated[str, PlainValidator(_worded(10_000, lines=True)), _says(minLength=1, maxLength=10_000)]
 StageWord = Annotated[Stage, PlainValidator(_word(Stage)), _enum(Stage)]
@@ -338,4 +388,10 @@ _ONE = Short(lambda value: [value], of=(str, dict))
 BOUND = Field(max_length=MAX_ITEMS, min_length=1)
 Maybe = Union[T, SkipJsonSchema[None]]  # noqa: UP007 - a key that may be left out; null is not a way to do so
 Many = Annotated[list[T], BOUND, AfterValidator(tuple), _ONE]  # one value or a list of them
+RuleFiles = Annotated[
+    list[Annotated[str, PlainValidator(_rule_file), _says(pattern=r"^[^/\\:][^\\:]*\.toml$", maxLength=255)]],
+    Field(max_length=MAX_RULE_FILES, min_length=1),
+    AfterValidator(tuple),
+    _ONE,
+]
 AnyOf = Annotated[list[T], BOUND, AfterValidator(frozenset), _ONE]  # the same, where the order says nothing

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bouncekit.classification import Category, Scope
-from bouncekit.errors import Finding, PolicyError
+from bouncekit.errors import Finding, PolicyError, RuleError
+from bouncekit.meaning import Meaning, RuleFile
 from bouncekit.phrase import Phrase
 from bouncekit.policy import (
     Condition,
@@ -646,6 +647,127 @@ def test_a_policy_is_called_as_its_file_is() -> None:
     assert load(BASE, "etc/bounces.yaml").rules[0].where == "etc/bounces.yaml:9"
 
 
+# -- files of rules about replies
+
+
+def naming(meaning: str, files: Mapping[str, str], check: Any = bool, **bases: str) -> Policy:
+    """A policy that names files of rules."""
+
+    def find(name: str) -> tuple[str, str]:
+        if name not in files:
+            raise LookupError(f"{name}: No such file or directory")
+        return f"etc/{name}", files[name]
+
+    text = f"{HEAD}rules: [{{id: a, do: fail}}]\nmeaning: {meaning}\n"
+    resolve = {name: (f"{name}.yaml", base) for name, base in bases.items()}
+    return load_policy("own.yaml", text, resolve=resolve.__getitem__, find_rules=find, check_rules=check)
+
+
+MINE, THEIRS = RuleFile("etc/mine.toml", "m"), RuleFile("etc/theirs.toml", "t")
+RULE_FILES = {"mine.toml": "m", "theirs.toml": "t", "more.toml": "x"}
+
+
+@pytest.mark.parametrize(
+    ("written", "meaning"),
+    [
+        ("mine.toml", Meaning(own=(MINE,))),
+        ("[theirs.toml, mine.toml]", Meaning(own=(THEIRS, MINE))),
+        ("{own: mine.toml, community: [theirs.toml]}", Meaning(own=(MINE,), community=(THEIRS,))),
+        ("{community: theirs.toml}", Meaning(community=(THEIRS,))),
+    ],
+)
+def test_files_of_rules_are_the_owners_where_nothing_else_is_said(written: str, meaning: Meaning) -> None:
+    policy = naming(written, RULE_FILES)
+    assert policy.meaning == meaning
+    again = naming("mine.toml", RULE_FILES)
+    assert bare(replace(policy, meaning=again.meaning)) == bare(again)
+
+
+@pytest.mark.parametrize(
+    "written", ["[mine.toml]", "{community: [theirs.toml]}", "{own: mine.toml, community: theirs.toml}"]
+)
+def test_what_is_shown_names_the_same_files_of_rules(written: str) -> None:
+    policy = naming(written, RULE_FILES)
+    shown = show_policy(policy)
+    again = load_policy(
+        "own.yaml", shown, resolve=RULE_FILES.__getitem__, find_rules=lambda name: (f"etc/{name}", RULE_FILES[name])
+    )
+    assert bare(again) == bare(policy)
+
+
+def test_what_a_base_names_comes_behind_and_the_same_file_counts_once() -> None:
+    base = BASE + "meaning: {own: [more.toml, mine.toml], community: theirs.toml}\n"
+    own = "policy: 1\nextends: base\nmeaning: [mine.toml]\n"
+    policy = load_policy(
+        "own.yaml",
+        own,
+        resolve=lambda name: ("base.yaml", base),
+        find_rules=lambda name: (f"etc/{name}", RULE_FILES[name]),
+    )
+    assert policy.meaning == Meaning(own=(MINE, RuleFile("etc/more.toml", "x")), community=(THEIRS,))
+
+
+def test_the_hash_names_the_very_text_of_every_file_of_rules() -> None:
+    hashes = {naming("mine.toml", {"mine.toml": text}).hash for text in ("m", "n")}
+    assert len(hashes) == 2
+    assert naming("mine.toml", RULE_FILES).hash in hashes
+
+
+@pytest.mark.parametrize(
+    ("written", "where", "why"),
+    [
+        ("/etc/passwd.toml", "5:10", "a policy names files in its own folder and below it: mine.toml, rules/mine.toml"),
+        ("../mine.toml", "5:10", "a policy names files in its own folder and below it"),
+        ("[mine.toml, 'a/../../b.toml']", "5:22", "a policy names files in its own folder and below it"),
+        ("'c:\\\\mine.toml'", "5:10", "a policy names files in its own folder and below it"),
+        ("mine.yaml", "5:10", "'mine.yaml' is no file of rules about replies; one ends in .toml"),
+        ("[mine.toml, nowhere.toml]", "5:22", "nowhere.toml: No such file or directory"),
+        ("{community: nowhere.toml}", "5:22", "nowhere.toml: No such file or directory"),
+        ("{mine: mine.toml}", "5:11", "unknown key 'mine': one of own, community"),
+        ("[]", "5:10", "an empty list; leave the key out"),
+        ("[[mine.toml]]", "5:11", "a text is expected here"),
+    ],
+)
+def test_a_name_that_cannot_be_a_file_of_rules_is_told_with_its_place(written: str, where: str, why: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        naming(written, RULE_FILES)
+    (found,) = caught.value.findings
+    assert str(found).startswith(f"own.yaml:{where}: ")
+    assert why in str(found)
+
+
+def test_mistakes_in_files_of_rules_come_behind_those_of_the_policy() -> None:
+    def check(meaning: Meaning) -> None:
+        raise RuleError([Finding(file.file, 2, None, "wrong") for file in reversed(meaning.own)])
+
+    with pytest.raises(PolicyError) as caught:
+        naming("[mine.toml, theirs.toml]\nguard: {at_leest: 5}", RULE_FILES, check)
+    assert [(one.file, one.line) for one in caught.value.findings] == [
+        ("own.yaml", 6),
+        ("etc/mine.toml", 2),
+        ("etc/theirs.toml", 2),
+    ]
+
+
+def test_no_more_files_of_rules_are_read_than_a_policy_may_name() -> None:
+    asked: list[str] = []
+
+    def find(name: str) -> tuple[str, str]:
+        asked.append(name)
+        return name, name
+
+    text = f"{HEAD}rules: [{{id: a, do: fail}}]\nmeaning: [{', '.join(f'{n}.toml' for n in range(5000))}]\n"
+    with pytest.raises(PolicyError, match=r"own\.yaml:5:10: too many entries here"):
+        load_policy("own.yaml", text, resolve=RULE_FILES.__getitem__, find_rules=find)
+    assert len(asked) <= 20
+
+
+def test_a_policy_that_is_no_file_can_name_no_files() -> None:
+    assert "files of rules stand beside a policy that is a file" in finding(
+        rules("- {id: a, do: fail}\nmeaning: a.toml")
+    )
+
+
 # -- showing and examples
 
 
@@ -730,9 +852,18 @@ def test_an_example_of_a_session_rule_is_run_too() -> None:
 def test_the_schema_describes_every_key_and_takes_no_null() -> None:
     schema = policy_schema()
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert set(schema["properties"]) >= {"policy", "extends", "schedules", "classes", "ladders", "sessions", "rules"}
+    assert set(schema["properties"]) >= {
+        "policy",
+        "extends",
+        "schedules",
+        "classes",
+        "ladders",
+        "sessions",
+        "rules",
+        "meaning",
+    }
     assert '"null"' not in json.dumps(schema)
-    for name in ("RuleText", "SessionRuleText", "ClassText", "ConditionText"):
+    for name in ("RuleText", "SessionRuleText", "ClassText", "ConditionText", "MeaningText"):
         assert all(_described(one) for one in schema["$defs"][name]["properties"].values()), name
         assert schema["$defs"][name]["additionalProperties"] is False
 

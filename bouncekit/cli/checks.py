@@ -3,18 +3,19 @@
 import platform
 import sqlite3
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 
+from bouncekit.classification import Step
 from bouncekit.config import Config
 from bouncekit.errors import BouncekitError, Finding
 from bouncekit.office import Retry
 from bouncekit.policy import Policy
 
-__all__ = ["Check", "Level", "failed", "machine", "policy", "retry", "sources"]
+__all__ = ["Check", "Level", "failed", "machine", "policy", "retry", "rules", "sources"]
 
 _DEPENDENCIES = ("click", "dnspython", "idna", "pydantic", "pyyaml", "structlog", "tenacity")
 _EXTRAS = {"rich": ("cli", "colour in the terminal"), "apprise": ("notify", "channels by apprise URL")}
@@ -116,18 +117,34 @@ def policy(given: str | Policy, channels: Mapping[str, object], place: Callable[
         yield _channel(role, opened, channels, place)
 
 
-def _unreadable(error: Exception, advice: str) -> Check:
+def rules(own: Sequence[str], community: Sequence[str]) -> Iterator[Check]:
+    """The files of rules about replies that the configuration names; nothing where it names none."""
+    from bouncekit.builtin import open_rules
+
+    files = (*own, *community)
+    if not files:
+        return
+    try:
+        judging = open_rules(*own, community=community)
+    except (BouncekitError, OSError) as error:
+        yield _unreadable(error, f"bouncekit policy check {' '.join(files)}", name="rules")
+        return
+    count = sum(rule.step in (Step.OWN, Step.COMMUNITY) for rule in judging.rules)
+    yield Check("rules", Level.OK, f"{', '.join(files)}: {count} before the shipped ones")
+
+
+def _unreadable(error: Exception, advice: str, name: str = "policy") -> Check:
     """How many mistakes there are, and the first of them: the others would fill the screen."""
     findings: tuple[Finding, ...] = getattr(error, "findings", ())
     many = f"{len(findings)} mistakes, the first: " if len(findings) > 1 else ""
-    return Check("policy", Level.FAIL, f"{many}{findings[0] if findings else error}", f"see them all: {advice}")
+    return Check(name, Level.FAIL, f"{many}{findings[0] if findings else error}", f"see them all: {advice}")
 
 
 def _examples(opened: Policy, name: str) -> Check:
-    from bouncekit.builtin import classify
+    from bouncekit.builtin import classifier_with
     from bouncekit.policytrial import run_examples
 
-    results = run_examples(opened, classify)
+    results = run_examples(opened, classifier_with(opened.meaning).classify)
     wrong = sum(not result.ok for result in results)
     if not wrong:
         return Check("policy's examples", Level.OK, f"all {len(results)} are decided as they say")

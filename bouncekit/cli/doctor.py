@@ -30,7 +30,7 @@ __all__ = ["verb"]
 def verb(
     app: str | None, relay: str | None, insecure_tls: bool, policy: str | None, store: str | None, as_json: bool
 ) -> int:
-    """Check installation, configuration, policy, store, clock, queue and every relay.
+    """Check installation, configuration, policy, sinks, store, clock, queue and every relay.
 
     With --app package.module:postmaster the application's own are looked at. Each check is ok, warn or fail, with what
     to do. Exit code 1 when one fails. Nothing is sent.
@@ -86,7 +86,7 @@ def _checkup(
 
 
 def _of_configuration(config: "Config", *, insecure_tls: bool) -> "Iterator[Check]":
-    from bouncekit.cli import checks
+    from bouncekit.cli import checks, sinkchecks
     from bouncekit.cli.relaychecks import relay
     from bouncekit.cli.storechecks import store_and_more
     from bouncekit.clock import SystemClock
@@ -97,6 +97,8 @@ def _of_configuration(config: "Config", *, insecure_tls: bool) -> "Iterator[Chec
     yield checks.sources(config)
     yield checks.retry(Retry(config.retry), config.patience, store=config.store, relays=relays)
     yield from checks.policy(config.policy, settings["channels"], lambda role: config.sources[f"channels.{role}"])
+    yield from checks.rules(config.rules, config.community_rules)
+    yield from sinkchecks.configured(config.sinks)
     yield from store_and_more(config.store, now=now, relays=relays, all_known=bool(config.relays))
     for name, given in config.relays.items():
         yield from relay(f"relay {name}", given, insecure_tls=insecure_tls)
@@ -105,7 +107,7 @@ def _of_configuration(config: "Config", *, insecure_tls: bool) -> "Iterator[Chec
 
 
 def _of_application(postmaster: "Postmaster", given: str | None, *, insecure_tls: bool) -> "Iterator[Check]":
-    from bouncekit.cli import checks
+    from bouncekit.cli import checks, sinkchecks
     from bouncekit.cli.relaychecks import relay
     from bouncekit.cli.storechecks import store_and_more
     from bouncekit.stores.memory import MemoryStore
@@ -115,6 +117,7 @@ def _of_application(postmaster: "Postmaster", given: str | None, *, insecure_tls
     store = None if isinstance(office.store, MemoryStore) else office.store
     yield checks.retry(office.retry, office.patience, store=store, relays=relays)
     yield from checks.policy(office.policy, office.notices.channels, lambda role: "the application")
+    yield from sinkchecks.configured(postmaster.forwarding.sinks)
     yield from store_and_more(store, now=office.clock.now(), relays=relays, all_known=True)
     for name, one in relays.items():
         yield from relay(f"relay {name}", one, insecure_tls=insecure_tls)

@@ -6,7 +6,7 @@ import click
 
 from bouncekit.cli.cards import card_data, lang_option, show_page
 from bouncekit.cli.output import show_json
-from bouncekit.cli.settings import configured, json_option, policy_option
+from bouncekit.cli.settings import configured, json_option, policy_option, rules_option
 from bouncekit.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,10 +22,17 @@ __all__ = ["verb"]
     "--accepted", type=click.IntRange(min=0), help="Recipients accepted before it, where somebody has counted."
 )
 @policy_option
+@rules_option
 @lang_option
 @json_option("one JSON document: cards, and for a whole reply its verdict and what the policy does")
 def verb(
-    words: tuple[str, ...], stage: str | None, accepted: int | None, policy: str | None, lang: str, as_json: bool
+    words: tuple[str, ...],
+    stage: str | None,
+    accepted: int | None,
+    policy: str | None,
+    rules: tuple[str, ...],
+    lang: str,
+    as_json: bool,
 ) -> int:
     """Explain a code, or a whole reply: what it means, whose fault it is, what the policy does and by which rule.
 
@@ -33,14 +40,23 @@ def verb(
     bouncekit explain 552
     bouncekit explain 5.2.2 --lang hi
     bouncekit explain "452 4.5.3 Too many recipients" --accepted 3
+    bouncekit explain "550 Gate closed" --policy bounces.yaml --rules mine.toml
 
     What the policy does is told for the first attempt, to a recipient of whom nothing is known.
     """
     from bouncekit.explaining import explain
 
-    chosen = configured(policy=policy).policy or "default"
+    config = configured(policy=policy, rules=rules)
     try:
-        explained = explain(" ".join(words), stage=stage, accepted=accepted, policy=chosen, lang=lang)
+        explained = explain(
+            " ".join(words),
+            stage=stage,
+            accepted=accepted,
+            policy=config.policy,
+            rules=config.rules,
+            community_rules=config.community_rules,
+            lang=lang,
+        )
     except ConfigurationError:  # a wrong policy, and not a wrong question
         raise
     except ValueError as error:

@@ -79,14 +79,15 @@ def verb(files: tuple[str, ...], jsonl: bool, as_json: bool, policy: str | None)
 def _lines(mail: _Mail, reader: "SecondReader | None", policy: "Policy | None") -> Iterator[Line]:
     """The lines of one mail, at least one."""
     from bouncekit.bouncemail import read_mail
-    from bouncekit.builtin import classify
+    from bouncekit.builtin import classifier, classifier_with
     from bouncekit.incoming import statuses
 
     if mail.error is not None:
         yield {"file": mail.name, "error": mail.error}
         return
     incoming = read_mail(mail.content, second_reader=reader)
-    verdicts = [classify(status) for status in statuses(incoming)]
+    judge = classifier_with(policy.meaning) if policy else classifier()
+    verdicts = [judge.classify(status) for status in statuses(incoming)]
     if not verdicts:
         reported = incoming.recipients[0] if incoming.recipients else None
         yield _line(mail, incoming, reported) | _kind_of(incoming) | (_decided(policy, None) if policy else {})

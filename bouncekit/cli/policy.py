@@ -1,16 +1,15 @@
-"""`bouncekit policy`: files of rules, checked, shown and tried on their own examples."""
+"""`bouncekit policy`: policies and files of rules about replies, checked, shown and tried on their own examples."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from bouncekit.cli.output import progress, show_json, show_line
 from bouncekit.cli.settings import complete_policy, json_option, show_help
-from bouncekit.errors import ConfigurationError, Finding, PolicyError
+from bouncekit.errors import ConfigurationError, Finding, PolicyError, RuleError
 
 if TYPE_CHECKING:
     from bouncekit.policy import Policy
-    from bouncekit.policytrial import ExampleResult
 
 __all__ = ["verb"]
 
@@ -26,7 +25,7 @@ def verb(ctx: click.Context) -> None:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @json_option("JSON lines: file, ok, findings with file, line, column, message")
 def check(files: tuple[str, ...], as_json: bool) -> int:
-    """Print every mistake in policies, with its place.
+    """Print every mistake in policies and files of rules.
 
     A line each, as FILE:LINE:COLUMN: what would be right. Exit code 1 if there is one.
     """
@@ -68,25 +67,25 @@ def show(policy: str, as_json: bool) -> None:
 @click.argument("policies", metavar="NAME|FILE...", nargs=-1, required=True, shell_complete=complete_policy)
 @json_option("JSON lines: policy, ok, examples, failures")
 def test(policies: tuple[str, ...], as_json: bool) -> int:
-    """Try policies on the examples in their rules.
+    """Try policies and files of rules on their examples.
 
-    The shipped classifier reads them. Exit code 1 if one is decided otherwise.
+    The files of rules that a policy names are tried with it. Exit code 1 if an example is decided otherwise; it is told
+    with what was expected, what came, and which rule won.
     """
-    from bouncekit.builtin import classify
-    from bouncekit.policytrial import run_examples
+    from bouncekit.cli.trials import trials
 
     code = 0
     for name in progress(policies, "policies", prints=True):
-        results = run_examples(_opened(name), classify)
-        failures = [result for result in results if not result.ok]
+        tried = list(trials(name))
+        failures = [trial for trial in tried if not trial.ok]
         code |= bool(failures)
         if as_json:
-            shown = [_failure(failure) for failure in failures]
-            show_json({"policy": name, "ok": not failures, "examples": len(results), "failures": shown})
+            shown = [failure.data for failure in failures]
+            show_json({"policy": name, "ok": not failures, "examples": len(tried), "failures": shown})
         else:
             for failure in failures:
-                show_line(_told(failure))
-            show_line(f"{name}: {len(results) - len(failures)} of {len(results)} examples are decided as they say")
+                show_line(str(failure))
+            show_line(f"{name}: {len(tried) - len(failures)} of {len(tried)} examples are decided as they say")
     return code
 
 
@@ -109,34 +108,34 @@ def _opened(name: str) -> "Policy":
 
 def _findings(file: str) -> tuple[Finding, ...]:
     """The mistakes of a file; one without a line for a file that cannot be read at all."""
+    from bouncekit.builtin import read_source
+    from bouncekit.cli.trials import classifier_alone
+    from bouncekit.policylint import lint
+    from bouncekit.provider import providers
+
     try:
-        _opened(file)
-    except PolicyError as error:
+        if classifier_alone(file) is None:
+            return lint(read_source(file), providers=providers())
+    except (PolicyError, RuleError) as error:
         return error.findings
     except ConfigurationError as error:
         return (Finding(file, None, None, str(error).removeprefix(f"{file}: ")),)
     return ()
 
 
-def _failure(result: "ExampleResult") -> dict[str, Any]:
+def _code(finding: Finding) -> str:
+    return finding.code or "grammar"
+
+
+def _finding_data(finding: Finding) -> dict[str, object]:
+    from bouncekit.policylint import FAULTS
+
     return {
-        "rule": result.rule,
-        "reply": result.example.reply,
-        "stage": result.example.stage.value,
-        "category": result.verdict.category.value,
-        "scope": result.verdict.scope.value if result.verdict.scope else None,
-        "classified_by": result.verdict.rule,
-        "decided_by": result.decided_by,
-        "where": result.where,
-        "fate": result.fate.value if result.fate else None,
+        "file": finding.file,
+        "line": finding.line,
+        "column": finding.column,
+        "code": _code(finding),
+        "level": FAULTS[_code(finding)].level.value,
+        "message": finding.message,
+        "fix": finding.fix or None,
     }
-
-
-def _told(result: "ExampleResult") -> str:
-    """A failure in one line: where it stands, what the example says, what came of it, and why."""
-    example, verdict = result.example, result.verdict
-    place = f" ({verdict.where})" if verdict.where else ""
-    return (
-        f"{result.where}: rule {result.rule}: {example.reply!r} at {example.stage} is decided by rule "
-        f"{result.decided_by}: {result.fate}; it means {verdict.category}, says {verdict.rule}{place}"
-    )

@@ -3,7 +3,7 @@
 import getpass
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,11 +16,13 @@ from bouncekit.showing import printable, redacted
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from bouncekit.classifier import Classifier
     from bouncekit.config import Config
     from bouncekit.postmaster import Postmaster
 
 __all__ = [
     "by_option",
+    "classifier_of",
     "complete_policy",
     "configured",
     "duration",
@@ -28,6 +30,7 @@ __all__ = [
     "json_option",
     "open_postmaster",
     "policy_option",
+    "rules_option",
     "show_help",
     "sqlite_path",
     "store_option",
@@ -63,6 +66,13 @@ by_option = click.option(
 policy_option = click.option(
     "--policy", metavar="NAME|FILE", shell_complete=complete_policy, help="A shipped name, or a file."
 )
+rules_option = click.option(
+    "--rules",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(),
+    help="Your own rules about what replies mean; they go first. May be given again.",
+)
 store_option = click.option("--store", metavar="URL", help="Such as sqlite:///bounces.db; else BOUNCEKIT_STORE.")
 
 
@@ -91,18 +101,34 @@ def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     raise click.BadParameter(f"{value!r} is longer than a hundred years; for good, leave it out", ctx, param)
 
 
-def configured(**options: str | None) -> "Config":
+def configured(**options: str | Sequence[str] | None) -> "Config":
     """What the configuration says here, with the options that were given on the command line."""
     from bouncekit.config import Config
 
     return Config.read().with_options(**options)
 
 
-def open_postmaster(config: "Config", *, needs_store: bool = False, makes_store: bool = True) -> "Postmaster":
+def classifier_of(config: "Config") -> "Classifier":
+    """The classifier of a configuration: with its rules, with those that its policy names, and the shipped ones.
+
+    Raises:
+        ConfigurationError: a file of rules is wrong, or the policy.
+    """
+    from bouncekit.builtin import classifier_with, open_policy, policy_names, read_meaning
+
+    meaning = read_meaning(config.rules, config.community_rules)
+    if config.policy not in policy_names():  # the shipped ones name no files, and need not be read to know it
+        meaning += open_policy(config.policy).meaning
+    return classifier_with(meaning)
+
+
+def open_postmaster(
+    config: "Config", *, needs_store: bool = False, makes_store: bool = True, with_sinks: bool = False
+) -> "Postmaster":
     """The postmaster of a configuration.
 
     With `needs_store`, one that remembers nothing is not good enough; without `makes_store`, nor is an empty new one:
-    whoever only asks has most likely misspelt the name.
+    whoever only asks has most likely misspelt the name. Sinks are opened `with_sinks` alone, and forward nothing yet.
 
     Raises:
         ConfigurationError: there is no store.
@@ -116,7 +142,8 @@ def open_postmaster(config: "Config", *, needs_store: bool = False, makes_store:
         raise ConfigurationError(f"{path}: there is no such store; `bouncekit suppressions add` or a send makes one")
     from bouncekit.postmaster import Postmaster
 
-    postmaster = Postmaster(**{**config.for_postmaster(), "worker": "external"})  # a verb that looks sends nothing
+    settings = {**config.for_postmaster(), "worker": "external"}  # a verb that looks sends nothing
+    postmaster = Postmaster(**settings if with_sinks else {**settings, "sinks": ()})
     hear_warnings()
     return postmaster
 

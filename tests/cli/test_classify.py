@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +48,62 @@ def test_the_count_of_accepted_recipients_changes_the_meaning(
 def test_the_stage_changes_the_meaning(run: Run, stage: str, category: str) -> None:
     options = ("--stage", stage, "--accepted", 2, "--json")
     assert json.loads(run("classify", "552 Requested action aborted", *options).output)["category"] == category
+
+
+RULES = """[[rule]]
+id = "%s"
+source = "our gateway"
+text = "closed gate"
+category = "%s"
+examples = ["550 Closed gate"]
+"""
+
+
+@pytest.fixture
+def rules(folder: Path) -> Path:
+    (folder / "mine.toml").write_text(RULES % ("mine", "relay_denied"))
+    (folder / "policys.toml").write_text(RULES % ("policys", "policy"))
+    (folder / "mine.yaml").write_text("policy: 1\nextends: default\nmeaning: policys.toml\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        (("--rules", "mine.toml"), "mine.toml:1"),
+        (("--policy", "mine.yaml"), "policys.toml:1"),
+        (("--policy", "mine.yaml", "--rules", "mine.toml"), "mine.toml:1"),
+        (("--rules", "policys.toml", "--rules", "mine.toml"), "policys.toml:1"),
+    ],
+)
+def test_ones_own_rules_decide_and_the_verdict_says_in_which_line(
+    run: Run, rules: Path, options: tuple[str, ...], where: str
+) -> None:
+    answer = json.loads(run("classify", "550 5.1.1 Closed gate", "--json", *options).output)
+    assert (answer["step"], answer["where"]) == ("own", where)
+    (answer,) = lines(run("classify", "--jsonl", *options, input='{"reply": "550 5.1.1 Closed gate"}\n').output)
+    assert (answer["step"], answer["where"]) == ("own", where)
+
+
+@pytest.mark.parametrize(
+    ("setting", "where"),
+    [('policy = "mine.yaml"', "policys.toml"), ('rules = ["mine.toml"]', "mine.toml")],
+)
+def test_rules_of_the_configuration_decide_unless_others_are_given(
+    run: Run, rules: Path, setting: str, where: str
+) -> None:
+    (rules / "bouncekit.toml").write_text(setting)
+    assert json.loads(run("classify", "550 Closed gate", "--json").output)["where"] == f"{where}:1"
+    (rules / "bouncekit.toml").write_text('rules = ["policys.toml"]')
+    assert json.loads(run("classify", "550 Closed gate", "--json", "--rules", "mine.toml").output)["rule"] == "mine"
+
+
+def test_a_mistake_in_ones_own_rules_is_wrong_configuration(run: Run, rules: Path) -> None:
+    (rules / "mine.toml").write_text(RULES % ("mine", "relay_refused"))
+    result = run("classify", "550 Closed gate", "--rules", "mine.toml")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("bouncekit: error: mine.toml:1: no category 'relay_refused'; one of ")
+    assert run("classify", "550 Closed gate", "--rules", "nowhere.toml").exit_code == 2
 
 
 def test_json_lines_come_back_in_order_with_all_that_they_held(run: Run) -> None:

@@ -203,3 +203,16 @@ def test_a_thoroughly_broken_set_up_is_told_as_the_docs_show_it(
     wanted = shown.partition("\n")[2].replace("/srv/shop", str(folder.resolve())).replace(":587", f":{server.port}")
     wanted = wanted.replace("relay.example.org", "127.0.0.1")
     assert doctest.OutputChecker().check_output(wanted, result.stdout, flags), result.stdout
+
+
+def test_rules_of_the_configuration_are_read_and_a_mistake_in_them_is_told(run: Run, folder: Path) -> None:
+    (folder / "bouncekit.toml").write_text('rules = ["mine.toml"]\n')
+    assert "No such file" in checks(run("doctor", "--json").output)["rules"]["found"]
+    rule = '[[rule]]\nid = "a"\nsource = "b"\ntext = "c"\ncategory = "%s"\nexamples = ["550 c"]\n'
+    (folder / "mine.toml").write_text(rule % "polcy")
+    found = checks(run("doctor", "--json").output)["rules"]
+    assert (found["level"], found["advice"]) == ("fail", "see them all: bouncekit policy check mine.toml")
+    assert found["found"].startswith("mine.toml:1: no category 'polcy'")
+    (folder / "mine.toml").write_text(rule % "policy")
+    found = checks(run("doctor", "--json").output)["rules"]
+    assert (found["level"], found["found"].endswith("mine.toml: 1 before the shipped ones")) == ("ok", True)

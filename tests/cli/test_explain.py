@@ -97,3 +97,22 @@ def test_a_terminal_without_devanagari_gets_escapes(process: Callable[..., objec
     done = process("explain", "552", "--lang", "hi", environ={"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"})
     assert (done.returncode, done.stderr) == (0, "")  # type: ignore[attr-defined]
     assert r"\u0935" in done.stdout  # type: ignore[attr-defined]
+
+
+def test_ones_own_rules_decide_what_a_reply_means_and_the_policy_what_is_done(run: Run, folder: Path) -> None:
+    (folder / "mine.toml").write_text(
+        '[[rule]]\nid = "mine"\nsource = "a test"\ntext = "closed gate"\ncategory = "mailbox_full"\n'
+        'examples = ["550 Closed gate"]\n'
+    )
+    (folder / "mine.yaml").write_text("policy: 1\nextends: default\nmeaning: mine.toml\n")
+    for options in (("--policy", "mine.yaml"), ("--rules", "mine.toml")):
+        told = json.loads(run("explain", "550 5.1.1 Closed gate", *options, "--json").output)
+        assert (told["verdict"]["category"], told["verdict"]["where"]) == ("mailbox_full", "mine.toml:1")
+        assert told["recipient"]["rule"] == "mailbox-full"
+        assert "mine (mine.toml:1)" in run("explain", "550 5.1.1 Closed gate", *options).output
+
+
+def test_the_card_of_a_code_needs_no_policy(run: Run, folder: Path) -> None:
+    (folder / "wrong.yaml").write_text("policy: 2\n")
+    assert run("explain", "552", "--policy", "wrong.yaml").exit_code == 0
+    assert run("explain", "552 full", "--policy", "wrong.yaml").exit_code == 2

@@ -7,7 +7,12 @@
     ├── AddressError (ValueError)             an address that must not reach the wire
     ├── MessageError (ValueError)             a message that cannot be turned into bytes
     ├── StoreError                            the store cannot answer or cannot remember
-    │   └── StoreCorrupt                      what lies there is not, or no longer, a bouncekit store
+    │   ├── StoreBusy                         somebody else has held its lock for too long
+    │   ├── StoreFull                         its disk is full
+    │   ├── StoreReadOnly                     it may be read, and not be written
+    │   ├── StoreMoved                        its file was moved, deleted or replaced while it was open
+    │   ├── StoreCorrupt                      what lies there is not, or no longer, a bouncekit store
+    │   └── StoreRefused                      it takes other things, and this one never
     └── MissingExtra (ImportError)            an optional part is not installed
 
 A server's refusal is a value (`bouncekit.Reply`), never one of these. The errors that a send raises are
@@ -26,8 +31,13 @@ __all__ = [
     "MissingExtra",
     "PolicyError",
     "RuleError",
+    "StoreBusy",
     "StoreCorrupt",
     "StoreError",
+    "StoreFull",
+    "StoreMoved",
+    "StoreReadOnly",
+    "StoreRefused",
 ]
 
 
@@ -44,6 +54,8 @@ class Finding:
     """One mistake in a file: where it stands and what would be right.
 
     Line and column count from 1; None where the format keeps no positions. Findings sort in the order of the file.
+    `code` is the linter's name for such a mistake, empty where it is one of the grammar; `fix` what would be right,
+    where `message` does not say it.
 
     >>> print(Finding("bounces.yaml", 7, 12, "unknown fate 'supress': one of retry, split, alone, fail, hold"))
     bounces.yaml:7:12: unknown fate 'supress': one of retry, split, alone, fail, hold
@@ -53,10 +65,12 @@ class Finding:
     line: int | None
     column: int | None
     message: str
+    code: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
-        return f"{place}: {self.message}"
+        return f"{place}: {self.message}" + (f"; {self.fix}" if self.fix else "")
 
     def __lt__(self, other: "Finding") -> bool:
         return self._place < other._place
@@ -105,11 +119,31 @@ class MessageError(BouncekitError, ValueError):
 
 
 class StoreError(BouncekitError):
-    """The store cannot answer or cannot remember: full, read-only, locked, moved, closed."""
+    """The store cannot answer or cannot remember, and what was asked of it has changed nothing."""
+
+
+class StoreBusy(StoreError):
+    """Somebody else has held the lock for writers longer than we wait. It passes by itself, or with that process."""
+
+
+class StoreFull(StoreError):
+    """The disk, or the quota, is full. Once there is room everything goes on, without a restart."""
+
+
+class StoreReadOnly(StoreError):
+    """The store may be read and not be written: the file, its directory or its whole file system."""
+
+
+class StoreMoved(StoreError):
+    """The file, or the log beside it, was moved, deleted or replaced while it was open; nothing is written."""
 
 
 class StoreCorrupt(StoreError):
     """The file is not a bouncekit store, is damaged, or comes from a newer version. It is left as it is."""
+
+
+class StoreRefused(StoreError):
+    """What was to be stored contradicts the store's own rules: another try ends the same, other things are taken."""
 
 
 class MissingExtra(BouncekitError, ImportError):

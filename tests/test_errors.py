@@ -15,8 +15,13 @@ from bouncekit.errors import (
     MissingExtra,
     PolicyError,
     RuleError,
+    StoreBusy,
     StoreCorrupt,
     StoreError,
+    StoreFull,
+    StoreMoved,
+    StoreReadOnly,
+    StoreRefused,
 )
 
 FINDINGS = (Finding("bounces.yaml", 7, 12, "unknown fate 'supress'"), Finding("bounces.yaml", None, None, "no rules"))
@@ -28,7 +33,12 @@ ALL = (
     AddressError("jo@a>b", "'>' is not allowed"),
     MessageError("no"),
     StoreError("no"),
+    StoreBusy("no"),
+    StoreFull("no"),
+    StoreReadOnly("no"),
+    StoreMoved("no"),
     StoreCorrupt("no"),
+    StoreRefused("no"),
     MissingExtra("notify", "apprise", "channels by apprise URL"),
 )
 
@@ -47,7 +57,12 @@ def test_the_public_errors_are_one_tree_with_one_root() -> None:
         (RuleError, ConfigurationError),
         (AddressError, ValueError),
         (MessageError, ValueError),
+        (StoreBusy, StoreError),
+        (StoreFull, StoreError),
+        (StoreReadOnly, StoreError),
+        (StoreMoved, StoreError),
         (StoreCorrupt, StoreError),
+        (StoreRefused, StoreError),
         (MissingExtra, ImportError),
     ],
 )

@@ -106,6 +106,67 @@ def test_a_worker_forgets_once_an_hour(postmaster: Postmaster, clock: ManualCloc
     assert worker.tidy() == 0
 
 
+YEAR = 365 * DAY
+
+
+def test_a_clock_that_leaps_ahead_and_is_set_right_again_forgets_nothing(
+    postmaster: Postmaster, clock: ManualClock, tmp_path: Path
+) -> None:
+    use(postmaster, clock, 2)
+    worker, before = postmaster.worker(), counted(tmp_path / "b.db")
+    worker.tidy()
+    clock.move(YEAR)
+    with postmaster.client("main") as client:
+        client.submit(message("ada@example.com"))  # so that there is news of that time
+    assert worker.tidy() == 0
+    clock.move(timedelta(hours=3))
+    assert worker.tidy() == 0
+    clock.move(-YEAR)
+    assert worker.tidy() == 0
+    assert all(counted(tmp_path / "b.db")[table] >= before[table] for table in TABLES)
+    use(postmaster, clock, 14)
+    assert sum(worker.tidy() for _ in range(2) if clock.move(DAY) is None) > 0, "it goes on by the right time"
+
+
+def test_a_clock_that_stays_ahead_is_believed_after_a_day(postmaster: Postmaster, clock: ManualClock) -> None:
+    use(postmaster, clock, 1)
+    worker = postmaster.worker()
+    worker.tidy()
+    clock.move(9 * DAY)
+    assert worker.tidy() == 0
+    clock.move(timedelta(hours=25))
+    assert worker.tidy() > 0
+
+
+def test_who_asks_only_once_a_week_is_not_put_off_for_ever(postmaster: Postmaster, clock: ManualClock) -> None:
+    worker, gone = postmaster.worker(), 0
+    for _ in range(4):
+        use(postmaster, clock, 1)
+        clock.move(8 * DAY)
+        gone += worker.tidy()
+    assert gone > 0
+
+
+def test_a_process_that_starts_with_a_clock_far_ahead_forgets_by_the_newest_news(
+    make_postmaster: Make, tmp_path: Path, clock: ManualClock
+) -> None:
+    path = tmp_path / "long.yaml"
+    path.write_text("policy: 1\nextends: default\nkeep: {events: 60d}\n")
+    postmaster = make_postmaster(
+        policy=path,
+        store=f"sqlite:///{tmp_path / 'c.db'}",
+        retry="queue",
+        worker="external",
+        relays={"main": "smtp://127.0.0.1:1"},
+    )
+    with postmaster.client("main") as client:
+        client.submit(message("ada@example.com"))
+    events = counted(tmp_path / "c.db")["outbox"]
+    clock.move(YEAR)
+    postmaster.worker().tidy()
+    assert counted(tmp_path / "c.db")["outbox"] == events
+
+
 def test_a_dropped_message_is_kept_as_the_policy_says(postmaster: Postmaster, clock: ManualClock) -> None:
     with postmaster.client("main") as client:
         report = client.submit(message("ada@example.com"))

@@ -19,7 +19,15 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import StoreCorrupt, StoreError
+from bouncekit.errors import (
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreMoved,
+    StoreReadOnly,
+    StoreRefused,
+)
 from bouncekit.stores import statements
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.suppression import Standing
@@ -313,7 +321,7 @@ def test_a_read_only_file_is_refused_when_it_is_opened(path: Path) -> None:
     try:
         if os.access(path, os.W_OK):
             pytest.skip("nothing is read-only for this user here")
-        with pytest.raises(StoreError, match=r"bounces.db: read-only; let this user write"):
+        with pytest.raises(StoreReadOnly, match=r"bounces.db: read-only; let this user write"):
             SqliteStore(path)
     finally:
         if immutable:
@@ -327,7 +335,7 @@ def test_a_file_that_was_moved_away_is_missed_and_not_made_anew(
     put(store, suppression(ANN))
     path.rename(path.with_name("elsewhere.db"))
     for _ in range(2):
-        with pytest.raises(StoreError, match="moved, deleted or replaced"):
+        with pytest.raises(StoreMoved, match="moved, deleted or replaced"):
             use(store)
     assert not path.exists()
     path.with_name("elsewhere.db").rename(path)
@@ -345,7 +353,7 @@ def test_a_file_that_was_replaced_is_not_touched(store: SqliteStore, path: Path)
     other.rename(path)
     before = path.read_bytes()
     for _ in range(2):
-        with pytest.raises(StoreError, match=r"replaced .* remove the -wal and -shm"):
+        with pytest.raises(StoreMoved, match=r"replaced .* remove the -wal and -shm"):
             put(store, suppression(CY))
     assert path.read_bytes() == before
     old.rename(path)
@@ -355,16 +363,40 @@ def test_a_file_that_was_replaced_is_not_touched(store: SqliteStore, path: Path)
 def test_a_log_whose_file_is_gone_is_not_taken_for_that_of_a_new_one(store: SqliteStore, path: Path) -> None:
     put(store, suppression(ANN))
     path.unlink()
-    with pytest.raises(StoreError, match="its -wal is still there"):
+    with pytest.raises(StoreMoved, match="its -wal is still there"):
         SqliteStore(path)
     assert not path.exists()
 
 
-def test_a_lost_write_ahead_log_is_noticed(store: SqliteStore, path: Path) -> None:
+def test_a_lost_write_ahead_log_is_noticed_and_what_was_in_it_is_rescued(store: SqliteStore, path: Path) -> None:
+    """It is still open here, also by a thread that is idle; nobody begins another one before a restart."""
     put(store, suppression(ANN))
+    asked, may_end = threading.Event(), threading.Event()
+
+    def be_idle() -> None:
+        store.suppression(ANN)
+        asked.set()
+        may_end.wait(10)
+
+    thread = threading.Thread(target=be_idle)
+    thread.start()
+    asked.wait(10)
     path.with_name("bounces.db-wal").unlink()
-    with pytest.raises(StoreError, match="moved, deleted or replaced"):
-        put(store, suppression(BOB))
+    for _ in range(2):
+        with pytest.raises(StoreMoved, match="its -wal was moved, deleted or replaced"):
+            put(store, suppression(BOB))
+    may_end.set()
+    thread.join()
+    with SqliteStore(path) as again:
+        assert keys(again) == [ANN]
+
+
+@pytest.mark.parametrize("value", ["martian", object()], ids=["a value", "a type"])
+def test_what_contradicts_the_tables_is_told_from_a_store_that_is_away(store: SqliteStore, value: object) -> None:
+    put(store, suppression(ANN))
+    with pytest.raises(StoreRefused, match="contradicts the store's rules"), store._database.writing() as writer:
+        writer.execute("UPDATE suppressions SET standing = ?", (value,))
+    assert keys(store) == [ANN]
 
 
 def test_a_link_leads_to_the_file(store: SqliteStore, path: Path) -> None:
@@ -382,7 +414,7 @@ def test_a_link_leads_to_the_file(store: SqliteStore, path: Path) -> None:
 def test_a_lock_that_another_holds_too_long_is_an_error_and_reading_goes_on(store: SqliteStore, path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreError, match=r"bounces.db: locked by another process for more than 0.05 s"):
+        with pytest.raises(StoreBusy, match=r"bounces.db: locked by another process for more than 0.05 s"):
             put(store, suppression(ANN))
         assert keys(store) == []
         other.execute("ROLLBACK")
@@ -395,7 +427,7 @@ def test_a_full_disk_stores_nothing_by_halves_and_reading_goes_on(store: SqliteS
     before = keys(store), store.events(), rows(store, "SELECT * FROM outcomes, strikes, audit")
     rows(store, "PRAGMA max_page_count = 1")  # of what there is: no page more
     many = [f"r{number:03}@example.com" for number in range(200)]
-    with pytest.raises(StoreError, match=r"bounces.db: its disk is full"):
+    with pytest.raises(StoreFull, match=r"bounces.db: its disk is full"):
         send(store, *many, answers=dict.fromkeys(many, FULL))
     assert (keys(store), store.events(), rows(store, "SELECT * FROM outcomes, strikes, audit")) == before
     rows(store, "PRAGMA max_page_count = 100000")
@@ -406,7 +438,7 @@ def test_a_full_disk_stores_nothing_by_halves_and_reading_goes_on(store: SqliteS
 def test_what_raises_inside_a_transaction_undoes_all_of_it(store: SqliteStore) -> None:
     def interrupted() -> None:
         with store._database.writing() as connection:
-            connection.execute("INSERT INTO counters VALUES ('a', 'b', 1, 1)")
+            connection.execute("INSERT INTO counters VALUES ('a', 'b', 1, 0, 1)")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

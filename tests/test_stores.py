@@ -50,8 +50,8 @@ def test_a_relative_path_stays_where_it_was_when_the_process_moves(
         ("sqlite://bounces.db", "write 'sqlite:///bounces.db'"),
         ("sqlite:///b.db?mode=ro", "no parameters"),
         ("sqlite:///b\0.db", "NUL"),
-        ("postgresql://user:secret@host/db", "not built yet"),
-        ("postgresql+psycopg://user:secret@host/db", "not built yet"),
+        ("postgresql://user:secret@host:port/db?no=no", "write 'postgresql://user:password@host/database'"),
+        ("postgresql+psycopg://user:secret@host/db?schema=A", "small letters"),
         ("mysql://user:secret@host/db", "no such store; write 'sqlite:///bounces.db'"),
     ],
 )
@@ -69,3 +69,15 @@ def test_a_wrong_url_is_told_what_would_be_right(
 def test_sqlite_is_loaded_by_nobody_who_does_not_use_it() -> None:
     code = "import sys, bouncekit.stores as s; s.open_store(None); sys.exit('sqlite3' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_without_psycopg_a_url_of_postgresql_names_the_extra() -> None:
+    code = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from bouncekit.errors import MissingExtra\n"
+        "from bouncekit.stores import open_store\n"
+        "try: open_store('postgresql://user:secret@host/db')\n"
+        "except MissingExtra as error: print(error)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert found.stdout == "stores in PostgreSQL need psycopg: python -m pip install 'bouncekit[postgres]'\n"

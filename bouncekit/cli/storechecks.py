@@ -1,11 +1,10 @@
 """What `bouncekit doctor` finds of the store, of the clock by it, of the mail that waits in it, of who reads it."""
 
-import sqlite3
 from collections.abc import Collection, Generator, Iterator, Mapping
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shlex import quote
+from shutil import disk_usage
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,10 @@ from bouncekit._version import __released__
 from bouncekit.cli.checks import Check, Level, failed
 from bouncekit.cli.output import show_minute, show_span
 from bouncekit.cli.settings import sqlite_path
+from bouncekit.cli.sinkchecks import forwarded
 from bouncekit.cli.waiting import in_words
-from bouncekit.errors import BouncekitError
+from bouncekit.errors import BouncekitError, StoreBusy, StoreError, StoreFull, StoreReadOnly
+from bouncekit.forwarding import sink_of
 from bouncekit.queue import Depth
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ _SLACK = timedelta(minutes=2)  # by which the clocks of two machines, or one bef
 _STALLED = timedelta(minutes=5)
 _SILENT = timedelta(days=7)
 _SET_THE_CLOCK = "set the clock and keep it: timedatectl set-ntp true"
+# What to do at the machine; for the others what the error says itself.
+_REMEDIES: Mapping[type[StoreError], str] = {
+    StoreBusy: "end the process that holds it: fuser -v {file}",
+    StoreFull: "make room: df -h {folder}; then nothing else is to be done",
+    StoreReadOnly: "let this user write there: ls -ld {folder} {file}; findmnt -T {folder}",
+}
+_ROOM_BYTES = 100 * 1024 * 1024
 _RELEASED = datetime.fromisoformat(__released__).replace(tzinfo=UTC)
 
 
@@ -82,7 +90,9 @@ def queue(
 
 
 def subscribers(cursors: Collection["Cursor"], now: datetime) -> Iterator[Check]:
-    """The durable readers of the events: who is gone keeps what he has not read."""
+    """The durable readers of the events: who is gone keeps what he has not read. Sinks say more than others."""
+    yield from forwarded(cursors, now)
+    cursors = [one for one in cursors if sink_of(one.name) is None]
     silent = [one for one in cursors if _is_silent(one, now)]
     for one in silent:
         assert one.unread_since is not None
@@ -131,18 +141,19 @@ def _place(path: Path) -> Check:
 
 
 def _unusable(error: Exception) -> Check:
-    cause = error.__cause__
-    if isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-        found, _, _ = str(error).partition("; ")
-        advice = f"end the process that holds it: fuser -v {quote(found.partition(': ')[0])}"
-        return Check("store", Level.FAIL, found, advice)
-    return failed("store", error)
+    found, _, _ = str(error).partition("; ")
+    place = Path(found.partition(": ")[0])
+    remedy = next((remedy for kind, remedy in _REMEDIES.items() if isinstance(error, kind)), "")
+    if not remedy or "://" in str(error):
+        return failed("store", error)
+    return Check("store", Level.FAIL, found, remedy.format(file=quote(str(place)), folder=quote(str(place.parent))))
 
 
 def _looked_through(opened: "Store", *, now: datetime, relays: Collection[str], all_known: bool) -> Iterator[Check]:
     """A store that cannot be written may still tell much; one that cannot be read says so once."""
     try:
         yield Check("store", Level.OK, _sound(opened))
+        yield from _room(opened)
     except (BouncekitError, OSError) as error:
         yield _unusable(error)
     try:
@@ -162,21 +173,31 @@ def _looked_through(opened: "Store", *, now: datetime, relays: Collection[str], 
 
 
 def _sound(opened: "Store") -> str:
-    """What a store is like. It is read through, and a page of it is written as it was.
+    """What a store is like. It is looked through, and something in it is written as it was.
 
     Raises:
         StoreError: it is not what it should be.
     """
-    from bouncekit.stores.schema import newest_version
-    from bouncekit.stores.sqlite import SqliteStore
+    from bouncekit.stores.sqlstore import SqlStore
 
-    if not isinstance(opened, SqliteStore):
+    if not isinstance(opened, SqlStore):
         return "in memory: suppressions are forgotten when the process ends"
     opened.check()
     opened.try_writing()
-    with closing(sqlite3.connect(f"{Path(opened.path).as_uri()}?mode=ro", uri=True)) as connection:
-        (number,) = connection.execute("SELECT count(*) FROM suppressions").fetchone()
-    return f"{opened.path}: sound, writable, schema {newest_version()}, {number:,} suppressions"
+    return f"{opened.place}: sound, writable, {opened.kind}, {opened.entry_count():,} suppressions"
+
+
+def _room(opened: "Store") -> Iterator[Check]:
+    """Whether its disk is nearly full: what is stored for a send then fails before the dot, and nothing goes out."""
+    from bouncekit.stores.sqlite import SqliteStore
+
+    if not isinstance(opened, SqliteStore):
+        return
+    folder = Path(opened.path).parent
+    free = disk_usage(folder).free
+    if free < _ROOM_BYTES:
+        found = f"{free // 1_000_000:,} MB are free at {folder}; once it is full, nothing is sent"
+        yield Check("disk", Level.WARN, found, f"make room: df -h {quote(str(folder))}")
 
 
 # -- who waits

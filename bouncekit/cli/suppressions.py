@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bouncekit.classification import Category
+from bouncekit.cli.listchanges import show, undo
+from bouncekit.cli.listfiles import check, export, import_
 from bouncekit.cli.output import show_json, show_line, show_minute, show_table
 from bouncekit.cli.settings import (
     by_option,
@@ -30,7 +32,7 @@ _HEADS = ("address", "standing", "category", "until", "by", "why")  # what 80 co
 @click.group(invoke_without_command=True)
 @click.pass_context
 def verb(ctx: click.Context) -> None:
-    """Look at the suppression list, add to it, remove from it. Needs a store."""
+    """Look at the suppression list, change it, bring one along, take changes back. Needs a store."""
     show_help(ctx)
 
 
@@ -94,6 +96,10 @@ def remove(address: str, by: str, store: str | None, as_json: bool) -> int:
     else:
         show_line(f"{lifted.address or address} is no longer suppressed")
     return 0 if lifted else 1
+
+
+for _one in (show, import_, export, check, undo):
+    verb.add_command(_one)
 
 
 def _opened(store: str | None, *, makes_store: bool = True) -> "Postmaster":

@@ -1,7 +1,7 @@
 """What a store answers and remembers, and which one a URL means.
 
-Every store does the same: in memory for one process and its life, in SQLite for one machine. Times that it gives
-back are aware, in UTC and in whole milliseconds.
+Every store does the same: in memory for one process and its life, in SQLite for one machine, in PostgreSQL for many.
+Times that it gives back are aware, in UTC and in whole milliseconds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,18 +9,21 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from bouncekit.errors import ConfigurationError
+from bouncekit.errors import ConfigurationError, MissingExtra
 from bouncekit.events import Event
 from bouncekit.steps import LookedUp, LookUp, Record
 from bouncekit.stores.cursors import Cursors
+from bouncekit.stores.erasing import Erasing
+from bouncekit.stores.listing import Listing
 from bouncekit.stores.queueing import Queue
 from bouncekit.stores.tallies import Tallies
+from bouncekit.stores.throttling import Throttling
 from bouncekit.suppression import Suppression
 
 __all__ = ["Store", "open_store"]
 
 
-class Store(Queue, Cursors, Tallies, Protocol):
+class Store(Queue, Cursors, Tallies, Listing, Erasing, Throttling, Protocol):
     """Suppressions, histories and events, the queue, and what is counted of it all.
 
     Safe to share between threads, and to keep over a fork.
@@ -118,10 +121,13 @@ _MEMORY = "leave the store out to keep everything in memory"
 
 
 def open_store(url: str | None) -> Store:
-    """The store that a URL names: None and `sqlite:///:memory:` memory, `sqlite:///relative.db`, `sqlite:////absolute.db`.
+    """The store that a URL names.
+
+    None and `sqlite:///:memory:` memory, `sqlite:///relative.db`, `sqlite:////absolute.db`, `postgresql://host/database`.
 
     Raises:
         ConfigurationError: it names none; the message says what would be right, and shows no password.
+        MissingExtra: what it needs is not installed.
         StoreError: it cannot be opened.
     """
     from bouncekit.stores.memory import MemoryStore
@@ -133,7 +139,11 @@ def open_store(url: str | None) -> Store:
     if not colon or not scheme.isascii():
         raise ConfigurationError(f"store={_shown(url)!r} is no URL; write {_suggestion(url)!r}, or {_MEMORY}")
     if kind in ("postgresql", "postgres"):
-        raise ConfigurationError(f"store='{scheme}://...': not built yet; write 'sqlite:///bounces.db'")
+        try:
+            from bouncekit.stores.postgres import PostgresStore
+        except ImportError:
+            raise MissingExtra("postgres", "psycopg", "stores in PostgreSQL") from None
+        return PostgresStore(url)
     if kind != "sqlite":
         raise ConfigurationError(f"store='{scheme}://...': no such store; write 'sqlite:///bounces.db', or {_MEMORY}")
     from bouncekit.stores.sqlite import SqliteStore

@@ -33,6 +33,7 @@ __all__ = [
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode  # made once: `json.dumps` makes it each time
 # The fingerprint has a column of its own, by which a mass is found.
 _EVIDENCE = tuple((field.name, field.default) for field in fields(Evidence) if field.name != "fingerprint")
 
@@ -65,10 +66,10 @@ def storable(text: None) -> None: ...
 @overload
 def storable(text: str | None) -> str | None: ...
 def storable(text: str | None) -> str | None:
-    """Text that a database takes: a lone surrogate, as `surrogateescape` leaves one, is spelled out."""
-    if text is None or text.isascii():
+    """Text that every database takes: NUL, and a lone surrogate as `surrogateescape` leaves one, are spelled out."""
+    if text is None or (text.isascii() and "\0" not in text):
         return text
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def in_milliseconds(suppression: Suppression) -> Suppression:
@@ -203,7 +204,7 @@ def event_dict(text: str) -> dict[str, Any]:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), default=str)
+    return _encode(value)
 
 
 def _rounded(at: datetime) -> datetime:

@@ -5,10 +5,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-__all__ = ["Cursor", "Cursors", "kept_longer"]
+__all__ = ["Cursor", "Cursors", "Trouble", "kept_longer"]
 
 _COUNTED = timedelta(days=35)  # the guard compares with the 30 days before yesterday
 _STRUCK = timedelta(days=366)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Why a reader does not get on, and since when: `failures` in a row with no event taken between.
+
+    `next_try_at` None: it is parked, and nobody tries before somebody has placed it by hand.
+    """
+
+    failures: int
+    since: datetime
+    error: str
+    next_try_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +38,7 @@ class Cursor:
     unread: int
     unread_since: datetime | None
     leased_until: datetime | None
+    trouble: Trouble | None = None
 
 
 class Cursors(Protocol):
@@ -37,7 +51,22 @@ class Cursors(Protocol):
         """Be this reader until a time: its sequence number, None while another owner's lease runs."""
 
     def move_cursor(self, name: str, *, owner: str, sequence: int, now: datetime, until: datetime) -> bool:
-        """Move a cursor, never back, and the end of the lease. False, and nothing moved, if another one has it."""
+        """Move a cursor, never back, and the end of the lease: its trouble is over.
+
+        False, and nothing happens, if another one has it.
+        """
+
+    def trouble_of(self, name: str) -> Trouble | None:
+        """Why a reader does not get on; None where it does."""
+
+    def note_trouble(self, name: str, trouble: Trouble, *, owner: str) -> bool:
+        """Remember why a reader does not get on. False, and nothing happens, if another one has its lease."""
+
+    def place_cursor(self, name: str, sequence: int | None) -> bool:
+        """Put a reader by hand behind any event, None where it is, and forget its trouble. False: there is none.
+
+        Whoever is this reader loses the lease: what is under way may be heard twice, and is not counted.
+        """
 
     def release_cursor(self, name: str, owner: str) -> None:
         """Let others be this reader at once. Nothing happens if another one is."""

@@ -17,7 +17,7 @@ from typing import Any, Self
 from bouncekit.classification import Category
 from bouncekit.envelope import Labels
 from bouncekit.errors import StoreError
-from bouncekit.events import Event
+from bouncekit.events import Event, EventType, event_id
 from bouncekit.forking import begin_afresh_in_children
 from bouncekit.guard import Held
 from bouncekit.policy import Window
@@ -26,11 +26,15 @@ from bouncekit.settlement import Settlement
 from bouncekit.status import Action
 from bouncekit.steps import LookedUp, LookUp, Record, Strike
 from bouncekit.stores.codec import event_dict, event_json, from_milliseconds, in_milliseconds, milliseconds, subject_of
+from bouncekit.stores.erasing import Erasure
 from bouncekit.stores.masses import counts_of
 from bouncekit.stores.memorycursors import MemoryCursors
+from bouncekit.stores.memoryerasing import MemoryErasing
+from bouncekit.stores.memorylisting import MemoryListing
 from bouncekit.stores.memorymasses import MemoryMasses
 from bouncekit.stores.memoryqueue import MemoryQueue
 from bouncekit.stores.memorytallies import MemoryTallies
+from bouncekit.stores.memorythrottling import MemoryThrottling
 from bouncekit.stores.precedence import (
     CLAIM_LASTS,
     caused_by,
@@ -41,6 +45,7 @@ from bouncekit.stores.precedence import (
     withstands,
 )
 from bouncekit.suppression import Standing, Suppression
+from bouncekit.suppressionchange import Place, place_of
 
 __all__ = ["MemoryStore"]
 
@@ -75,7 +80,7 @@ _Days = dict[int, int]  # day -> the time of its last strike
 _Strikes = dict[Category, _Days]
 
 
-class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies):
+class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies, MemoryListing, MemoryErasing, MemoryThrottling):
     """A store for one process.
 
     >>> with MemoryStore() as store:
@@ -86,6 +91,8 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies):
     def __init__(self, *, most_events: int = 100_000, most_struck: int = 100_000) -> None:
         MemoryQueue.__init__(self)
         MemoryCursors.__init__(self)
+        MemoryListing.__init__(self)
+        MemoryThrottling.__init__(self)
         self._listed: dict[tuple[str, str], dict[str, _Listed]] = {}  # (tenant, key) -> stream -> suppression
         self._strikes: OrderedDict[tuple[str, str, str], _Strikes] = OrderedDict()  # the latest struck stand last
         self._told: deque[Event | _Told | None] = deque()  # None: forgotten, between others that are not
@@ -136,7 +143,7 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies):
             if record.cleared and self._strikes:
                 self._clear(record.cleared, record.occasion.labels)
             if record.held:
-                self._hold(record.held)
+                self._hold(record.held, record.occasion.at)
             self._masses.add(counts_of(record))
             self._keep(events)
 
@@ -188,7 +195,7 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies):
         with self._lock:
             self._check_open()
             if event.id not in self._known:
-                self._put(suppression)
+                self._change(place_of(suppression), suppression, by=by, at=event.at, event_id=event.id)
                 self._keep((event,))
 
     def lift(self, key: str, *, tenant: str, stream: str, by: str, at: datetime, event: Event) -> Suppression | None:
@@ -197,7 +204,7 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies):
             self._check_open()
             lifted = self._standing(tenant, stream, key)
             if lifted is not None:
-                self._remove(tenant, stream, key)
+                self._change(Place(tenant, stream, key), None, by=by, at=at, event_id=event.id)
                 self._keep((event,))
             return lifted
 
@@ -319,15 +326,18 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies):
                     one.probe_at = None
         lifted, caused = settlement.lifted, caused_by(settlement)
         if lifted is not None:
-            place = (lifted.tenant, lifted.stream, lifted.key)
+            place = place_of(lifted)
             if not withstands(self._standing(*place), None, at):
-                self._remove(*place)
+                told = event_id(record.occasion.attempt_id, settlement.recipient, EventType.SUPPRESSION_LIFTED)
+                self._change(place, None, by="delivery", at=at, event_id=told)
         if caused is not None:
             standing = self._standing(caused.tenant, caused.stream, caused.key)
             if not withstands(standing, caused, at):
-                self._put(caused)
+                type_ = EventType(settlement.action.value) if settlement.doubted else EventType.SUPPRESSION_ADDED
+                told = event_id(record.occasion.attempt_id, settlement.recipient, type_)
+                self._change(place_of(caused), caused, by=caused.by, at=at, event_id=told)
 
-    def _hold(self, several: Iterable[Held]) -> None:
+    def _hold(self, several: Iterable[Held], at: datetime) -> None:
         """Hold what verdicts have put on the list while a mass grew: the latest of that kind, back to its beginning."""
         for held in several:
             for place in tuple(reversed(self._alike.get(held.pattern.fingerprint, {}))):
@@ -335,7 +345,8 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies):
                 if one is None or one.changed_at < held.since:
                     break
                 if one.since >= held.since:
-                    self._put(replace(one, standing=Standing.HELD))
+                    doubted = replace(one, standing=Standing.HELD)
+                    self._change(place_of(one), doubted, by="guard", at=at, event_id=held.event_id)
 
     def _forget_alike(self, listed: _Listed | None) -> None:
         fingerprint = listed and listed.suppression.evidence.fingerprint
@@ -393,6 +404,28 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies):
     def _standing(self, tenant: str, stream: str, key: str) -> Suppression | None:
         one = self._listed.get((tenant, key), {}).get(stream)
         return None if one is None else one.suppression
+
+    def _told_of(self, key: str) -> Iterator[str]:
+        return (_subject(event)[0] for event in self._told if event and _subject(event)[1] == key)
+
+    def _retell(self, erasure: Erasure) -> int:
+        number = 0
+        for place, event in enumerate(self._told):
+            if event is None:
+                continue
+            tenant, key = _subject(event)
+            json = event.json if isinstance(event, _Told) else event_json(event)
+            if (erased := erasure.event(json, is_about=key == erasure.key)) is None:
+                continue
+            new = event_dict(erased)["id"]
+            self._known.discard(event.id)
+            self._known.add(new)
+            self._told[place] = _Told(new, event.at, tenant, erasure.pseudonym if key == erasure.key else key, erased)
+            number += 1
+        return number
+
+    def _every(self) -> Iterable[Suppression]:
+        return (one.suppression for streams in self._listed.values() for one in streams.values())
 
     def _put(self, suppression: Suppression) -> None:
         streams = self._listed.setdefault((suppression.tenant, suppression.key), {})

@@ -3,11 +3,11 @@
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bouncekit.stores.codec import from_milliseconds, milliseconds
-from bouncekit.stores.cursors import Cursor
+from bouncekit.stores.cursors import Cursor, Trouble
 
 __all__ = ["MemoryCursors"]
 
@@ -18,6 +18,7 @@ class _Cursor:
     owner: str | None = None
     until: int = 0
     moved_at: int | None = None
+    trouble: Trouble | None = None
 
 
 class MemoryCursors(ABC):
@@ -60,7 +61,38 @@ class MemoryCursors(ABC):
             if cursor is None or cursor.owner != owner:
                 return False
             cursor.sequence, cursor.until = max(cursor.sequence, sequence), milliseconds(until)
-            cursor.moved_at = milliseconds(now)
+            cursor.moved_at, cursor.trouble = milliseconds(now), None
+            return True
+
+    def trouble_of(self, name: str) -> Trouble | None:
+        """See `Cursors.trouble_of`."""
+        with self._lock:
+            self._check_open()
+            return self._cursors[name].trouble if name in self._cursors else None
+
+    def note_trouble(self, name: str, trouble: Trouble, *, owner: str) -> bool:
+        """See `Cursors.note_trouble`."""
+        with self._lock:
+            self._check_open()
+            cursor = self._cursors.get(name)
+            if cursor is None or cursor.owner != owner:
+                return False
+            cursor.trouble = replace(
+                trouble,
+                since=from_milliseconds(milliseconds(trouble.since)),
+                next_try_at=trouble.next_try_at and from_milliseconds(milliseconds(trouble.next_try_at)),
+            )
+            return True
+
+    def place_cursor(self, name: str, sequence: int | None) -> bool:
+        """See `Cursors.place_cursor`."""
+        with self._lock:
+            self._check_open()
+            cursor = self._cursors.get(name)
+            if cursor is None:
+                return False
+            cursor.owner, cursor.trouble = None, None
+            cursor.sequence = cursor.sequence if sequence is None else sequence
             return True
 
     def release_cursor(self, name: str, owner: str) -> None:
@@ -96,6 +128,7 @@ class MemoryCursors(ABC):
             unread=unread,
             unread_since=since,
             leased_until=None if cursor.owner is None else from_milliseconds(cursor.until),
+            trouble=cursor.trouble,
         )
 
     def _passed(self) -> int | None:

@@ -1,7 +1,8 @@
 """What a SQL store says to its database about its queue and the readers of its events.
 
 Values go in as parameters; the only text that is put in are the lists of columns that `bouncekit.stores.queuecodec`
-reads. `free_at` and `retried` are written wherever what they follow from is; the table checks that.
+reads. `free_at` and `retried` are written wherever what they follow from is; the table checks that. What stands between
+`/*!` and `*/` is for PostgreSQL: which rows are locked, in their order, or passed over where another has them.
 """
 # ruff: noqa: S608
 
@@ -27,14 +28,18 @@ __all__ = [
     "FREE",
     "GIVE_BACK",
     "HOLD",
+    "IS_BEGUN",
     "IS_SETTLED",
     "KEEP",
     "KEPT",
     "LEAVE",
     "MESSAGE",
+    "MESSAGES",
     "MOVE_CURSOR",
     "NEWEST",
     "NEXT_RELAY",
+    "NOTE_TROUBLE",
+    "PLACE_CURSOR",
     "PRUNE",
     "QUEUED",
     "READ_CURSOR",
@@ -46,7 +51,9 @@ __all__ = [
     "SWEEP",
     "TAKE",
     "TAKE_ABANDONED",
+    "TROUBLE",
     "WAITS",
+    "WITH",
 ]
 
 # -- what comes in
@@ -72,7 +79,9 @@ BEGIN = f"""
     :attempts, :retried, :first_attempt_at, :possible_duplicate, :attempt, :token, :until, NULL)
     ON CONFLICT (message, address) DO UPDATE SET
     attempt_id = excluded.attempt_id, lease_until = excluded.lease_until, free_at = NULL
-    WHERE fence = 0 AND lease_owner = excluded.lease_owner AND attempt_id IS NULL"""
+    WHERE recipients.fence = 0 AND recipients.lease_owner = excluded.lease_owner AND recipients.attempt_id IS NULL"""
+IS_BEGUN = "SELECT 1 FROM attempts WHERE id = ? AND message = ? AND owner = ? AND begun_at = ?"
+WITH = "SELECT address FROM recipients WHERE attempt_id = ?"
 BEGIN_CLAIMED = """
     UPDATE recipients SET attempt_id = :attempt, lease_until = :until, free_at = NULL,
     first_attempt_at = coalesce(first_attempt_at, :first_attempt_at)
@@ -80,7 +89,7 @@ BEGIN_CLAIMED = """
 IS_SETTLED = """
     SELECT 1 FROM attempts JOIN outcomes ON outcomes.attempt_id = attempts.id AND outcomes.recipient = ?
     WHERE attempts.message = ? AND NOT EXISTS (SELECT 1 FROM recipients WHERE message = ? AND address = ?)"""
-_OURS = "(lease_owner = :lease OR (:lease IS NULL AND fence = 0))"
+_OURS = "(lease_owner = :lease OR (CAST(:lease AS TEXT) IS NULL AND fence = 0))"
 DELAY = f"""
     UPDATE recipients SET state = :state, due_at = :due_at, attempts = :attempts, retried = :retried,
     first_attempt_at = coalesce(:first_attempt_at, first_attempt_at),
@@ -88,12 +97,13 @@ DELAY = f"""
     attempt_id = NULL, lease_owner = NULL, lease_until = NULL, free_at = :due_at
     WHERE message = :message AND address = :address AND {_OURS}"""
 SETTLE = f"""
-    DELETE FROM recipients WHERE message = :message AND address = :address AND (:is_answered OR {_OURS})"""
+    DELETE FROM recipients WHERE message = :message AND address = :address AND (:is_answered = 1 OR {_OURS})"""
 # Whoever took over an abandoned attempt and asks again at once does not know whether the first one arrived.
 AGAIN = f"""
     UPDATE recipients SET
-    possible_duplicate = max(possible_duplicate,
-        lease_owner <> (SELECT owner FROM attempts WHERE id = recipients.attempt_id)),
+    possible_duplicate = CASE
+        WHEN lease_owner <> (SELECT owner FROM attempts WHERE id = recipients.attempt_id) THEN 1
+        ELSE possible_duplicate END,
     attempt_id = NULL, free_at = max(due_at, lease_until)
     WHERE attempt_id = :attempt AND {_OURS}"""
 END_ATTEMPT = "UPDATE attempts SET settled_at = ? WHERE id = ? AND settled_at IS NULL"
@@ -108,31 +118,44 @@ LEAVE = f"UPDATE messages SET keep_until = ? WHERE id = ? AND {_NOBODY_WAITS}"
 
 FIRST_RELAY = "SELECT min(relay) FROM recipients WHERE free_at IS NOT NULL"
 NEXT_RELAY = "SELECT min(relay) FROM recipients WHERE free_at IS NOT NULL AND relay > ?"
+# Pages of what is free, in its order: behind a time and a message.
 FREE = """
-    SELECT retried, free_at, message FROM recipients WHERE relay = ? AND retried = ? AND free_at <= ?
-    ORDER BY free_at, message"""
+    SELECT DISTINCT retried, free_at, message FROM recipients
+    WHERE relay = ? AND retried = ? AND free_at <= ? AND (free_at, message) > (?, ?)
+    ORDER BY free_at, message LIMIT ?"""
 TAKE = f"""
     UPDATE recipients SET lease_owner = :token, lease_until = :until, fence = fence + 1, free_at = max(due_at, :until)
-    WHERE message = :message AND free_at <= :now RETURNING {RECIPIENT_COLUMNS}"""
+    WHERE message IN (%s) AND free_at <= :now /*! AND (message, address) IN (
+        SELECT r.message, r.address FROM messages AS m JOIN recipients AS r ON r.message = m.id
+        WHERE m.id IN (%s) AND r.free_at <= :now ORDER BY m.id, r.address FOR NO KEY UPDATE SKIP LOCKED) */
+    RETURNING {RECIPIENT_COLUMNS}, message"""
 ABANDONED = """
-    SELECT attempt_id FROM recipients WHERE attempt_id IS NOT NULL AND lease_until <= ?
-    ORDER BY lease_until, attempt_id"""
+    SELECT DISTINCT lease_until, attempt_id FROM recipients
+    WHERE attempt_id IS NOT NULL AND lease_until <= ? AND (lease_until, attempt_id) > (?, ?)
+    ORDER BY lease_until, attempt_id LIMIT ?"""
 TAKE_ABANDONED = f"""
     UPDATE recipients SET lease_owner = :token, lease_until = :until, fence = fence + 1
-    WHERE attempt_id = :attempt AND lease_until <= :now RETURNING {RECIPIENT_COLUMNS}, message"""
-EXTEND = """
+    WHERE attempt_id = :attempt AND lease_until <= :now /*! AND (message, address) IN (
+        SELECT r.message, r.address FROM attempts AS a JOIN recipients AS r ON r.attempt_id = a.id
+        WHERE a.id = :attempt AND r.lease_until <= :now ORDER BY r.address FOR NO KEY UPDATE SKIP LOCKED) */
+    RETURNING {RECIPIENT_COLUMNS}, message"""
+_IN_ORDER = """/*! AND (message, address) IN (
+        SELECT message, address FROM recipients WHERE lease_owner = :token
+        ORDER BY message, address FOR NO KEY UPDATE) */"""
+EXTEND = f"""
     UPDATE recipients SET lease_until = :until, free_at = CASE WHEN attempt_id IS NULL THEN max(due_at, :until) END
-    WHERE lease_owner = :token"""
-GIVE_BACK = """
+    WHERE lease_owner = :token {_IN_ORDER}"""
+GIVE_BACK = f"""
     UPDATE recipients SET lease_owner = NULL, lease_until = NULL, free_at = due_at
-    WHERE lease_owner = ? AND attempt_id IS NULL"""
+    WHERE lease_owner = :token AND attempt_id IS NULL {_IN_ORDER}"""
 HOLD = """
     UPDATE recipients SET state = 'held', due_at = NULL, free_at = NULL, lease_owner = NULL, lease_until = NULL,
-    possible_duplicate = max(possible_duplicate, attempt_id IS NOT NULL), attempt_id = NULL
+    possible_duplicate = CASE WHEN attempt_id IS NULL THEN possible_duplicate ELSE 1 END, attempt_id = NULL
     WHERE message = ? AND lease_owner = ?"""
 
 # -- what people see and do
 
+MESSAGES = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE id IN (%s)"
 MESSAGE = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE id = ?"
 WAITS = "SELECT 1 FROM messages WHERE id = ?"
 ROWS = f"SELECT {RECIPIENT_COLUMNS} FROM recipients WHERE message = ?"
@@ -147,20 +170,20 @@ DEPTH = """
     FROM due"""
 RELAYS = "SELECT relay, count(*) FROM recipients GROUP BY relay ORDER BY relay"
 QUEUED = f"""
-    SELECT {QUEUED_COLUMNS} FROM recipients AS r CROSS JOIN messages AS m ON m.id = r.message
-    WHERE (r.message, r.address) > (:message, :address)
-    AND (:tenant IS NULL OR r.tenant = :tenant) AND (:relay IS NULL OR r.relay = :relay)
-    AND (:state IS NULL OR r.state = :state)
-    AND (:needle IS NULL OR holds(:needle, m.sender, r.address) OR holds(:needle, '', m.message_id))
+    SELECT {QUEUED_COLUMNS} FROM recipients AS r CROSS JOIN messages AS m
+    WHERE m.id = r.message AND (r.message, r.address) > (:message, :address)
+    AND (CAST(:tenant AS TEXT) IS NULL OR r.tenant = :tenant) AND (CAST(:relay AS TEXT) IS NULL OR r.relay = :relay)
+    AND (CAST(:state AS TEXT) IS NULL OR r.state = :state)
+    AND (CAST(:needle AS TEXT) IS NULL OR holds(:needle, m.sender, r.address) OR holds(:needle, '', m.message_id))
     ORDER BY r.message, r.address LIMIT :page"""
 KEPT = f"""
     SELECT {KEPT_COLUMNS} FROM messages
     WHERE id > :after AND id >= :beginning AND id < :behind AND keep_until IS NOT NULL AND {_NOBODY_WAITS}
     ORDER BY id LIMIT :page"""
-_ONE_OR_ALL = "message = :message AND (:recipient IS NULL OR address = :recipient)"
+_ONE_OR_ALL = "message = :message AND (CAST(:recipient AS TEXT) IS NULL OR address = :recipient)"
 REQUEUE = f"""
     UPDATE recipients SET state = 'due', due_at = min(coalesce(due_at, :at), :at),
-    fence = fence + (lease_owner IS NOT NULL), lease_owner = NULL, lease_until = NULL,
+    fence = CASE WHEN lease_owner IS NULL THEN fence ELSE fence + 1 END, lease_owner = NULL, lease_until = NULL,
     free_at = min(coalesce(due_at, :at), :at)
     WHERE {_ONE_OR_ALL} AND attempt_id IS NULL AND (lease_until IS NULL OR lease_until <= :at)"""
 DROP = f"""
@@ -172,18 +195,28 @@ READ_CURSOR = "SELECT sequence FROM cursors WHERE name = ?"
 CLAIM_CURSOR = """
     INSERT INTO cursors (name, lease_owner, lease_until) VALUES (:name, :owner, :until)
     ON CONFLICT (name) DO UPDATE SET
-    fence = fence + (lease_owner IS NOT excluded.lease_owner),
+    fence = CASE WHEN cursors.lease_owner = excluded.lease_owner THEN cursors.fence ELSE cursors.fence + 1 END,
     lease_owner = excluded.lease_owner, lease_until = excluded.lease_until
-    WHERE lease_owner IS NULL OR lease_owner = excluded.lease_owner OR lease_until <= :now
+    WHERE cursors.lease_owner IS NULL OR cursors.lease_owner = excluded.lease_owner OR cursors.lease_until <= :now
     RETURNING sequence"""
 MOVE_CURSOR = """
-    UPDATE cursors SET sequence = max(sequence, :sequence), moved_at = :now, lease_until = :until
+    UPDATE cursors SET sequence = CASE WHEN sequence < :sequence THEN :sequence ELSE sequence END,
+    moved_at = :now, lease_until = :until, failures = 0, failing_since = NULL, last_error = NULL, next_try_at = NULL
     WHERE name = :name AND lease_owner = :owner"""
+TROUBLE = "SELECT failures, failing_since, last_error, next_try_at FROM cursors WHERE name = ?"
+NOTE_TROUBLE = """
+    UPDATE cursors SET failures = :failures, failing_since = :since, last_error = :error, next_try_at = :next_try_at
+    WHERE name = :name AND lease_owner = :owner"""
+PLACE_CURSOR = """
+    UPDATE cursors SET sequence = coalesce(?, sequence), lease_owner = NULL, lease_until = NULL, fence = fence + 1,
+    failures = 0, failing_since = NULL, last_error = NULL, next_try_at = NULL
+    WHERE name = ?"""
 RELEASE_CURSOR = "UPDATE cursors SET lease_owner = NULL, lease_until = NULL WHERE name = ? AND lease_owner = ?"
 CURSORS = """
     SELECT name, sequence, moved_at, lease_until,
     max((SELECT coalesce(max(sequence), 0) FROM outbox) - sequence, 0),
-    (SELECT at FROM outbox WHERE outbox.sequence > cursors.sequence ORDER BY outbox.sequence LIMIT 1)
+    (SELECT at FROM outbox WHERE outbox.sequence > cursors.sequence ORDER BY outbox.sequence LIMIT 1),
+    failures, failing_since, last_error, next_try_at
     FROM cursors ORDER BY name"""
 DROP_CURSOR = "DELETE FROM cursors WHERE name = ? AND (lease_until IS NULL OR lease_until <= ?)"
 NEWEST = """
@@ -205,8 +238,8 @@ PRUNE = (
         WHERE settled_at < ? AND NOT EXISTS (SELECT 1 FROM recipients WHERE attempt_id = attempts.id)
         ORDER BY settled_at LIMIT ?)""",
     """
-    DELETE FROM counters WHERE (name, subject, began_at) IN (
-        SELECT name, subject, began_at FROM counters WHERE began_at < ? ORDER BY began_at LIMIT ?)""",
+    DELETE FROM counters WHERE (name, subject, began_at, slot) IN (
+        SELECT name, subject, began_at, slot FROM counters WHERE began_at < ? ORDER BY began_at LIMIT ?)""",
     """
     DELETE FROM strikes WHERE (tenant, stream, key_hash, category, day) IN (
         SELECT tenant, stream, key_hash, category, day FROM strikes WHERE at < ? ORDER BY at LIMIT ?)""",

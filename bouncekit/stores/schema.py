@@ -1,13 +1,15 @@
 """The tables of a SQLite store: how a new file gets them, an old one the newer ones, and a foreign one is told apart.
 
 Migrations are the numbered files of `migrations/`. `user_version` says how many a file has had; all that are missing
-are applied in one transaction, under the lock for writers, so that any number of processes may start at once.
+are applied in one transaction, under the lock for writers, so that any number of processes may start at once, and a
+kill in between leaves the old version as it was. Foreign keys are off meanwhile, so that a table can be made anew under
+its name without taking along what hangs on it; they must hold again before the commit.
 """
 
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from functools import cache
 from importlib.resources import files
@@ -15,7 +17,17 @@ from pathlib import Path
 
 from bouncekit.errors import StoreCorrupt, StoreError
 
-__all__ = ["APPLICATION_ID", "check_owner", "create", "migrate", "newest_version", "recognise"]
+__all__ = [
+    "APPLICATION_ID",
+    "check_owner",
+    "create",
+    "discard",
+    "draft_of",
+    "migrate",
+    "newest_version",
+    "publish",
+    "recognise",
+]
 
 APPLICATION_ID = 0x424E434B  # "BNCK"
 _OLDEST_SQLITE = (3, 37, 0)  # the first with STRICT tables
@@ -37,19 +49,56 @@ def create(path: str) -> None:
     """
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise StoreError(f"this Python has SQLite {sqlite3.sqlite_version}; a store needs 3.37 or newer")
-    draft = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.new"
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    draft = draft_of(path)
     try:
         with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             migrate(connection, path)
-        _publish(draft, path)
+        publish(draft, path)
     finally:
-        for left in (draft, f"{draft}-wal", f"{draft}-shm"):
-            with suppress(FileNotFoundError):
-                os.unlink(left)
+        discard(draft)
+
+
+def draft_of(path: str) -> str:
+    """The name of a new and empty file beside a place, in which what is to be there is made; for its owner only.
+
+    Raises:
+        OSError: there can be none.
+    """
+    draft = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.new"
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    return draft
+
+
+def publish(draft: str, path: str, *, over: bool = False) -> bool:
+    """Give a finished file its name, for good; `over` what is there. False if another has that name, and keeps it."""
+    try:
+        if over:
+            os.replace(draft, path)
+        else:
+            os.link(draft, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        if over or os.path.lexists(path):
+            raise
+        os.rename(draft, path)
+    if hasattr(os, "O_DIRECTORY"):
+        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    return True
+
+
+def discard(draft: str) -> None:
+    """Remove what is left of a draft."""
+    for left in (draft, f"{draft}-wal", f"{draft}-shm", f"{draft}-journal"):
+        with suppress(FileNotFoundError):
+            os.unlink(left)
 
 
 def recognise(path: str) -> None:
@@ -61,7 +110,7 @@ def recognise(path: str) -> None:
         StoreCorrupt: it is none.
         sqlite3.Error: it cannot be read.
     """
-    with closing(sqlite3.connect(f"{Path(path).as_uri()}?immutable=1", uri=True)) as connection:
+    with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
         try:
             check_owner(connection, path)
         except sqlite3.DatabaseError as error:
@@ -83,24 +132,39 @@ def check_owner(connection: sqlite3.Connection, path: str) -> None:
     if application != APPLICATION_ID:
         what = "an empty file" if os.stat(path).st_size == 0 else "a database, but no bouncekit store"
         raise StoreCorrupt(f"{path}: {what}; {_LEFT}")
-    _version(connection, path)
+    _version(connection, path, newest_version())
 
 
-def migrate(connection: sqlite3.Connection, path: str) -> None:
-    """Apply the migrations that a file has not had; nothing where it has had all.
+def migrate(connection: sqlite3.Connection, path: str, migrations: Sequence[str] | None = None) -> None:
+    """Apply the migrations that a file has not had, of `migrations` or the shipped ones; nothing where it has had all.
 
     Raises:
-        StoreCorrupt: a newer bouncekit has been here.
+        StoreCorrupt: a newer bouncekit has been here, or what is there cannot become the new version.
     """
-    if _version(connection, path) == newest_version():
+    steps = _migrations() if migrations is None else migrations
+    if _version(connection, path, len(steps)) == len(steps):
         return
+    ((enforced,),) = connection.execute("PRAGMA foreign_keys").fetchall()
+    connection.execute("PRAGMA foreign_keys = OFF")
+    try:
+        _apply(connection, path, steps)
+    finally:
+        connection.execute(f"PRAGMA foreign_keys = {enforced}")
+
+
+_LEFT = "it was left as it is: name another file, or move this one away"
+
+
+def _apply(connection: sqlite3.Connection, path: str, steps: Sequence[str]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        done = _version(connection, path)  # perhaps another one than before the lock
-        for number, text in enumerate(_migrations()[done:], done + 1):
+        done = _version(connection, path, len(steps))  # perhaps another one than before the lock
+        for number, text in enumerate(steps[done:], done + 1):
             for statement in _statements(text):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
+        if dangling := connection.execute("PRAGMA foreign_key_check").fetchone():
+            raise StoreCorrupt(f"{path}: row {dangling[1]} of {dangling[0]} hangs on nothing; it was left as it is")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -108,30 +172,10 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
         raise
 
 
-_LEFT = "it was left as it is: name another file, or move this one away"
-
-
-def _publish(draft: str, path: str) -> None:
-    """Give a finished file its name, unless another has it."""
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return
-    except OSError:  # a file system without hard links
-        if not os.path.lexists(path):
-            os.rename(draft, path)
-    if hasattr(os, "O_DIRECTORY"):
-        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
-
-def _version(connection: sqlite3.Connection, path: str) -> int:
+def _version(connection: sqlite3.Connection, path: str, newest: int) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > newest_version():
-        known = f"schema {version}, this one knows up to {newest_version()}"
+    if version > newest:
+        known = f"schema {version}, this one knows up to {newest}"
         raise StoreCorrupt(f"{path}: written by a newer bouncekit ({known}); upgrade bouncekit")
     return int(version)
 
@@ -153,3 +197,4 @@ def _statements(text: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+    assert not statement.strip(), f"a migration ends within a statement: {statement.strip()[:60]!r}"

@@ -4,6 +4,7 @@ A file that is moved, deleted or replaced beneath us is noticed before each use,
 one. A lost -wal is noticed the same way: the commits in it are gone, and more would follow them.
 """
 
+import errno
 import os
 import sqlite3
 import threading
@@ -14,31 +15,72 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from bouncekit.errors import StoreCorrupt, StoreError
+from bouncekit.errors import (
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreMoved,
+    StoreReadOnly,
+    StoreRefused,
+)
+from bouncekit.stores.database import Interrupted, Rows
 from bouncekit.stores.schema import check_owner, create, migrate, recognise
 
-__all__ = ["Database", "Rows"]
-
-Rows = list[tuple[Any, ...]]
+__all__ = ["Database", "Rows", "fault"]
 
 _CHECKED_BYTES = 16 * 1024 * 1024  # a file up to this size is read through when it is opened first: 0.1 s
 _PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF", "cell_size_check = ON")
 
-# What would be right, by SQLite's primary result code; "{seconds}" is how long we waited.
-_ADVICE = {
-    sqlite3.SQLITE_BUSY: "locked by another process for more than {seconds:g} s; see who holds it",
-    sqlite3.SQLITE_LOCKED: "locked by another connection of this process; let it finish",
-    sqlite3.SQLITE_FULL: "its disk is full; make room, then nothing else is to be done",
-    sqlite3.SQLITE_READONLY: "read-only; let this user write to the file and to its directory",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened; its directory must exist and be writable for this user",
-    sqlite3.SQLITE_PERM: "not allowed; let this user read and write the file",
-    sqlite3.SQLITE_IOERR: "its disk failed; look at the system's log",
+_MOVED = "moved, deleted or replaced while it was open; put it back"
+_FULL = "its disk is full; make room, then nothing else is to be done"
+_READ_ONLY = "read-only; let this user write to the file and to its directory"
+_PLACE = "its directory must exist and be writable for this user"
+_UNREACHABLE = f"cannot be opened; {_PLACE}"
+_DISK = "its disk or its quota failed; look at the system's log"
+_RULES = "what was to be stored contradicts the store's rules; this is an error of bouncekit, please report it"
+
+# The error and what would be right, by SQLite's result code; "{seconds}" is how long we waited. A code that is not
+# here is looked for by its last byte, the primary code.
+_FAULTS: Mapping[int, tuple[type[StoreError], str]] = {
+    sqlite3.SQLITE_BUSY: (StoreBusy, "locked by another process for more than {seconds:g} s; see who holds it"),
+    sqlite3.SQLITE_LOCKED: (StoreBusy, "locked by another connection of this process; let it finish"),
+    sqlite3.SQLITE_FULL: (StoreFull, _FULL),
+    sqlite3.SQLITE_IOERR_SHMSIZE: (StoreFull, _FULL),  # no room for the index of the log
+    sqlite3.SQLITE_READONLY: (StoreReadOnly, _READ_ONLY),
+    sqlite3.SQLITE_PERM: (StoreReadOnly, "not allowed; let this user read and write the file"),
+    sqlite3.SQLITE_READONLY_DBMOVED: (StoreMoved, _MOVED),
+    sqlite3.SQLITE_CANTOPEN: (StoreError, _UNREACHABLE),
+    sqlite3.SQLITE_IOERR: (StoreError, _DISK),
+    sqlite3.SQLITE_CONSTRAINT: (StoreRefused, _RULES),
+    sqlite3.SQLITE_MISMATCH: (StoreRefused, _RULES),
+    sqlite3.SQLITE_RANGE: (StoreRefused, _RULES),
+    sqlite3.SQLITE_TOOBIG: (StoreRefused, "longer than SQLite stores, a gigabyte; send less at once"),
 }
+_OS_FAULTS: Mapping[int, tuple[type[StoreError], str]] = {
+    errno.ENOSPC: (StoreFull, _FULL),
+    errno.EDQUOT: (StoreFull, _FULL),
+    errno.EROFS: (StoreReadOnly, _READ_ONLY),
+}
+# Behind these the connection is as good as before; behind any other it is closed, and opened anew when needed.
+_HARMLESS = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_TOOBIG,
+    }
+)
+_NOT_BOUND = (sqlite3.ProgrammingError, sqlite3.InterfaceError)  # a value of a type that SQLite does not have
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _DAMAGE = "damaged ({error}); it was left as it is: restore a backup, or rescue it with `sqlite3 FILE .recover`"
-_MOVED = "moved, deleted or replaced while it was open; put it back"
 # SQLite would write the old file's log into the new one.
 _REPLACED = f"{_MOVED}, or stop all who use it, remove the -wal and -shm beside it, and start again with the new one"
+_LOG_LOST = (
+    "its -wal was moved, deleted or replaced while it was open, with what is not in the file yet; put it back, or"
+    " stop all who use the store and start again without it"
+)
 _LOG_LEFT = "gone, but its -wal is still there; put the file back, or remove the -wal and -shm too, and start anew"
 
 
@@ -76,6 +118,7 @@ class Database:
         self._lock = threading.Lock()  # guards `_handles`
         self._paused: list[_Handle] = []
         self._identity: tuple[int, int] | None = None  # of the file, once we have had it: then no other is taken
+        self._lost: tuple[int, int, int] | None = None  # where its log was, if it was missed while it was open
         self._closed = False
         _databases.add(self)
         handle = self._mine()
@@ -93,7 +136,7 @@ class Database:
                 raise self._failed(handle, error) from error
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self, *about: object) -> Iterator[sqlite3.Connection]:
         """A transaction that holds the lock for writers from its start; what raises inside undoes all of it."""
         handle = self._mine()
         with handle.lock:
@@ -110,6 +153,19 @@ class Database:
                     raise
             except sqlite3.Error as error:
                 raise self._failed(handle, error) from error
+
+    def settled_until(self, table: str) -> int:
+        """Writers come one behind the other: whatever can be read, nothing turns up before it."""
+        return 2**63 - 1
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Never: a commit that fails has not been done."""
+        return False
+
+    def wait(self, interruption: Interrupted, tries: int) -> bool:
+        """Whoever waits for the lock has waited already."""
+        return False
 
     def try_writing(self) -> None:
         """Write a page as it is, so that whatever keeps others from writing is met here.
@@ -159,8 +215,10 @@ class Database:
         if handle.connection is not None:
             if handle.place == self._place():
                 return handle.connection
-            handle.shut()
-            raise StoreError(f"{self.path}: {_REPLACED}")
+            raise self._missed(handle)
+        if self._lost is not None and self._lost != self._place():
+            raise StoreMoved(f"{self.path}: {_LOG_LOST}")
+        self._lost = None
         try:
             handle.connection = self._open()
         except (sqlite3.Error, OSError) as error:
@@ -168,7 +226,7 @@ class Database:
         handle.pid, handle.place = os.getpid(), self._place()
         if handle.place is None:
             handle.shut()
-            raise StoreError(f"{self.path}: {_MOVED}")
+            raise StoreMoved(f"{self.path}: {_MOVED}")
         self._identity = handle.place[:2]
         return handle.connection
 
@@ -179,6 +237,33 @@ class Database:
         except OSError:
             return None
         return file.st_dev, file.st_ino, log.st_ino
+
+    def _missed(self, handle: _Handle) -> StoreMoved:
+        """What is wrong with the place of the file; all connections are closed that nobody uses just now.
+
+        A log that was deleted is still open in them, and the last to close writes back what is in it.
+        """
+        assert handle.place is not None
+        lost, file = handle.place, self._file()
+        handle.shut()
+        with self._lock:
+            others = tuple(one for one in self._handles if one is not handle)
+        for other in others:
+            if other.lock.acquire(blocking=False):
+                other.shut()
+                other.lock.release()
+        if file != lost[:2]:
+            return StoreMoved(f"{self.path}: {_REPLACED}")
+        self._lost = lost
+        return StoreMoved(f"{self.path}: {_LOG_LOST}")
+
+    def _file(self) -> tuple[int, int] | None:
+        """What tells the file that lies at our path now from others; None where none does."""
+        try:
+            file = os.stat(self.path)
+        except OSError:
+            return None
+        return file.st_dev, file.st_ino
 
     def _open(self) -> sqlite3.Connection:
         self._look_at_the_file()
@@ -207,18 +292,17 @@ class Database:
     def _look_at_the_file(self) -> None:
         """Make the store where there never was one; refuse what is none, or what we must not write."""
         if self._identity is not None:
-            file = os.stat(self.path) if os.path.lexists(self.path) else None
-            if file is None or (file.st_dev, file.st_ino) != self._identity:
-                raise StoreError(f"{self.path}: {_REPLACED if file else _MOVED}")
+            if (file := self._file()) != self._identity:
+                raise StoreMoved(f"{self.path}: {_REPLACED if file else _MOVED}")
         elif not os.path.lexists(self.path):
             if os.path.lexists(f"{self.path}-wal"):
-                raise StoreError(f"{self.path}: {_LOG_LEFT}")
+                raise StoreMoved(f"{self.path}: {_LOG_LEFT}")
             create(self.path)
         if os.path.isdir(self.path):
             raise StoreError(f"{self.path}: a directory; name a file in it")
         recognise(self.path)
         if not os.access(self.path, os.W_OK):
-            raise StoreError(f"{self.path}: {_ADVICE[sqlite3.SQLITE_READONLY]}")
+            raise StoreReadOnly(f"{self.path}: {_READ_ONLY}")
 
     def _read_through(self, connection: sqlite3.Connection) -> None:
         if self._identity is not None or os.stat(self.path).st_size > _CHECKED_BYTES:
@@ -229,15 +313,9 @@ class Database:
 
     def _failed(self, handle: _Handle, error: sqlite3.Error | OSError) -> StoreError:
         """The error by its name; a connection that may not be good any more is closed, and opened anew when needed."""
-        if isinstance(error, OSError):
-            return StoreError(f"{self.path}: {error.strerror}; its directory must exist and be writable for this user")
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CONSTRAINT):
+        if isinstance(error, sqlite3.Error) and _code(error) & 0xFF not in _HARMLESS:
             handle.shut()
-        if code in _DAMAGED:
-            return StoreCorrupt(f"{self.path}: {_DAMAGE.format(error=error)}")
-        advice = _ADVICE.get(code, "").format(seconds=self._busy_seconds)
-        return StoreError(f"{self.path}: {advice} ({error})" if advice else f"{self.path}: {error}")
+        return fault(error, self.path, busy_seconds=self._busy_seconds)
 
     # -- around a fork
 
@@ -259,6 +337,25 @@ class Database:
             if handle.lock.locked():  # by a thread that was not done and does not exist here
                 handle.lock = threading.Lock()
         self._lock.release()
+
+
+def fault(error: sqlite3.Error | OSError, path: str | os.PathLike[str], *, busy_seconds: float) -> StoreError:
+    """What went wrong at a file, by its name, with what would be right."""
+    if isinstance(error, OSError):
+        kind, advice = _OS_FAULTS.get(error.errno or 0, (StoreError, f"{error.strerror}; {_PLACE}"))
+        return kind(f"{path}: {advice}")
+    code = _code(error)
+    if code & 0xFF in _DAMAGED:
+        return StoreCorrupt(f"{path}: {_DAMAGE.format(error=error)}")
+    if not code and isinstance(error, _NOT_BOUND):
+        return StoreRefused(f"{path}: {_RULES} ({error})")
+    kind, advice = _FAULTS.get(code) or _FAULTS.get(code & 0xFF) or (StoreError, "")
+    advice = advice.format(seconds=busy_seconds)
+    return kind(f"{path}: {advice} ({error})" if advice else f"{path}: {error}")
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0)
 
 
 def _holds(needle: str, key: str, address: str | None) -> bool:

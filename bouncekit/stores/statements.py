@@ -1,6 +1,7 @@
 """What a SQL store says to its database, in the order of a store's methods.
 
 Values go in as parameters; the only text that is put in is the list of columns that `bouncekit.stores.codec` fills.
+The same text is for every database; see `bouncekit.stores.database`.
 """
 # ruff: noqa: S608
 
@@ -33,7 +34,7 @@ __all__ = [
 
 def _sum(name: str, subject: str, since: str) -> str:
     return (
-        f"(SELECT coalesce(sum(number), 0) FROM counters "
+        f"(SELECT CAST(coalesce(sum(number), 0) AS BIGINT) FROM counters "
         f"WHERE name = '{name}' AND subject = :{subject} AND began_at >= :{since})"
     )
 
@@ -45,9 +46,9 @@ STANDING = f"SELECT {SUPPRESSION_COLUMNS} FROM suppressions WHERE tenant = ? AND
 LIST = f"""
     SELECT {SUPPRESSION_COLUMNS} FROM suppressions
     WHERE tenant = :tenant AND (key, stream) > (:key, :after_stream)
-    AND (:stream IS NULL OR stream = :stream)
-    AND (:at IS NULL OR (standing <> 'held' AND (expires_at IS NULL OR expires_at > :at)))
-    AND (:needle IS NULL OR holds(:needle, key, address))
+    AND (CAST(:stream AS TEXT) IS NULL OR stream = :stream)
+    AND (CAST(:at AS BIGINT) IS NULL OR (standing <> 'held' AND (expires_at IS NULL OR expires_at > :at)))
+    AND (CAST(:needle AS TEXT) IS NULL OR holds(:needle, key, address))
     ORDER BY key, stream LIMIT :page"""
 PUT = f"""
     INSERT INTO suppressions ({SUPPRESSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -68,20 +69,19 @@ COUNT = """
     WHERE tenant = ? AND stream = ? AND key_hash = ? AND category = ? AND day < ? AND at >= ?"""
 STRIKE = """
     INSERT INTO strikes (tenant, stream, key_hash, category, day, at) VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT (tenant, stream, key_hash, category, day) DO UPDATE SET at = max(at, excluded.at)"""
+    ON CONFLICT (tenant, stream, key_hash, category, day) DO UPDATE SET at = max(strikes.at, excluded.at)"""
 MASS = f"""
     SELECT {_sum("refusals", "fingerprint", "window")}, {_sum("answers", "provider", "window")},
     {_sum("refusals", "fingerprint", "reach")}, {_sum("answers", "provider", "reach")},
     {_sum("trips", "fingerprint", "reach")}"""
 DAYS = """
-    SELECT coalesce(refused.number, 0), answered.number FROM counters AS answered
-    LEFT JOIN counters AS refused ON refused.name = 'refusals_daily' AND refused.subject = answered.subject
-    AND refused.began_at = answered.began_at
+    SELECT CAST(coalesce((SELECT sum(number) FROM counters WHERE name = 'refusals_daily' AND subject = :provider
+    AND began_at = answered.began_at), 0) AS BIGINT), CAST(sum(answered.number) AS BIGINT) FROM counters AS answered
     WHERE answered.name = 'answers_daily' AND answered.subject = :provider
-    AND answered.began_at >= :usual AND answered.began_at < :until"""
+    AND answered.began_at >= :usual AND answered.began_at < :until GROUP BY answered.began_at"""
 ADD = """
     INSERT INTO counters (name, subject, began_at, number) VALUES (?, ?, ?, ?)
-    ON CONFLICT (name, subject, began_at) DO UPDATE SET number = number + excluded.number"""
+    ON CONFLICT (name, subject, began_at, slot) DO UPDATE SET number = counters.number + excluded.number"""
 ALIKE = f"""
     SELECT {SUPPRESSION_COLUMNS} FROM suppressions
     WHERE fingerprint = ? AND since >= ? AND standing IN ('provisional', 'confirmed')"""
@@ -98,7 +98,7 @@ ADDRESSED = """
     SELECT DISTINCT recipient FROM outcomes
     WHERE delivery_id = ? AND tenant = ? AND action <> 'suppressed' ORDER BY recipient"""
 HISTORY = "SELECT event FROM outbox WHERE tenant = ? AND key_hash = ? ORDER BY sequence DESC LIMIT ?"
-EVENTS = "SELECT sequence, event FROM outbox WHERE sequence > ? ORDER BY sequence LIMIT ?"
+EVENTS = "SELECT sequence, event FROM outbox WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
 AUDIT = """
     INSERT INTO audit (at, act, made_by, tenant, stream, key_hash, event_id, state_before, state_after)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""

@@ -1,10 +1,13 @@
 """What the queue costs: a long one is filled, opened, claimed and settled.
 
-    python -m tests.benchmarks.queue [--recipients 100000] [--each 10] [--batch 100]
+    python -m tests.benchmarks.queue [--recipients 100000] [--each 10] [--batch 100] [--store postgresql://...]
 
 Each step of a send is the commits that a worker makes: one for a claim of `batch` messages, then two for each message,
 before its dot and after it. Commits reach the disk, so the figures are as much the disk's as ours; a plain insert and
 commit of 4 KB is measured in the same run, to compare with. The same is done in memory.
+
+With `--store`, only that one is measured, in a schema or a file that must be empty: first with one process that claims,
+begins and settles, then filled again with as many as `--workers` says.
 """
 
 import argparse
@@ -17,9 +20,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from multiprocessing.synchronize import Barrier
 
 from bouncekit.queue import Lease
-from bouncekit.stores import Store
+from bouncekit.stores import Store, open_store
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.sqlite import SqliteStore
 from tests.building import NOW
@@ -128,6 +132,52 @@ def _open(path: str, recipients: int, batch: int) -> None:
     )
 
 
+def _in_store(url: str, recipients: int, each: int, batch: int, workers: int) -> None:
+    print(f"in {url.partition('://')[0]}")
+    with open_store(url) as store:
+        _fill(store, recipients, each)
+        _send(store, recipients, batch)
+    one, several = (_beside_each_other(url, recipients, each, batch, number) for number in (1, workers))
+    print(f"  {workers} processes take {one / several:.2f} times as much as one")
+
+
+def _beside_each_other(url: str, recipients: int, each: int, batch: int, workers: int) -> float:
+    """How many seconds several processes need for a queue together."""
+    with open_store(url) as store:
+        for first in range(0, recipients, each):
+            people = (f"r{number}@example{number % 500}.com" for number in range(first, first + each))
+            store.enqueue(mail_to(*people, content=_CONTENT), due_at=NOW, at=NOW)
+        processes = multiprocessing.get_context("spawn")
+        ready, go = processes.Barrier(workers + 1), processes.Barrier(workers + 1)
+        running = [processes.Process(target=_work, args=(url, batch, ready, go)) for _ in range(workers)]
+        for process in running:
+            process.start()
+        ready.wait()
+        start = time.perf_counter()
+        go.wait()
+        for process in running:
+            process.join()
+        taken = time.perf_counter() - start
+        assert not list(store.queued(limit=1))
+        assert all(process.exitcode == 0 for process in running)
+    what = f"claimed, begun and settled by {workers}"
+    print(f"  {what:<46} {taken:8.2f} s {recipients / taken:10,.0f} recipients/s")
+    return taken
+
+
+def _work(url: str, batch: int, ready: Barrier, go: Barrier) -> None:
+    until = NOW + timedelta(minutes=5)
+    with open_store(url) as store:
+        store.depth(NOW)
+        ready.wait()
+        go.wait()
+        while claimed := store.claim(now=NOW, lease=Lease(os.urandom(16).hex(), until), limit=batch):
+            for delivery in claimed:
+                attempt = os.urandom(16).hex()
+                begin(store, delivery, attempt=attempt, until=Lease(delivery.lease or "", until))
+                store.record(outcome(delivery, attempt, done=wires(delivery)))
+
+
 def _resident_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -137,7 +187,12 @@ def main() -> None:
     parser.add_argument("--recipients", type=int, default=100_000)
     parser.add_argument("--each", type=int, default=10, help="recipients of a message")
     parser.add_argument("--batch", type=int, default=100, help="messages taken at once")
+    parser.add_argument("--store", help="the URL of an empty one")
+    parser.add_argument("--workers", type=int, default=2, help="processes at the same time, with --store")
     asked = parser.parse_args()
+    if asked.store:
+        _in_store(asked.store, asked.recipients, asked.each, asked.batch, asked.workers)
+        return
     before = _resident_megabytes()
     with tempfile.TemporaryDirectory() as folder:
         _on_disk(folder, asked.recipients, asked.each, asked.batch)

@@ -1,9 +1,10 @@
 """What a whole worker does in a second: it claims, speaks SMTP with a server in another process, and records.
 
-    python -m tests.benchmarks.worker [--messages 2000] [--dot 0.02]
+    python -m tests.benchmarks.worker [--messages 2000] [--dot 0.02] [--store postgresql://...] [--processes 2]
 
 Once with a server that answers at once, where the disk decides, and once with one that takes `--dot` seconds for each
-message, where threads help. Each message has one recipient and 4 KB.
+message, where threads help. Each message has one recipient and 4 KB. With `--store`, which must be empty, one thread in
+each of several processes is compared with one in one.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier, Event
 
 from bouncekit.postmaster import Postmaster
 from bouncekit.testing import Delay, ScriptedServer
@@ -52,17 +54,11 @@ def _measure(messages: int, concurrency: int, dot_seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder, _running_server(dot_seconds) as (url, server):
         settings = {"store": f"sqlite:///{folder}/bounces.db", "relays": {"main": url}}
         with Postmaster(retry="queue", worker="external", **settings) as postmaster:  # type: ignore[arg-type]
-            with postmaster.client("main") as client:
-                start = time.perf_counter()
-                for number in range(messages):
-                    client.submit(_message(number))
-                submitted = time.perf_counter() - start
-            worker, store = postmaster.worker(concurrency=concurrency), postmaster.office.store
+            submitted = _submit(postmaster, messages)
+            worker = postmaster.worker(concurrency=concurrency)
             start = time.perf_counter()
             worker.start()
-            while next(store.queued(limit=1), None) is not None:
-                time.sleep(0.01)
-            taken = time.perf_counter() - start
+            taken = _until_empty(postmaster, start)
             worker.stop()
         server.send("enough")
         assert server.recv() == messages
@@ -72,11 +68,65 @@ def _measure(messages: int, concurrency: int, dot_seconds: float) -> None:
     )
 
 
+def _measure_processes(store: str, messages: int, processes: int, dot_seconds: float) -> float:
+    """How many messages a second several processes send from one store."""
+    made = multiprocessing.get_context("spawn")
+    ready, stop = made.Barrier(processes + 1), made.Event()
+    with _running_server(dot_seconds) as (url, server):
+        with Postmaster(store=store, retry="queue", worker="external", relays={"main": url}) as postmaster:
+            _submit(postmaster, messages)
+            running = [made.Process(target=_work, args=(store, url, ready, stop)) for _ in range(processes)]
+            for process in running:
+                process.start()
+            ready.wait()
+            taken = _until_empty(postmaster, time.perf_counter())
+            stop.set()
+            for process in running:
+                process.join()
+        server.send("enough")
+        assert server.recv() == messages
+    print(f"  {processes} processes, {1000 * dot_seconds:3.0f} ms for the dot: {messages / taken:8,.0f} messages/s")
+    return messages / taken
+
+
+def _work(store: str, relay: str, ready: Barrier, stop: Event) -> None:
+    with Postmaster(store=store, retry="queue", worker="external", relays={"main": relay}) as postmaster:
+        worker = postmaster.worker(concurrency=1)
+        postmaster.office.store.depth(postmaster.office.clock.now())
+        ready.wait()
+        worker.start()
+        stop.wait()
+        worker.stop()
+
+
+def _submit(postmaster: Postmaster, messages: int) -> float:
+    with postmaster.client("main") as client:
+        start = time.perf_counter()
+        for number in range(messages):
+            client.submit(_message(number))
+        return time.perf_counter() - start
+
+
+def _until_empty(postmaster: Postmaster, start: float) -> float:
+    while next(postmaster.office.store.queued(limit=1), None) is not None:
+        time.sleep(0.01)
+    return time.perf_counter() - start
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=2000)
     parser.add_argument("--dot", type=float, default=0.02, help="seconds that the slow server takes for a message")
+    parser.add_argument("--store", help="the URL of an empty one that processes share")
+    parser.add_argument("--processes", type=int, default=2, help="how many, with --store")
     asked = parser.parse_args()
+    if asked.store:
+        for dot_seconds in (0.0, asked.dot):
+            one, several = (
+                _measure_processes(asked.store, asked.messages, number, dot_seconds) for number in (1, asked.processes)
+            )
+            print(f"  {several / one:.2f} times as many")
+        return
     for dot_seconds in (0.0, asked.dot):
         for concurrency in (1, 4):
             _measure(asked.messages, concurrency, dot_seconds)

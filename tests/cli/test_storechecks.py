@@ -16,6 +16,7 @@ from bouncekit.cli.storechecks import clock
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import ScriptedServer
 from tests.contract.queueing import begin, claim, enqueue, lease, mail_to, outcome
+from tests.postgresql import new_schema
 
 from .conftest import Run, checks, happened, level
 
@@ -41,6 +42,25 @@ def test_a_store_is_looked_at_and_left_as_it_is(run: Run, folder: Path) -> None:
         assert after.execute("SELECT name FROM sqlite_master ORDER BY name").fetchall() == tables
 
 
+def test_a_store_in_postgresql_is_looked_at_written_to_and_worked_with(run: Run, folder: Path) -> None:
+    with new_schema() as url:
+        run("suppressions", "add", "ada@example.com", "--store", url)
+        found = checks(run("doctor", "--json", "--store", url).output)["store"]
+        assert found["level"] == "ok", found
+        assert "sound, writable, PostgreSQL " in found["found"]
+        assert found["found"].endswith(", 1 suppressions")
+        for words, answer in (
+            (("why", "ada@example.com"), "suppression_added"),
+            (("report", "--since", "7d"), "suppressions: 1 added"),
+            (("queue", "list"), "the queue is empty"),
+            (("store", "subscribers"), "no durable subscriber"),
+            (("store", "prune"), "0 rows forgotten"),
+            (("events", "--since", "1h"), "ada@example.com"),
+            (("suppressions", "remove", "ada@example.com"), "ada@example.com"),
+        ):
+            assert answer in run(*words, "--store", url).output
+
+
 @pytest.mark.parametrize(
     ("url", "found", "advice"),
     [
@@ -49,7 +69,7 @@ def test_a_store_is_looked_at_and_left_as_it_is(run: Run, folder: Path) -> None:
         ("sqlite:///b.db/c.db", "cannot be made: Not a directory", "a folder b.db that this user may write in"),
         ("sqlite:////proc/b.db", "/proc/b.db: not there, and cannot be made", "a folder /proc that this user"),
         ("sqlite:///.", "a directory", "name a file in it"),
-        ("postgresql://db/x", "not built yet", "write 'sqlite:///bounces.db'"),
+        ("postgresql://jo:canary@db/x?nonsense=1", "cannot be read", "'postgresql://user:password@host/database'"),
     ],
 )
 def test_a_store_that_cannot_be_used_is_a_failed_check_with_its_remedy(
@@ -60,6 +80,7 @@ def test_a_store_that_cannot_be_used_is_a_failed_check_with_its_remedy(
     assert check["level"] == "fail"
     assert found in check["found"]
     assert advice in check["advice"]
+    assert "canary" not in str(check)
 
 
 def test_a_store_of_a_newer_bouncekit_and_a_damaged_one_are_told_apart(run: Run, folder: Path) -> None:

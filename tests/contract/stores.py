@@ -1,25 +1,47 @@
-"""Every kind of store, and a sender that carries deliveries out with one; PostgreSQL joins by a line in `STORES`."""
+"""Every kind of store, and a sender that carries deliveries out with one."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bouncekit.errors import StoreError
 from bouncekit.events import Event, EventType, Occasion
 from bouncekit.report import Report
 from bouncekit.steps import LookUp, Outcome, Record, Transact
-from bouncekit.stores import Store
+from bouncekit.stores import Store, open_store
+from bouncekit.stores.localfilter import LocalFilter
 from bouncekit.stores.memory import MemoryStore
+from bouncekit.stores.screened import screened
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.suppression import Suppression
 from tests.building import NOW, Answers, Driver, delivery_to
+from tests.postgresql import new_schema
 
-STORES: Mapping[str, Callable[[Path], Store]] = {
+
+def _filtered(folder: Path) -> Store:
+    """A store in SQLite that is asked through a filter which is ready, as it is soon behind a start."""
+    store = SqliteStore(folder / "bounces.db")
+    screen = LocalFilter(store)
+    screen.prepare()
+    return screened(store, screen)
+
+
+@contextmanager
+def _in_postgresql(folder: Path) -> Iterator[Store]:
+    with new_schema() as url, open_store(url) as store:
+        yield store
+
+
+STORES: Mapping[str, Callable[[Path], AbstractContextManager[Store]]] = {
     "memory": lambda folder: MemoryStore(),
     "sqlite": lambda folder: SqliteStore(folder / "bounces.db"),
+    "filtered": _filtered,
+    "postgresql": _in_postgresql,
 }
 
 _numbers = count(1)
@@ -76,21 +98,33 @@ def take(store: Any, key: str, *, tenant: str = "", stream: str = "", at: dateti
     return lifted
 
 
-class Pair:
-    """Two stores as one, which must give the same answers, and raise the same errors."""
+class Together:
+    """Several stores as one, which must give the same answers, and raise the same errors."""
 
-    def __init__(self, first: Store, second: Store) -> None:
-        self.both = first, second
+    def __init__(self, *stores: Store) -> None:
+        self.all = stores
 
     def __getattr__(self, name: str) -> Any:
         def ask(*arguments: Any, **named: Any) -> Any:
-            one, other = (_answer(getattr(store, name), *arguments, **named) for store in self.both)
-            assert one == other, f"{name}{arguments}{named}"
-            if isinstance(one, type):
-                raise one
-            return one
+            first, *others = (_answer(getattr(store, name), *arguments, **named) for store in self.all)
+            for store, other in zip(self.all[1:], others, strict=True):
+                assert other == first, f"{type(store).__name__}: {name}{arguments}{named}"
+            if isinstance(first, type):
+                raise first
+            return first
 
         return ask
+
+
+@contextmanager
+def together(*kinds: str) -> Iterator[Any]:
+    """New stores of these kinds of `STORES`, as one."""
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        stores = []
+        for kind in kinds:
+            (Path(folder) / kind).mkdir()
+            stores.append(stack.enter_context(STORES[kind](Path(folder) / kind)))
+        yield Together(*stores)
 
 
 def _answer(ask: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from bouncekit.errors import StoreError
 from bouncekit.events import EventType
 from bouncekit.stores import Store
-from bouncekit.stores.cursors import Cursor
+from bouncekit.stores.cursors import Cursor, Trouble
 from tests.building import NOW
 
 from .queueing import LATER, MINUTE, begin, claim, enqueue, lease, mail_to, outcome, told, wires
@@ -168,6 +168,43 @@ def test_a_reader_that_is_gone_keeps_events_until_it_is_dropped(store: Store) ->
     assert store.claim_cursor("crm", owner="b", now=LATER, until=LATER) == 0, "it begins again"
 
 
+TROUBLE = Trouble(failures=2, since=NOW, error="503 Service Unavailable", next_try_at=NOW + MINUTE)
+
+
+def test_why_a_reader_does_not_get_on_is_remembered_until_it_does(store: Store) -> None:
+    tell(store, 0, 1, 2)
+    assert store.trouble_of("crm") is None
+    assert store.note_trouble("crm", TROUBLE, owner="a") is False, "there is none yet"
+    read(store, "crm", 1)
+    assert store.note_trouble("crm", TROUBLE, owner="b") is False, "another one's lease"
+    assert store.note_trouble("crm", TROUBLE, owner="a") is True
+    assert store.trouble_of("crm") == store.cursors()[0].trouble == TROUBLE
+    parked = replace(TROUBLE, failures=3, error="410 Gone \udcff", next_try_at=None)
+    assert store.note_trouble("crm", parked, owner="a") is True
+    found = store.trouble_of("crm")
+    assert found is not None
+    assert (found.failures, found.next_try_at) == (3, None)
+    assert store.move_cursor("crm", owner="a", sequence=2, now=NOW, until=NOW + MINUTE)
+    assert store.trouble_of("crm") is None
+    assert store.cursors()[0].trouble is None
+
+
+def test_a_hand_places_a_reader_and_whoever_was_it_is_too_late(store: Store) -> None:
+    tell(store, 0, 1, 2)
+    assert store.place_cursor("crm", 1) is False, "there is none"
+    read(store, "crm", 3)
+    store.note_trouble("crm", TROUBLE, owner="a")
+    assert store.place_cursor("crm", 1) is True
+    assert store.move_cursor("crm", owner="a", sequence=3, now=NOW, until=NOW + MINUTE) is False
+    assert store.note_trouble("crm", TROUBLE, owner="a") is False
+    assert store.trouble_of("crm") is None
+    assert store.claim_cursor("crm", owner="b", now=NOW, until=NOW + MINUTE) == 1
+    store.note_trouble("crm", TROUBLE, owner="b")
+    assert store.place_cursor("crm", None) is True
+    assert store.trouble_of("crm") is None
+    assert store.read_cursor("crm") == 1
+
+
 def test_the_newest_thing_is_an_event_or_an_attempt_that_is_open(store: Store) -> None:
     assert store.newest_at() is None
     tell(store, 3, 1)
@@ -185,6 +222,9 @@ def test_a_closed_store_answers_none_of_it(store: Store) -> None:
         lambda: list(store.kept()),
         store.queued_relays,
         store.cursors,
+        lambda: store.trouble_of("x"),
+        lambda: store.note_trouble("x", TROUBLE, owner="a"),
+        lambda: store.place_cursor("x", 1),
         lambda: store.drop_cursor("x", now=NOW),
         store.newest_at,
         lambda: store.prune(before=NOW, now=NOW),

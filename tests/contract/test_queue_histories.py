@@ -1,23 +1,22 @@
 """Whatever happens to a queue, in whatever order: nobody is handed to two at once, nobody is lost, who is done goes."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from bouncekit.envelope import Labels
 from bouncekit.events import EventType
 from bouncekit.queue import Lease, LeaseLost
-from bouncekit.steps import Delivery, Record
-from bouncekit.stores.memory import MemoryStore
-from bouncekit.stores.sqlite import SqliteStore
-from tests.building import ANN, BOB, CY, NOW
+from bouncekit.steps import Delivery, LookUp, Record
+from bouncekit.suppression import Standing
+from tests.building import ANN, BOB, CY, NOW, suppression
 
 from .queueing import MINUTE, begin, mail_to, outcome, told, wires
-from .stores import Pair, new_id
+from .stores import new_id, put, take, together
 
 PEOPLE, RELAYS = (ANN, BOB, CY), ("a", "b")
 
@@ -67,13 +66,16 @@ class Sending:
 
 
 class Queues(RuleBasedStateMachine):
-    """Two stores that must answer alike, a dictionary that says how, and any number of workers that come and go."""
+    """Stores that must answer alike, dictionaries that say how, and any number of workers that come and go."""
+
+    kinds: tuple[str, ...] = ("memory", "sqlite")
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = TemporaryDirectory()
-        self.stores = Pair(MemoryStore(), SqliteStore(Path(self.folder.name) / "bounces.db"))
+        self.opened = ExitStack()
+        self.stores = self.opened.enter_context(together(*self.kinds))
         self.now = NOW
+        self.listed: dict[str, datetime | None] = {}  # who is suppressed by hand, until when
         self.model: dict[Place, Waiting] = {}
         self.owners: dict[str, str] = {}  # attempt -> under which lease it was begun
         self.spoken_for: set[Place] = set()  # a worker had an outcome for it
@@ -82,8 +84,7 @@ class Queues(RuleBasedStateMachine):
         self.records: list[Record] = []
 
     def teardown(self) -> None:
-        self.stores.close()
-        self.folder.cleanup()
+        self.opened.close()
 
     def lease(self, minutes: int) -> Lease:
         return Lease(new_id(), self.now + minutes * MINUTE)
@@ -277,6 +278,18 @@ class Queues(RuleBasedStateMachine):
                 if one.delivery.id == message:
                     one.left = [address for address in one.left if (message, address) not in free]
 
+    @rule(who=st.sampled_from(PEOPLE), minutes=st.sampled_from((None, -1, 0, 5, 60)))
+    def suppress(self, who: str, minutes: int | None) -> None:
+        until = None if minutes is None else self.now + minutes * MINUTE
+        put(self.stores, suppression(who, standing=Standing.MANUAL, changed_at=self.now, expires_at=until))
+        self.listed[who] = until
+
+    @rule(who=st.sampled_from(PEOPLE))
+    def lift(self, who: str) -> None:
+        lifted = take(self.stores, who, at=self.now)
+        assert (lifted is None) == (who not in self.listed)
+        self.listed.pop(who, None)
+
     @rule(minutes=st.sampled_from((-11, -3, 1, 4, 10, 31)))
     def let_time_pass(self, minutes: int) -> None:
         self.now += timedelta(minutes=minutes)
@@ -294,6 +307,13 @@ class Queues(RuleBasedStateMachine):
             assert one.leased_until == (None if row.owner is None else row.until)
 
     @invariant()
+    def who_is_suppressed_stays_so_until_it_ends_or_is_lifted(self) -> None:
+        binding = [who for who, until in sorted(self.listed.items()) if until is None or until > self.now]
+        assert [one.key for one in self.stores.suppressions(at=self.now)] == binding
+        found = self.stores.look_up(LookUp(labels=Labels(), keys=PEOPLE), self.now).suppressions
+        assert sorted(found) == binding
+
+    @invariant()
     def it_is_counted_right(self) -> None:
         depth, rows = self.stores.depth(self.now), self.model.values()
         assert depth.due == sum(row.is_free(self.now) for row in rows)
@@ -309,9 +329,17 @@ class Queues(RuleBasedStateMachine):
 
     @invariant()
     def the_same_is_told(self) -> None:
-        first, second = ([event for _, event in store.events()] for store in self.stores.both)
-        assert first == second
+        first, *others = ([event for _, event in store.events()] for store in self.stores.all)
+        assert all(events == first for events in others)
 
 
 TestQueues = Queues.TestCase
 TestQueues.settings = settings(max_examples=120, stateful_step_count=40, deadline=None, database=None)
+
+
+class QueuesWithPostgresql(Queues):
+    kinds = ("memory", "postgresql")
+
+
+TestQueuesWithPostgresql = QueuesWithPostgresql.TestCase
+TestQueuesWithPostgresql.settings = settings(TestQueues.settings, max_examples=10)

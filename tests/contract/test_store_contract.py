@@ -1,10 +1,9 @@
 """What every store does, in memory or on disk."""
 
 import threading
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -23,11 +22,10 @@ from bouncekit.status import Action
 from bouncekit.steps import LookedUp, LookUp, Record
 from bouncekit.stores import Store
 from bouncekit.stores.memory import MemoryStore
-from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.suppression import Evidence, Standing, Suppression
 from tests.building import ANN, BOB, CY, NOW, expired, suppression
 
-from .stores import Pair, new_id, put, send, take, told_of
+from .stores import new_id, put, send, take, together, told_of
 
 DAY = timedelta(days=1)
 FULL, NOBODY, BUSY = "552 5.2.2 Mailbox is full", "550 5.1.1 No such user", "451 4.3.0 Try again later"
@@ -656,18 +654,19 @@ _SAID = st.dictionaries(
 
 
 class StoresAgree(RuleBasedStateMachine):
-    """The same history in memory and in SQLite, whatever it is, gives the same answers."""
+    """The same history in every kind of store, whatever it is, gives the same answers."""
+
+    kinds: tuple[str, ...] = ("memory", "sqlite")
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = TemporaryDirectory()
-        self.stores = Pair(MemoryStore(), SqliteStore(Path(self.folder.name) / "bounces.db"))
+        self.opened = ExitStack()
+        self.stores = self.opened.enter_context(together(*self.kinds))
         self.now = NOW
         self.records: list[Any] = []
 
     def teardown(self) -> None:
-        self.stores.close()
-        self.folder.cleanup()
+        self.opened.close()
 
     @rule(
         addresses=st.lists(st.sampled_from(_ADDRESSES), min_size=1, max_size=4, unique=True),
@@ -722,8 +721,8 @@ class StoresAgree(RuleBasedStateMachine):
 
     @invariant()
     def the_same_is_known(self) -> None:
-        events = [told(store) for store in self.stores.both]
-        assert events[0] == events[1]
+        events = [told(store) for store in self.stores.all]
+        assert all(others == events[0] for others in events)
         for tenant in _TENANTS:
             self.stores.suppressions(tenant=tenant)
             for key in _KEYS:
@@ -732,6 +731,14 @@ class StoresAgree(RuleBasedStateMachine):
 
 TestStoresAgree = StoresAgree.TestCase
 TestStoresAgree.settings = settings(max_examples=60, stateful_step_count=30, deadline=None, database=None)
+
+
+class StoresAgreeWithPostgresql(StoresAgree):
+    kinds = ("memory", "postgresql")
+
+
+TestStoresAgreeWithPostgresql = StoresAgreeWithPostgresql.TestCase
+TestStoresAgreeWithPostgresql.settings = settings(TestStoresAgree.settings, max_examples=8)
 
 
 def _in_threads(work: Any, number: int) -> None:

@@ -107,27 +107,45 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_by_time ON outbox (at);
 CREATE INDEX outbox_by_key ON outbox (tenant, key_hash, sequence) WHERE key_hash IS NOT NULL;
 
--- How far each durable reader of the outbox has come; the lease lets one process at a time be that reader.
+-- How far each durable reader of the outbox has come; the lease lets one process at a time be that reader. One that
+-- fails is tried again at `next_try_at`, or never by itself where that is NULL.
 CREATE TABLE cursors (
-    name        TEXT    NOT NULL PRIMARY KEY,
-    sequence    INTEGER NOT NULL DEFAULT 0 CHECK (sequence >= 0),
-    moved_at    INTEGER,
-    lease_owner TEXT,
-    lease_until INTEGER,
-    fence       INTEGER NOT NULL DEFAULT 0,
-    CHECK ((lease_owner IS NULL) = (lease_until IS NULL))
+    name          TEXT    NOT NULL PRIMARY KEY,
+    sequence      INTEGER NOT NULL DEFAULT 0 CHECK (sequence >= 0),
+    moved_at      INTEGER,
+    lease_owner   TEXT,
+    lease_until   INTEGER,
+    fence         INTEGER NOT NULL DEFAULT 0,
+    failures      INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    failing_since INTEGER,
+    last_error    TEXT,
+    next_try_at   INTEGER,
+    CHECK ((lease_owner IS NULL) = (lease_until IS NULL)),
+    CHECK ((failing_since IS NULL) = (failures = 0) AND (failing_since IS NULL) = (last_error IS NULL))
 ) STRICT, WITHOUT ROWID;
 
--- Numbers by minute or day: how often a fingerprint was seen of late, how often a provider usually refuses.
+-- Numbers by minute or day: how often a fingerprint was seen of late, how often a provider usually refuses. The number
+-- is the sum over all slots: where many write at once, each adds to its own.
 CREATE TABLE counters (
     name     TEXT    NOT NULL,
     subject  TEXT    NOT NULL,
     began_at INTEGER NOT NULL,
+    slot     INTEGER NOT NULL DEFAULT 0,
     number   INTEGER NOT NULL,
-    PRIMARY KEY (name, subject, began_at)
+    PRIMARY KEY (name, subject, began_at, slot)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX counters_by_time ON counters (began_at);
+
+-- How fast mail may go to a relay or a provider, where that is bounded now: `state` is JSON, `token` is new with each
+-- change, and who changes it says which one he has read.
+CREATE TABLE flows (
+    kind  TEXT NOT NULL CHECK (kind IN ('relay', 'provider')),
+    name  TEXT NOT NULL,
+    token TEXT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;
 
 -- Messages that somebody still waits for. `id` is the delivery's; `relay` is a name that the application explains,
 -- never a password. A message goes when its last recipient has gone, or, where a policy keeps it, at `keep_until`.

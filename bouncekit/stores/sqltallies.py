@@ -1,4 +1,4 @@
-"""What a SQLite store counts: a million outcomes in a second, from the index by time."""
+"""What a SQL store counts: a million outcomes in a second, from the index by time."""
 # ruff: noqa: S608
 
 from collections.abc import Mapping
@@ -6,10 +6,10 @@ from datetime import datetime
 from types import MappingProxyType
 
 from bouncekit.stores.codec import milliseconds
-from bouncekit.stores.sqlitefile import Database
+from bouncekit.stores.database import Database
 from bouncekit.stores.tallies import Facet, Tally
 
-__all__ = ["SqliteTallies"]
+__all__ = ["SqlTallies"]
 
 _FACETS = MappingProxyType(
     {
@@ -23,7 +23,7 @@ _FACETS = MappingProxyType(
 _EVENTS = "SELECT type, count(*) FROM outbox WHERE at >= ? AND at < ? GROUP BY type"
 
 
-class SqliteTallies:
+class SqlTallies:
     """See `bouncekit.stores.tallies.Tallies`."""
 
     _database: Database
@@ -32,7 +32,7 @@ class SqliteTallies:
         """See `Tallies.tally`."""
         told_apart = ", ".join(("action", *(_FACETS[facet] for facet in facets)))
         statement = (
-            f"SELECT {told_apart}, count(*) FROM outcomes WHERE at >= ? AND at < ? AND NOT test GROUP BY {told_apart}"
+            f"SELECT {told_apart}, count(*) FROM outcomes WHERE at >= ? AND at < ? AND test = 0 GROUP BY {told_apart}"
         )
         rows = self._database.read(statement, (milliseconds(since), milliseconds(until)))
         return {tuple(values): number for *values, number in rows}

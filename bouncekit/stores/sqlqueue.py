@@ -1,10 +1,9 @@
-"""The queue of a SQLite store: each method is one transaction, under the lock for writers."""
+"""The queue of a SQL store: each method is one transaction."""
 
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from datetime import datetime, timedelta
 from heapq import merge
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
@@ -16,23 +15,26 @@ from bouncekit.settlement import Settlement
 from bouncekit.steps import Delivery, Record
 from bouncekit.stores import queuestatements as statements
 from bouncekit.stores.codec import from_milliseconds, milliseconds, outcome_row, storable, told_rows
+from bouncekit.stores.database import Database, Transaction, repeated, retried
 from bouncekit.stores.queuecodec import delivery_of, kept_of, message_row, positions, queued_of, recipient_row
-from bouncekit.stores.sqlitefile import Database
 from bouncekit.stores.statements import IS_TOLD, OUTCOME, TELL
 
-__all__ = ["SqliteQueue", "settle_queued"]
+__all__ = ["SqlQueue", "settle_queued"]
 
 _BEHIND_ALL = "\U0010ffff"  # sorts behind every id
+_BEFORE_ALL = (-(2**63), "")  # a time and an id
 _PAGE = 500  # rows read at once while a caller iterates
+_FEW = 20  # rows read at once, at least, of one relay
 
 
-class SqliteQueue:
+class SqlQueue:
     """See `bouncekit.stores.queueing.Queue`."""
 
     _database: Database
 
     # -- what comes in, and what is begun
 
+    @repeated
     def enqueue(self, delivery: Delivery, *, due_at: datetime, at: datetime, events: Sequence[Event] = ()) -> None:
         """See `Queue.enqueue`."""
         _check_relay(delivery)
@@ -41,14 +43,15 @@ class SqliteQueue:
             {**recipient_row(delivery, recipient, place), "state": "due", "due_at": milliseconds(due_at)}
             for place, recipient in enumerate(delivery.recipients)
         ]
-        with self._database.writing() as connection:
-            if events and connection.execute(IS_TOLD, (events[0].id,)).fetchone():
+        with self._database.writing(delivery.id) as transaction:
+            if events and transaction.execute(IS_TOLD, (events[0].id,)).fetchone():
                 return
-            if rows and connection.execute(statements.KEEP, message).rowcount == 0:
+            if rows and transaction.execute(statements.KEEP, message).rowcount == 0:
                 return
-            connection.executemany(statements.ENQUEUE, rows)
-            connection.executemany(TELL, told)
+            transaction.executemany(statements.ENQUEUE, rows)
+            transaction.executemany(TELL, told)
 
+    @repeated
     def begin(self, begun: Begun) -> None:
         """See `Queue.begin`."""
         delivery = begun.delivery
@@ -59,19 +62,24 @@ class SqliteQueue:
         message, rows = message_row(delivery, begun.at) if is_new else (), _begun_rows(begun)
         owner = delivery.lease or begun.lease.token
         attempt = (begun.attempt_id, delivery.id, delivery.relay, owner, milliseconds(begun.at))
-        with self._database.writing() as connection:
-            if connection.execute(statements.BEGIN_ATTEMPT, attempt).rowcount == 0:
+        with self._database.writing(delivery.id) as transaction:
+            if transaction.execute(statements.BEGIN_ATTEMPT, attempt).rowcount == 0:
+                if self._database.is_in_doubt and _is_begun(transaction, *attempt):
+                    return
                 raise StoreError(f"the attempt {begun.attempt_id} has been begun before")
             if is_new:
-                connection.execute(statements.KEEP, message)
-            for row in rows:
-                if is_new and _is_settled(connection, delivery.id, row["address"]):
-                    raise _lost(row)
-                if connection.execute(statements.BEGIN if is_new else statements.BEGIN_CLAIMED, row).rowcount == 0:
-                    raise _lost(row)
+                transaction.execute(statements.KEEP, message)
+                for row in rows:
+                    if _is_settled(transaction, delivery.id, row["address"]):
+                        raise _lost(row)
+            statement = statements.BEGIN if is_new else statements.BEGIN_CLAIMED
+            if transaction.executemany(statement, rows).rowcount < len(rows):
+                begun_with = transaction.execute(statements.WITH, (begun.attempt_id,)).fetchall()
+                raise _lost(next(row for row in rows if (row["address"],) not in begun_with))
 
     # -- leases
 
+    @repeated
     def claim(
         self,
         *,
@@ -84,41 +92,46 @@ class SqliteQueue:
         """See `Queue.claim`."""
         if not self._database.read(statements.FIRST_RELAY)[0][0]:
             return []  # an idle worker asks for no lock
-        at, claimed = milliseconds(now), []
+        at = milliseconds(now)
+        claimed: list[Delivery] = []
         taking = {"token": lease.token, "until": milliseconds(lease.until), "now": at}
-        with self._database.writing() as connection:
-            for message in _free(
-                connection, _relays(connection) if relays is None else relays, at, limit, oldest_first=oldest_first
-            ):
-                rows = connection.execute(statements.TAKE, {**taking, "message": message}).fetchall()
-                delivery = _read(connection, message, rows, lease.token, at)
-                claimed += [delivery] if delivery is not None else []
+        with self._database.writing() as transaction:
+            wanted = _relays(transaction) if relays is None else relays
+            free = _free(transaction, list(dict.fromkeys(wanted)), at, limit, oldest_first=oldest_first)
+            while some := list(islice(free, limit - len(claimed))):
+                claimed += _taken(transaction, some, taking)
         return claimed
 
+    @repeated
     def abandoned(self, *, now: datetime, lease: Lease, limit: int) -> Sequence[Abandoned]:
         """See `Queue.abandoned`."""
         at = milliseconds(now)
-        if not self._database.read(f"{statements.ABANDONED} LIMIT 1", (at,)):
+        if not self._database.read(statements.ABANDONED, (at, *_BEFORE_ALL, 1)):
             return []
-        found = []
+        found: list[Abandoned] = []
         taking = {"token": lease.token, "until": milliseconds(lease.until), "now": at}
-        with self._database.writing() as connection:
-            for attempt in _distinct(connection, statements.ABANDONED, at, limit):
-                taken = connection.execute(statements.TAKE_ABANDONED, {**taking, "attempt": attempt}).fetchall()
-                delivery = _read(connection, taken[0][-1], [row[:-1] for row in taken], lease.token, at)
-                found += [Abandoned(attempt_id=attempt, delivery=delivery)] if delivery is not None else []
+        with self._database.writing() as transaction:
+            attempts = dict.fromkeys(attempt for _, attempt in _pages(transaction, statements.ABANDONED, (at,), limit))
+            for attempt in islice(attempts, limit):
+                rows = transaction.execute(statements.TAKE_ABANDONED, {**taking, "attempt": attempt}).fetchall()
+                found += [
+                    Abandoned(attempt_id=attempt, delivery=delivery)
+                    for delivery in _deliveries(transaction, rows, taking)
+                ]
         return found
 
+    @repeated
     def extend(self, lease: Lease) -> int:
         """See `Queue.extend`."""
-        with self._database.writing() as connection:
+        with self._database.writing() as transaction:
             until = milliseconds(lease.until)
-            return connection.execute(statements.EXTEND, {"token": lease.token, "until": until}).rowcount
+            return transaction.execute(statements.EXTEND, {"token": lease.token, "until": until}).rowcount
 
+    @repeated
     def release(self, token: str) -> int:
         """See `Queue.release`."""
-        with self._database.writing() as connection:
-            return connection.execute(statements.GIVE_BACK, (token,)).rowcount
+        with self._database.writing() as transaction:
+            return transaction.execute(statements.GIVE_BACK, {"token": token}).rowcount
 
     # -- what people see and do
 
@@ -188,12 +201,14 @@ class SqliteQueue:
                 return
             left, after = None if left is None else left - page, rows[-1][0]
 
+    @repeated
     def requeue(self, message: str, recipient: str | None, *, at: datetime) -> int:
         """See `Queue.requeue`."""
         asked = {"message": storable(message), "recipient": storable(recipient), "at": milliseconds(at)}
-        with self._database.writing() as connection:
-            return connection.execute(statements.REQUEUE, asked).rowcount
+        with self._database.writing(message) as transaction:
+            return transaction.execute(statements.REQUEUE, asked).rowcount
 
+    @retried
     def drop(
         self,
         message: str,
@@ -205,17 +220,17 @@ class SqliteQueue:
     ) -> int:
         """See `Queue.drop`."""
         asked = {"message": storable(message), "recipient": storable(recipient), "at": milliseconds(at)}
-        with self._database.writing() as connection:
-            gone = {address for (address,) in connection.execute(statements.DROP, asked).fetchall()}
+        with self._database.writing(message) as transaction:
+            gone = {address for (address,) in transaction.execute(statements.DROP, asked).fetchall()}
             if gone:
-                _sweep(connection, message, at, keep)
+                _sweep(transaction, message, at, keep)
                 about = [event for event in events if event.recipient is None or event.recipient in gone]
-                connection.executemany(TELL, told_rows(about))
-                connection.executemany(OUTCOME, list(_outcomes(about, message)))
+                transaction.executemany(TELL, told_rows(about))
+                transaction.executemany(OUTCOME, list(_outcomes(about, message)))
         return len(gone)
 
 
-def settle_queued(connection: sqlite3.Connection, record: Record) -> None:
+def settle_queued(transaction: Transaction, record: Record) -> None:
     """What a record does to the queue, inside its transaction and before its outcomes are written."""
     delivery, occasion = record.delivery, record.occasion
     if delivery.relay is None:
@@ -223,19 +238,19 @@ def settle_queued(connection: sqlite3.Connection, record: Record) -> None:
     places = positions(delivery)
     counted = {one.address.wire: one for one in (*delivery.recipients, *record.recipients)}
     known = [settlement for settlement in record.settlements if settlement.key]  # the others were refused here
-    connection.executemany(statements.SETTLE, [_final_row(delivery, one) for one in known if one.is_final])
+    transaction.executemany(statements.SETTLE, [_final_row(delivery, one) for one in known if one.is_final])
     for settlement in known:
         if not settlement.is_final:
             recipient = counted[settlement.recipient]
             _delay(
-                connection,
+                transaction,
                 record,
                 settlement,
                 recipient_row(delivery, recipient, places.get(settlement.recipient, len(places))),
             )
-    connection.execute(statements.AGAIN, {"attempt": occasion.attempt_id, "lease": delivery.lease})
-    connection.execute(statements.END_ATTEMPT, (milliseconds(occasion.at), occasion.attempt_id))
-    _sweep(connection, delivery.id, occasion.at, record.keep)
+    transaction.execute(statements.AGAIN, {"attempt": occasion.attempt_id, "lease": delivery.lease})
+    transaction.execute(statements.END_ATTEMPT, (milliseconds(occasion.at), occasion.attempt_id))
+    _sweep(transaction, delivery.id, occasion.at, record.keep)
 
 
 def _final_row(delivery: Delivery, settlement: Settlement) -> dict[str, object]:
@@ -248,7 +263,7 @@ def _final_row(delivery: Delivery, settlement: Settlement) -> dict[str, object]:
     }
 
 
-def _delay(connection: sqlite3.Connection, record: Record, settlement: Settlement, row: dict[str, object]) -> None:
+def _delay(transaction: Transaction, record: Record, settlement: Settlement, row: dict[str, object]) -> None:
     """Let a recipient wait, unless somebody else has it or had it: then his word counts."""
     delivery = record.delivery
     held = settlement.fate is Fate.HOLD or settlement.retry_at is None
@@ -257,13 +272,13 @@ def _delay(connection: sqlite3.Connection, record: Record, settlement: Settlemen
         "due_at": None if held or settlement.retry_at is None else milliseconds(settlement.retry_at),
         "lease": delivery.lease,
     }
-    if connection.execute(statements.DELAY, row).rowcount or delivery.lease is not None:
+    if transaction.execute(statements.DELAY, row).rowcount or delivery.lease is not None:
         return
-    if _is_settled(connection, delivery.id, settlement.recipient):
+    if _is_settled(transaction, delivery.id, settlement.recipient):
         return
-    if not connection.execute(statements.WAITS, (delivery.id,)).fetchone():
-        connection.execute(statements.KEEP, message_row(delivery, record.occasion.at))
-    connection.execute(statements.ENQUEUE, row)
+    if not transaction.execute(statements.WAITS, (delivery.id,)).fetchone():
+        transaction.execute(statements.KEEP, message_row(delivery, record.occasion.at))
+    transaction.execute(statements.ENQUEUE, row)
 
 
 def _outcomes(events: Iterable[Event], message: str) -> Iterator[tuple[object, ...]]:
@@ -273,19 +288,24 @@ def _outcomes(events: Iterable[Event], message: str) -> Iterator[tuple[object, .
             yield outcome_row(event.settlement, event.occasion, message)
 
 
-def _sweep(connection: sqlite3.Connection, message: str, at: datetime, keep: timedelta) -> None:
+def _sweep(transaction: Transaction, message: str, at: datetime, keep: timedelta) -> None:
     """Let a message go whose last recipient has gone, and end the attempts that are about nobody any more."""
-    connection.execute(statements.END_ATTEMPTS, (milliseconds(at), message))
+    transaction.execute(statements.END_ATTEMPTS, (milliseconds(at), message))
     if keep > timedelta():
-        connection.execute(statements.LEAVE, (milliseconds(at + keep), message))
+        transaction.execute(statements.LEAVE, (milliseconds(at + keep), message))
     else:
-        connection.execute(statements.SWEEP, (message,))
+        transaction.execute(statements.SWEEP, (message,))
 
 
-def _is_settled(connection: sqlite3.Connection, message: str, address: object) -> bool:
+def _is_settled(transaction: Transaction, message: str, address: object) -> bool:
     """Whether somebody else has settled a recipient of ours, for good, since we began."""
     asked = (address, message, message, address)
-    return connection.execute(statements.IS_SETTLED, asked).fetchone() is not None
+    return transaction.execute(statements.IS_SETTLED, asked).fetchone() is not None
+
+
+def _is_begun(transaction: Transaction, attempt: str, message: str, _: object, owner: str, at: int) -> bool:
+    """Whether this very attempt has been begun: its commit was not answered."""
+    return transaction.execute(statements.IS_BEGUN, (attempt, message, owner, at)).fetchone() is not None
 
 
 def _begun_rows(begun: Begun) -> list[dict[str, object]]:
@@ -301,59 +321,72 @@ def _begun_rows(begun: Begun) -> list[dict[str, object]]:
     return rows
 
 
-def _relays(connection: sqlite3.Connection) -> Iterator[str]:
+def _relays(transaction: Transaction) -> Iterator[str]:
     """The relays that anything waits for, however many rows there are for each."""
-    ((relay,),) = connection.execute(statements.FIRST_RELAY)
+    (relay,) = transaction.execute(statements.FIRST_RELAY).fetchone()
     while relay is not None:
         yield relay
-        ((relay,),) = connection.execute(statements.NEXT_RELAY, (relay,))
+        (relay,) = transaction.execute(statements.NEXT_RELAY, (relay,)).fetchone()
 
 
 def _free(
-    connection: sqlite3.Connection,
-    relays: Collection[str] | Iterator[str],
-    now: int,
-    limit: int,
-    *,
-    oldest_first: bool,
-) -> list[str]:
-    """The first messages that have somebody to be sent to: what was never tried, then what waited longest."""
-    cursors = [
-        connection.execute(statements.FREE, (storable(relay), retried, now))
-        for relay in dict.fromkeys(relays)
-        for retried in (0, 1)
-    ]
-    messages: dict[str, None] = {}
-    if limit > 0:
-        for _, _, message in merge(*cursors, key=itemgetter(1, 2) if oldest_first else None):
-            messages[message] = None
-            if len(messages) == limit:
-                break
-    for cursor in cursors:
-        cursor.close()
-    return list(messages)
+    transaction: Transaction, relays: Sequence[str], now: int, limit: int, *, oldest_first: bool
+) -> Iterator[str]:
+    """The messages that have somebody to be sent to: what was never tried, then what waited longest."""
+    sources = [(storable(relay), retried) for relay in relays for retried in (0, 1)]
+    page = max(limit // max(len(sources), 1), _FEW)
+    lines = [_pages(transaction, statements.FREE, (*source, now), page) for source in sources]
+    seen = set[str]()
+    for _, _, message in merge(*lines, key=itemgetter(1, 2) if oldest_first else None):
+        if message not in seen:
+            seen.add(message)
+            yield message
 
 
-def _distinct(connection: sqlite3.Connection, statement: str, at: int, limit: int) -> list[str]:
-    """The first different values of a statement's one column."""
-    found: dict[str, None] = {}
-    with closing(connection.execute(statement, (at,))) as cursor:
-        while len(found) < limit and (row := cursor.fetchone()):
-            found[row[0]] = None
-    return list(found)
+def _pages(transaction: Transaction, statement: str, asked: tuple[object, ...], page: int) -> Iterator[Any]:
+    """The rows of a statement whose last columns are a time and an id, in their order, a page at a time."""
+    place: Sequence[object] = _BEFORE_ALL
+    while rows := transaction.execute(statement, (*asked, *place, page)).fetchall():
+        yield from rows
+        if len(rows) < page:
+            return
+        place = rows[-1][-2:]
+
+
+def _taken(transaction: Transaction, messages: Sequence[str], taking: Mapping[str, object]) -> list[Delivery]:
+    """Those of the messages that could be taken; on PostgreSQL, another one may be at them."""
+    names = [f"message{number}" for number in range(len(messages))]
+    marks = ", ".join(f":{name}" for name in names)
+    asked = {**taking, **dict(zip(names, messages, strict=True))}
+    rows = transaction.execute(statements.TAKE % (marks, marks), asked).fetchall()
+    place = {message: number for number, message in enumerate(messages)}
+    return _deliveries(transaction, sorted(rows, key=lambda row: place[row[-1]]), taking)
+
+
+def _deliveries(transaction: Transaction, rows: Iterable[Sequence[Any]], taking: Mapping[str, Any]) -> list[Delivery]:
+    """The messages of rows that were just taken, without those that cannot be read: they are held."""
+    taken: dict[str, list[Sequence[Any]]] = {}
+    for *row, message in rows:
+        taken.setdefault(message, []).append(row)
+    if not taken:
+        return []
+    statement = statements.MESSAGES % ", ".join("?" * len(taken))
+    found = {row[0]: row for row in transaction.execute(statement, tuple(taken)).fetchall()}
+    read = (_read(transaction, found[message], taken[message], taking) for message in taken)
+    return [delivery for delivery in read if delivery is not None]
 
 
 def _read(
-    connection: sqlite3.Connection, message: str, rows: Sequence[Sequence[Any]], token: str, at: int
+    transaction: Transaction, message: Sequence[Any], rows: Sequence[Sequence[Any]], taking: Mapping[str, Any]
 ) -> Delivery | None:
     """The message that was just taken; None, and held, where it cannot be read."""
     try:
-        return delivery_of(connection.execute(statements.MESSAGE, (message,)).fetchone(), rows, token)
+        return delivery_of(message, rows, taking["token"])
     except StoreCorrupt as error:
         import logging
 
-        connection.execute(statements.HOLD, (message, token))
-        connection.execute(statements.END_ATTEMPTS, (at, message))
+        transaction.execute(statements.HOLD, (message[0], taking["token"]))
+        transaction.execute(statements.END_ATTEMPTS, (taking["now"], message[0]))
         logging.getLogger("bouncekit").error("%s; it is held, see `bouncekit queue list`", error)
         return None
 

@@ -1,0 +1,305 @@
+"""`bouncekit suppressions import`, `export` and `check`: lists in files."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from bouncekit.address import parse_address
+from bouncekit.cli.output import progress, show_json, show_line, show_table
+from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, policy_option, store_option
+from bouncekit.errors import AddressError
+from bouncekit.foreignlist import FORMATS
+from bouncekit.listexport import ListFormat
+from bouncekit.listfile import Fault, Row, read_rows
+from bouncekit.listimport import Prefer
+
+if TYPE_CHECKING:
+    from bouncekit.listimport import Conflict, Imported
+
+__all__ = ["check", "export", "import_"]
+
+_SHOWN = 20  # faults and conflicts in a table; JSON has more
+_CONFLICT = ("address", "stands", "arriving", "outcome")
+_TOLD = 20_000  # addresses between two looks at the bar
+
+_stream_option = click.option("--stream", default="", metavar="NAME", help="Whose stream; else what binds every one.")
+_tenant_option = click.option("--tenant", default="", metavar="NAME", help="Whose list.")
+
+
+class _Measured:
+    """A file that is read, and how far it is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read_bytes = 0
+
+    def readline(self, size: int = -1) -> bytes:
+        line = self._file.readline(size)
+        self.read_bytes += len(line)
+        return line
+
+
+@click.command("import")
+@click.argument("file", metavar="FILE|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--dry-run", is_flag=True, help="Change nothing; say what would be new, changed and kept.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(sorted({one.name for one in FORMATS})),
+    metavar="NAME",
+    help="Its kind, where the columns do not tell it.",
+)
+@click.option("--for", "lasts", callback=duration, metavar="DURATION", help="How long a service's entries stay.")
+@click.option(
+    "--prefer",
+    type=click.Choice([one.value for one in Prefer]),
+    default=Prefer.STRONGER.value,
+    show_default=True,
+    help="Which of two entries stays; one by hand always does.",
+)
+@_tenant_option
+@_stream_option
+@policy_option
+@store_option
+@json_option("one JSON document: what was read, added, changed, kept, and what binds nobody")
+def import_(
+    file: str,
+    dry_run: bool,
+    format_: str | None,
+    lasts: timedelta | None,
+    prefer: str,
+    tenant: str,
+    stream: str,
+    policy: str | None,
+    store: str | None,
+    as_json: bool,
+) -> int:
+    """Bring a suppression list along, of ours or of a provider.
+
+    Known are Amazon SES, SendGrid, Mailgun, Postmark, SparkPost, Postal, and plain lists.
+
+    Try --dry-run first. The same file again changes nothing, so an import that was stopped goes on by doing it again.
+    Exit code 1 when a row could not be read; all others are.
+    """
+    name = "" if file == "-" else Path(file).name
+    config = configured(store=store, policy=policy)
+    with open_postmaster(config, needs_store=True, makes_store=not dry_run) as postmaster, _opened(file) as opened:
+        source = _Measured(opened)
+        with _bar("import", _size(file)) as moved:
+            done = postmaster.suppressions.import_(
+                source,  # type: ignore[arg-type]  # all that is asked of a file is its lines
+                name=name,
+                format=format_,
+                tenant=tenant,
+                stream=stream,
+                lasts=lasts,
+                prefer=prefer,
+                dry_run=dry_run,
+                on_batch=lambda _: moved(source.read_bytes),
+            )
+    show_json(_data(done)) if as_json else _show(done)
+    return 1 if done.number_of_faults else 0
+
+
+@click.command()
+@click.argument("file", metavar="FILE|-", type=click.Path(dir_okay=False, allow_dash=True), default="-")
+@click.option("--format", "format_", type=click.Choice([one.value for one in ListFormat]), help="Else by FILE's name.")
+@click.option("--raw", is_flag=True, help="Let a cell of CSV begin as it does, also if a spreadsheet would run it.")
+@click.option("--binding", is_flag=True, help="Only those that hold mail back now.")
+@_tenant_option
+@click.option("--stream", metavar="NAME", help="Only of this stream; else of all.")
+@store_option
+@json_option("JSON lines of the list; with FILE one JSON document: entries, file")
+def export(
+    file: str,
+    format_: str | None,
+    raw: bool,
+    binding: bool,
+    tenant: str,
+    stream: str | None,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Write the list as CSV or JSON lines.
+
+    `import` reads it back without loss.
+    """
+    is_lines = file.endswith((".jsonl", ".ndjson")) or (file == "-" and as_json)
+    kind = format_ or (ListFormat.JSONL if is_lines else ListFormat.CSV)
+    options = {"format": kind, "raw": raw, "binding": binding, "tenant": tenant, "stream": stream}
+    with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
+        if file == "-":
+            postmaster.suppressions.export(sys.stdout.buffer, **options)  # type: ignore[arg-type]
+            return
+        # Readable for its owner only, as the store is.
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
+            number = postmaster.suppressions.export(written, **options)  # type: ignore[arg-type]
+    if as_json:
+        show_json({"entries": number, "file": file})
+    else:
+        show_line(f"{number:,} entries written to {file}")
+
+
+@click.command()
+@click.argument("file", metavar="FILE|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--class", "message_class", metavar="NAME", help="Of the mail: what it ignores does not count.")
+@_tenant_option
+@_stream_option
+@policy_option
+@store_option
+@json_option("JSON lines: address, suppressed")
+def check(
+    file: str,
+    message_class: str | None,
+    tenant: str,
+    stream: str,
+    policy: str | None,
+    store: str | None,
+    as_json: bool,
+) -> int:
+    """Say which of the addresses in FILE are held back.
+
+    One a line: of a plain list, or the first known column of CSV.
+
+    Exit code 1 when any is.
+    """
+    asked = suppressed = faults = 0
+    config = configured(store=store, policy=policy)
+    with open_postmaster(config, needs_store=True, makes_store=False) as postmaster, _opened(file) as opened:
+        for some in _batches(_addresses(read_rows(opened)), _TOLD):
+            readable = [one for one in some if isinstance(one, str)]
+            found = postmaster.suppressions.check(readable, tenant=tenant, stream=stream, message_class=message_class)
+            asked, suppressed = asked + len(readable), suppressed + sum(one in found for one in readable)
+            for fault in (one for one in some if isinstance(one, Fault)):
+                faults += 1
+                click.echo(f"bouncekit: warning: line {fault.line}: {ascii(fault.why)[1:-1]}", err=True)
+            for one in readable:
+                if as_json:
+                    show_json({"address": one, "suppressed": one in found})
+                elif one in found:
+                    show_line(one)
+    if not as_json:
+        told = f"; {faults:,} lines are no address" if faults else ""
+        click.echo(f"{suppressed:,} of {asked:,} are held back{told}", err=True)
+    return 1 if suppressed else 0
+
+
+def _addresses(rows: Iterable[Row | Fault]) -> Iterator[str | Fault]:
+    for row in rows:
+        if isinstance(row, Fault):
+            yield row
+            continue
+        cell = next((value for value in row.fields.values() if isinstance(value, str) and "@" in value), "")
+        try:
+            parse_address(cell.strip())
+        except AddressError as error:
+            yield Fault(row.line, error.why)
+            continue
+        yield cell.strip() if cell else Fault(row.line, "no address")
+
+
+def _batches(things: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    from itertools import islice
+
+    while some := list(islice(things, size)):
+        yield some
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    with open(file, "rb") as opened:
+        yield opened
+
+
+def _size(file: str) -> int | None:
+    return None if file == "-" else os.path.getsize(file)
+
+
+@contextmanager
+def _bar(label: str, length: int | None) -> Iterator[Any]:
+    """A bar on standard error that is moved to a place; none where that is no terminal."""
+    steps: list[int] = []
+    bar = progress(iter(lambda: steps.pop() if steps else 0, None), label, length=length, size=lambda step: step)
+    next(bar, None)
+    at = 0
+
+    def move(place: int) -> None:
+        nonlocal at
+        steps.append(place - at)
+        at = place
+        next(bar, None)
+
+    try:
+        yield move
+    finally:
+        bar.close()  # type: ignore[attr-defined]  # it is a generator
+
+
+def _show(done: "Imported") -> None:
+    would = "would be " if done.dry_run else ""
+    show_line(f"{done.read:,} rows read as {done.format}")
+    rows = [
+        (category, done.added[category] or None, done.changed[category] or None, done.kept[category] or None)
+        for category in sorted(done.added.keys() | done.changed.keys() | done.kept.keys())
+    ]
+    if rows:
+        show_line()
+        show_table(("category", f"{would}new", f"{would}changed", "kept as it is"), rows)
+    _show_counted("binds nobody", done.unbound)
+    if done.conflicts:
+        show_line()
+        show_table(
+            ("differs from what stands", "stands", "arriving", ""),
+            map(_conflict_row, done.conflicts[:_SHOWN]),
+        )
+        _show_more(done.number_of_conflicts)
+    if done.faults:
+        show_line()
+        show_table(("line", "could not be read"), [(fault.line, fault.why) for fault in done.faults[:_SHOWN]])
+        _show_more(done.number_of_faults)
+    if not done.dry_run and (done.added or done.changed):
+        show_line()
+        show_line(f"to take it back: bouncekit suppressions undo --made-by {done.by!r}")
+
+
+def _show_counted(head: str, counted: Counter[str]) -> None:
+    if counted:
+        show_line()
+        show_table((head, "rows"), counted.most_common())
+
+
+def _show_more(number: int) -> None:
+    if number > _SHOWN:
+        show_line(f"and {number - _SHOWN:,} more: --json has the first 1,000")
+
+
+def _conflict_row(one: "Conflict") -> tuple[object, ...]:
+    stands, arriving = (f"{entry.category}, {entry.standing}, by {entry.by}" for entry in (one.standing, one.arriving))
+    return one.arriving.address or one.arriving.key, stands, arriving, "replaced" if one.replaced else "kept"
+
+
+def _data(done: "Imported") -> dict[str, Any]:
+    return {
+        "format": done.format,
+        "by": done.by,
+        "dry_run": done.dry_run,
+        "read": done.read,
+        "added": dict(done.added),
+        "changed": dict(done.changed),
+        "kept": dict(done.kept),
+        "binds_nobody": dict(done.unbound),
+        "number_of_faults": done.number_of_faults,
+        "faults": [{"line": fault.line, "why": fault.why} for fault in done.faults],
+        "number_of_conflicts": done.number_of_conflicts,
+        "conflicts": [dict(zip(_CONFLICT, _conflict_row(one), strict=True)) for one in done.conflicts],
+    }

@@ -1,0 +1,54 @@
+"""Finding those whose addresses were erased: they stand on the list under a pseudonym, which only its secret makes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from bouncekit.errors import ConfigurationError
+from bouncekit.pseudonym import Pseudonyms
+from bouncekit.steps import LookedUp, LookUp
+from bouncekit.suppression import Suppression
+
+if TYPE_CHECKING:
+    from bouncekit.stores import Store
+
+__all__ = ["check_secrets", "look_up"]
+
+
+def look_up(store: "Store", question: LookUp, now: datetime, pseudonyms: Pseudonyms | None) -> LookedUp:
+    """What the store answers, also about those who stand there under a pseudonym: that comes first."""
+    if pseudonyms is None or not question.keys:
+        return store.look_up(question, now)
+    names = {key: tuple(pseudonyms.all_of(key)) for key in question.keys}
+    every = (*question.keys, *(name for several in names.values() for name in several))
+    found = store.look_up(replace(question, keys=every), now)
+    key_of = {name: key for key, several in names.items() for name in several}
+    return replace(
+        found,
+        suppressions=_foremost(found.suppressions, names),
+        probes=frozenset(key_of.get(key, key) for key in found.probes),
+    )
+
+
+def check_secrets(store: "Store", pseudonyms: Pseudonyms | None) -> None:
+    """Look whether all secrets are there that the store's pseudonyms were made with.
+
+    Raises:
+        ConfigurationError: one is not. Without it mail would go to people who were erased.
+    """
+    missing = store.pseudonymous() - (pseudonyms.names if pseudonyms else frozenset())
+    if missing:
+        raise ConfigurationError(
+            f"hash_keys: the store has erased people under the secret {min(missing)}, which is not given; set "
+            "hash_keys or BOUNCEKIT_HASH_KEYS to the secrets that were used when they were erased"
+        )
+
+
+def _foremost(found: Mapping[str, Suppression], names: Mapping[str, tuple[str, ...]]) -> Mapping[str, Suppression]:
+    chosen = {}
+    for key, several in names.items():
+        one = next((found[name] for name in (*several, key) if name in found), None)
+        if one is not None:
+            chosen[key] = one
+    return chosen

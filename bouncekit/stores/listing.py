@@ -1,0 +1,45 @@
+"""What a store answers about many mailboxes at once, how it changes many at once, and what changed before."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from bouncekit.classification import Category
+from bouncekit.envelope import Labels
+from bouncekit.suppression import Suppression
+from bouncekit.suppressionchange import Change, Place, Swap
+
+__all__ = ["Listing"]
+
+
+class Listing(Protocol):
+    """The part of a store that is its suppression list, in bulk. Every change of the list is in its audit."""
+
+    def suppressed(
+        self, keys: Collection[str], labels: Labels, at: datetime, *, ignored: Collection[Category] = ()
+    ) -> frozenset[str]:
+        """Those of the keys that are held back at a time: of the labels' tenant, and of its stream or of the stream "".
+
+        What stands there for an `ignored` category holds nobody back, unless a hand put it there. No probe is granted.
+        """
+
+    def standing(self, places: Collection[Place]) -> Mapping[Place, Suppression]:
+        """What stands at these places, expired or not; those where nothing does are left out."""
+
+    def exchange(self, swaps: Sequence[Swap], *, by: str, at: datetime) -> Sequence[Swap]:
+        """Make these changes at once, with audit and events; the rest is what was not done.
+
+        Not done is a swap at whose place something else stands than its `before`. No place may be named twice.
+        """
+
+    def changes(self, *, after: int = 0, limit: int = 1000) -> Sequence[Change]:
+        """What changed behind a sequence number, in order."""
+
+    def changes_at(self, places: Collection[Place]) -> Mapping[Place, Sequence[Change]]:
+        """All that changed at these places, in order."""
+
+    def changes_of(self, key: str, *, tenant: str = "", limit: int = 100) -> Sequence[Change]:
+        """What changed for one mailbox, in whatever stream, newest first."""
+
+    def pseudonymous(self) -> frozenset[str]:
+        """The names of the secrets with which entries of the list were made that stand under a pseudonym."""

@@ -1,0 +1,23 @@
+"""What a SQL store says to its database about many entries of its suppression list, and about its audit.
+
+`%s` is a list of marks, one for each value that is asked for.
+"""
+# ruff: noqa: S608
+
+from bouncekit.stores.codec import SUPPRESSION_COLUMNS
+
+__all__ = ["CHANGES", "CHANGES_AT", "CHANGES_OF", "NEXT_PSEUDONYM", "NEXT_TENANT", "STANDING_AT", "SUPPRESSED"]
+
+_CHANGE = "sequence, at, made_by, event_id, state_before, state_after"
+
+SUPPRESSED = """
+    SELECT key_hash FROM suppressions
+    WHERE tenant = ? AND stream IN (?, '') AND standing <> 'held' AND (expires_at IS NULL OR expires_at > ?)
+    AND (standing = 'manual' OR category NOT IN (%s)) AND key_hash IN (%s)"""
+STANDING_AT = f"SELECT {SUPPRESSION_COLUMNS} FROM suppressions WHERE tenant = ? AND stream = ? AND key_hash IN (%s)"
+CHANGES = f"SELECT {_CHANGE} FROM audit WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
+CHANGES_AT = f"SELECT {_CHANGE} FROM audit WHERE tenant = ? AND stream = ? AND key_hash IN (%s) ORDER BY sequence"
+CHANGES_OF = f"SELECT {_CHANGE} FROM audit WHERE tenant = ? AND key_hash = ? ORDER BY sequence DESC LIMIT ?"
+# From tenant to tenant and from secret to secret, a look in the index by key each.
+NEXT_TENANT = "SELECT min(tenant) FROM suppressions WHERE tenant > ?"
+NEXT_PSEUDONYM = "SELECT min(key) FROM suppressions WHERE tenant = ? AND key > ? AND key < ?"

@@ -1,0 +1,210 @@
+"""The suppression list of a SQL store in bulk: many keys in one statement, many changes in one transaction."""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from bouncekit.classification import Category
+from bouncekit.envelope import Labels
+from bouncekit.errors import StoreCorrupt
+from bouncekit.pseudonym import MARK, secret_of
+from bouncekit.stores import listingstatements as statements
+from bouncekit.stores.codec import (
+    SUPPRESSION_COLUMNS,
+    from_milliseconds,
+    in_milliseconds,
+    key_hash,
+    milliseconds,
+    storable,
+    suppression_json,
+    suppression_of,
+    suppression_row,
+    told_rows,
+)
+from bouncekit.stores.database import Database, retried
+from bouncekit.stores.statements import AUDIT, PUT, REMOVE, TELL
+from bouncekit.suppression import Suppression
+from bouncekit.suppressionchange import Act, Change, Place, Swap
+
+__all__ = ["SqlListing", "state_of"]
+
+_MANY = 400  # keys in one statement
+_BEHIND_MARK = chr(ord(MARK) + 1)
+_BEHIND_NAME = "."  # sorts behind the "-" that ends a secret's name
+_COLUMNS = SUPPRESSION_COLUMNS.split(", ")
+_NAMES = [name for name in _COLUMNS if name != "key_hash"]
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # made once: there may be a million
+_Rows = list[tuple[Any, ...]]
+_Query = Callable[[str, Sequence[object]], _Rows]
+
+
+class SqlListing:
+    """See `bouncekit.stores.listing.Listing`."""
+
+    _database: Database
+
+    def suppressed(
+        self, keys: Collection[str], labels: Labels, at: datetime, *, ignored: Collection[Category] = ()
+    ) -> frozenset[str]:
+        """See `Listing.suppressed`."""
+        hashes = {key_hash(key): key for key in keys}
+        through = sorted(category.value for category in ignored) or [""]  # an empty list is no SQL
+        asked = (storable(labels.tenant), storable(labels.stream), milliseconds(at), *through)
+        found: set[str] = set()
+        for some in _split(hashes):
+            statement = statements.SUPPRESSED % (_marks(through), _marks(some))
+            found.update(hashes[hashed] for (hashed,) in self._database.read(statement, (*asked, *some)))
+        return frozenset(found)
+
+    def standing(self, places: Collection[Place]) -> Mapping[Place, Suppression]:
+        """See `Listing.standing`."""
+        rows = _at(self._database.read, statements.STANDING_AT, places)
+        return {place: suppression_of(row) for place, row in rows}
+
+    @retried
+    def exchange(self, swaps: Sequence[Swap], *, by: str, at: datetime) -> Sequence[Swap]:
+        """See `Listing.exchange`."""
+        now, who = milliseconds(at), storable(by)
+        rows = {swap.place: _Row(swap) for swap in swaps}
+        assert len(rows) == len(swaps), "a place is named twice"
+        told = told_rows([swap.event for swap in swaps if swap.event])
+        with self._database.writing(*(row.place[2] for row in rows.values())) as connection:
+
+            def read(statement: str, values: Sequence[object]) -> _Rows:
+                return connection.execute(statement, values).fetchall()
+
+            found = {place: suppression_of(row) for place, row in _at(read, statements.STANDING_AT, rows)}
+            # In the order of their hashes, which is that of the indexes: neighbours are written to one page.
+            done = sorted((row for place, row in rows.items() if found.get(place) == row.before), key=_by_hash)
+            connection.executemany(PUT, [row.state for row in done if row.state])
+            connection.executemany(REMOVE, [row.place for row in done if not row.state])
+            connection.executemany(AUDIT, [row.noted(now, who) for row in done])
+            is_done = {row.event for row in done}
+            connection.executemany(TELL, [row for row in told if row[0] in is_done])
+        return [] if len(done) == len(rows) else [one for one in swaps if found.get(one.place) != _stored(one.before)]
+
+    def changes(self, *, after: int = 0, limit: int = 1000) -> Sequence[Change]:
+        """See `Listing.changes`."""
+        asked = (after, self._database.settled_until("audit"), max(limit, 0))
+        return [_change(row) for row in self._database.read(statements.CHANGES, asked)]
+
+    def changes_at(self, places: Collection[Place]) -> Mapping[Place, Sequence[Change]]:
+        """See `Listing.changes_at`."""
+        found: dict[Place, list[Change]] = {place: [] for place in places}
+        for owner, some in _by_owner(places):
+            statement = statements.CHANGES_AT % _marks(some)
+            for row in self._database.read(statement, (*owner, *some)):
+                change = _change(row)
+                found.setdefault(change.place, []).append(change)
+        return found
+
+    def changes_of(self, key: str, *, tenant: str = "", limit: int = 100) -> Sequence[Change]:
+        """See `Listing.changes_of`."""
+        asked = (storable(tenant), key_hash(key), max(limit, 0))
+        return [_change(row) for row in self._database.read(statements.CHANGES_OF, asked)]
+
+    def pseudonymous(self) -> frozenset[str]:
+        """See `Listing.pseudonymous`."""
+        found: set[str] = set()
+        for tenant in self._tenants():
+            after = MARK
+            while name := self._secret(tenant, after):
+                found.add(name)
+                after = f"{MARK}{name}{_BEHIND_NAME}"
+        return frozenset(found)
+
+    def _tenants(self) -> Iterator[str]:
+        tenant = ""
+        yield tenant
+        while (tenant := self._database.read(statements.NEXT_TENANT, (tenant,))[0][0]) is not None:
+            yield tenant
+
+    def _secret(self, tenant: str, after: str) -> str | None:
+        """The name of the secret of the first pseudonym behind a text."""
+        ((key,),) = self._database.read(statements.NEXT_PSEUDONYM, (tenant, after, _BEHIND_MARK))
+        return None if key is None else secret_of(key)
+
+
+class _Row:
+    """A swap as rows, made before the lock is asked for."""
+
+    def __init__(self, swap: Swap) -> None:
+        before, after = _stored(swap.before), swap.after
+        place = swap.place
+        self.before = before
+        self.place = (storable(place.tenant), storable(place.stream), key_hash(place.key))
+        self.state = suppression_row(after) if after else None
+        self.event = swap.event and swap.event.id
+        self._states = (before and suppression_json(before), self.state and _json_of(self.state))
+        self._act = (Act.LIFTED if after is None else Act.CHANGED if before else Act.ADDED).value
+
+    def noted(self, at: int, by: str) -> tuple[object, ...]:
+        return (at, self._act, by, *self.place, self.event, *self._states)
+
+
+def _json_of(row: tuple[object, ...]) -> str:
+    """The same as `suppression_json` of the suppression that the row is of."""
+    return _encode(dict(zip(_NAMES, (*row[:2], *row[3:]), strict=True)))
+
+
+def _by_hash(row: _Row) -> bytes:
+    return row.place[2]
+
+
+def _stored(one: Suppression | None) -> Suppression | None:
+    """The entry as it comes back."""
+    return None if one is None else in_milliseconds(one)
+
+
+def _at(read: _Query, statement: str, places: Iterable[Place]) -> Iterator[tuple[Place, tuple[Any, ...]]]:
+    for owner, some in _by_owner(places):
+        for row in read(statement % _marks(some), (*owner, *some)):
+            yield some[row[2]], row
+
+
+def _by_owner(places: Iterable[Place]) -> Iterator[tuple[tuple[str, str], dict[bytes, Place]]]:
+    """The places by tenant and stream, as many as go into one statement, by their hashes."""
+    owners: dict[tuple[str, str], dict[bytes, Place]] = {}
+    for place in places:
+        owners.setdefault((storable(place.tenant), storable(place.stream)), {})[key_hash(place.key)] = place
+    for owner, hashes in owners.items():
+        for some in _split(hashes):
+            yield owner, {hashed: hashes[hashed] for hashed in some}
+
+
+def _split(hashes: Mapping[bytes, object]) -> Iterator[Sequence[bytes]]:
+    every = tuple(hashes)
+    for start in range(0, len(every), _MANY):
+        yield every[start : start + _MANY]
+
+
+def _marks(values: Collection[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _change(row: tuple[Any, ...]) -> Change:
+    sequence, at, by, event_id, before, after = row
+    return Change(
+        sequence=sequence,
+        at=from_milliseconds(at),
+        by=by,
+        event_id=event_id,
+        before=state_of(before),
+        after=state_of(after),
+    )
+
+
+def state_of(text: str | None) -> Suppression | None:
+    """The entry that the audit keeps as text, None where there was none.
+
+    Raises:
+        StoreCorrupt: it cannot be read.
+    """
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+        return suppression_of(tuple(b"" if name == "key_hash" else found[name] for name in _COLUMNS))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreCorrupt(f"a row of the audit cannot be read: {error!r}") from error

@@ -1,0 +1,392 @@
+"""A store in a SQL database: what it says is the same for all of them. A commit is durable when a method returns."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from bouncekit.envelope import Labels
+from bouncekit.events import Event, EventType, event_id
+from bouncekit.guard import Count, Mass, Pattern
+from bouncekit.policy import Window
+from bouncekit.settlement import Settlement
+from bouncekit.steps import LookedUp, LookUp, Record
+from bouncekit.stores import statements
+from bouncekit.stores.codec import (
+    event_dict,
+    key_hash,
+    milliseconds,
+    outcome_row,
+    storable,
+    suppression_json,
+    suppression_of,
+    suppression_row,
+    told_rows,
+)
+from bouncekit.stores.database import Database, Rows, Transaction, repeated, retried
+from bouncekit.stores.masses import Spans, counts_of
+from bouncekit.stores.precedence import (
+    CLAIM_LASTS,
+    caused_by,
+    ends_probe,
+    foremost,
+    is_repeated,
+    may_be_probed,
+    withstands,
+)
+from bouncekit.stores.sqlcursors import SqlCursors
+from bouncekit.stores.sqlerasing import SqlErasing
+from bouncekit.stores.sqllisting import SqlListing
+from bouncekit.stores.sqlqueue import SqlQueue, settle_queued
+from bouncekit.stores.sqltallies import SqlTallies
+from bouncekit.stores.sqlthrottling import SqlThrottling
+from bouncekit.stores.sqltrail import SqlTrail
+from bouncekit.suppression import Standing, Suppression
+
+__all__ = ["SqlStore"]
+
+_PAGE = 500  # rows read at once while a caller iterates
+_MANY = 400  # keys in one statement
+_DAY_MILLISECONDS = 86_400_000
+_CLAIM_MILLISECONDS = CLAIM_LASTS // timedelta(milliseconds=1)
+
+_BEHIND_ALL = "\U0010ffff"  # sorts behind every stream
+
+_Query = Callable[[str, Sequence[object]], Rows]
+_Place = tuple[str, str, bytes]  # the primary key of `suppressions`
+_Found = dict[str, tuple[Suppression, int | None]]  # key -> suppression, when its probe was granted
+
+
+class _Mark(NamedTuple):
+    """What the audit notes beside a change."""
+
+    at: datetime
+    by: str
+    event_id: str
+
+
+class SqlStore(SqlQueue, SqlCursors, SqlTallies, SqlListing, SqlErasing, SqlThrottling, SqlTrail, ABC):
+    """All of `bouncekit.stores.Store`, over the database that a subclass opens."""
+
+    _database: Database
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where it is, for people: a path, or a URL without its password."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """What it is, with the version of its tables, for people."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Look whether it can be relied on.
+
+        Raises:
+            StoreError: it cannot; the message says what would be right.
+        """
+
+    @abstractmethod
+    def try_writing(self) -> None:
+        """Write something as it is.
+
+        Raises:
+            StoreError: nothing can be written; the message says why.
+        """
+
+    # -- what deliveries ask and leave
+
+    def look_up(self, question: LookUp, now: datetime) -> LookedUp:
+        """See `Store.look_up`."""
+        found = _find(self._database.read, question, now)
+        probes: frozenset[str] = frozenset()
+        if question.claim and any(_is_free(*one, now) for one in found.values()):
+            found, probes = self._claim(question, [key for key, one in found.items() if _is_free(*one, now)], now)
+        return LookedUp(
+            now=now,
+            suppressions={key: suppression for key, (suppression, _) in found.items()},
+            probes=probes,
+            counters={asked: self._count(question.labels, *asked, now) for asked in question.windows},
+            masses={pattern: self._mass(pattern, question.within, now) for pattern in question.fingerprints},
+        )
+
+    @repeated
+    def record(self, record: Record) -> None:
+        """See `Store.record`."""
+        events = record.events
+        if not (events or record.settlements or record.strikes or record.cleared or record.delivery.relay):
+            return
+        told = told_rows(events)
+        outcomes = [outcome_row(one, record.occasion, record.delivery.id) for one in record.settlements]
+        strikes, cleared, counts = (
+            _strike_rows(record),
+            [(*_owner(record.occasion.labels), key_hash(key)) for key in record.cleared],
+            [(by.value, storable(subject), began_at, number) for by, subject, began_at, number in counts_of(record)],
+        )
+        with self._database.writing(*_about(record)) as transaction:
+            if is_repeated(record, lambda event: _is_told(transaction, event)):
+                return
+            for settlement in record.settlements:
+                _settle(transaction, settlement, record)
+            settle_queued(transaction, record)
+            _hold(transaction, record)
+            transaction.executemany(statements.OUTCOME, outcomes)
+            transaction.executemany(statements.STRIKE, strikes)
+            transaction.executemany(statements.CLEAR, cleared)
+            transaction.executemany(statements.ADD, counts)
+            transaction.executemany(statements.TELL, told)
+
+    @repeated
+    def tell(self, events: Sequence[Event]) -> None:
+        """See `Store.tell`."""
+        if not events:
+            return
+        told = told_rows(events)
+        with self._database.writing() as transaction:
+            transaction.executemany(statements.TELL, told)
+
+    # -- the suppression list
+
+    def suppressions(
+        self,
+        *,
+        tenant: str = "",
+        stream: str | None = None,
+        at: datetime | None = None,
+        containing: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Suppression]:
+        """See `Store.suppressions`."""
+        left = limit
+        place = {"key": storable(after or ""), "after_stream": _BEHIND_ALL if after else ""}
+        asked = {
+            "tenant": storable(tenant),
+            "stream": storable(stream),
+            "at": None if at is None else milliseconds(at),
+            "needle": None if containing is None else storable(containing.lower()),
+        }
+        while left is None or left > 0:
+            page = _PAGE if left is None else min(_PAGE, left)
+            rows = self._database.read(statements.LIST, {**asked, **place, "page": page})
+            for row in rows:
+                yield suppression_of(row)
+            if len(rows) < page:
+                return
+            left = None if left is None else left - page
+            last = rows[-1]
+            place = {"key": last[3], "after_stream": last[1]}
+
+    def suppression(self, key: str, *, tenant: str = "", stream: str = "") -> Suppression | None:
+        """See `Store.suppression`."""
+        return _standing(self._database.read, (storable(tenant), storable(stream), key_hash(key)))
+
+    @repeated
+    def add(self, suppression: Suppression, *, by: str, event: Event) -> None:
+        """See `Store.add`."""
+        told = told_rows((event,))
+        with self._database.writing(key_hash(suppression.key)) as transaction:
+            if _is_told(transaction, event.id):
+                return
+            _put(transaction, suppression, _place(suppression), _Mark(event.at, by, event.id))
+            transaction.executemany(statements.TELL, told)
+
+    @retried
+    def lift(self, key: str, *, tenant: str, stream: str, by: str, at: datetime, event: Event) -> Suppression | None:
+        """See `Store.lift`."""
+        place, told = (storable(tenant), storable(stream), key_hash(key)), told_rows((event,))
+        with self._database.writing(place[2]) as transaction:
+            lifted = _standing(_query(transaction), place)
+            if lifted is not None:
+                _remove(transaction, lifted, place, _Mark(at, by, event.id))
+                transaction.executemany(statements.TELL, told)
+        return lifted
+
+    # -- what happened
+
+    def history(self, key: str, *, tenant: str = "", limit: int = 100) -> Sequence[dict[str, Any]]:
+        """See `Store.history`."""
+        asked = (storable(tenant), key_hash(key), max(limit, 0))
+        return [event_dict(text) for (text,) in self._database.read(statements.HISTORY, asked)]
+
+    def addressed(self, delivery_id: str, *, tenant: str = "") -> Sequence[str]:
+        """See `Store.addressed`."""
+        asked = (delivery_id, storable(tenant))
+        return [recipient for (recipient,) in self._database.read(statements.ADDRESSED, asked)]
+
+    def events(self, *, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, dict[str, Any]]]:
+        """See `Store.events`."""
+        until = self._database.settled_until("outbox")
+        return [
+            (number, event_dict(text))
+            for number, text in self._database.read(statements.EVENTS, (after, until, max(limit, 0)))
+        ]
+
+    # -- open and closed
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @repeated
+    def _claim(self, question: LookUp, free: Sequence[str], now: datetime) -> tuple[_Found, frozenset[str]]:
+        """Look again under the lock, and grant the probes that are free still."""
+        at, granted = milliseconds(now), []
+        with self._database.writing(*map(key_hash, free)) as transaction:
+            found = _find(_query(transaction), question, now)
+            for key in free:
+                one, _ = found.get(key, (None, None))
+                if one is not None and may_be_probed(one, now):
+                    claim = (at, one.tenant, one.stream, key_hash(key), at, _CLAIM_MILLISECONDS)
+                    granted += [key] * transaction.execute(statements.CLAIM, claim).rowcount
+        return found, frozenset(granted)
+
+    def _count(self, labels: Labels, key: str, window: Window, now: datetime) -> int:
+        today, earliest = milliseconds(now) // _DAY_MILLISECONDS, milliseconds(now - window.within)
+        asked = (*_owner(labels), key_hash(key), window.category.value, today, earliest)
+        ((number,),) = self._database.read(statements.COUNT, asked)
+        return int(number)
+
+    def _mass(self, pattern: Pattern, within: timedelta, now: datetime) -> Mass:
+        asked: dict[str, object] = Spans.at(now, within)._asdict()
+        asked |= {"provider": storable(pattern.provider), "fingerprint": pattern.fingerprint}
+        ((refused, answered, refused_long, answered_long, trips),) = self._database.read(statements.MASS, asked)
+        return Mass(
+            recent=(Count(refused, answered), Count(refused_long, answered_long)),
+            days=tuple(Count(*row) for row in self._database.read(statements.DAYS, asked)),
+            goes_on=trips > 0,
+        )
+
+
+def _about(record: Record) -> Iterator[object]:
+    """What must stand still while a record is written: its message, its attempt, and whose suppressions it touches."""
+    yield record.delivery.id
+    yield record.occasion.attempt_id
+    for one in record.settlements:
+        if one.key and (ends_probe(one) or one.lifted is not None or caused_by(one) is not None):
+            yield key_hash(one.key)
+    if record.held:
+        yield None  # whoever it is
+
+
+def _query(transaction: Transaction) -> _Query:
+    return lambda statement, values: transaction.execute(statement, values).fetchall()
+
+
+def _is_told(transaction: Transaction, event: str) -> bool:
+    return transaction.execute(statements.IS_TOLD, (event,)).fetchone() is not None
+
+
+def _owner(labels: Labels) -> tuple[str, str]:
+    return storable(labels.tenant), storable(labels.stream)
+
+
+def _place(suppression: Suppression) -> _Place:
+    return storable(suppression.tenant), storable(suppression.stream), key_hash(suppression.key)
+
+
+def _find(query: _Query, question: LookUp, now: datetime) -> _Found:
+    """The suppression that counts for each key that has one."""
+    hashes = {key_hash(key): key for key in question.keys}
+    rows: dict[bytes, list[tuple[Suppression, int | None]]] = {}
+    for some in _split(tuple(hashes)):
+        marks = ", ".join("?" * len(some))
+        for *row, probe_at in query(statements.FIND % marks, (*_owner(question.labels), *some)):
+            rows.setdefault(row[2], []).append((suppression_of(tuple(row)), probe_at))
+    found = {}
+    for hashed, several in rows.items():
+        first = foremost((one for one, _ in several), now)
+        if first is not None:
+            found[hashes[hashed]] = next(one for one in several if one[0] is first)
+    return found
+
+
+def _split(hashes: tuple[bytes, ...]) -> Iterator[tuple[bytes, ...]]:
+    for start in range(0, len(hashes), _MANY):
+        yield hashes[start : start + _MANY]
+
+
+def _is_free(suppression: Suppression, probe_at: int | None, now: datetime) -> bool:
+    """Whether a probe can be had, so that it is worth asking for the lock."""
+    lapsed = probe_at is None or abs(milliseconds(now) - probe_at) >= _CLAIM_MILLISECONDS
+    return lapsed and may_be_probed(suppression, now)
+
+
+def _settle(transaction: Transaction, settlement: Settlement, record: Record) -> None:
+    """What one outcome does to the suppression list."""
+    occasion, lifted, caused = record.occasion, settlement.lifted, caused_by(settlement)
+
+    def mark(by: str, type_: EventType) -> _Mark:
+        return _Mark(occasion.at, by, event_id(occasion.attempt_id, settlement.recipient, type_))
+
+    if ends_probe(settlement):
+        transaction.execute(statements.RELEASE, (*_owner(occasion.labels), key_hash(settlement.key)))
+    if lifted is not None:
+        standing = _standing(_query(transaction), place := _place(lifted))
+        if standing is not None and not withstands(standing, None, occasion.at):
+            _remove(transaction, standing, place, mark("delivery", EventType.SUPPRESSION_LIFTED))
+    if caused is not None:
+        standing = _standing(_query(transaction), place := _place(caused))
+        if not withstands(standing, caused, occasion.at):
+            # What is held is told by the outcome alone.
+            told = EventType(settlement.action.value) if settlement.doubted else EventType.SUPPRESSION_ADDED
+            _put(transaction, caused, place, mark(caused.by, told))
+
+
+def _hold(transaction: Transaction, record: Record) -> None:
+    """Hold what verdicts have put on the list while a mass grew."""
+    for held in record.held:
+        mark = _Mark(record.occasion.at, "guard", held.event_id)
+        alike = (held.pattern.fingerprint, milliseconds(held.since))
+        for row in transaction.execute(statements.ALIKE, alike).fetchall():
+            one = suppression_of(row)
+            _put(transaction, replace(one, standing=Standing.HELD), _place(one), mark)
+
+
+def _standing(query: _Query, place: _Place) -> Suppression | None:
+    rows = query(statements.STANDING, place)
+    return suppression_of(rows[0]) if rows else None
+
+
+def _put(transaction: Transaction, suppression: Suppression, place: _Place, mark: _Mark) -> None:
+    before = _standing(_query(transaction), place)
+    transaction.execute(statements.PUT, suppression_row(suppression))
+    _note(transaction, "changed" if before else "added", place, mark, before, suppression)
+
+
+def _remove(transaction: Transaction, standing: Suppression, place: _Place, mark: _Mark) -> None:
+    transaction.execute(statements.REMOVE, place)
+    _note(transaction, "lifted", place, mark, standing, None)
+
+
+def _note(
+    transaction: Transaction,
+    act: str,
+    place: _Place,
+    mark: _Mark,
+    before: Suppression | None,
+    after: Suppression | None,
+) -> None:
+    """Write a change of the list into the audit."""
+    states = (before and suppression_json(before), after and suppression_json(after))
+    transaction.execute(
+        statements.AUDIT, (milliseconds(mark.at), act, storable(mark.by), *place, mark.event_id, *states)
+    )
+
+
+def _strike_rows(record: Record) -> list[tuple[object, ...]]:
+    owner, at = _owner(record.occasion.labels), milliseconds(record.occasion.at)
+    day = at // _DAY_MILLISECONDS
+    return [(*owner, key_hash(strike.key), strike.category.value, day, at) for strike in record.strikes]

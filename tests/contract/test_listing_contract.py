@@ -1,0 +1,137 @@
+"""What every store does with many entries of its suppression list at once, and with the audit of it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from bouncekit.classification import Category
+from bouncekit.envelope import Labels
+from bouncekit.errors import StoreError
+from bouncekit.events import EventType
+from bouncekit.stores import Store
+from bouncekit.suppression import Standing, Suppression
+from bouncekit.suppressionchange import Act, Change, Place, Swap, place_of
+from tests.building import ANN, BOB, CY, DI, NOW, expired, suppression
+
+from .stores import put, send, take, told_of
+
+DAY = timedelta(days=1)
+EVERYBODY = [f"user{number}@example.com" for number in range(1000)]
+
+
+def swap(before: Suppression | None, after: Suppression | None) -> Swap:
+    type_ = EventType.SUPPRESSION_LIFTED if after is None else EventType.SUPPRESSION_ADDED
+    return Swap(before=before, after=after, event=told_of(after or before, type_))  # type: ignore[arg-type]
+
+
+def states(changes: Sequence[Change]) -> list[tuple[str, Act, str, str | None]]:
+    return [(one.by, one.act, one.place.key, one.after and one.after.standing.value) for one in changes]
+
+
+def test_of_many_those_who_are_held_back(store: Store) -> None:
+    put(store, suppression(ANN), expired(BOB), replace(suppression(CY), standing=Standing.HELD))
+    put(store, *map(suppression, EVERYBODY[::3]))
+    asked = [ANN, BOB, CY, DI, *EVERYBODY]
+    assert store.suppressed(asked, Labels(), NOW) == {ANN, *EVERYBODY[::3]}
+    assert store.suppressed(asked, Labels(), NOW + 9 * DAY) == frozenset()
+    assert store.suppressed([], Labels(), NOW) == frozenset()
+
+
+def test_held_back_by_its_own_stream_and_by_what_binds_every_stream(store: Store) -> None:
+    put(store, suppression(ANN, stream="news"), suppression(BOB), suppression(CY, tenant="acme"))
+    assert store.suppressed([ANN, BOB, CY], Labels(), NOW) == {BOB}
+    assert store.suppressed([ANN, BOB, CY], Labels(stream="news"), NOW) == {ANN, BOB}
+    assert store.suppressed([ANN, BOB, CY], Labels(tenant="acme", stream="news"), NOW) == {CY}
+
+
+def test_an_ignored_category_holds_nobody_back_unless_a_hand_put_it_there(store: Store) -> None:
+    put(store, suppression(ANN), suppression(BOB, standing=Standing.MANUAL), suppression(CY, category=Category.MOVED))
+    asked = store.suppressed([ANN, BOB, CY], Labels(), NOW, ignored={Category.MAILBOX_FULL, Category.COMPLAINT})
+    assert asked == {BOB, CY}
+
+
+def test_what_stands_at_many_places(store: Store) -> None:
+    put(store, ann := suppression(ANN), news := expired(ANN, stream="news"), bob := suppression(BOB, tenant="acme"))
+    places = [*map(place_of, (ann, news, bob)), Place("", "", BOB), Place("acme", "news", ANN)]
+    assert store.standing(places) == {place_of(one): one for one in (ann, news, bob)}
+
+
+def test_many_changes_at_once_are_audited_and_told(store: Store) -> None:
+    put(store, ann := suppression(ANN), bob := suppression(BOB))
+    later = replace(bob, category=Category.MOVED, changed_at=NOW)
+    assert store.exchange([swap(ann, None), swap(bob, later), swap(None, suppression(CY))], by="me", at=NOW) == []
+    assert [one.key for one in store.suppressions()] == [BOB, CY]
+    assert store.suppression(BOB) == later
+    assert states(store.changes(after=store.changes()[1].sequence)) == [
+        ("me", Act.LIFTED, ANN, None),
+        ("me", Act.CHANGED, BOB, "provisional"),
+        ("me", Act.ADDED, CY, "provisional"),
+    ]
+    assert [event["type"] for event in store.history(ANN)] == ["suppression_lifted", "suppression_added"]
+    assert {change.event_id for change in store.changes()} == {event["id"] for _, event in store.events()}
+
+
+def test_a_change_is_not_made_where_something_else_stands(store: Store) -> None:
+    put(store, ann := suppression(ANN))
+    stale = [swap(None, ann), swap(suppression(BOB), None)]
+    fits = swap(None, suppression(CY))
+    assert store.exchange([stale[0], fits, stale[1]], by="me", at=NOW) == stale
+    assert [one.key for one in store.suppressions()] == [ANN, CY]
+    assert len(store.changes()) == len(store.events()) == 2
+
+
+def test_whoever_changes_the_list_is_in_its_audit(store: Store) -> None:
+    put(store, expired(ANN))
+    send(store, ANN, BOB, answers={BOB: "552 5.2.2 Mailbox is full"})
+    take(store, BOB)
+    assert states(store.changes()) == [
+        ("owner", Act.ADDED, ANN, "provisional"),
+        ("delivery", Act.LIFTED, ANN, None),
+        ("rule full", Act.ADDED, BOB, "provisional"),
+        ("owner", Act.LIFTED, BOB, None),
+    ]
+
+
+def test_the_changes_of_a_place_and_of_a_mailbox(store: Store) -> None:
+    put(store, suppression(ANN), suppression(ANN, stream="news"), suppression(BOB), suppression(ANN, tenant="acme"))
+    take(store, ANN)
+    found = store.changes_at([Place("", "", ANN), Place("acme", "", ANN), Place("", "", CY)])
+    assert {place: [one.act for one in several] for place, several in found.items()} == {
+        Place("", "", ANN): [Act.ADDED, Act.LIFTED],
+        Place("acme", "", ANN): [Act.ADDED],
+        Place("", "", CY): [],
+    }
+    mine: list[Change] = list(store.changes_of(ANN))
+    assert [(one.act, one.place.stream) for one in mine] == [(Act.LIFTED, ""), (Act.ADDED, "news"), (Act.ADDED, "")]
+    assert list(store.changes_of(ANN, limit=1)) == mine[:1]
+
+
+def test_changes_are_read_in_pages(store: Store) -> None:
+    put(store, *map(suppression, EVERYBODY[:10]))
+    first = store.changes(limit=4)
+    rest = store.changes(after=first[-1].sequence)
+    assert [one.place.key for one in (*first, *rest)] == EVERYBODY[:10]
+
+
+def test_the_secrets_that_a_list_needs(store: Store) -> None:
+    assert store.pseudonymous() == frozenset()
+    for tenant, key in (("", "#ab12-0011"), ("", "#ab12-0012"), ("", "#cd34-01"), ("acme", "#ef56-01"), ("", "jo@x.y")):
+        put(store, replace(suppression(ANN), tenant=tenant, key=key, address=None))
+    assert store.pseudonymous() == {"ab12", "cd34", "ef56"}
+
+
+def test_a_closed_store_answers_none_of_it(store: Store) -> None:
+    store.close()
+    for use in (
+        lambda: store.suppressed([ANN], Labels(), NOW),
+        lambda: store.standing([Place("", "", ANN)]),
+        lambda: store.exchange([swap(None, suppression(ANN))], by="me", at=NOW),
+        store.changes,
+        lambda: store.changes_at([Place("", "", ANN)]),
+        lambda: store.changes_of(ANN),
+        store.pseudonymous,
+    ):
+        with pytest.raises(StoreError, match="closed"):
+            use()

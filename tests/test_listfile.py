@@ -1,0 +1,86 @@
+"""Rows of list files: one that cannot be read is a fault with its line, and costs no other."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from bouncekit.listfile import Fault, Row, read_rows
+
+
+def rows(text: str | bytes) -> list[Row | Fault]:
+    return list(read_rows(io.BytesIO(text.encode() if isinstance(text, str) else text)))
+
+
+def lines(found: list[Row | Fault]) -> list[tuple[int, Any]]:
+    return [(one.line, dict(one.fields) if isinstance(one, Row) else one.why.split(":")[0]) for one in found]
+
+
+def test_an_unclosed_quote_costs_its_own_row_alone() -> None:
+    text = 'email,reason\na@x,"never closed\n' + "".join(f"u{number}@x,ok\n" for number in range(200))
+    found = rows(text)
+    assert lines(found)[0] == (2, "a quote is not closed")
+    assert [one.line for one in found] == list(range(2, 203))
+
+
+def test_a_quoted_cell_may_run_over_lines_and_hold_delimiters() -> None:
+    assert lines(rows('email,reason\na@x,"one,\ntwo ""three"""\nb@x,four\n')) == [
+        (2, {"email": "a@x", "reason": 'one,\ntwo "three"'}),
+        (4, {"email": "b@x", "reason": "four"}),
+    ]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_delimiter_is_the_one_of_the_head(delimiter: str) -> None:
+    assert lines(rows(f"name{delimiter}email\r\nAnn{delimiter}a@x\r\n")) == [(2, {"name": "Ann", "email": "a@x"})]
+
+
+def test_a_row_with_more_cells_than_heads_is_a_fault() -> None:
+    assert lines(rows("email,reason\na@x,no, thanks\nb@x,ok\n")) == [
+        (2, "3 cells under 2 heads"),
+        (3, {"email": "b@x", "reason": "ok"}),
+    ]
+
+
+def test_a_byte_order_mark_and_bytes_of_another_encoding_harm_nobody() -> None:
+    found = rows(b"\xef\xbb\xbfemail\nj\xfcrgen@x\na@x\n")
+    assert [one.fields["email"] for one in found if isinstance(one, Row)] == ["j\udcfcrgen@x", "a@x"]
+    assert lines(rows("email\n".encode("utf-16"))) == [(1, "UTF-16")]
+
+
+def test_an_endless_line_is_a_fault_in_little_memory() -> None:
+    found = rows(b"email\n" + b"x" * 3_000_000 + b"\na@x\n")
+    assert lines(found) == [(2, "longer than 256 kB"), (3, {"email": "a@x"})]
+
+
+def test_json_lines_skip_what_is_none() -> None:
+    text = '{"email": "a@x"}\n{"email": \n\n[1]\n{"email": "b@x"}\n'
+    assert lines(rows(text)) == [
+        (1, {"email": "a@x"}),
+        (2, "no JSON"),
+        (4, "an object is needed"),
+        (5, {"email": "b@x"}),
+    ]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_document_of_any_size_is_read_entry_by_entry(indent: int | None) -> None:
+    items = [{"email": f"u{number}@x", "reason": "x" * 500 + "]{ü"} for number in range(1000)]
+    text = json.dumps({"token": "[", "items": items, "paging": {}}, indent=indent, ensure_ascii=False)
+    for document in (text, json.dumps(items, indent=indent), text + "\n" + text):
+        found = rows(document)
+        assert [one.fields["email"] for one in found if isinstance(one, Row)][:1000] == [one["email"] for one in items]
+        assert not [one for one in found if isinstance(one, Fault)]
+    assert len(found) == 2000
+
+
+def test_a_document_that_ends_too_soon_says_so() -> None:
+    assert lines(rows('[{"email": "a@x"},\n{"email": "b'))[-1] == (2, "the document ends in the middle of a list")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n\n", "[]", "{}\n", '"', "[" * 5000, "{" * 5000, ",,,\n,,,\n", "\x00", "\udc80"]
+)
+def test_whatever_a_file_holds_reading_ends(text: str) -> None:
+    assert len(rows(text.encode("utf-8", "surrogateescape"))) <= 2

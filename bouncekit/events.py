@@ -23,6 +23,7 @@ __all__ = ["SCHEMA", "Event", "EventType", "Occasion", "bounded", "event_id", "e
 
 SCHEMA = 1
 _SOURCE = "bouncekit"
+_NO_DETAILS: Mapping[str, Any] = MappingProxyType({})
 _MAX_TEXT = 2048  # characters of remote text that an event carries
 
 
@@ -39,11 +40,13 @@ class EventType(StrEnum):
     QUEUED = "queued"  # stored, to be sent by a worker
     SUPPRESSION_ADDED = "suppression_added"
     SUPPRESSION_LIFTED = "suppression_lifted"
+    SUPPRESSIONS_IMPORTED = "suppressions_imported"  # a list went in, however many that were: one event for all
     NOTIFIED = "notified"  # a channel was told
     NOT_NOTIFIED = "not_notified"  # a channel was to be told, and it is not set up or failed
     CLOSED = "closed"  # a session ended: after our QUIT, or unasked
     RECONNECTED = "reconnected"  # a session was opened again to go on with what was not settled
     QUEUE_STALLED = "queue_stalled"  # mail has been due for a while, and no worker takes it
+    SINK_PARKED = "sink_parked"  # a sink takes no events, for days or for good, and is not tried any more
     GUARD_TRIPPED = "guard_tripped"  # a provider refuses so many alike that its word is not taken: they are held
     INSECURE_TLS = "insecure_tls"  # a connection whose certificate nobody verified
 
@@ -77,7 +80,7 @@ class Event:
     recipient: str | None = None
     settlement: Settlement | None = None
     suppression: Suppression | None = None
-    details: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    details: Mapping[str, Any] = field(default_factory=lambda: _NO_DETAILS)
 
     @property
     def at(self) -> datetime:
@@ -174,6 +177,8 @@ def events_of(settlement: Settlement, occasion: Occasion) -> tuple[Event, ...]:
             suppression=suppression,
         )
 
+    if settlement.action is Action.DELIVERED and settlement.category is None and settlement.lifted is None:
+        return (event(EventType.DELIVERED),)
     if settlement.category is Category.COMPLAINT:
         added = (event(EventType.SUPPRESSION_ADDED, settlement.suppression),) if settlement.suppression else ()
         return (event(EventType.COMPLAINED, settlement.suppression), *added)

@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from bouncekit.clock import Clock
 from bouncekit.errors import ConfigurationError, StoreError
@@ -19,7 +20,7 @@ from bouncekit.forking import begin_afresh_in_children
 from bouncekit.retelling import retold
 from bouncekit.stores import Store
 
-__all__ = ["Outbox", "Reader"]
+__all__ = ["Outbox", "Reader", "Reads"]
 
 _BATCH = 200
 _LEASE = timedelta(minutes=1)  # a process that is killed keeps the others waiting for so long
@@ -30,6 +31,21 @@ _STOP_SECONDS = 30.0
 _EXIT_SECONDS = 5.0  # at the end of the interpreter, for a postmaster that nobody closed
 
 _log = logging.getLogger("bouncekit")
+
+
+class Reads(Protocol):
+    """What reads events behind a cursor."""
+
+    name: str
+
+    def read(self, *, is_stopping: Callable[[], bool]) -> int:
+        """Be done with what is new, one batch at the most; how many events that were."""
+
+    def rests(self) -> bool:
+        """Whether it has failed just now."""
+
+    def release(self) -> None:
+        """Let another process read."""
 
 
 class Reader:
@@ -112,12 +128,12 @@ class Reader:
 
 
 class Outbox:
-    """The durable subscribers of one postmaster, and the thread that reads for them."""
+    """The durable subscribers of one postmaster, or one of its sinks, and the thread that reads for them."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._readers: tuple[Reader, ...] = ()
+        self._readers: tuple[Reads, ...] = ()
         self._is_closed = False
         self._thread: threading.Thread | None = None
         self.start_afresh()
@@ -131,8 +147,12 @@ class Outbox:
         """
         if not isinstance(name, str) or not name or any(reader.name == name for reader in self._readers):
             raise ConfigurationError(f"durable={name!a}: give every durable subscriber a name of its own")
-        self._readers += (Reader(name, handler, types, store=self._store, clock=self._clock),)
+        self.add(Reader(name, handler, types, store=self._store, clock=self._clock))
         self.wake()
+
+    def add(self, reader: Reads) -> None:
+        """Have this thread read for one more; it begins with `wake`."""
+        self._readers += (reader,)
 
     def wake(self) -> None:
         """There is news."""
@@ -155,11 +175,15 @@ class Outbox:
                     break
         return total
 
+    def stop(self) -> None:
+        """Let the event under way be heard, then stop; `close` waits for that."""
+        self._is_closed = True
+        self._news.set()
+
     def close(self, timeout: float = _STOP_SECONDS) -> None:
         """Let the event under way be heard, then stop. What is left is heard next time."""
-        self._is_closed = True
+        self.stop()
         atexit.unregister(self._close_at_exit)
-        self._news.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
         for reader in self._readers:

@@ -49,7 +49,7 @@ def retold(told: Mapping[str, Any]) -> Event:
             id=told["id"],
             type=EventType(told["type"]),
             occasion=_occasion(data, datetime.fromisoformat(told["time"])),
-            recipient=data["recipient"] if is_settlement else told["subject"],
+            recipient=data["recipient"] if is_settlement else told.get("subject"),
             settlement=_settlement(data) if is_settlement else None,
             suppression=_suppression(data["suppression"]) if data.get("suppression") else None,
             details={

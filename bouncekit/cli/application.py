@@ -21,14 +21,17 @@ app_option = click.option("--app", metavar="MODULE:NAME", help="The application'
 
 
 @contextmanager
-def opened(app: str | None, *, policy: str | None, store: str | None) -> Iterator["Postmaster"]:
+def opened(
+    app: str | None, *, policy: str | None, store: str | None, with_sinks: bool = False
+) -> Iterator["Postmaster"]:
     """The postmaster of an application, else of the configuration; it is closed at the end.
 
     Raises:
         ConfigurationError: there is none, or it has no store that outlives the process.
     """
     if app is None:
-        with open_postmaster(configured(policy=policy, store=store, retry="queue"), needs_store=True) as postmaster:
+        config = configured(policy=policy, store=store, retry="queue")
+        with open_postmaster(config, needs_store=True, with_sinks=with_sinks) as postmaster:
             yield postmaster
         return
     from bouncekit.worker import held_back

@@ -23,7 +23,7 @@ from bouncekit.showing import printable
 if TYPE_CHECKING:
     from bouncekit.stores import Store
 
-__all__ = ["verb"]
+__all__ = ["first_behind", "newest_number", "verb"]
 
 _PAGE = 1000  # events read at once
 _FOLLOWED = 20  # that --follow shows first
@@ -77,7 +77,7 @@ def verb(
         kept, now = postmaster.office.store, postmaster.office.clock.now()
         tenant = "" if key and tenant is None else tenant  # a history is a tenant's
         asked = _Asked(frozenset(types), key, tenant, None if since is None else now - since)
-        newest = _newest(kept)
+        newest = newest_number(kept)
         past = asked.oldest(kept, newest) if limit is None else list(islice(asked.newest(kept, newest), limit))[::-1]
         past = list(past) if follow else past
         _print(progress(past, "events", prints=True), show)
@@ -117,7 +117,7 @@ class _Asked:
         return (told for told in events if told in self)
 
     def _first(self, store: "Store", last: int) -> int:
-        return 0 if self.since is None else _first_behind(store, self.since - _LATE, last)
+        return 0 if self.since is None else first_behind(store, self.since - _LATE, last)
 
 
 def _follow(store: "Store", newest: int, asked: _Asked, seen: frozenset[str], show: Callable[[Told], str]) -> None:
@@ -167,7 +167,7 @@ def _backwards(store: "Store", first: int, last: int) -> Iterator[Numbered]:
         last = after
 
 
-def _newest(store: "Store") -> int:
+def newest_number(store: "Store") -> int:
     """The number of the newest event, 0 where there is none: found by halves, since the store may hold millions."""
     low, high = 0, 1
     while found := store.events(after=high, limit=1):
@@ -182,7 +182,7 @@ def _newest(store: "Store") -> int:
     return low
 
 
-def _first_behind(store: "Store", at: datetime, newest: int) -> int:
+def first_behind(store: "Store", at: datetime, newest: int) -> int:
     """A number up to which all happened before a time, as far as times grow with the numbers."""
     low, high = 0, newest
     while low < high:

@@ -20,6 +20,8 @@ def said(data: Mapping[str, Any]) -> str:
     text = data.get("reply") or (data.get("suppression") or {}).get("evidence", {}).get("reply") or ""
     if channel := data.get("channel"):
         return f"channel {channel}: {data['why']}" if data.get("why") else f"channel {channel}"
+    if sink := data.get("sink"):
+        return f"sink {sink}: {data.get('why')}"
     if data.get("refusals"):
         text = f"{data['refusals']} of {data['answers']} answers of {data['provider']}: {text}"
     elif data.get("oldest_due_at"):

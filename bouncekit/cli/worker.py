@@ -25,23 +25,32 @@ _STOP_SECONDS = 660.0  # a server may take ten minutes for the dot (RFC 5321 4.5
 @store_option
 @json_option("the events of this process, one JSON document a line")
 def verb(app: str | None, concurrency: int | None, policy: str | None, store: str | None, as_json: bool) -> int:
-    """Send what is queued when it is due, until stopped.
+    """Send what is queued when it is due, and forward events to the sinks, until stopped.
 
-    The relays are those of the application's postmaster (--app package.module:postmaster), else of the configuration.
+    Relays and sinks are those of the application's postmaster (--app package.module:postmaster), else of the
+    configuration; without a relay it only forwards.
     SIGTERM and Ctrl-C let the messages under way be finished and give the others back; a second one ends at once.
     """
-    with opened(app, policy=policy, store=store) as postmaster, stopped_by_signal() as stop:
-        worker = postmaster.worker(concurrency=concurrency)
+    with opened(app, policy=policy, store=store, with_sinks=True) as postmaster, stopped_by_signal() as stop:
+        only_forwards = bool(postmaster.forwarding.sinks) and not postmaster.office.relays
+        worker = None if only_forwards else postmaster.worker(concurrency=concurrency)
         if as_json:
             postmaster.on()(lambda event: show_json(event.to_dict()))
         click.echo(_what_there_is(postmaster), err=as_json)
-        worker.start()
+        if worker is not None:
+            worker.start()
+        postmaster.forwarding.start()
         stop.wait()
         click.echo("bouncekit worker: stopping; the messages under way are finished", err=as_json)
-        return 0 if worker.stop(_STOP_SECONDS) else 1
+        return 0 if worker is None or worker.stop(_STOP_SECONDS) else 1
 
 
 def _what_there_is(postmaster: "Postmaster") -> str:
     office = postmaster.office
     now = office.clock.now()
-    return f"bouncekit worker: through {', '.join(office.relays)}; {in_words(office.store.depth(now), now)}"
+    sinks = ", ".join(sink.name for sink in postmaster.forwarding.sinks)
+    parts = (
+        f"through {', '.join(office.relays)}; {in_words(office.store.depth(now), now)}" if office.relays else "",
+        f"events to {sinks}" if sinks else "",
+    )
+    return f"bouncekit worker: {'; '.join(filter(None, parts))}"

@@ -29,12 +29,14 @@ LEVELS = MappingProxyType(
         EventType.QUEUED: logging.INFO,
         EventType.SUPPRESSION_ADDED: logging.WARNING,
         EventType.SUPPRESSION_LIFTED: logging.INFO,
+        EventType.SUPPRESSIONS_IMPORTED: logging.INFO,
         EventType.NOTIFIED: logging.INFO,
         EventType.NOT_NOTIFIED: logging.WARNING,
         EventType.CLOSED: logging.WARNING,  # by the server; after our own QUIT it is DEBUG
         EventType.RECONNECTED: logging.INFO,
         EventType.GUARD_TRIPPED: logging.WARNING,
         EventType.QUEUE_STALLED: logging.WARNING,
+        EventType.SINK_PARKED: logging.WARNING,
         EventType.INSECURE_TLS: logging.WARNING,
     }
 )
@@ -42,8 +44,8 @@ LEVELS = MappingProxyType(
 # What a line takes from the details that only some types of events have, in the order in which it shows them.
 _DETAILS = tuple(
     """
-    channel more why reported_by trust code stage rule then remote_mta port by due oldest_due_at provider
-    refusals answers usual_share fingerprint
+    channel sink more added changed why reported_by trust code stage rule then remote_mta port by due oldest_due_at
+    provider refusals answers usual_share fingerprint
     """.split()
 )
 _MAX_TEXT = 200  # characters of one value

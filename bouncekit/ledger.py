@@ -1,33 +1,42 @@
 """What a postmaster has the store remember, and the order in which the world hears of it.
 
 Only what the store has remembered is told. When it fails after a server's answer, the result is kept here and
-remembered before the next send. What is to be sent later is in the store before anybody is told that it is, and an
-attempt is, before the dot that it ends with.
+remembered before the next send; where nobody sends, a thread tries every few seconds, and the end of the interpreter
+once more. What is to be sent later is in the store before anybody is told that it is, and an attempt is, before the
+dot that it ends with.
 """
 
+import atexit
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
 from bouncekit.bus import Bus
 from bouncekit.clock import Clock
-from bouncekit.errors import StoreError
+from bouncekit.errors import StoreError, StoreRefused
 from bouncekit.events import Event
 from bouncekit.forking import begin_afresh_in_children
+from bouncekit.forwarding import Forwarding
 from bouncekit.outbox import Outbox
+from bouncekit.pseudonym import Pseudonyms
 from bouncekit.queue import Begun, Lease, LeaseLost
 from bouncekit.reply import Cause
 from bouncekit.settlement import Settlement
 from bouncekit.steps import Delivery, LookedUp, LookUp, Record, Transact
 from bouncekit.stores import Store
+from bouncekit.stores.erased import look_up
 from bouncekit.transaction import Dot, NotSent
 
 __all__ = ["LEASE", "Ledger", "complain"]
 
 LEASE = timedelta(minutes=15)  # longer than a server may take for the dot (RFC 5321 4.5.3.2.6)
-_BACKLOG = 10_000  # records kept in memory while the store is down; later ones are only told in the log
+_BACKLOG = 10_000  # records kept in memory while the store is down; the log names those that are lost beyond
+# What a store raises of a record that it never takes. Anything else may be the store, which may come back.
+_OF_THE_RECORD = (StoreRefused, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, AssertionError)
+_AGAIN_SECONDS = 5.0  # between two tries to remember what waits, where no send comes first
 
 
 class Ledger:
@@ -36,16 +45,25 @@ class Ledger:
     With `sends_without_store` a store that fails before the first byte keeps no mail back.
     """
 
-    def __init__(self, store: Store, clock: Clock, *, sends_without_store: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        sends_without_store: bool = False,
+        pseudonyms: Pseudonyms | None = None,
+    ) -> None:
         self.store = store
         self.bus = Bus()
         self.outbox = Outbox(store, clock)
+        self.forwarding: Forwarding | None = None  # to sinks
         self.on_queued: Callable[[], None] = lambda: None  # told when there is something new in the queue
         self._clock = clock
         self._sends_without_store = sends_without_store
+        self._pseudonyms = pseudonyms
         self._begun: dict[str, set[str]] = {}  # of deliveries under way: who is in the store by an attempt of theirs
         self._backlog: deque[Record] = deque()
-        self._catching_up = threading.Lock()
+        self.start_afresh()
         begin_afresh_in_children(self)
 
     def look_up(self, question: LookUp) -> tuple[LookedUp, Sequence[Event]]:
@@ -58,7 +76,7 @@ class Ledger:
         late: list[Event] = []
         try:
             self.catch_up(late)
-            return self.store.look_up(question, now), late
+            return look_up(self.store, question, now, self._pseudonyms), late
         except Exception as error:
             if not (self._sends_without_store or question.begun):
                 raise _as_store_error(error) from error  # nothing was sent; later a raise would have it sent again
@@ -101,9 +119,7 @@ class Ledger:
             self.store.record(record)
         except Exception as error:  # noqa: BLE001 - whatever a store raises now, the mail has gone
             unkept = _unkept(record, self._begun.get(record.delivery.id, ()))
-            if len(self._backlog) < _BACKLOG:
-                self._backlog.append(_letting_go(record, unkept) if unkept else record)
-            complain("the store failed; %d results wait in memory: %s", len(self._backlog), error)
+            self._keep(_letting_go(record, unkept) if unkept else record, error)
             return unkept, told
         self.publish(record.events)
         if any(settlement.kept for settlement in record.settlements):
@@ -141,23 +157,40 @@ class Ledger:
         """Tell events that the store has remembered."""
         self.bus.publish(events)
         self.outbox.wake()
+        if self.forwarding is not None:
+            self.forwarding.wake()
 
     def close(self) -> None:
         """Remember what still waits in memory, let subscribers hear what they are at, then close the store."""
-        try:
-            self.catch_up()
-        except Exception as error:  # noqa: BLE001 - whatever a store raises, there is no later
-            complain("the store failed, %d results are lost with this process: %s", len(self._backlog), error)
+        self._stopping.set()
+        atexit.unregister(self._catch_up_at_last)
+        self._catch_up_at_last()
         self.outbox.close()
+        if self.forwarding is not None:
+            self.forwarding.close()
         self.bus.close()
         self.store.close()
 
     def start_afresh(self) -> None:
-        """Forget, in the child of a fork, the lock that a thread of the parent may have held."""
+        """Forget, in the child of a fork, the locks and the thread of the parent.
+
+        What waits is tried on both sides: a record that is known already changes nothing.
+        """
         self._catching_up = threading.Lock()
+        self._lock = threading.Lock()  # guards `_backlog` against a look at it, and `_thread`
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def is_remembered(self, delivery: Delivery) -> bool:
+        """Whether no result of it waits in memory."""
+        with self._lock:
+            return all(record.delivery.id != delivery.id for record in self._backlog)
 
     def catch_up(self, told: list[Event] | None = None) -> None:
         """Remember what the store could not take before; `told` gets the events that are told by it.
+
+        One that the store never takes, whatever else it does, is given up with a line in the log: it holds up no
+        other. Where its attempt was begun, that is found open, and is *unknown*.
 
         Raises:
             StoreError: it still does not answer, or whatever else a store raises.
@@ -168,13 +201,69 @@ class Ledger:
         try:
             with self._catching_up:
                 while self._backlog:
-                    self.store.record(self._backlog[0])
-                    remembered.append(self._backlog.popleft())
+                    record = self._backlog[0]
+                    try:
+                        self.store.record(record)
+                    except Exception as error:
+                        if not _is_its_own(error):
+                            raise
+                        _give_up(record, error)
+                    else:
+                        remembered.append(record)
+                    with self._lock:
+                        self._backlog.popleft()
         finally:
             for record in remembered:  # behind the lock: a subscriber may send
                 self.publish(record.events)
                 if told is not None:
                     told += record.events
+
+    def _keep(self, record: Record, error: Exception) -> None:
+        """Have a record wait in memory, and somebody who tries again."""
+        if all(settlement.is_final for settlement in record.settlements):
+            record = _without_content(record)
+        with self._lock:
+            waiting = len(self._backlog)
+            if waiting < _BACKLOG:
+                self._backlog.append(record)
+                self._start_trying()
+        if waiting < _BACKLOG:
+            complain("the store failed; %d results wait in memory: %s", waiting + 1, error)
+        else:
+            complain(
+                "the store failed, and no more than %d results wait in memory: attempt %s of message %s is lost: %s",
+                waiting,
+                record.occasion.attempt_id,
+                record.delivery.id,
+                error,
+            )
+
+    def _start_trying(self) -> None:
+        if self._thread is not None or self._stopping.is_set():
+            return
+        thread = threading.Thread(target=self._try_again, name="bouncekit-ledger", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # there are too many, or the interpreter ends: the next send tries
+            return
+        self._thread = thread
+        atexit.unregister(self._catch_up_at_last)
+        atexit.register(self._catch_up_at_last)
+
+    def _try_again(self) -> None:
+        while not self._stopping.wait(_AGAIN_SECONDS):
+            with suppress(Exception):  # whoever had it wait has told why
+                self.catch_up()
+            with self._lock:
+                if not self._backlog:
+                    self._thread = None
+                    return
+
+    def _catch_up_at_last(self) -> None:
+        try:
+            self.catch_up()
+        except Exception as error:  # noqa: BLE001 - whatever a store raises, there is no later
+            complain("the store failed, %d results are lost with this process: %s", len(self._backlog), error)
 
     def _tell_queued(self) -> None:
         """There is something new in the queue. Whatever comes of that, what was sent is sent, and must be reported."""
@@ -213,6 +302,28 @@ def _letting_go(record: Record, unkept: Collection[str]) -> Record:
             replace(event, settlement=let_go(event.settlement)) if event.settlement else event
             for event in record.events
         ),
+    )
+
+
+def _without_content(record: Record) -> Record:
+    """The same record, of a message that is in nobody's queue by it: only its results are to be remembered."""
+    delivery = record.delivery
+    return replace(record, delivery=replace(delivery, envelope=replace(delivery.envelope, content=b"")))
+
+
+def _is_its_own(error: Exception) -> bool:
+    """Whether it is this record that cannot be stored, and not the store that is away."""
+    return isinstance(error, _OF_THE_RECORD)
+
+
+def _give_up(record: Record, error: Exception) -> None:
+    import logging
+
+    logging.getLogger("bouncekit").error(
+        "attempt %s of message %s: its result cannot be stored and is given up: %s",
+        record.occasion.attempt_id,
+        record.delivery.id,
+        error,
     )
 
 

@@ -8,6 +8,7 @@ the most one attempt of which nobody knows the outcome.
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,13 +25,16 @@ from bouncekit.report import Report
 from bouncekit.smtperrors import StoreUnavailable
 from bouncekit.steps import Delivery
 
-__all__ = ["Worker", "held_back"]
+__all__ = ["Worker", "held_back", "is_held_back"]
 
 _BATCH = 20  # messages in one claim
 _FAIR = 4  # of so many batches one asks who has waited longest: fresh mail goes first, and keeps nobody out for good
 _POLL_SECONDS = 2.0
 _REST = timedelta(seconds=30)  # for a relay that could not be reached: its mail keeps its attempts
 _TIDIES = timedelta(hours=1)
+_LEAP = timedelta(days=2)  # from one call to the next: a clock that was set, or a machine that slept
+_BELIEVED = timedelta(days=1)  # how long a clock has to stand where it leapt to before anything is forgotten by it
+_QUIET = timedelta(days=30)  # behind the newest news, nothing is forgotten by a later time than this
 _TIDIED = 5_000  # rows forgotten before the next message goes out: a tenth of a second
 
 _log = logging.getLogger("bouncekit")
@@ -115,6 +119,8 @@ class Worker:
         self._news, self._stopping = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._tidy_at = datetime.min.replace(tzinfo=UTC)
+        self._seen_at: datetime | None = None  # when it was last asked to tidy up
+        self._has_leapt = False
         self._busy: Counter[str] = Counter()
         self._batches = 0
         self._turns: dict[str, int] = {}  # when each relay had its last batch, counted in batches
@@ -155,17 +161,21 @@ class Worker:
 
     # -- one round
 
-    def run_due(self) -> int:
+    def run_due(self, *, seconds: float | None = None) -> int:
         """Send what is due now, in this thread, until nothing is; how many messages that were.
+
+        After so many seconds it takes no more, and finishes the batch that it is at.
 
         Raises:
             StoreError: the store does not answer.
         """
         clients: dict[str, Client] = {}
-        total = 0
+        total, end = 0, None if seconds is None else time.monotonic() + seconds
         try:
             while not self._stopping.is_set() and (sent := self.work(clients)):
                 total += sent
+                if end is not None and time.monotonic() >= end:
+                    break
             self.tidy()
         finally:
             _close(clients)
@@ -184,20 +194,33 @@ class Worker:
         """Have the store forget what the policy keeps no longer; how many rows that were, a few thousand at the most.
 
         Once an hour; where there was more than that, the next call goes on. What a durable subscriber has not heard
-        stays.
+        stays. A clock that leaps ahead is believed only after a day, so that one set wrongly for an hour costs nothing.
 
         Raises:
             StoreError: the store does not answer.
         """
-        now, keep = self._office.clock.now(), self._office.policy.keep
-        with self._lock:
-            if now < self._tidy_at:
-                return 0
-            self._tidy_at = now + _TIDIES
-        gone = self._office.store.prune(before=keep.events_since(now), now=now, limit=_TIDIED)
+        now, keep, store = self._office.clock.now(), self._office.policy.keep, self._office.store
+        if not self._may_tidy(now):
+            return 0
+        newest = store.newest_at()
+        as_of = now if newest is None else min(now, newest + _QUIET)
+        gone = store.prune(before=keep.events_since(as_of), now=as_of, limit=_TIDIED)
         if gone >= _TIDIED:
             self._tidy_at = now
         return gone
+
+    def _may_tidy(self, now: datetime) -> bool:
+        """Whether it is time again, by a clock that may have been set; who asks only once a week leaps every time."""
+        with self._lock:
+            leaps = self._seen_at is not None and now - self._seen_at > _LEAP
+            if leaps and not self._has_leapt:
+                self._tidy_at = now + _BELIEVED
+            self._seen_at, self._has_leapt = now, leaps
+            self._tidy_at = min(self._tidy_at, now + _BELIEVED)  # it may have been set back
+            if now < self._tidy_at:
+                return False
+            self._tidy_at = now + _TIDIES
+            return True
 
     def _recover(self) -> int:
         """Attempts that were begun and never settled are *unknown*: the policy says whether they go once more."""
@@ -250,6 +273,8 @@ class Worker:
                     failures += 1
                     _log.exception("message %s waits for a while, after an error of ours", delivery.id)
                     continue
+                # What the store has not heard of is due again by it: not before the lease ends.
+                failures += not self._office.ledger.is_remembered(delivery)
                 if _is_unreachable(report):
                     self._resting[relay] = self._office.clock.now()
             if not failures:  # else all that is left waits until the lease ends, and holds up nothing meanwhile
@@ -305,6 +330,11 @@ def held_back() -> Iterator[None]:
         yield
     finally:
         _held_back.pop()
+
+
+def is_held_back() -> bool:
+    """Whether somebody only looks."""
+    return bool(_held_back)
 
 
 _held_back: list[bool] = []

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from bouncekit.client import Client
 from bouncekit.errors import StoreError
 from bouncekit.ledger import LEASE
 from bouncekit.postmaster import Postmaster
-from bouncekit.queue import Lease
+from bouncekit.queue import Begun, Lease
 from bouncekit.steps import Delivery
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import Delay, ManualClock, ScriptedServer, refusing_port
@@ -194,6 +194,55 @@ def test_a_clock_that_was_set_back_makes_no_rest_longer(desk: Make, clock: Manua
         assert worker._rests("main")
         clock.move(-timedelta(days=365))
         assert not worker._rests("main")
+
+
+STEPS = {
+    "a second back": -timedelta(seconds=1),
+    "an hour back": -timedelta(hours=1),
+    "a year back": -timedelta(days=365),
+    "a year ahead": timedelta(days=365),
+    "past 2038": datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC) - datetime(2026, 1, 1, 12, tzinfo=UTC),
+}
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_a_clock_that_is_set_makes_no_storm_and_no_second_copy(
+    step: timedelta, serve: Serve, desk: Make, clock: ManualClock
+) -> None:
+    """Before the dot of the second message, while its lease runs, and with one message that waits for its time."""
+    server = serve({"RCPT": {"grey@example.com": ["451 4.7.1 Greylisted"] * 3}})
+    postmaster = desk(main=server.url)
+    worker = postmaster.worker()
+    with postmaster.client("main") as client:
+        client.submit(message("grey@example.com"))
+        worker.run_due()
+        client.submit(message("ada@example.com"))
+        client.submit(message("bob@example.com"))
+    store, begun = postmaster.office.store, list[Begun]()
+    begin = store.begin
+
+    def set_once(attempt: Begun) -> None:
+        if not begun:
+            clock.move(step)
+        begun.append(attempt)
+        begin(attempt)
+
+    store.begin = set_once  # type: ignore[method-assign]
+    for _ in range(4):
+        worker.run_due()
+    assert {who: server.copies(f"{who}@example.com") for who in ("ada", "bob")} == {"ada": 1, "bob": 1}
+    asked = sum("grey@" in exchange.command for session in server.sessions for exchange in session.transcript)
+    assert asked <= 2, "a retry storm"
+    for _ in range(12):
+        clock.move(timedelta(hours=6))
+        worker.run_due()
+    if step > -timedelta(days=1):  # else it waits until the clock is right again, which `doctor` tells
+        assert not list(store.queued())
+        told = {event.type.value for event in postmaster.heard if event.recipient == "grey@example.com"}  # type: ignore[attr-defined]
+        assert ("delivered" in told) == (server.copies("grey@example.com") == 1)
+        assert "delivered" in told or "failed" in told, "by a clock beyond its deadline it fails, and that is told"
+    order = [sequence for sequence, _ in store.events()]
+    assert order == sorted(order)
 
 
 def test_two_threads_that_start_together_do_not_both_take_up_the_slow_relay(serve: Serve, tmp_path: Path) -> None:

@@ -205,6 +205,44 @@ def test_a_maildir_s_intake_that_is_killed_again_and_again_loses_nothing_and_cou
     assert len(list((shop.folder / "Maildir" / ".Processed" / "cur").iterdir())) == 400
 
 
+@pytest.mark.parametrize("source", ["mbox", "pipe", "maildir"])
+def test_killed_between_commit_and_acknowledgement_a_mail_stays_where_it_was_and_counts_once(
+    source: str, shop: Shop, serve: Callable[..., ScriptedServer]
+) -> None:
+    server = serve()
+    with shop.postmaster() as postmaster, postmaster.client(server.url) as client:
+        client.send(message("gone@remote.test"))
+    mail = dsn(server.messages[0], "gone@remote.test")
+    place = shop.folder / source
+    if source == "mbox":
+        place.write_bytes(b"From MAILER-DAEMON Thu Jan  1 00:00:00 2026\n" + mail.replace(b"\r\n", b"\n") + b"\n")
+    elif source == "maildir":
+        for part in ("tmp", "new", "cur"):
+            (place / part).mkdir(parents=True)
+        (place / "new" / "1").write_bytes(mail)
+
+    def intake(*options: str) -> int:
+        what = ("--to", server.messages[0].sender) if source == "pipe" else (source,)
+        command = shop.command(source, *what, *options)
+        given = mail if source == "pipe" else b""
+        return subprocess.run(
+            command, cwd=shop.folder, env=shop.environ, input=given, check=False, timeout=60
+        ).returncode
+
+    def waiting() -> int:
+        if source == "mbox":
+            return place.read_bytes().count(b"From MAILER-DAEMON")
+        return len(list((place / "new").iterdir())) if source == "maildir" else 0
+
+    before = waiting()
+    assert intake("--app", "killed_shop:postmaster") == -signal.SIGKILL, "a server keeps what such a program had"
+    assert (list(shop.suppressed), waiting()) == (["gone@remote.test"], before)
+    if source == "mbox":  # the lock that it has left beside the file counts until it is old
+        os.utime(shop.folder / "mbox.lock", (0, 0))
+    assert (intake(), waiting()) == (0, 0)
+    assert [event["type"] for event in shop.events].count("failed") == 1
+
+
 class Runner:
     """Runs a command for a user who may not run it: what Postfix pipes in, and the exit code, go through two FIFOs."""
 

@@ -1,14 +1,17 @@
 """kill -9, again and again: no recipient is lost, and none gets a second copy that is not marked as possible.
 
-BOUNCEKIT_KILLS is how often the worker is killed (50), BOUNCEKIT_SEED repeats the fates and moments of a run. More
-than a hundred kills want pytest's --timeout too.
+What a process was told is noted outside of the store: all of that is in the store, and nobody was told anything else.
+BOUNCEKIT_KILLS is how often processes are killed in all (200), BOUNCEKIT_SEED repeats the fates and moments of a run.
 """
 
 import os
 import random
+import signal
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from email.message import EmailMessage
 from multiprocessing.process import BaseProcess
@@ -19,19 +22,33 @@ import pytest
 
 from bouncekit.postmaster import Postmaster
 from bouncekit.stores import Store
+from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import Answer, Closing, Cut, Delay, Kept, ScriptedServer, Usual
 from tests.conftest import message
 
 from .servers import wait_until
-from .workers import EXIT_SECONDS, FastClock, Work, impatient_policy, running_workers, start_application, start_worker
+from .workers import (
+    EXIT_SECONDS,
+    FastClock,
+    Work,
+    impatient_policy,
+    note,
+    noted,
+    running_workers,
+    start_application,
+    start_worker,
+    stop_worker,
+)
 
 Serve = Callable[..., ScriptedServer]
 
-KILLS = int(os.environ.get("BOUNCEKIT_KILLS", "50"))
+KILLS = int(os.environ.get("BOUNCEKIT_KILLS", "200"))
 SEED = int(os.environ.get("BOUNCEKIT_SEED") or random.randrange(1_000_000))
-MESSAGES_PER_LIFE = 10
-LIFE_SECONDS = 0.6  # at the most
-DRAIN_SECONDS = 40.0 + KILLS
+pytestmark = pytest.mark.timeout(300 + 2 * KILLS)
+
+MESSAGES_PER_LIFE = 4
+LIFE_SECONDS = 0.25  # at the most
+DRAIN_SECONDS = 60.0 + KILLS / 4
 MOST_RECIPIENTS = 3  # that the server takes at once; the rest of a message goes in a second transaction
 
 # What RCPT is answered, by the first part of an address: a list once, else every time.
@@ -71,15 +88,17 @@ class Ledger:
     asked: Sequence[str]
     copies: Counter[str]
     told: Mapping[str, list[dict[str, Any]]]
+    events: Sequence[str]  # the ids of all, in their order
 
     @classmethod
     def of(cls, asked: Sequence[str], server: ScriptedServer, store: Store) -> "Ledger":
         copies = Counter(recipient for received in server.messages for recipient in received.recipients)
         told: dict[str, list[dict[str, Any]]] = {recipient: [] for recipient in asked}
-        for event in _events(store):
+        events = list(_events(store))
+        for event in events:
             if event["subject"] in told and event["type"] in OUTCOMES:
                 told[event["subject"]].append(event)
-        return cls(asked=asked, copies=copies, told=told)
+        return cls(asked=asked, copies=copies, told=told, events=[event["id"] for event in events])
 
     @property
     def lost(self) -> list[str]:
@@ -127,14 +146,16 @@ def rng() -> random.Random:
 
 @pytest.fixture
 def work(tmp_path: Path) -> Work:
-    """On a clock by which a lease lasts 0.9 seconds, and nobody waits longer than that for the next attempt."""
+    """On a clock by which a lease lasts three seconds, and nobody waits longer than that for the next attempt."""
     store = f"sqlite:///{tmp_path / 'bounces.db'}"
-    return Work(store=store, relays={}, policy=impatient_policy(tmp_path, "10m"), clock=FastClock())
+    (tmp_path / "notes").mkdir()
+    policy = impatient_policy(tmp_path, "2m")
+    return Work(store=store, relays={}, policy=policy, clock=FastClock(factor=300), notes=tmp_path / "notes")
 
 
 @pytest.mark.parametrize(
     ("kills", "workers", "protocol"),
-    [(KILLS, 1, "smtp"), (KILLS // 4, 1, "lmtp"), (KILLS // 2, 3, "smtp")],
+    [(KILLS // 2, 1, "smtp"), (KILLS // 8, 1, "lmtp"), (KILLS // 4, 3, "smtp")],
     ids=["one worker", "one worker by LMTP", "one of three workers"],
 )
 def test_a_worker_that_is_killed_loses_nobody_and_marks_every_second_copy(
@@ -150,20 +171,21 @@ def test_a_worker_that_is_killed_loses_nobody_and_marks_every_second_copy(
             _submit(postmaster, people[life * MESSAGES_PER_LIFE : (life + 1) * MESSAGES_PER_LIFE])
             while len(alive) < workers:
                 alive.append(start_worker(replace(work, concurrency=rng.choice((1, 1, 2, 3)))))
-            time.sleep(rng.uniform(0.01, LIFE_SECONDS))
-            _kill(alive.pop(rng.randrange(workers)))
+            doomed = alive.pop(rng.randrange(workers))
+            _let_live(doomed, work, rng)
+            _kill(doomed)
         for process in alive:
             _kill(process)
         _drain(work, postmaster)
-        ledger = _checked([one for group in people for one in group], server, postmaster.office.store)
+        ledger = _checked([one for group in people for one in group], server, postmaster, work)
     _report(kills, ledger, began)
-    assert ledger.left_open or kills < KILLS, "no kill met an open attempt: this run shows nothing"
+    assert ledger.left_open or kills < 100, "no kill met an open attempt: this run shows nothing"
 
 
 def test_an_application_that_is_killed_loses_nobody_whom_it_was_told_about(
     rng: random.Random, work: Work, serve: Serve, tmp_path: Path
 ) -> None:
-    began, kills = time.monotonic(), max(KILLS // 4, 1)
+    began, kills = time.monotonic(), max(KILLS // 8, 1)
     people = [_people(rng, number) for number in range(kills * MESSAGES_PER_LIFE)]
     server = serve(_script(rng, people, "smtp"), max_recipients=MOST_RECIPIENTS)
     work = replace(work, relays={"main": server.url})
@@ -171,15 +193,14 @@ def test_an_application_that_is_killed_loses_nobody_whom_it_was_told_about(
     for life in range(kills):
         groups = people[life * MESSAGES_PER_LIFE : (life + 1) * MESSAGES_PER_LIFE]
         process = start_application(work, list(map(_message, groups)), reports)
-        process.join(rng.uniform(0.01, LIFE_SECONDS))
+        _let_live(process, work, rng)
         process.kill()
         process.join(EXIT_SECONDS)
     with work.postmaster() as postmaster:
         _drain(work, postmaster)
         known = {event["subject"] for event in _events(postmaster.office.store)}
-        ledger = _checked([one for group in people for one in group if one in known], server, postmaster.office.store)
+        ledger = _checked([one for group in people for one in group if one in known], server, postmaster, work)
     _report(kills, ledger, began)
-    assert ledger.copies.keys() <= known, "a copy of which nobody knows"
     reported = [line.split(" ") for line in reports.read_text().splitlines()]
     assert {recipient for recipient, _, _ in reported} <= known
     left = {(action, kept) for one, action, kept in reported if action == "delayed" or ".transactional." in one}
@@ -197,9 +218,49 @@ def test_workers_whose_leases_run_out_while_they_work_lose_nobody_and_mark_every
         _submit(postmaster, people)
         with running_workers(hasty, 2):
             _drain(hasty, postmaster)
-        ledger = _checked([one for group in people for one in group], server, postmaster.office.store)
+        ledger = _checked([one for group in people for one in group], server, postmaster, hasty)
     _report(0, ledger, began)
     assert _kept_back(server), "no lease ran out: this run shows nothing"
+
+
+@pytest.mark.parametrize(
+    ("stage", "copies"), [("RCPT", 1), ("END_OF_DATA", 2)], ids=["before the dot", "behind the dot"]
+)
+def test_a_worker_that_sleeps_past_its_lease_overwrites_nothing_and_a_second_copy_is_marked(
+    stage: str, copies: int, work: Work, serve: Serve
+) -> None:
+    """SIGSTOP, as a virtual machine that is paused; another worker takes the message, then SIGCONT."""
+    server = serve({stage: [Delay(1.0)]})
+    work = replace(work, relays={"main": server.url})
+    ada = "accepted.transactional.0.0@example.com"
+    with work.postmaster() as postmaster:
+        _submit(postmaster, [[ada]])
+        store = postmaster.office.store
+        sleeper = start_worker(work)
+        assert sleeper.pid is not None
+        wait_until(lambda: _has_begun(store, stage), EXIT_SECONDS, lambda: f"nobody came to {stage}")
+        os.kill(sleeper.pid, signal.SIGSTOP)
+        try:
+            _drain(work, postmaster)
+            settled = Ledger.of([ada], server, store)
+            assert not settled.lost, settled.of_each([ada])
+        finally:
+            os.kill(sleeper.pid, signal.SIGCONT)
+        wait_until(lambda: server.copies(ada) == copies, EXIT_SECONDS, lambda: f"{server.copies(ada)} copies")
+        assert stop_worker(sleeper) == 0
+        ledger = _checked([ada], server, postmaster, work)
+        assert not list(store.queued()), "what was settled is not in the queue again"
+    assert (ledger.copies[ada], bool(ledger.marked)) == (copies, copies > 1)
+    assert ledger.told[ada][: len(settled.told[ada])] == settled.told[ada]
+
+
+def _has_begun(store: Store, stage: str) -> bool:
+    """Whether somebody has taken the message and, where it is about the dot, has begun an attempt."""
+    asked = f"SELECT count(*) FROM recipients WHERE {'attempt_id' if stage == 'END_OF_DATA' else 'lease_owner'} NOTNULL"
+    assert isinstance(store, SqliteStore)
+    with closing(sqlite3.connect(store.path)) as connection:
+        ((number,),) = connection.execute(asked).fetchall()
+    return bool(number)
 
 
 def _people(rng: random.Random, number: int) -> list[str]:
@@ -229,6 +290,13 @@ def _submit(postmaster: Postmaster, people: list[list[str]]) -> None:
             assert len(client.submit(_message(group)).delayed) == len(group)
 
 
+def _let_live(process: BaseProcess, work: Work, rng: random.Random) -> None:
+    """Let a process work for a while; one in four may still be starting, or be at the beginning."""
+    if rng.random() < 0.75:
+        wait_until(lambda: work.is_up(process), EXIT_SECONDS, lambda: "it never came up")
+    time.sleep(rng.uniform(0.0, LIFE_SECONDS))
+
+
 def _kill(process: BaseProcess) -> None:
     process.kill()
     process.join(EXIT_SECONDS)
@@ -238,19 +306,36 @@ def _kill(process: BaseProcess) -> None:
 def _drain(work: Work, postmaster: Postmaster) -> None:
     """Have a worker that nobody kills empty the queue."""
     store = postmaster.office.store
-    with running_workers(replace(work, concurrency=4), 1):
+    with running_workers(replace(work, concurrency=2), 1):
         wait_until(lambda: not list(store.queued(limit=1)), DRAIN_SECONDS, lambda: f"left: {list(store.queued())}")
 
 
-def _checked(asked: Sequence[str], server: ScriptedServer, store: Store) -> Ledger:
-    """What became of them all: nobody is lost, no second copy is unmarked."""
+def _checked(asked: Sequence[str], server: ScriptedServer, postmaster: Postmaster, work: Work) -> Ledger:
+    """What became of them all: nobody is lost, no second copy is unmarked, nobody was told what is not so."""
     assert not server.errors
-    ledger = Ledger.of(asked, server, store)
+    ledger = Ledger.of(asked, server, postmaster.office.store)
+    assert ledger.copies.keys() <= set(asked), "a copy of which nobody knows"
+    _compare_notes(ledger, postmaster, work)
     assert not ledger.lost, ledger.of_each(ledger.lost)
     unmarked = sorted(set(ledger.duplicates) - set(ledger.marked))
     assert not unmarked, ledger.of_each(unmarked)
     assert _variants(server) == {1}, "every copy has the same Message-ID and the same content"
     return ledger
+
+
+def _compare_notes(ledger: Ledger, postmaster: Postmaster, work: Work) -> None:
+    """What was told is in the store, and what is in the store is heard, in its order, by who reads durably."""
+    assert work.notes is not None
+    note(postmaster, work.notes)
+    postmaster.office.ledger.outbox.wake()
+    wait_until(lambda: not _unread(postmaster), EXIT_SECONDS, lambda: f"{_unread(postmaster)} events are not heard")
+    told, heard = (noted(work.notes / name) for name in ("told", "heard"))
+    assert set(told) <= set(ledger.events), "an event was told that the store does not have"
+    assert list(dict.fromkeys(heard)) == ledger.events, "an event was heard out of its order, or was not"
+
+
+def _unread(postmaster: Postmaster) -> int:
+    return sum(cursor.unread for cursor in postmaster.office.store.cursors())
 
 
 def _report(kills: int, ledger: Ledger, began: float) -> None:

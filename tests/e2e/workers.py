@@ -4,6 +4,7 @@ They are forked by a process that has imported everything before: a kill meets w
 """
 
 import multiprocessing
+import os
 import signal
 import smtplib
 import threading
@@ -18,14 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from bouncekit.builtin import open_policy
+from bouncekit.client import Client  # noqa: F401 - to be there for every process that is forked
 from bouncekit.clock import Clock, SystemClock
+from bouncekit.events import Event
 from bouncekit.postmaster import Postmaster
+from bouncekit.stores.sqlite import SqliteStore  # noqa: F401 - the same
 
 __all__ = [
     "EXIT_SECONDS",
+    "FORKED",
     "FastClock",
     "Work",
     "impatient_policy",
+    "note",
+    "noted",
     "running_workers",
     "start_application",
     "start_worker",
@@ -35,8 +42,8 @@ __all__ = [
 EXIT_SECONDS = 20.0
 _WAKE_SECONDS = 0.05  # an idle worker looks every two seconds: too rarely for a clock that runs fast
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload([__name__])
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload([__name__, f"{__package__}.points"])
 open_policy("default")  # what it imports is there for every process that is forked
 
 
@@ -63,23 +70,29 @@ class Work:
     policy: str | Path = "default"
     clock: Clock = field(default_factory=SystemClock)
     concurrency: int = 1
+    notes: Path | None = None  # a folder for what processes were told, see `note`
 
     def postmaster(self, **settings: Any) -> Postmaster:
         """A postmaster that leaves the queue to worker processes."""
         given = {"store": self.store, "relays": self.relays, "policy": self.policy, "clock": self.clock}
         return Postmaster(**{**given, "retry": "queue", "worker": "external", **settings})
 
+    def is_up(self, process: BaseProcess) -> bool:
+        """Whether a process with notes has opened all that it needs, or has ended."""
+        assert self.notes is not None
+        return (self.notes / str(process.pid)).exists() or not process.is_alive()
+
 
 def start_worker(work: Work) -> BaseProcess:
     """A process that works until SIGTERM, then finishes what is under way and ends with 0."""
-    process = _processes.Process(target=_work, args=(work,), daemon=True)
+    process = FORKED.Process(target=_work, args=(work,), daemon=True)
     process.start()
     return process
 
 
 def start_application(work: Work, messages: Sequence[EmailMessage], reports: Path) -> BaseProcess:
     """A process that sends these, and adds what each send returns to a file: a line for each recipient."""
-    process = _processes.Process(target=_send, args=(work, messages, reports), daemon=True)
+    process = FORKED.Process(target=_send, args=(work, messages, reports), daemon=True)
     process.start()
     return process
 
@@ -118,8 +131,32 @@ def impatient_policy(folder: Path, wait: str) -> Path:
     return path
 
 
+def note(postmaster: Postmaster, folder: Path) -> None:
+    """Have the ids of its events noted outside of the store, by who is told at once and by who hears it durably."""
+    (folder / str(os.getpid())).touch()
+    postmaster.on()(_Notes(folder / "told"))
+    postmaster.on(durable="heard")(_Notes(folder / "heard"))
+
+
+def noted(path: Path) -> list[str]:
+    """The ids in a file of notes, in their order; the last line may have been cut off by a kill."""
+    return [line for line in path.read_text().split("\n")[:-1] if line]
+
+
+class _Notes:
+    """A line for each event, whole for every other process as soon as the call returns."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def __call__(self, event: Event) -> None:
+        os.write(self._file, f"{event.id}\n".encode())
+
+
 def _send(work: Work, messages: Sequence[EmailMessage], reports: Path) -> None:
     with work.postmaster() as postmaster, postmaster.client("main") as client, reports.open("a") as file:
+        if work.notes is not None:
+            note(postmaster, work.notes)
         for message in messages:
             try:
                 report = client.send(message)
@@ -134,6 +171,8 @@ def _work(work: Work) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
     parent = multiprocessing.parent_process()
     with work.postmaster() as postmaster:
+        if work.notes is not None:
+            note(postmaster, work.notes)
         worker = postmaster.worker(concurrency=work.concurrency)
         worker.start()
         while not stopping.wait(_WAKE_SECONDS) and parent is not None and parent.is_alive():

@@ -124,6 +124,11 @@ def suppression_key(address: str) -> str:
     >>> suppression_key("J.O+shop@GMail.com"), suppression_key("J.O+shop@Example.com")
     ('jo@gmail.com', 'j.o+shop@example.com')
     """
+    if '"' not in address and address.isascii():  # nearly every address: nothing in it has two spellings but its case
+        address = address.lower()
+        _, at, domain = address.rpartition("@")
+        if at and domain not in _TAG_AFTER and not domain.endswith("."):
+            return address
     local, _, domain = _split(address)
     local, domain = _one_spelling(local), a_label(domain)
     if domain in _TAG_AFTER:

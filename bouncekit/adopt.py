@@ -4,6 +4,7 @@ import smtplib
 import threading
 from types import TracebackType
 
+from bouncekit.commandlines import DsnRequest
 from bouncekit.envelope import Labels
 from bouncekit.office import Office
 from bouncekit.reply import ReplyReader
@@ -42,6 +43,7 @@ def wrap(
         dressed._turn = threading.RLock()
         dressed._reader.feed(_already_read(connection))
         dressed._dialled = None
+        dressed._dsn = DsnRequest()
         if connection.sock is not None:
             without_delay(connection.sock)
     dressed.office = postmaster.office

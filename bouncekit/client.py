@@ -6,7 +6,7 @@ A login never travels over a line that is not encrypted, unless a parameter with
 import os
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from email.message import Message
 from types import TracebackType
 from typing import Any
@@ -22,6 +22,8 @@ from bouncekit.steps import Delivery
 
 __all__ = ["Client"]
 
+_OF_THE_SESSION = ("local_hostname", "timeout", "dsn", "lock_step", "chunking")
+
 
 class Client:
     """A connection to one relay that comes back: after 421, an unasked 221, an idle line that was dropped.
@@ -36,6 +38,7 @@ class Client:
         insecure_tls: take any certificate.
         tls_context: your own `ssl.SSLContext`, for a private CA.
         timeout: seconds; bounds each reply as a whole. Without one, the stages have deadlines.
+        dsn, lock_step, chunking: see `SMTP`.
 
     Raises:
         ConfigurationError: the URL is none, or the postmaster queues and does not know this relay.
@@ -55,6 +58,9 @@ class Client:
         tls_context: ssl.SSLContext | None = None,
         insecure_tls: bool = False,
         insecure_login_in_clear: bool = False,
+        dsn: str = "",
+        lock_step: bool = False,
+        chunking: bool = False,
     ) -> None:
         self._postmaster = postmaster or _Default()
         self.relay, self._name = _known(url, self._postmaster.office)
@@ -64,6 +70,9 @@ class Client:
             "tls_context": tls_context,
             "insecure_tls": insecure_tls,
             "insecure_login_in_clear": insecure_login_in_clear,
+            "dsn": dsn,
+            "lock_step": lock_step,
+            "chunking": chunking,
         }
         options = {**self.relay.options, **{option: value for option, value in given.items() if value}}
         self._context = options.get("tls_context") or _context(insecure=options.get("insecure_tls", False))
@@ -74,7 +83,7 @@ class Client:
             "tenant": tenant,
             "stream": stream,
             "test": test,
-            **{option: options[option] for option in ("local_hostname", "timeout") if option in options},
+            **{option: options[option] for option in _OF_THE_SESSION if option in options},
         }
         self._pid = os.getpid()
         self.start_afresh()
@@ -103,6 +112,11 @@ class Client:
         """Send bytes or ASCII text; see `SMTP.sendmail`."""
         with self._lock:
             return self._own().sendmail(sender, recipients, message, mail_options, rcpt_options)
+
+    def send_all(self, messages: Iterable[Message], *, sender: str | None = None) -> Iterator[Report]:
+        """Send one message behind the other, a report for each; see `SMTP.send_all`. Others wait for the last one."""
+        with self._lock:
+            yield from self._own().send_all(messages, sender)
 
     def submit(
         self, message: Message, *, sender: str | None = None, recipients: str | Sequence[str] | None = None

@@ -213,7 +213,7 @@ class _Way:
         for recipient in asked:
             by = self._held_back(recipient, found, probes) if found.suppressions else None
             if by is None:
-                free.append(self._started(recipient, found.now))
+                free.append(recipient.started(found.now))
             else:
                 settlements.append(skipped(recipient, by))
         if settlements:
@@ -225,9 +225,6 @@ class _Way:
             yield from self._judge(doomed, Outcome(attempt_id=found.attempt_id, now=found.now, statuses=statuses))
         if free:
             self.groups.append(tuple(free))
-
-    def _started(self, recipient: Recipient, now: datetime) -> Recipient:
-        return recipient if recipient.first_attempt_at else replace(recipient, first_attempt_at=now)
 
     def _held_back(self, recipient: Recipient, found: LookedUp, probes: set[str]) -> Suppression | None:
         """The suppression that binds this recipient now. An expired one lets one of `probes` through, and uses it up.
@@ -263,6 +260,9 @@ class _Way:
         )
         assert isinstance(outcome, Outcome)
         self.reconnecting = False
+        if beyond := group[len(outcome.statuses) :]:
+            self.groups.appendleft(beyond)
+            group = group[: len(outcome.statuses)]
         self.alive.update(
             recipient.key
             for recipient, status in zip(group, outcome.statuses, strict=True)
@@ -278,7 +278,7 @@ class _Way:
     def _judge(self, group: tuple[Recipient, ...], outcome: Outcome) -> Generator[Step, Answer, None]:
         """Classify every status, let the policy decide, and put each recipient where it belongs."""
         verdicts = {
-            status.recipient: self.classify(status)
+            status.recipient: self._meaning(status)
             for status in outcome.statuses
             if status.action is not Action.DELIVERED
         }
@@ -288,7 +288,7 @@ class _Way:
         for recipient, status in zip(group, outcome.statuses, strict=True):
             verdict = verdicts.get(status.recipient)
             if verdict is None:
-                counted = replace(recipient, attempts=recipient.attempts + 1)
+                counted = recipient.counted()
                 into.settlements.append(delivered(status, counted, self.previous.get(recipient.key)))
                 into.recipients.append(counted)
             elif isinstance(status.reply, NoReply) and status.reply.cause is Cause.TAKEN:
@@ -304,6 +304,12 @@ class _Way:
         self.groups.extendleft(reversed(into.batches()))
         yield from self._remember(self._record(into.settlements, into.recipients, outcome, session))
 
+    def _meaning(self, status: RecipientStatus) -> Classification:
+        """What a status means. A reply that nobody asked for is no verdict: whatever it says, it is not for good."""
+        verdict = self.classify(status)
+        is_unasked = isinstance(status.reply, NoReply) and status.reply.cause is Cause.UNSOLICITED
+        return replace(verdict, permanent=False) if is_unasked and verdict.permanent else verdict
+
     def _place(
         self,
         recipient: Recipient,
@@ -314,7 +320,7 @@ class _Way:
     ) -> None:
         """Let the policy decide about one recipient that was not delivered."""
         status = verdict.status
-        counted = replace(recipient, attempts=recipient.attempts + 1)
+        counted = recipient.counted()
         disposition = self._decide(verdict, counted, outcome, counters)
         if disposition.fate is Fate.SPLIT:
             into.together.append(recipient)
@@ -342,7 +348,9 @@ class _Way:
             )
             about = self.classify(status)
         session = self.policy.decide_session(about, reconnects=max(recipient.reconnects for recipient in group))
-        return session if outcome.can_redial else replace(session, fate=SessionFate.CLOSE)
+        if not outcome.can_redial:
+            return replace(session, fate=SessionFate.CLOSE)
+        return replace(session, fate=SessionFate.RECONNECT) if outcome.lost_replies else session
 
     def _goes_on(self, status: RecipientStatus, outcome: Outcome, session: SessionDisposition) -> bool:
         """Whether a recipient was only voided by the end of the session, and another one may take it up."""

@@ -38,6 +38,8 @@ class Dialling(smtplib.SMTP):
     _is_unreachable = False
     _was_dropped = False
     _was_connected = False
+    _transactions = 0  # of this session
+    _refusals = 0  # of this session, since it delivered something
 
     def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:
         """Connect; see `smtplib.SMTP.connect`."""
@@ -51,6 +53,7 @@ class Dialling(smtplib.SMTP):
                 self.relay = self.office.relay_at(host, port)
         answer = super().connect(host, port, source_address)
         self._was_connected = True
+        self._transactions = self._refusals = 0
         return answer
 
     def _get_socket(self, host: str, port: int, timeout: Any) -> Any:

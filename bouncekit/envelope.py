@@ -60,3 +60,23 @@ class Recipient:
     @classmethod
     def of(cls, address: Address) -> "Recipient":
         return cls(address=address, key=suppression_key(address.wire))
+
+    def started(self, at: datetime) -> "Recipient":
+        """The same, with its first attempt at this time unless it had one."""
+        return self if self.first_attempt_at is not None else self._with(self.attempts, at)
+
+    def counted(self) -> "Recipient":
+        """The same, one attempt later."""
+        return self._with(self.attempts + 1, self.first_attempt_at)
+
+    def _with(self, attempts: int, first_attempt_at: datetime | None) -> "Recipient":
+        """What `dataclasses.replace` makes, in a fifth of the time: it happens twice to everybody."""
+        return Recipient(
+            address=self.address,
+            key=self.key,
+            attempts=attempts,
+            first_attempt_at=first_attempt_at,
+            reconnects=self.reconnects,
+            repeats=self.repeats,
+            possible_duplicate=self.possible_duplicate,
+        )

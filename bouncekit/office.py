@@ -1,13 +1,15 @@
 """Policy, ledger, notices and clock in one place: the synchronous driver of a delivery."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from bouncekit.builtin import classify, open_policy, open_rules
+from bouncekit.builtin import classifier_with, classify, open_policy, read_meaning
 from bouncekit.classification import Classification
 from bouncekit.clock import Clock, SystemClock
 from bouncekit.delivery import absorb, closed, deliver, recover, refusals, submitted
@@ -18,6 +20,7 @@ from bouncekit.ledger import Ledger, complain
 from bouncekit.notices import Notices
 from bouncekit.notify import Channel, Via, channel
 from bouncekit.policy import Policy
+from bouncekit.pseudonym import Pseudonyms
 from bouncekit.queue import Abandoned
 from bouncekit.relay import Relay, name_at, name_of, open_relays
 from bouncekit.reply import Cause, NoReply
@@ -28,6 +31,8 @@ from bouncekit.settlement import Settlement
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.steps import Answer, Delivery, LookedUp, LookUp, Outcome, Record, SessionEnd, Steps, Transact, Wait
 from bouncekit.stores import Store, open_store
+from bouncekit.stores.erased import check_secrets
+from bouncekit.transports.lockstep import LockStep
 from bouncekit.verp import ReturnPaths
 
 if TYPE_CHECKING:
@@ -60,6 +65,7 @@ class Office:
         relays: Mapping[str, Relay] | None = None,
         resolver: "Resolver | None" = None,
         return_paths: ReturnPaths | None = None,
+        pseudonyms: Pseudonyms | None = None,
         classifier: "Classifier | None" = None,
         retry: Retry = Retry.NEVER,
         patience: timedelta = timedelta(minutes=5),
@@ -74,7 +80,9 @@ class Office:
         self.resolver = resolver  # asked about domains before a send; None: nobody is
         self.retry = retry
         self.patience = patience
-        self.ledger = Ledger(store, clock, sends_without_store=send_without_store)
+        self.pseudonyms = pseudonyms  # of those whose addresses were erased; None: nobody's ever were
+        self.ledger = Ledger(store, clock, sends_without_store=send_without_store, pseudonyms=pseudonyms)
+        self.lock_step = LockStep()
         self.notices = Notices(channels or {}, self.ledger.tell)
         self._watched_at = self._stalled_at = datetime.min.replace(tzinfo=UTC)
 
@@ -86,15 +94,44 @@ class Office:
         Raises:
             StoreError: the store does not answer, nothing was sent.
         """
-        steps = deliver(delivery, classify=self.classify, policy=self.policy, return_paths=self.return_paths)
+        is_patient = self.retry is Retry.WAIT and delivery.relay is None
         try:
-            return self._drive(steps, transact, via, is_patient=self.retry is Retry.WAIT and delivery.relay is None)
+            return _Course(self, self._steps(delivery)).finish(transact, via, is_patient=is_patient)
         finally:
             self.ledger.forget(delivery)
 
+    def drive_all(
+        self,
+        deliveries: Iterable[Delivery],
+        transact: Callable[..., Outcome],
+        via: Via | None = None,
+    ) -> Iterator[Report]:
+        """Carry deliveries out one behind the other; `transact` may ask for the transaction to `follow`.
+
+        That one is looked up early, so it is none to the same mailboxes: what becomes of them is not yet recorded.
+
+        Raises:
+            StoreError: the store does not answer; that delivery was not sent.
+        """
+        if self.retry is Retry.WAIT:
+            yield from (self.drive(delivery, transact, via) for delivery in deliveries)
+            return
+        courses = ((delivery, _Course(self, self._steps(delivery))) for delivery in deliveries)
+        under_way = next(courses, None)
+        while under_way is not None:
+            delivery, course = under_way
+            ahead: list[tuple[Delivery, _Course]] = []
+            try:
+                report = course.finish(partial(transact, follow=partial(_look_ahead, delivery, courses, ahead)), via)
+            finally:
+                self.ledger.forget(delivery)
+            yield report
+            under_way = ahead[0] if ahead else next(courses, None)
+
     def recover(self, attempt: Abandoned) -> Report:
         """Settle an attempt that was begun, and that nobody can settle any more who knows how it ended."""
-        return self._drive(recover(attempt, classify=self.classify, policy=self.policy), _send_nothing, None)
+        steps = recover(attempt, classify=self.classify, policy=self.policy)
+        return _Course(self, steps).finish(_send_nothing, None)
 
     def absorb(self, news: Returned) -> Sequence[Settlement]:
         """Let news of a mail that came back go the way of a server's reply.
@@ -103,7 +140,7 @@ class Office:
             StoreError: the store could not remember it.
         """
         steps = absorb(news, classify=self.classify, policy=self.policy)
-        settled = self._drive(steps, _send_nothing, None).recipients
+        settled = _Course(self, steps).finish(_send_nothing, None).recipients
         self.ledger.catch_up()
         return settled
 
@@ -119,24 +156,6 @@ class Office:
         if self.resolver is not None:
             self.resolver.prefetch(recipient.address.domain for recipient in delivery.recipients)
         return report
-
-    def _drive(
-        self, steps: Steps, transact: Callable[[Transact], Outcome], via: Via | None, *, is_patient: bool = False
-    ) -> Report:
-        due: list[Event] = []
-
-        def advance(answer: Answer) -> Wait | Report:
-            return self._advance(steps, answer, transact, due)
-
-        try:
-            if is_patient:
-                return self._patiently(advance)
-            reached = advance(None)
-            return reached if isinstance(reached, Report) else _end(advance(False))
-        finally:
-            for event in due:
-                self.notices.give(event, via)
-            self.notices.give_due(self.clock.now(), via)
 
     def check(self, labels: Labels) -> Labels:
         """The labels, if the policy knows their class.
@@ -155,10 +174,11 @@ class Office:
         """What a status means."""
         return self._classifier.classify(status) if self._classifier is not None else classify(status)
 
-    def _advance(
-        self, steps: Steps, answer: Answer, transact: Callable[[Transact], Outcome], due: list[Event]
-    ) -> Wait | Report:
-        """Carry out steps until the next Wait, or the end."""
+    def _steps(self, delivery: Delivery) -> Steps:
+        return deliver(delivery, classify=self.classify, policy=self.policy, return_paths=self.return_paths)
+
+    def advance(self, steps: Steps, answer: Answer, due: list[Event]) -> Transact | Wait | Report:
+        """Carry out steps until the next transaction, the next Wait, or the end."""
         while True:
             try:
                 step = steps.send(answer)
@@ -169,17 +189,15 @@ class Office:
                 case LookUp():
                     answer, told = self._look_up(step)
                     due += told
-                case Transact():
-                    answer = transact(step)
                 case Record():
                     answer, told = self.ledger.record(step)
                     due += told
-                case Wait():
+                case Transact() | Wait():
                     return step
                 case _:
                     assert_never(step)
 
-    def _patiently(self, advance: Callable[[Answer], Wait | Report]) -> Report:
+    def patiently(self, advance: Callable[[Answer], Wait | Report]) -> Report:
         """Sleep through the waits, as long as patience lasts."""
         import tenacity
 
@@ -263,6 +281,61 @@ class Office:
         complain("%d queued recipients are due, the oldest since %s, and nobody sends them", depth.due, since)
 
 
+class _Course:
+    """Steps of one delivery, which may come as far as the first transaction before they are carried out."""
+
+    def __init__(self, office: Office, steps: Steps) -> None:
+        self._office = office
+        self._steps = steps
+        self._due: list[Event] = []
+        self._reached: Transact | Wait | Report | None = None
+        self._failed: Exception | None = None
+
+    def first(self) -> Transact | None:
+        """The first transaction, None where nobody is to be tried. What fails is raised by `finish`."""
+        try:
+            self._reached = self._office.advance(self._steps, None, self._due)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns another message than the one under way
+            self._failed = error
+        return self._reached if isinstance(self._reached, Transact) else None
+
+    def finish(self, transact: Callable[[Transact], Outcome], via: Via | None, *, is_patient: bool = False) -> Report:
+        """Carry them out, then give the notices that came of it."""
+
+        def advance(answer: Answer) -> Wait | Report:
+            reached, self._reached = self._reached, None
+            if reached is None:
+                reached = self._office.advance(self._steps, answer, self._due)
+            while isinstance(reached, Transact):
+                reached = self._office.advance(self._steps, transact(reached), self._due)
+            return reached
+
+        try:
+            if self._failed is not None:
+                raise self._failed
+            if is_patient:
+                return self._office.patiently(advance)
+            reached = advance(None)
+            return reached if isinstance(reached, Report) else _end(advance(False))
+        finally:
+            for event in self._due:
+                self._office.notices.give(event, via)
+            self._office.notices.give_due(self._office.clock.now(), via)
+
+
+def _look_ahead(
+    delivery: Delivery, courses: Iterator[tuple[Delivery, _Course]], ahead: list[tuple[Delivery, _Course]]
+) -> Transact | None:
+    """The transaction that may begin behind the one of `delivery`; whose it is comes to stand in `ahead`."""
+    if ahead:
+        return None
+    ahead.extend(islice(courses, 1))
+    keys = {recipient.key for recipient in delivery.recipients}
+    if not ahead or any(recipient.key in keys for recipient in ahead[0][0].recipients):
+        return None
+    return ahead[0][1].first()
+
+
 def open_office(
     *,
     policy: str | Path | Policy = "default",
@@ -273,9 +346,12 @@ def open_office(
     relays: Mapping[str, object] | None = None,
     check_domains: "bool | Resolver" = False,
     rules: Sequence[str | Path] = (),
+    community_rules: Sequence[str | Path] = (),
     bounces: str | None = None,
     bounce_keys: Sequence[str | bytes] = (),
+    hash_keys: Sequence[str | bytes] = (),
     on_store_failure: str = "raise",
+    cache: str | None = None,
     clock: Clock | None = None,
 ) -> Office:
     """An office from what an owner writes; see `bouncekit.Postmaster` for the parameters.
@@ -296,19 +372,32 @@ def open_office(
     durable = _retry(retry)
     if durable is Retry.QUEUE and store is None:
         raise ConfigurationError("retry='queue' keeps mail in a store: add store='sqlite:///bounces.db'")
+    pseudonyms = _pseudonyms(hash_keys)
+    lasting = _store(store, cache)
+    check_secrets(lasting, pseudonyms)
     return Office(
         policy=opened,
-        store=open_store(store) if store is None or isinstance(store, str) else store,
+        store=lasting,
         clock=clock or SystemClock(),
         channels=roles,
         relays=open_relays(relays or {}),
         resolver=_resolver(check_domains, clock),
         return_paths=_return_paths(bounces, bounce_keys),
-        classifier=_classifier(rules),
+        pseudonyms=pseudonyms,
+        classifier=_classifier(opened, rules=rules, community_rules=community_rules),
         retry=durable,
         patience=_patience(patience),
         send_without_store=on_store_failure == "send",
     )
+
+
+def _store(given: str | Store | None, cache: str | None) -> Store:
+    opened = open_store(given) if given is None or isinstance(given, str) else given
+    if cache is None:
+        return opened
+    from bouncekit.stores.screened import with_cache
+
+    return with_cache(opened, cache)
 
 
 def _resolver(wanted: "bool | Resolver", clock: Clock | None) -> "Resolver | None":
@@ -321,10 +410,19 @@ def _resolver(wanted: "bool | Resolver", clock: Clock | None) -> "Resolver | Non
     return wanted
 
 
-def _classifier(rules: Sequence[str | Path]) -> "Classifier | None":
-    if isinstance(rules, str | Path):
-        raise ConfigurationError(f"rules={rules!r}: a list of files is needed, such as ['replies.toml']")
-    return open_rules(*rules) if rules else None
+def _classifier(policy: Policy, **files: Sequence[str | Path]) -> "Classifier | None":
+    """What is given goes before what the policy names; None where that is nothing: the shipped one will do."""
+    for name, paths in files.items():
+        if isinstance(paths, str | Path):
+            raise ConfigurationError(f"{name}={paths!r}: a list of files is needed, such as ['replies.toml']")
+    meaning = read_meaning(files["rules"], files["community_rules"]) + policy.meaning
+    return classifier_with(meaning) if meaning else None
+
+
+def _pseudonyms(keys: Sequence[str | bytes]) -> Pseudonyms | None:
+    if isinstance(keys, str | bytes):
+        raise ConfigurationError("hash_keys: a list of secrets is needed, not one")
+    return Pseudonyms(keys) if keys else None
 
 
 def _return_paths(bounces: str | None, keys: Sequence[str | bytes]) -> ReturnPaths | None:

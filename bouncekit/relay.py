@@ -21,7 +21,16 @@ __all__ = ["Relay", "name_at", "name_of", "open_relays"]
 
 _PORTS = {"smtp": 25, "smtp+tls": 25, "smtps": 465, "lmtp": 24}
 _SUBMISSION_PORT = 587  # RFC 6409: where one logs in
-_OPTIONS = ("insecure_login_in_clear", "insecure_tls", "local_hostname", "timeout", "tls_context")
+_OPTIONS = (
+    "chunking",
+    "dsn",
+    "insecure_login_in_clear",
+    "insecure_tls",
+    "local_hostname",
+    "lock_step",
+    "timeout",
+    "tls_context",
+)
 
 
 @dataclass(frozen=True, slots=True)

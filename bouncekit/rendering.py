@@ -7,7 +7,7 @@ does not (SMTP smuggling, CVE-2023-51764): it becomes CRLF, whatever API the mes
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Rendered", "canonical", "dot_stuffed", "read_headers", "with_message_id"]
+__all__ = ["Rendered", "canonical", "dot_stuffed", "ending_line", "read_headers", "with_message_id"]
 
 _MAX_HEADER_BYTES = 64 * 1024  # of a header block that is searched; what lies behind is sent as it is
 _OURS = b"x-bouncekit-"
@@ -52,7 +52,12 @@ def dot_stuffed(content: bytes) -> bytes:
         content = content.replace(b"\n.", b"\n..")
     if content.startswith(b"."):
         content = b"." + content
-    return content if content.endswith(b"\r\n") else content + b"\r\n"
+    return content + ending_line(content)
+
+
+def ending_line(content: bytes) -> bytes:
+    """The CRLF that the content lacks at its end, or nothing."""
+    return b"" if content.endswith(b"\r\n") else b"\r\n"
 
 
 def read_headers(content: bytes) -> Rendered:

@@ -5,19 +5,18 @@ read, addresses and content that smuggle nothing. With a postmaster every send g
 """
 
 import smtplib
-import socket
 import ssl
 import threading
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from email.message import Message
-from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Protocol
 
 from bouncekit.builtin import classify
+from bouncekit.carrying import Carrying
+from bouncekit.commandlines import DsnRequest
 from bouncekit.delivery import refusals
-from bouncekit.dialling import DEFAULT_TIMEOUT, Dialling
+from bouncekit.dialling import DEFAULT_TIMEOUT
 from bouncekit.envelope import Labels
 from bouncekit.errors import ConfigurationError, StoreError
 from bouncekit.office import Office, undelivered
@@ -28,17 +27,15 @@ from bouncekit.settlement import unjudged
 from bouncekit.smtperrors import (
     OutcomeUnknown,
     StoreUnavailable,
-    TlsNotOffered,
     UnreadableReply,
-    Utf8NotOffered,
     error_of,
     with_report,
 )
-from bouncekit.status import Action, RecipientStatus
-from bouncekit.steps import Delivery, Outcome, SessionEnd, Transact
+from bouncekit.status import Action
+from bouncekit.steps import Delivery, Transact
 from bouncekit.submission import submission
-from bouncekit.transaction import Body, Command, Commands, Dot, Transacted, transaction
-from bouncekit.transports.blocking import DEADLINES, Wire, carry
+from bouncekit.transaction import CLOSES, Body, Command, Commands, Dot
+from bouncekit.transports.blocking import DEADLINES
 
 __all__ = ["LMTP", "SMTP", "SMTP_SSL", "HasOffice"]
 
@@ -66,7 +63,7 @@ class HasOffice(Protocol):
     def office(self) -> Office: ...
 
 
-class SMTP(Dialling):
+class SMTP(Carrying):
     """A `smtplib.SMTP` that reads every reply, and with a postmaster obeys its policy.
 
     `sendmail` and `send_message` return a `Report`: the dict of refused recipients that smtplib returns, with
@@ -76,18 +73,21 @@ class SMTP(Dialling):
         postmaster: whose policy, store and events; None for smtplib's behaviour with strict reading.
         message_class, tenant, stream, test: labels of what is sent here; X-Bouncekit-* headers say it per message.
         timeout: seconds; bounds each reply as a whole. Without one, the stages have deadlines.
+        dsn: which reports to ask for where the server offers DSN: `failure`, `failure,delay`, `never`; "" leaves that
+            to the servers, and asks only that a report names the delivery and the recipient; `none` asks nothing.
+        lock_step: one command at a time, also where the server offers PIPELINING. Without a postmaster, and on a line
+            that could not be opened again, it is always so.
+        chunking: the content by BDAT (RFC 3030), where the server offers it.
     """
 
     default_postmaster: ClassVar[HasOffice | None] = None
-    _is_lmtp: ClassVar[bool] = False
 
     # Set for an adopted connection as for one of our own, so that both start from here; see `Dialling` for more.
     labels = Labels()
     _has_sent = False
     _accepted = 0
-    _trouble: Exception | None = None
     _is_composing = False
-    _is_submitting = False
+    _hand_in: Callable[[Delivery], Report] | None = None  # who takes the next delivery, instead of a server
 
     def __init__(
         self,
@@ -102,11 +102,17 @@ class SMTP(Dialling):
         tenant: str = "",
         stream: str = "",
         test: bool = False,
+        dsn: str = "",
+        lock_step: bool = False,
+        chunking: bool = False,
     ) -> None:
         postmaster = postmaster or self.default_postmaster
         self.office = postmaster.office if postmaster is not None else None
         labels = Labels(message_class=message_class, tenant=tenant, stream=stream, test=test)
         self.labels = self.office.check(labels) if self.office is not None else labels
+        self._dsn = None if dsn == "none" else DsnRequest.notifying(dsn)
+        self._lock_step = lock_step
+        self._chunking = chunking
         self._reader = ReplyReader()
         self._turn = threading.RLock()
         # Not super(): smtplib.SMTP_SSL.__init__ calls whatever stands under the name SMTP in its module.
@@ -124,7 +130,7 @@ class SMTP(Dialling):
     ) -> Report:
         """Send a message; see `smtplib.SMTP.sendmail`. Text may hold ASCII only; its line ends become CRLF."""
         self._is_composing = False
-        is_submitting, self._is_submitting = self._is_submitting, False  # not what a subscriber sends within it
+        hand_in, self._hand_in = self._hand_in, None  # not what a subscriber sends within it
         delivery = submission(
             from_addr,
             to_addrs,
@@ -135,8 +141,8 @@ class SMTP(Dialling):
             new_id=self.office.clock.new_id if self.office else None,
             relay=self.relay,
         )
-        if is_submitting:
-            return self._submit(delivery)
+        if hand_in is not None:
+            return hand_in(delivery)
         report, trouble = self._deliver(delivery)
         self._has_sent = True
         refusal = error_of(report, from_addr, delivery.given, durable=delivery.relay is not None)
@@ -174,11 +180,11 @@ class SMTP(Dialling):
         """
         if self.relay is None:
             raise ConfigurationError("submit() puts mail into a queue: make the postmaster with retry='queue'")
-        self._is_submitting = True
+        self._hand_in = self._submit
         try:
             return self.send_message(msg, sender, recipients)
         finally:
-            self._is_submitting = False
+            self._hand_in = None
 
     def deliver(self, delivery: Delivery) -> Report:
         """Send what was taken from the queue. No outcome raises, it is in the report.
@@ -189,6 +195,45 @@ class SMTP(Dialling):
         report, _ = self._deliver(delivery)
         self._has_sent = True
         return report
+
+    def send_all(self, messages: Iterable[Message], sender: str | None = None) -> Iterator[Report]:
+        """Send one message behind the other, each to the recipients in its headers; a report for each, in order.
+
+        No outcome raises, it is in the report. Where the server pipelines, a message takes one round trip: its commands
+        go out with the end of the one before. So take the reports as they come: while nobody does, the server waits.
+
+        Raises:
+            StoreUnavailable: the store does not answer; that message was not sent, nor were those behind it.
+        """
+        return self.deliver_all(delivery for message in messages for delivery in self._composed(message, sender))
+
+    def deliver_all(self, deliveries: Iterable[Delivery]) -> Iterator[Report]:
+        """The same of deliveries."""
+        if self.office is None:
+            yield from map(self.deliver, deliveries)
+            return
+        try:
+            for report in self.office.drive_all(deliveries, self._transact, self.send_notice):
+                self._has_sent = True
+                yield report
+        except StoreError as error:
+            raise StoreUnavailable(str(error), Report()) from error
+        finally:
+            self._leave_ahead()
+
+    def _composed(self, message: Message, sender: str | None) -> Sequence[Delivery]:
+        taken: list[Delivery] = []
+
+        def take(delivery: Delivery) -> Report:
+            taken.append(delivery)
+            return Report()
+
+        self._hand_in = take
+        try:
+            self.send_message(message, sender)
+        finally:
+            self._hand_in = None
+        return taken
 
     def _submit(self, delivery: Delivery) -> Report:
         assert self.office is not None
@@ -222,65 +267,6 @@ class SMTP(Dialling):
         settlements += refusals(delivery, classify)
         return Report.of(settlements, message_id=delivery.envelope.message_id, given=delivery.given)
 
-    def _transact(self, step: Transact) -> Outcome:
-        """One transaction on this connection. Threads that share it take turns: else one's mail is the other's."""
-        with self._turn:
-            return self._transact_alone(step)
-
-    def _transact_alone(self, step: Transact) -> Outcome:
-        """A transaction on this connection, which is opened again first where that is ours to do."""
-        attempt_id = self.office.clock.new_id() if self.office else ""
-        try:
-            self._make_ready(step)
-        except (smtplib.SMTPException, OSError, ValueError) as error:  # ValueError: what no command line can hold
-            self._trouble = error
-            self._was_dropped = self.sock is None
-            result = _not_begun(step, error, self._host)
-        except BaseException:
-            self._drop()
-            raise
-        else:
-            self._trouble = None
-            result = self._carry(step, attempt_id)
-        return Outcome(
-            attempt_id=attempt_id,
-            now=self.office.clock.now() if self.office else datetime.now(UTC),
-            statuses=result.statuses,
-            ended=SessionEnd(stage=result.ended[0], reply=result.ended[1]) if result.ended else None,
-            can_redial=self._dialled is not None and not self._is_unreachable,
-            remote_mta=self._host,
-        )
-
-    def _carry(self, step: Transact, attempt_id: str) -> Transacted:
-        office = self.office
-        steps = transaction(
-            step.envelope,
-            self.esmtp_features if self.does_esmtp else None,
-            lmtp=self._is_lmtp,
-            remote_mta=self._host or None,
-        )
-        try:
-            result = carry(
-                steps, self._wire(), None if office is None else partial(office.ledger.begin, step, attempt_id)
-            )
-        except BaseException:
-            self._drop()
-            raise
-        if result.must_close:
-            self._drop()
-        return result
-
-    def _make_ready(self, step: Transact) -> None:
-        """Connected, greeted, and able to carry what this envelope needs."""
-        if self._is_to_be_dialled:
-            self._redial()
-        if self.sock is None:
-            raise smtplib.SMTPServerDisconnected("please run connect() first")
-        self.ehlo_or_helo_if_needed()
-        wants_utf8 = any(option.lower() == "smtputf8" for option in step.envelope.mail_options)
-        if wants_utf8 and not self.has_extn("smtputf8"):
-            raise Utf8NotOffered("SMTPUTF8 not supported by server")
-
     def send_notice(self, sender: str, recipient: str, message: bytes) -> None:
         """Send a notice of ours, outside the policy: a notice never makes another one."""
         delivery = submission(sender, [recipient], message)
@@ -308,7 +294,21 @@ class SMTP(Dialling):
     def putcmd(self, cmd: str, args: str = "") -> None:
         """Send a command."""
         self._stage = _STAGES.get(cmd[:8].split(" ")[0].upper(), Stage.IDLE)
+        if self._stage is not Stage.QUIT and not self._reader.is_clean:
+            self._refuse_to_guess()
         super().putcmd(cmd, args)
+
+    def _refuse_to_guess(self) -> None:
+        """Give the session up: a reply lies here that nobody asked for, and would be taken for the next answer.
+
+        Raises:
+            SMTPServerDisconnected: with what the server said.
+        """
+        said = self._wire().unasked()
+        self._drop()
+        if said.reply is not None and said.reply.code in CLOSES:
+            raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {said.detail}")
+        raise UnreadableReply(said)
 
     def getreply(self) -> tuple[int, bytes]:
         """Read one whole reply: code and text, lines joined by LF.
@@ -377,29 +377,6 @@ class SMTP(Dialling):
         if answer[0] != 221 and answer[0] != -1 and not self._has_sent:
             raise smtplib.SMTPResponseException(*answer)
 
-    def hang_up(self) -> tuple[int, bytes]:
-        """Say QUIT and close, whatever the answer; (-1, why) where none came."""
-        try:
-            answer = self.docmd("QUIT")
-        except smtplib.SMTPServerDisconnected as lost:
-            answer = (-1, str(lost).encode())
-        finally:
-            self.close()
-        self._tell_closed(answer)
-        return answer
-
-    def _tell_closed(self, answer: tuple[int, bytes]) -> None:
-        if self.office is None:
-            return
-        code, text = answer
-        reply = Reply(code, text) if code > 0 else NoReply(Cause.LOST, text.decode("utf-8", "backslashreplace"))
-        self.office.session_ended(SessionEnd(stage=Stage.QUIT, reply=reply), remote_mta=self._host)
-
-    def _wire(self) -> Wire:
-        if self.sock is None:
-            raise smtplib.SMTPServerDisconnected("please run connect() first")
-        return Wire(self.sock, self._reader, _Echo(self) if self.debuglevel > 0 else None)
-
 
 class SMTP_SSL(SMTP, smtplib.SMTP_SSL):
     """A `smtplib.SMTP_SSL`, dressed. As there, without a `context` no certificate is verified."""
@@ -444,72 +421,6 @@ class LMTP(SMTP, smtplib.LMTP):
         **kwargs: Any,
     ) -> None:
         super().__init__(host, port, local_hostname, timeout, source_address, **kwargs)
-
-
-class _Echo:
-    """What `set_debuglevel` shows of a send."""
-
-    def __init__(self, client: smtplib.SMTP) -> None:
-        self._print = client._print_debug  # type: ignore[attr-defined]
-
-    def sent(self, data: bytes) -> None:
-        self._print("send:", repr(data))
-
-    def heard(self, answer: Reply | NoReply) -> None:
-        if isinstance(answer, Reply):
-            self._print(f"reply: retcode ({answer.code}); Msg: {answer.raw!a}")
-        else:
-            self._print("reply:", repr(str(answer)))
-
-
-def _not_begun(step: Transact, error: Exception, host: str) -> Transacted:
-    """What a transaction that could not begin means: everybody is delayed, and nearly always the session is over."""
-    stage, answer = what_went_wrong(error)
-    statuses = tuple(
-        RecipientStatus(
-            recipient=address.wire,
-            action=Action.DELAYED,
-            stage=stage,
-            reply=answer,
-            individual=False,
-            remote_mta=host or None,
-        )
-        for address in step.envelope.recipients
-    )
-    if stage is Stage.MAIL:
-        return Transacted(statuses=statuses)
-    return Transacted(statuses=statuses, ended=(stage, answer), must_close=True)
-
-
-def what_went_wrong(error: Exception) -> tuple[Stage, Reply | NoReply]:
-    """The stage and the answer that an exception of smtplib, the network or TLS stands for."""
-    for kind, stage in (
-        (smtplib.SMTPConnectError, Stage.CONNECT),
-        (smtplib.SMTPHeloError, Stage.EHLO),
-        (smtplib.SMTPAuthenticationError, Stage.AUTH),
-        (smtplib.SMTPResponseException, Stage.STARTTLS),  # what is left, smtplib raises there only
-    ):
-        if isinstance(error, kind) and error.smtp_code > 0:
-            text = error.smtp_error
-            return stage, Reply(error.smtp_code, text if isinstance(text, bytes) else text.encode())
-    if isinstance(error, Utf8NotOffered):
-        return Stage.MAIL, NoReply(Cause.PROTOCOL, str(error))  # the session is fine, another message may use it
-    for kinds, cause in _CAUSES:
-        if isinstance(error, kinds):
-            return Stage.CONNECT, NoReply(cause, str(error))
-    return Stage.CONNECT, NoReply(Cause.LOST, str(error))
-
-
-_CAUSES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Cause], ...] = (
-    (UnreadableReply, Cause.PROTOCOL),
-    (TlsNotOffered, Cause.TLS),
-    (smtplib.SMTPNotSupportedError, Cause.PROTOCOL),
-    (ssl.SSLError, Cause.TLS),
-    (ValueError, Cause.PROTOCOL),
-    (socket.gaierror, Cause.DNS),
-    (TimeoutError, Cause.TIMED_OUT),
-    (ConnectionRefusedError, Cause.REFUSED),
-)
 
 
 def _as_smtplib_says(error: Exception, delivery: Delivery) -> Exception:

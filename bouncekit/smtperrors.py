@@ -116,6 +116,8 @@ def error_of(
         return smtplib.SMTPServerDisconnected(str(lost.detail or lost))
     if all(one.stage in (Stage.MAIL, Stage.IDLE) for one in asked):
         reply = asked[0].reply
+        if reply is None:  # the server has said beforehand how large a message may be
+            return smtplib.SMTPSenderRefused(552, b"5.3.4 larger than the SIZE that the server announced", sender)
         assert isinstance(reply, Reply)
         return smtplib.SMTPSenderRefused(reply.code, reply.raw, sender)
     if all(one.stage is Stage.RCPT for one in asked):

@@ -113,9 +113,11 @@ class SessionEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a transaction brought: a status for each recipient of its envelope.
+    """What a transaction brought: a status for each recipient of its envelope, or for the first of them.
 
-    `ended` is set where the server ended the session; `can_redial` says whether the driver could open it again.
+    Those behind were not asked about: the server takes no more at once (RFC 9422). `ended` is set where the server
+    ended the session; `can_redial` says whether the driver could open it again. `lost_replies` says that a pipelined
+    group was not answered, and that the next session will be in lock-step.
     """
 
     attempt_id: str
@@ -123,6 +125,7 @@ class Outcome:
     statuses: tuple[RecipientStatus, ...]
     ended: SessionEnd | None = None
     can_redial: bool = False
+    lost_replies: bool = False
     remote_mta: str | None = None
 
 

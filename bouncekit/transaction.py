@@ -1,10 +1,10 @@
-r"""The SMTP and LMTP transaction without I/O (RFC 5321 3.3 and 4.1, RFC 2033, RFC 1870).
+r"""The SMTP and LMTP transaction without I/O (RFC 5321 3.3 and 4.1, RFC 2033, RFC 2920, RFC 3030, RFC 1870).
 
 A generator yields what to send and takes what was answered:
 
     Commands   a group of command lines    -> one Reply or NoReply a line
-    Body       the content behind DATA     -> None; a NoReply if the line broke or the server spoke before its turn
-    Dot        the final CRLF.CRLF's dot   -> one Reply or NoReply; under LMTP one for each accepted recipient
+    Body       all of the content but its end -> None; a NoReply if the line broke or the server spoke before its turn
+    Dot        the end of the content      -> one Reply or NoReply; under LMTP one for each accepted recipient
 
     MAIL --2yz--> RCPT ... --some 2yz--> DATA --354--> Body --silence--> Dot --2yz--> delivered
       |            |                      |             |                 |
@@ -12,21 +12,34 @@ A generator yields what to send and takes what was answered:
       everybody    421, 221, no reply: the session is over, everybody who is not refused is *delayed*
 
 The commit point is the first byte of the dot. Before it nothing can have been accepted: a cut means delayed. From it on
-silence means unknown. A refusal once read is that recipient's result, whatever follows. Lock-step is groups of one.
+silence means unknown. A refusal once read is that recipient's result, whatever follows.
+
+Lock-step is groups of one. In larger ones (PIPELINING) DATA goes out with the last RCPT, and replies are matched by
+counting them; one that is impossible makes all of its group worthless, since all may be another command's. Behind a
+refused MAIL, or a reply that ends the session, the rest of a group is consequence and decides nothing. Where DATA is
+answered 354 and nobody was accepted, a lone dot ends it (RFC 2920 3.1), unless the server may hold recipients all the
+same, who would get an empty message: then the line is closed.
+
+With CHUNKING there is no DATA: the content is one BDAT LAST, and the last byte of that chunk is its dot.
 """
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bouncekit.address import Address
+from bouncekit.commandlines import DsnRequest, mail_line, rcpt_lines, size_limit
 from bouncekit.envelope import Envelope
-from bouncekit.rendering import dot_stuffed
-from bouncekit.reply import Cause, NoReply, Reply, Stage
+from bouncekit.rendering import dot_stuffed, ending_line
+from bouncekit.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
 from bouncekit.status import Action, RecipientStatus
 
-__all__ = ["Body", "Command", "Commands", "Dot", "Transacted", "transaction"]
+__all__ = ["CLOSES", "GROUP_SIZE", "Body", "Command", "Commands", "Dot", "Transacted", "transaction"]
 
-_CLOSES = (221, 421)  # RFC 5321 3.8: after these the server is gone
+_TAKEN = (250, 251)  # what nearly every recipient is answered
+CLOSES = (221, 421)  # RFC 5321 3.8: after these the server is gone
+GROUP_SIZE = 500  # commands that are pipelined at once; a server may hold them all, and their replies
+_GROUP_BYTES = 64 * 1024
+_TOO_BIG = EnhancedStatusCode(5, 3, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,33 +59,40 @@ class Commands:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The dot-stuffed content with CRLF at its end."""
+    """What goes before the dot: the dot-stuffed content with CRLF at its end, or BDAT and its chunk but a byte."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """The final dot, sent on its own and only if the server is silent; then `replies` replies are read.
+    r"""The final dot, sent on its own and only if the server is silent; then `replies` replies are read.
 
     Where the server is not silent, or the line is known to be cut, the dot is not sent, and every answer is `NotSent`.
-    `recipients` are those who may get the message by it: the accepted ones.
+    `recipients` are those who may get the message by it: the accepted ones. `end` is what goes out: of a chunk, its
+    last byte.
     """
 
     replies: int = 1
     recipients: tuple[Address, ...] = ()
+    end: bytes = b".\r\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transacted:
-    """How a transaction ended: `ended` is the answer that ended the session; `must_close` after desynchronising too."""
+    """How a transaction ended: `ended` is the answer that ended the session; `must_close` after desynchronising too.
+
+    `lost_replies` says that a pipelined group was not answered to its end, for which pipelining may be to blame.
+    """
 
     statuses: tuple[RecipientStatus, ...]
     ended: tuple[Stage, Reply | NoReply] | None = None
     must_close: bool = False
+    lost_replies: bool = False
 
 
 Answered = Sequence[Reply | NoReply]
+_Asked = tuple[Command, Address | None]  # and the recipient whom it asks for
 Transaction = Generator[Commands | Body | Dot, Answered, Transacted]
 
 
@@ -88,9 +108,17 @@ def transaction(
     lmtp: bool = False,
     remote_mta: str | None = None,
     group_size: int = 1,
+    chunks: bool = False,
+    dsn: DsnRequest | None = None,
 ) -> Transaction:
-    """Carry one envelope. `extensions` are those of the EHLO reply, names in lower case; None after HELO."""
-    return (yield from _Progress(envelope, extensions, lmtp=lmtp, remote_mta=remote_mta).run(group_size))
+    """Carry one envelope. `extensions` are those of the EHLO reply, names in lower case; None after HELO.
+
+    `group_size` is how many commands may go out at once, above 1 only where the server offers PIPELINING; `chunks` says
+    to send by BDAT, which it has to offer too. `dsn` is what to ask a server that offers DSN; what the envelope's
+    options ask goes before.
+    """
+    progress = _Progress(envelope, extensions, lmtp=lmtp, remote_mta=remote_mta)
+    return (yield from progress.run(group_size, dsn, chunks=chunks))
 
 
 class _Progress:
@@ -108,72 +136,104 @@ class _Progress:
         self.ended: tuple[Stage, Reply | NoReply] | None = None
         self.must_close = False
         self.must_reset = False
+        self.lost_replies = False
+        self.is_grouped = False  # several commands at once
+        self.may_send = False  # 354
+        self.is_sent = False
+        self.is_doubtful = False  # the server may hold recipients who are none
 
-    def run(self, group_size: int) -> Transaction:
-        yield from self._envelope(group_size)
-        if self.accepted and not self._is_over:
-            yield from self._content()
+    def run(self, group_size: int, dsn: DsnRequest | None, *, chunks: bool) -> Transaction:
+        self.is_grouped = group_size > 1
+        limit = size_limit(self.extensions)
+        if limit is not None and self.envelope.size_bytes > limit:
+            self._refuse_too_big(limit)
+            return self._transacted()
+        yield from self._commands(group_size, dsn, chunks=chunks)
+        if self.accepted and not self._is_over and (self.may_send or chunks):
+            yield from self._content(chunks=chunks)
+        elif self.may_send:
+            yield from self._nothing()
         if self.must_reset and not self._is_over:
             (reply,) = yield Commands((Command(Stage.RSET, b"rset\r\n"),))
             self.must_close = not (isinstance(reply, Reply) and reply.code == 250)
+            if _is_out_of_step(reply):
+                self._doubt(reply)
+        return self._transacted()
+
+    def _transacted(self) -> Transacted:
         return Transacted(
             statuses=tuple(self.results[recipient] for recipient in self.envelope.recipients),
             ended=self.ended,
-            must_close=self.must_close or self.ended is not None,
+            must_close=self._is_over,
+            lost_replies=self.lost_replies,
         )
 
     @property
     def _is_over(self) -> bool:
         return self.ended is not None or self.must_close
 
-    # -- MAIL and RCPT
+    @property
+    def _is_settled(self) -> bool:
+        """Whether there is nobody for whom to go on."""
+        return self._is_over or len(self.results) == len(self.envelope.recipients)
 
-    def _envelope(self, group_size: int) -> Generator[Commands | Body | Dot, Answered, None]:
-        asked: list[tuple[Command, Address | None]] = [(Command(Stage.MAIL, self._mail_line()), None)]
-        asked += [(Command(Stage.RCPT, self._rcpt_line(address)), address) for address in self.envelope.recipients]
-        for start in range(0, len(asked), group_size):
-            group = asked[start : start + group_size]
+    # -- MAIL, RCPT and DATA
+
+    def _commands(
+        self, group_size: int, dsn: DsnRequest | None, *, chunks: bool
+    ) -> Generator[Commands | Body | Dot, Answered, None]:
+        asked: list[_Asked] = [(Command(Stage.MAIL, mail_line(self.envelope, self.extensions, dsn)), None)]
+        lines = rcpt_lines(self.envelope, self.extensions, dsn)
+        recipients = zip(lines, self.envelope.recipients, strict=True)
+        asked += [(Command(Stage.RCPT, line), address) for line, address in recipients]
+        if not chunks:
+            asked.append((Command(Stage.DATA, b"data\r\n"), None))
+        for group in _groups(asked, group_size):
+            if group[0][0].stage is Stage.DATA and not self.accepted:
+                break
             answers = yield Commands(tuple(command for command, _ in group))
-            for (_, address), answer in zip(group, answers, strict=True):
-                if self._is_over or len(self.results) == len(self.envelope.recipients):
-                    break
-                if address is None:
-                    self._take_mail(answer)
+            if self.is_grouped and _spoke_early(answers[0]) and (self.results or self.accepted):
+                self._doubt_all(answers[0])
+                break
+            if len(group) > 1:
+                answers = _in_step(group, answers)
+                self.lost_replies = _are_missing(answers)
+            for (command, address), answer in zip(group, answers, strict=True):
+                if address is not None and type(answer) is Reply and answer.code in _TAKEN and not self._is_settled:
+                    self.accepted.append(address)
                 else:
-                    self._take_rcpt(address, answer)
-            if self._is_over or len(self.results) == len(self.envelope.recipients):
+                    self._take(command.stage, address, answer)
+            if self._is_settled:
                 break
         if not self.accepted:
             self.must_reset = True
 
-    def _mail_line(self) -> bytes:
-        options: list[str] = []
-        if self.extensions is not None:
-            if "size" in self.extensions and not any(
-                option[:5].lower() == "size=" for option in self.envelope.mail_options
-            ):
-                options.append(f"size={self.envelope.size_bytes}")
-            options += self.envelope.mail_options
-        return _line("mail from", self.envelope.sender, options)
-
-    def _rcpt_line(self, address: Address) -> bytes:
-        return _line("rcpt to", address, () if self.extensions is None else self.envelope.rcpt_options)
+    def _take(self, stage: Stage, address: Address | None, answer: Reply | NoReply) -> None:
+        if stage is Stage.DATA:
+            self._take_data(answer)
+        elif self._is_settled:
+            self._take_consequence(answer)
+            self.is_doubtful = self.is_doubtful or (isinstance(answer, Reply) and answer.is_success)
+        elif address is None:
+            self._take_mail(answer)
+        else:
+            self._take_rcpt(address, answer)
 
     def _take_mail(self, answer: Reply | NoReply) -> None:
-        if isinstance(answer, Reply) and answer.is_success and answer.code not in _CLOSES:
+        if isinstance(answer, Reply) and answer.is_success and answer.code not in CLOSES:
             return
         stage = Stage.MAIL
         if isinstance(answer, NoReply) and answer.reply is not None:
             # Said before we asked anything: an idle line that the server had closed, or a desynchronised one.
             stage = Stage.IDLE
-            answer = answer.reply if answer.reply.code in _CLOSES else answer
+            answer = answer.reply if answer.reply.code in CLOSES else answer
         elif isinstance(answer, NotSent):
             stage = Stage.IDLE
         self._everybody(stage, answer)
 
     def _take_rcpt(self, address: Address, answer: Reply | NoReply) -> None:
         answer = self._believable(_unasked_close(answer), Stage.RCPT)
-        if isinstance(answer, NoReply) or answer.code in _CLOSES:
+        if isinstance(answer, NoReply) or answer.code in CLOSES:
             self._settle(address, Stage.RCPT, answer, individual=isinstance(answer, Reply))
             self._everybody(Stage.RCPT, answer)
         elif answer.is_success:
@@ -181,24 +241,42 @@ class _Progress:
         else:
             self._settle(address, Stage.RCPT, answer, individual=True)
 
-    # -- DATA, the content and the dot
-
-    def _content(self) -> Generator[Commands | Body | Dot, Answered, None]:
-        (answer,) = yield Commands((Command(Stage.DATA, b"data\r\n"),))
+    def _take_data(self, answer: Reply | NoReply) -> None:
         answer = _unasked_close(answer)
-        if not (isinstance(answer, Reply) and answer.code == 354):
+        if isinstance(answer, Reply) and answer.code == 354:
+            self.may_send = True
+        elif self._is_settled:
+            self._take_consequence(answer)
+        else:
             self.must_reset = True
             self._everybody(Stage.DATA, answer)
-            return
-        broke = yield Body(dot_stuffed(self.envelope.content))
-        if broke:
-            self._everybody(Stage.DATA, _unasked_close(broke[0]))
+
+    def _take_consequence(self, answer: Reply | NoReply) -> None:
+        """The answer to a command that would not have been sent in lock-step: it decides nothing but the line's end."""
+        self.must_close = self.must_close or isinstance(answer, NoReply) or answer.code in CLOSES
+
+    # -- the content and the dot
+
+    def _nothing(self) -> Generator[Commands | Body | Dot, Answered, None]:
+        """End the data that a server waits for though it has accepted nobody; what it says of it is not ours."""
+        if self._is_over or self.is_doubtful or self.lmtp:
             self.must_close = True
             return
-        answers = yield Dot(len(self.accepted) if self.lmtp else 1, tuple(self.accepted))
-        if isinstance(answers[0], NotSent):
+        (answer,) = yield Commands((Command(Stage.END_OF_DATA, b".\r\n"),))
+        self._take_consequence(answer)
+
+    def _content(self, *, chunks: bool) -> Generator[Commands | Body | Dot, Answered, None]:
+        data, end = _chunk(self.envelope.content) if chunks else (dot_stuffed(self.envelope.content), b".\r\n")
+        answers = yield Body(data)
+        if not answers:
+            answers = yield Dot(len(self.accepted) if self.lmtp else 1, tuple(self.accepted), end)
+            self.is_sent = not isinstance(answers[0], NotSent)
+        if not self.is_sent:
+            self.must_close = True
+            if self.is_grouped and chunks and _spoke_early(answers[0]):
+                self._doubt_all(answers[0])
+                return
             self._everybody(Stage.DATA, _unasked_close(answers[0]))
-            self.must_close = True
             if answers[0].cause in (Cause.UNSTORED, Cause.TAKEN):
                 self.ended = None  # it is us who end the session; another one would not help
             return
@@ -211,13 +289,44 @@ class _Progress:
             lost = self.ended[1] if self.ended and isinstance(self.ended[1], NoReply) else None
             answer = lost or self._believable(answer, Stage.END_OF_DATA)
             self._settle(address, Stage.END_OF_DATA, answer, individual=individual)
-            if isinstance(answer, NoReply) or answer.code in _CLOSES:
+            if isinstance(answer, NoReply) or answer.code in CLOSES:
                 self.ended = self.ended or (Stage.END_OF_DATA, answer)
             elif not answer.is_success:
                 # A server may be left inside its transaction after a failed dot (seen at Dovecot's submission proxy).
                 self.must_reset = True
 
     # -- results
+
+    def _refuse_too_big(self, limit: int) -> None:
+        """Nobody is asked about a message above the size that the server has announced (RFC 1870 6.1)."""
+        size = self.envelope.size_bytes
+        for address in self.envelope.recipients:
+            self.results[address] = RecipientStatus(
+                recipient=address.wire,
+                action=Action.FAILED,
+                stage=Stage.MAIL,
+                individual=False,
+                remote_mta=self.remote_mta,
+                status=_TOO_BIG,
+                diagnostic=f"a message of {size} bytes is above the {limit} that the server announced (RFC 1870)",
+            )
+
+    def _doubt(self, reply: Reply | NoReply) -> None:
+        """RSET got the answer to something before it: so a refusal read from several replies may be another's."""
+        if self.is_sent and self.lmtp and len(self.accepted) > 1:
+            answer = NoReply(Cause.PROTOCOL, f"more replies than recipients: {reply}"[:500])
+            for address in self.accepted:
+                self._settle(address, Stage.END_OF_DATA, answer, individual=False)
+            self.ended = (Stage.END_OF_DATA, answer)
+        elif self.is_grouped and not self.may_send:
+            self._doubt_all(reply)
+
+    def _doubt_all(self, reply: Reply | NoReply) -> None:
+        """The replies to a group were more than its commands: so every one of them may be another's."""
+        self.results.clear()
+        self.accepted.clear()
+        self.lost_replies = True
+        self._everybody(Stage.DATA, NoReply(Cause.PROTOCOL, f"more replies than commands: {reply}"[:500]))
 
     def _believable(self, answer: Reply | NoReply, stage: Stage) -> Reply | NoReply:
         """A reply of a class that cannot answer this command is no answer to it."""
@@ -227,9 +336,9 @@ class _Progress:
 
     def _everybody(self, stage: Stage, answer: Reply | NoReply) -> None:
         """One answer for all who have no result yet; it ends the session unless it is a plain refusal."""
-        if isinstance(answer, Reply) and answer.code not in _CLOSES and not 400 <= answer.code < 600:
+        if isinstance(answer, Reply) and answer.code not in CLOSES and not 400 <= answer.code < 600:
             answer = NoReply(Cause.PROTOCOL, f"{answer.code} is no reply to {stage}")
-        if isinstance(answer, NoReply) or answer.code in _CLOSES:
+        if isinstance(answer, NoReply) or answer.code in CLOSES:
             self.ended = (stage, answer)
         for address in self.envelope.recipients:
             if address not in self.results:
@@ -258,11 +367,58 @@ def _action(stage: Stage, answer: Reply | NoReply) -> Action:
 
 def _unasked_close(answer: Reply | NoReply) -> Reply | NoReply:
     """An unasked 421 or 221 is what it says; any other unasked reply decides nothing."""
-    if isinstance(answer, NoReply) and answer.reply is not None and answer.reply.code in _CLOSES:
+    if isinstance(answer, NoReply) and answer.reply is not None and answer.reply.code in CLOSES:
         return answer.reply
     return answer
 
 
-def _line(verb: str, address: Address, options: Iterable[str]) -> bytes:
-    encoding = "utf-8" if address.needs_utf8 else "ascii"
-    return "".join([f"{verb}:<{address.wire}>", *(f" {option}" for option in options), "\r\n"]).encode(encoding)
+def _in_step(group: Sequence[_Asked], answers: Answered) -> Answered:
+    """The answers to a group; none where one of them cannot answer its command, since all may belong to others then."""
+    for (command, _), answer in zip(group, answers, strict=True):
+        if isinstance(answer, NoReply) or answer.code in CLOSES:
+            break
+        if command.stage is Stage.DATA:
+            is_possible = answer.code == 354 or 400 <= answer.code < 600
+        else:
+            is_possible = 200 <= answer.code < 300 or 400 <= answer.code < 600
+        if not is_possible:
+            why = f"{answer.code} is no reply to {command.stage}, so nobody knows whose are those before it"
+            return (NoReply(Cause.PROTOCOL, why),) * len(group)
+    return answers
+
+
+def _is_out_of_step(answer: Reply | NoReply) -> bool:
+    """Whether the server answered RSET with something else, or before it was asked."""
+    return _spoke_early(answer) if isinstance(answer, NoReply) else answer.code not in (250, *CLOSES)
+
+
+def _spoke_early(answer: Reply | NoReply) -> bool:
+    """Whether the server said something before it was asked, which is not that it closes."""
+    return isinstance(answer, NoReply) and answer.reply is not None and answer.reply.code not in CLOSES
+
+
+def _are_missing(answers: Answered) -> bool:
+    """Whether replies are missing that no word of the server explains."""
+    end = next((answer for answer in answers if isinstance(answer, NoReply) or answer.code in CLOSES), None)
+    return type(end) is NoReply
+
+
+def _groups(asked: list[_Asked], size: int) -> Iterator[list[_Asked]]:
+    """What is asked, in groups of so many commands at the most, and of not much more than so many bytes."""
+    group: list[_Asked] = []
+    size_bytes = 0
+    for one in asked:
+        group.append(one)
+        size_bytes += len(one[0].line)
+        if len(group) >= size or size_bytes >= _GROUP_BYTES:
+            yield group
+            group, size_bytes = [], 0
+    if group:
+        yield group
+
+
+def _chunk(content: bytes) -> tuple[bytes, bytes]:
+    """One BDAT LAST with all of the content, its last byte apart (RFC 3030 2)."""
+    end = ending_line(content)
+    whole = b"".join((b"bdat %d last\r\n" % (len(content) + len(end)), content, end))
+    return whole[:-1], whole[-1:]

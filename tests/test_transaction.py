@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bouncekit.address import parse_address
 from bouncekit.envelope import Envelope
 from bouncekit.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
 from bouncekit.status import Action, RecipientStatus
-from bouncekit.transaction import Body, Commands, Dot, NotSent, Transacted, transaction
+from bouncekit.transaction import GROUP_SIZE, Body, Commands, Dot, NotSent, Transacted, Transaction, transaction
 
 ADA, BOB, CY = "ada@example.com", "bob@example.com", "cy@example.com"
 LOST = NoReply(Cause.LOST, "cut")
@@ -42,12 +42,20 @@ def envelope(
     )
 
 
+_USUAL = {
+    Stage.MAIL: "250 2.1.0 Ok",
+    Stage.DATA: "354 Go",
+    Stage.RSET: "250 2.0.0 Ok",
+    Stage.END_OF_DATA: "554 5.5.1 No valid recipients",
+}
+
+
 @dataclass
 class Server:
     """Gives the scripted answer to each command, else the usual one, and writes down what it got.
 
-    Keys are MAIL, an address for its RCPT, DATA, BODY, DOT, `DOT address` in LMTP, RSET. Behind a NoReply, a 421 or a
-    221 the connection is gone, as on a real wire.
+    Keys are MAIL, an address for its RCPT, DATA, BODY, DOT, `DOT address` in LMTP, LONE DOT, RSET. Behind a NoReply, a
+    421 or a 221 the connection is gone, as on a real wire.
     """
 
     script: Mapping[str, Answer]
@@ -57,9 +65,22 @@ class Server:
     said: dict[str, Answer] = field(default_factory=dict)
     gone: NoReply | None = None
 
-    def run(self, *recipients: str, group_size: int = 1, lmtp: bool = False, **settings: object) -> Transacted:
+    def run(
+        self,
+        *recipients: str,
+        group_size: int = 1,
+        lmtp: bool = False,
+        chunks: bool = False,
+        extensions: Mapping[str, str] = {},
+        **settings: object,
+    ) -> Transacted:
         steps = transaction(
-            envelope(*recipients, **settings), {}, lmtp=lmtp, remote_mta="mx.example.net", group_size=group_size
+            envelope(*recipients, **settings),
+            extensions,
+            lmtp=lmtp,
+            remote_mta="mx.example.net",
+            group_size=group_size,
+            chunks=chunks,
         )
         return self.carry(steps, lmtp=lmtp)
 
@@ -74,7 +95,8 @@ class Server:
                         self.data = data
                         broke = self.script.get("BODY")
                         answer = [broke] if broke else []
-                    case Dot(replies):
+                    case Dot(replies, _, end):
+                        self.data += b"" if end == b".\r\n" else end
                         self.lines.append(".")
                         keys = [f"DOT {address}" for address in self.accepted] if lmtp else ["DOT"]
                         assert replies == len(keys)
@@ -87,8 +109,7 @@ class Server:
         assert line.endswith("\r\n")
         self.lines.append(line.removesuffix("\r\n"))
         if stage is not Stage.RCPT:
-            usual = {Stage.MAIL: "250 2.1.0 Ok", Stage.DATA: "354 Go", Stage.RSET: "250 2.0.0 Ok"}
-            return self.say(stage.value, usual[stage])
+            return self.say("LONE DOT" if stage is Stage.END_OF_DATA else stage.value, _USUAL[stage])
         address = line.partition("<")[2].partition(">")[0]
         answer = self.say(address, "250 2.1.5 Ok")
         if isinstance(answer, Reply) and answer.is_success and answer.code != 221:
@@ -189,16 +210,61 @@ def test_a_line_that_cannot_be_written_is_an_error_before_the_first_line_goes_ou
         next(transaction(envelope(ADA, rcpt_options=("ORCPT=ü",)), {}))
 
 
-@pytest.mark.parametrize(("size", "groups"), [(1, [1, 1, 1, 1]), (2, [2, 2]), (3, [3, 1]), (99, [4])])
-def test_groups_have_the_size_that_was_asked_for_and_data_is_never_in_one(size: int, groups: list[int]) -> None:
-    steps = transaction(envelope(ADA, BOB, CY), {}, group_size=size)
+def groups_of(steps: Transaction) -> list[list[bytes]]:
+    """The lines of each group up to the content, where everything is well."""
     step, seen = next(steps), []
-    while isinstance(step, Commands) and step.commands[0].stage is not Stage.DATA:
-        seen.append(len(step.commands))
-        step = steps.send([reply("250 Ok")] * len(step.commands))
-    assert seen == groups
-    assert isinstance(step, Commands)
-    assert [command.line for command in step.commands] == [b"data\r\n"]
+    while isinstance(step, Commands):
+        seen.append([command.line for command in step.commands])
+        codes = [354 if command.stage is Stage.DATA else 250 for command in step.commands]
+        step = steps.send([Reply(code, b"Ok") for code in codes])
+    assert isinstance(step, Body)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("size", "groups"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (3, [3, 2]), (5, [5]), (GROUP_SIZE, [5])]
+)
+def test_groups_have_the_size_that_was_asked_for_and_data_ends_the_last_one(size: int, groups: list[int]) -> None:
+    seen = groups_of(transaction(envelope(ADA, BOB, CY), {}, group_size=size))
+    assert [len(group) for group in seen] == groups
+    assert seen[-1][-1] == b"data\r\n"
+
+
+def test_a_group_of_long_lines_ends_before_it_fills_the_buffers_of_the_line() -> None:
+    option = "ORCPT=rfc822;" + "x" * 400
+    people = [f"user{number}@example.com" for number in range(400)]
+    seen = groups_of(transaction(envelope(*people, rcpt_options=(option,)), {}, group_size=GROUP_SIZE))
+    assert len(seen) == 3
+    assert max(sum(map(len, group)) for group in seen) < 66 * 1024
+
+
+@pytest.mark.parametrize("content", [b".Hello\r\n.\r\n", b"You", b"", b"\r\n"])
+def test_with_chunking_the_content_is_one_chunk_without_dots_and_its_last_byte_is_the_dot(content: bytes) -> None:
+    server = Server({})
+    transacted = server.run(ADA, BOB, content=content, chunks=True)
+    whole = content if content.endswith(b"\r\n") else content + b"\r\n"
+    assert server.data == b"bdat %d last\r\n" % len(whole) + whole
+    assert server.verbs == ["mail", "rcpt", "rcpt", "."]
+    assert actions(transacted) == [DELIVERED, DELIVERED]
+
+
+def test_with_chunking_nothing_is_sent_behind_a_refusal_of_all_but_rset() -> None:
+    server = Server({ADA: reply("550 5.1.1 No")})
+    assert actions(server.run(ADA, group_size=GROUP_SIZE, chunks=True)) == [FAILED]
+    assert server.verbs == ["mail", "rcpt", "rset"]
+
+
+@pytest.mark.parametrize(("limit", "sends"), [("7", True), ("6", False), ("0", True), ("", True), ("many", True)])
+def test_a_message_above_the_announced_size_is_no_servers_trouble(limit: str, *, sends: bool) -> None:
+    server = Server({})
+    transacted = server.run(ADA, BOB, content=b"Hello\r\n", extensions={"size": limit})
+    assert bool(server.lines) is sends
+    assert not transacted.must_close
+    if not sends:
+        assert {(s.action, s.stage, s.reply, s.enhanced, s.individual) for s in transacted.statuses} == {
+            (FAILED, MAIL, None, EnhancedStatusCode(5, 3, 4), False)
+        }
+        assert "7 bytes" in transacted.statuses[0].text
 
 
 # -- what the answers mean: key to answer; action, stage and individual for each recipient; verbs behind MAIL
@@ -479,22 +545,75 @@ def test_a_status_counts_those_accepted_before_it() -> None:
     assert [status.accepted for status in transacted.statuses] == [3, 1, 3, 2, 3]
 
 
-def test_without_an_accepted_recipient_data_is_never_sent_and_a_mailbox_is_freed() -> None:
-    for size in (1, 2, 99):
-        server = Server({ADA: reply("550 5.1.1 No"), BOB: reply("550 5.1.1 No")})
-        transacted = server.run(ADA, BOB, group_size=size)
-        assert server.verbs == ["mail", "rcpt", "rcpt", "rset"]
-        assert actions(transacted) == [FAILED, FAILED]
-        assert not transacted.must_close
+NOBODY = {ADA: reply("550 5.1.1 No"), BOB: reply("550 5.1.1 No")}
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_without_an_accepted_recipient_data_is_never_sent_and_a_mailbox_is_freed(size: int) -> None:
+    server = Server(NOBODY)
+    transacted = server.run(ADA, BOB, group_size=size)
+    assert server.verbs == ["mail", "rcpt", "rcpt", "rset"]
+    assert actions(transacted) == [FAILED, FAILED]
+    assert not transacted.must_close
+
+
+@pytest.mark.parametrize(
+    ("script", "then", "closes"),
+    [
+        ({"DATA": reply("554 5.5.1 No valid recipients")}, "rset", False),
+        ({}, ". rset", False),
+        ({"LONE DOT": reply("250 2.0.0 Taken")}, ". rset", False),
+        ({"LONE DOT": reply("421 4.3.2 Bye")}, ".", True),
+        ({"LONE DOT": LOST}, ".", True),
+        ({"DATA": reply("421 4.3.2 Bye")}, "", True),
+        ({"DATA": LOST}, "", True),
+    ],
+)
+def test_pipelined_data_without_an_accepted_recipient_is_ended_by_a_lone_dot_that_decides_nothing(
+    script: Mapping[str, Answer], then: str, *, closes: bool
+) -> None:
+    server = Server({**NOBODY, **script})
+    transacted = server.run(ADA, BOB, group_size=GROUP_SIZE)
+    assert server.verbs == ["mail", "rcpt", "rcpt", "data", *then.split()]
+    assert [(s.action, s.stage, s.reply) for s in transacted.statuses] == [(FAILED, RCPT, NOBODY[ADA])] * 2
+    assert transacted.must_close is closes
+    assert server.data == b""
+
+
+def test_in_lmtp_data_that_should_not_have_been_answered_354_ends_the_line() -> None:
+    server = Server(NOBODY)
+    transacted = server.run(ADA, BOB, lmtp=True, group_size=GROUP_SIZE)
+    assert server.verbs[-1] == "data"
+    assert transacted.must_close
+
+
+def test_whom_a_server_accepts_behind_a_refused_mail_never_gets_an_empty_message() -> None:
+    server = Server({"MAIL": reply("550 5.7.1 No"), ADA: reply("550 5.1.1 No")})
+    transacted = server.run(ADA, BOB, group_size=GROUP_SIZE)
+    assert server.verbs == ["mail", "rcpt", "rcpt", "data"]
+    assert {(s.action, s.stage, s.code) for s in transacted.statuses} == {(FAILED, MAIL, 550)}
+    assert transacted.must_close
+
+
+def test_replies_that_a_group_lacks_are_told_from_a_line_that_was_gone_before() -> None:
+    for script, lost in (
+        ({BOB: LOST}, True),
+        ({"DATA": SILENT}, True),
+        ({ADA: reply("421 4.3.2 Bye")}, False),
+        ({"MAIL": unasked("421 4.4.2 Idle")}, False),
+        ({"DOT": LOST}, False),
+    ):
+        assert Server(script).run(ADA, BOB, group_size=GROUP_SIZE).lost_replies is lost
+        assert not Server(script).run(ADA, BOB).lost_replies
 
 
 def test_in_a_group_behind_a_refused_mail_the_other_replies_are_consequences() -> None:
-    consequences = {ADA: reply("503 5.5.1 Need MAIL"), BOB: reply("503 5.5.1 Need MAIL")}
+    consequences = dict.fromkeys([ADA, BOB, "DATA"], reply("503 5.5.1 Need MAIL"))
     server = Server({"MAIL": reply("452 4.3.1 Disk"), **consequences})
     transacted = server.run(ADA, BOB, group_size=99)
     assert {status.code for status in transacted.statuses} == {452}
     assert {status.stage for status in transacted.statuses} == {MAIL}
-    assert server.verbs == ["mail", "rcpt", "rcpt", "rset"]
+    assert server.verbs == ["mail", "rcpt", "rcpt", "data", "rset"]
 
 
 def test_a_mailbox_twice_in_an_envelope_has_one_result() -> None:
@@ -502,6 +621,29 @@ def test_a_mailbox_twice_in_an_envelope_has_one_result() -> None:
     transacted = server.run(ADA, ADA)
     assert actions(transacted) == [FAILED, FAILED]
     assert "data" not in server.verbs
+
+
+@pytest.mark.parametrize("out_of_step", [reply("354 Go"), reply("554 No"), unasked("250 Ok"), unasked("354 Go")])
+def test_where_rset_gets_the_answer_to_data_the_refusals_before_it_are_nobodys(out_of_step: Answer) -> None:
+    script = {ADA: reply("550 5.1.1 No"), "DATA": reply("550 5.1.1 No"), "RSET": out_of_step}
+    transacted = Server(script).run(ADA, BOB, group_size=GROUP_SIZE)
+    assert actions(transacted) == [DELAYED, DELAYED]
+    assert transacted.lost_replies
+    assert transacted.must_close
+    assert actions(Server(script).run(ADA, BOB)) == [FAILED, FAILED]
+
+
+@pytest.mark.parametrize(
+    ("key", "impossible"), [("MAIL", "354 Go"), (BOB, "354 Go"), ("DATA", "250 Ok"), ("DATA", "353 Go")]
+)
+def test_an_impossible_reply_voids_the_refusals_of_its_group_which_may_be_somebody_elses(
+    key: str, impossible: str
+) -> None:
+    transacted = Server({ADA: reply("550 5.1.1 No"), key: reply(impossible)}).run(ADA, BOB, group_size=GROUP_SIZE)
+    assert actions(transacted) == [DELAYED, DELAYED]
+    assert all(isinstance(status.reply, NoReply) and not status.individual for status in transacted.statuses)
+    assert transacted.lost_replies
+    assert transacted.must_close
 
 
 # -- LMTP
@@ -620,10 +762,23 @@ def test_every_recipient_has_one_result_that_the_servers_words_bear_out(
         assert "rset" not in server.verbs
 
 
-@given(scripts(), st.integers(1, 5), st.integers(2, 7), st.booleans())
-def test_the_size_of_the_groups_changes_no_result(script: dict[str, Answer], count: int, size: int, lmtp: bool) -> None:
+def is_impossible(key: str, answer: Answer | None) -> bool:
+    """Whether an answer makes those to its group worthless."""
+    if not isinstance(answer, Reply) or answer.code in (221, 421):
+        return False
+    return answer.code < 354 if key == "DATA" else answer.code in (150, 354)
+
+
+@given(scripts(), st.integers(1, 5), st.integers(2, 7), st.booleans(), st.booleans())
+def test_neither_the_size_of_the_groups_nor_chunks_change_a_result(
+    script: dict[str, Answer], count: int, size: int, lmtp: bool, chunks: bool
+) -> None:
+    if chunks:  # without DATA nobody answers it
+        script = {key: answer for key, answer in script.items() if key != "DATA"}
+    assume(isinstance(reset := script.get("RSET", LOST), NoReply) or reset.code in (221, 250, 421))
+    assume(not any(is_impossible(key, script.get(key)) for key in ("MAIL", "DATA", *NAMES)))
     lock_step = Server(script).run(*NAMES[:count], lmtp=lmtp)
-    grouped = Server(script).run(*NAMES[:count], lmtp=lmtp, group_size=size)
+    grouped = Server(script).run(*NAMES[:count], lmtp=lmtp, group_size=size, chunks=chunks)
     assert grouped.statuses == lock_step.statuses
     assert grouped.ended == lock_step.ended
     assert grouped.must_close or not lock_step.must_close

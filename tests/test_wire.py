@@ -33,7 +33,7 @@ from bouncekit.testing import (
     Silence,
     SlowRead,
 )
-from bouncekit.transaction import Body, Command, Commands, Dot, NotSent, Transacted, transaction
+from bouncekit.transaction import GROUP_SIZE, Body, Command, Commands, Dot, NotSent, Transacted, transaction
 from bouncekit.transports import blocking
 from bouncekit.transports.blocking import DEADLINES, Wire, carry
 
@@ -594,16 +594,18 @@ def scripted(cell: Cell) -> Script:
 
 
 @pytest.mark.parametrize("cell", tuple(cells()), ids=str)
-def test_client_and_server_agree_wherever_a_fault_strikes(cell: Cell) -> None:
+@pytest.mark.parametrize("group_size", [1, GROUP_SIZE])
+def test_client_and_server_agree_wherever_a_fault_strikes(cell: Cell, group_size: int) -> None:
     with ScriptedServer(scripted(cell)) as server, dialled(server, timeout=SHORT) as wire:
-        transacted = send(wire, ADA, BAD, BOB, CY)
+        transacted = send(wire, ADA, BAD, BOB, CY, group_size=group_size)
         wire.sock.close()
         assert server.wait_closed()
         statuses = {status.recipient: status for status in transacted.statuses}
         agree(server, transacted.statuses)
         assert server.errors == ()
     assert [statuses[recipient].action for recipient in (ADA, BOB, CY)] == [cell.ada, cell.bob, cell.cy]
-    if cell.stage == "MAIL" and cell.fault in FAULTS:
+    is_void = cell.fault == "350" and cell.stage != "END_OF_DATA" and group_size > 1  # whose refusal it is, is open
+    if (cell.stage == "MAIL" and cell.fault in FAULTS) or is_void:
         assert statuses[BAD].stage is Stage.MAIL
     else:  # a refusal once read is that recipient's result, whatever follows
         assert (statuses[BAD].action, statuses[BAD].code, statuses[BAD].individual) == (FAILED, 550, True)
@@ -656,10 +658,11 @@ def test_a_cut_inside_the_body_leaves_nothing_at_the_server_and_everybody_delaye
 
 
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
-def test_an_extra_reply_in_the_same_packet_stops_the_transaction_before_the_dot(stage: str) -> None:
+@pytest.mark.parametrize("group_size", [1, GROUP_SIZE])
+def test_an_extra_reply_in_the_same_packet_stops_the_transaction_before_the_dot(stage: str, group_size: int) -> None:
     script: Script = {stage: Extra("250 2.0.0 extra"), "END_OF_DATA": "554 5.7.1 No"}
     with ScriptedServer(script) as server, dialled(server) as wire:
-        transacted = send(wire, ADA)
+        transacted = send(wire, ADA, group_size=group_size)
         wire.sock.close()
         assert server.wait_closed()
         assert server.messages == ()
@@ -678,6 +681,16 @@ def test_an_extra_reply_behind_the_dot_changes_nothing_and_answers_no_next_messa
     (status,) = second.statuses
     assert (status.action, status.stage, status.code) == (DELAYED, Stage.IDLE, None)
     assert second.must_close
+
+
+def test_a_refusal_that_an_extra_reply_has_moved_to_another_recipient_is_nobodys() -> None:
+    script: Script = {"MAIL": Extra("250 2.0.0 extra"), "RCPT": {BAD: "550 5.1.1 No such user"}}
+    for people in ([BAD, ADA], [ADA, BAD]):
+        with ScriptedServer(script) as server, dialled(server) as wire:
+            transacted = send(wire, *people, group_size=GROUP_SIZE)
+            assert server.messages == ()
+        assert {(status.action, status.individual) for status in transacted.statuses} == {(DELAYED, False)}
+        assert transacted.lost_replies
 
 
 @pytest.mark.parametrize(
@@ -756,18 +769,72 @@ def test_after_a_reply_that_never_came_no_other_is_waited_for(*, lmtp: bool) -> 
         {"RCPT": "550 5.1.1 No"},
         {"RCPT": {BOB: Closing("421 4.7.0 Bye")}},
         {"RCPT": {BOB: Raw(b"garbage\r\n")}},
+        {"RCPT": {BAD: Closing("550 5.1.1 No")}},
         {"DATA": "451 4.3.0 No"},
         {"END_OF_DATA": "554 5.7.1 No"},
     ],
 )
-def test_a_pipelined_group_gives_the_results_of_lock_step(script: Script) -> None:
+@pytest.mark.parametrize(("size", "chunks"), [(2, False), (GROUP_SIZE, False), (GROUP_SIZE, True)])
+def test_a_pipelined_group_gives_the_results_of_lock_step(script: Script, size: int, *, chunks: bool) -> None:
+    if chunks and "DATA" in script:
+        pytest.skip("there is no DATA")
     results = []
-    for size in (1, 99):
-        with ScriptedServer(script) as server, dialled(server) as wire:
-            transacted = send(wire, ADA, BAD, BOB, CY, group_size=size)
+    for group_size in (1, size):
+        with ScriptedServer(script, extensions=["CHUNKING"] if chunks else []) as server, dialled(server) as wire:
+            transacted = carry(transaction(envelope(ADA, BAD, BOB, CY), {}, group_size=group_size, chunks=chunks), wire)
             agree(server, transacted.statuses)
+            assert not server.messages or server.messages[0].data == SMALL
             results.append([(s.action, s.stage, s.code, s.individual, s.accepted) for s in transacted.statuses])
     assert results[0] == results[1]
+
+
+def answer_at_length(server: socket.socket, count: int) -> None:
+    """Say 4 KB to each line, and read the next one only when that is out."""
+    with server.makefile("rb") as lines:
+        for _ in range(count):
+            assert lines.readline()
+            server.sendall(b"250 2.1.5 " + b"x" * 4000 + b"\r\n")
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
+def test_a_group_above_what_the_buffers_hold_is_read_while_it_is_written(
+    *, over_tls: bool, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    with tls_pair(server_tls, client_tls) if over_tls else pair() as (wire, server):
+        for sock in (wire.sock, server):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        thread = threading.Thread(target=answer_at_length, args=(server, GROUP_SIZE), daemon=True)
+        thread.start()
+        answers = wire.exchange(Commands((Command(Stage.RCPT, b"rcpt to:<%s>\r\n" % (b"x" * 200)),) * GROUP_SIZE))
+        thread.join(5.0)
+        assert wire.sock.gettimeout() == 5.0
+    assert [answer.code for answer in answers if isinstance(answer, Reply)] == [250] * GROUP_SIZE
+
+
+def test_a_server_that_answers_before_it_is_asked_is_not_believed() -> None:
+    with pair() as (wire, server):
+        fill(wire.sock)
+        server.sendall(b"250 Ok\r\n" * 5)
+        answers = wire.exchange(Commands((Command(Stage.MAIL, b"x" * 9000), Command(Stage.RCPT, b"y\r\n"))))
+    assert all(isinstance(answer, NoReply) for answer in answers)
+
+
+def test_replies_to_a_group_that_was_cut_in_the_midst_are_kept() -> None:
+    with pair() as (wire, server):
+        wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+        def turn_away() -> None:
+            select.select([server], [], [], 5.0)
+            server.sendall(b"250 Ok\r\n550 5.1.1 No\r\n")
+            server.shutdown(socket.SHUT_RDWR)
+
+        thread = threading.Thread(target=turn_away)
+        thread.start()
+        line = Command(Stage.RCPT, b"x" * 200_000)
+        answers = wire.exchange(Commands((line,) * 4))
+        thread.join()
+    assert answers[:2] == [Reply(250, b"Ok"), Reply(550, b"5.1.1 No")]
+    assert all(isinstance(answer, NoReply) and answer.cause is Cause.LOST for answer in answers[2:])
 
 
 def test_a_tap_hears_both_sides_in_order() -> None:

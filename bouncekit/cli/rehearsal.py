@@ -22,7 +22,7 @@ from bouncekit.report import Report
 from bouncekit.settlement import Settlement
 from bouncekit.status import Action
 from bouncekit.suppression import Suppression
-from bouncekit.testing import Closing, Script, ScriptedServer
+from bouncekit.testing import Closing, Script, ScriptedServer, Usual
 
 __all__ = ["CAST", "ROLE", "SCENES", "Check", "Line", "Part", "Rehearsal", "Scene", "rehearse"]
 
@@ -30,7 +30,6 @@ ROLE = "recipient"  # the one channel that is set up
 
 _SHOP = "shop@example.com"
 _MOST_RECIPIENTS = 3  # that the server takes in one transaction
-_LARGEST_BYTES = 20_000
 
 
 _WISHED = {True: "asked for", False: "unasked"}
@@ -74,12 +73,13 @@ CAST = {
     "gina@example.com": Part(codes=(221, 250), action=Action.DELIVERED),
 }
 _SCRIPT: Script = {
+    "MAIL": [Usual(), Usual(), "552 5.3.4 Message size exceeds fixed limit"],  # and SIZE does not say so beforehand
     "RCPT": {
         "full@example.com": "552 5.2.2 Mailbox is full",
         "busy@example.com": "452 4.2.2 Over quota, try later",
         "gone@example.com": "550 5.1.1 User unknown",
         "finn@example.com": [Closing("421 4.3.2 Shutting down")],
-    }
+    },
 }
 SCENES = (
     Scene(
@@ -186,9 +186,7 @@ def rehearse(policy: str | Policy = "default") -> Rehearsal:
     watched = _watched(open_policy(policy))
     channels = {ROLE: noted.notices.append} if ROLE in watched.channels else {}
     with ExitStack() as stack:
-        server = stack.enter_context(
-            ScriptedServer(_SCRIPT, max_recipients=_MOST_RECIPIENTS, size_limit=_LARGEST_BYTES)
-        )
+        server = stack.enter_context(ScriptedServer(_SCRIPT, max_recipients=_MOST_RECIPIENTS))
         postmaster = stack.enter_context(Postmaster(policy=watched, channels=channels))
         postmaster.on()(noted.events.append)
         client = stack.enter_context(postmaster.client(server.url, timeout=5))

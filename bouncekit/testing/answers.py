@@ -21,6 +21,7 @@ __all__ = [
     "Dropped",
     "Extra",
     "Flood",
+    "Forgetting",
     "Kept",
     "Raw",
     "Silence",
@@ -187,6 +188,20 @@ class Extra:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgetting:
+    """The answer, and what the client has sent behind that command is thrown away: fatal to one that pipelines.
+
+    >>> list(acts(Forgetting("550 No"), b""))[0]
+    b'550 No\\r\\n'
+    """
+
+    answer: "Answer" = field(default_factory=Usual)
+
+    def __post_init__(self) -> None:
+        check(self.answer)
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """END_OF_DATA: the server has taken the message, whatever it answers.
 
@@ -247,9 +262,23 @@ class SlowRead:
 
 
 Answer: TypeAlias = (
-    str | Usual | Raw | Delay | Closing | Cut | Silence | Drip | Flood | Extra | Kept | Dropped | After | SlowRead
+    str
+    | Usual
+    | Raw
+    | Delay
+    | Closing
+    | Cut
+    | Silence
+    | Drip
+    | Flood
+    | Extra
+    | Forgetting
+    | Kept
+    | Dropped
+    | After
+    | SlowRead
 )
-Act: TypeAlias = bytes | float | Cut | Silence | SlowRead
+Act: TypeAlias = bytes | float | Cut | Silence | SlowRead | Forgetting
 
 
 def wire(reply: str) -> bytes:
@@ -302,6 +331,9 @@ def acts(answer: Answer, usual: bytes) -> Iterator[Act]:
             yield from _flood(answer)
         case Extra(reply, after):
             yield _reply_bytes(after, usual) + _reply_bytes(reply, usual)
+        case Forgetting(said):
+            yield from acts(said, usual)
+            yield answer
         case Kept(said) | Dropped(said) | After(_, said):
             yield from acts(said, usual)
         case _:
@@ -314,7 +346,9 @@ def counts(answer: Answer, usual: bytes) -> int | None:
         case str() | Usual() | Raw():
             found = _CODE_THAT_COUNTS(_reply_bytes(answer, usual))
             return int(found[1]) if found else None
-        case Delay(_, said) | Closing(said) | Drip(said) | Extra(_, said) | Kept(said) | Dropped(said) | After(_, said):
+        case Delay(_, said) | Extra(_, said) | After(_, said):
+            return counts(said, usual)
+        case Closing(said) | Drip(said) | Forgetting(said) | Kept(said) | Dropped(said):
             return counts(said, usual)
         case Cut() | Silence() | SlowRead() | Flood():
             return None

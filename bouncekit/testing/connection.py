@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import assert_never
 
-from bouncekit.testing.answers import Act, Cut, How, Silence, SlowRead
+from bouncekit.testing.answers import Act, Cut, Forgetting, How, Silence, SlowRead
 from bouncekit.testing.records import Exchange, Session
 
 __all__ = ["Connection", "Ended"]
@@ -40,6 +40,9 @@ class Connection:
         self.closed = threading.Event()
         self._sock = sock
         self._raw = bytearray()
+        self._sent_bytes = 0
+        self._turns = 0
+        self._has_spoken = True  # since it last read
         self._exchanges: list[tuple[str, bytearray]] = []
         self._ended: str | None = None
         self._over = threading.Event()  # the test wants it to end
@@ -67,6 +70,10 @@ class Connection:
                     self._hold(reading=act.reading)
                 case SlowRead():
                     self.pace = act
+                case Forgetting():
+                    while self._has_more(0):
+                        self.fill()
+                    self.buffer.clear()
                 case _:
                     assert_never(act)
 
@@ -77,6 +84,8 @@ class Connection:
         with self._lock:
             reply = self._exchanges[-1][1]
             reply += data[: _KEPT_REPLY_BYTES - len(reply)]
+            self._has_spoken = self._has_spoken or bool(data)
+            self._sent_bytes += len(data)
         with self._talking:
             self._sock.sendall(data)
 
@@ -91,6 +100,8 @@ class Connection:
             raise Ended(self._ended or "the client closed")
         with self._lock:
             self._raw += data
+            self._turns += self._has_spoken
+            self._has_spoken = False
         self.buffer += data
         if self.pace:
             self.wait(self.pace.every)
@@ -177,6 +188,8 @@ class Connection:
                     Exchange(said, _readable(reply.removesuffix(b"\r\n"))) for said, reply in self._exchanges
                 ),
                 raw=bytes(self._raw),
+                sent_bytes=self._sent_bytes,
+                turns=self._turns,
                 tls=self.tls,
                 ended=self._ended if self.closed.is_set() else None,
             )

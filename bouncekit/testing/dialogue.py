@@ -2,7 +2,7 @@
 
 The order at each command: what is out of sequence or malformed is refused as a correct server refuses it, without a
 look into the script; then the script may answer; then the session goes on by the code of that answer. BDAT (RFC 3030)
-would be one more verb beside DATA: it takes counted bytes from the buffer and joins at `_end_of_data`.
+takes counted bytes from the buffer and joins DATA at `_end_of_data`.
 """
 
 import base64
@@ -62,6 +62,7 @@ class _Transaction:
     sender: str
     mail_options: tuple[str, ...]
     recipients: list[str] = field(default_factory=list)
+    chunks: list[bytes] = field(default_factory=list)
 
 
 class _Refused(Exception):  # no error: the answer of a correct server
@@ -90,6 +91,7 @@ class Dialogue:
             "MAIL": self._mail,
             "RCPT": self._rcpt,
             "DATA": self._data,
+            "BDAT": self._bdat,
             "RSET": self._rset,
             "NOOP": self._noop,
             "VRFY": self._vrfy,
@@ -260,29 +262,57 @@ class Dialogue:
         _require(not argument, "501 5.5.4 DATA takes no argument")
         if self._transaction is None:
             raise _Refused("503 5.5.1 Need MAIL and RCPT first")
+        _require(not self._transaction.chunks, "503 5.5.1 DATA behind BDAT")  # RFC 3030 2
         _require(self._transaction.recipients, "554 5.5.1 No valid recipients")
         if self._answer("DATA", "354 End data with <CR><LF>.<CR><LF>") == 354:
             self._end_of_data(self._transaction, self._body())
 
+    def _bdat(self, argument: str) -> None:
+        """One chunk, which is read whatever becomes of it; it is answered by END_OF_DATA if it is the last."""
+        _require(self._offers("CHUNKING"), "500 5.5.1 Command not known")
+        size, _, last = argument.upper().partition(" ")
+        _require(size.isascii() and size.isdecimal() and last in ("", "LAST"), "501 5.5.4 Syntax: BDAT size [LAST]")
+        chunk = self._read(lambda buffer: int(size) if len(buffer) >= int(size) else -1)
+        if self._transaction is None:
+            raise _Refused("503 5.5.1 Need MAIL and RCPT first")
+        _require(self._transaction.recipients, "554 5.5.1 No valid recipients")
+        self._transaction.chunks.append(chunk)
+        if last:
+            self._end_of_data(self._transaction, b"".join(self._transaction.chunks))
+        else:
+            self._connection.send(self._wire("250 2.0.0 Chunk taken"))
+
     def _body(self) -> bytes:
         """Reads to CRLF.CRLF and nothing else; takes the stuffed dots away (RFC 5321 4.5.2)."""
+        self._connection.buffer[:0] = b"\r\n"  # the end of the line before: a dot may come first
+        looked = 0
+
+        def end(buffer: bytearray) -> int:
+            nonlocal looked
+            if (found := buffer.find(b"\r\n.\r\n", looked)) >= 0:
+                return found + 5
+            looked = max(0, len(buffer) - 4)
+            return -1
+
+        return self._read(end, ahead=2)[:-3].replace(b"\r\n.", b"\r\n")[2:]
+
+    def _read(self, end_of: Callable[[bytearray], int], *, ahead: int = 0) -> bytes:
+        """Reads on until `end_of` the buffer is known, with what the script has at BODY. `ahead` bytes are our own."""
         connection, buffer = self._connection, self._connection.buffer
         fault = self._cues.next("BODY")
-        fault_at = fault.size_bytes if isinstance(fault, After) else 0
-        buffer[:0] = b"\r\n"  # the end of the line before: a dot may come first
-        played, looked = False, 0
+        fault_at = (fault.size_bytes if isinstance(fault, After) else 0) + ahead
+        played = False
         while True:
-            if not played and len(buffer) - 2 >= fault_at:
+            if not played and len(buffer) >= fault_at:
                 played = True
                 connection.play(acts(fault, b""))
-            if (end := buffer.find(b"\r\n.\r\n", looked)) >= 0:
+            if (end := end_of(buffer)) >= 0:
                 break
-            looked = max(0, len(buffer) - 4)
-            connection.fill(most=None if played else fault_at + 2 - len(buffer))
-        stuffed = bytes(buffer[: end + 2])
-        del buffer[: end + 5]
+            connection.fill(most=None if played else fault_at - len(buffer))
+        taken = bytes(buffer[:end])
+        del buffer[:end]
         connection.pace = None
-        return stuffed.replace(b"\r\n.", b"\r\n")[2:]
+        return taken
 
     def _end_of_data(self, transaction: _Transaction, data: bytes) -> None:
         """One reply, or in LMTP one for each recipient, with the message taken before the first of them goes out."""

@@ -45,6 +45,8 @@ class Session:
 
     transcript: tuple[Exchange, ...]
     raw: bytes  # all that the client sent, decrypted
+    sent_bytes: int  # how much was sent to the client, of a flood too
+    turns: int  # how often the client spoke again behind something that the server had said: round trips
     tls: bool
     ended: str | None  # why; None while it lasts
 

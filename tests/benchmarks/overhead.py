@@ -1,6 +1,6 @@
 """What wrapping a send costs: each way of sending against plain smtplib on a connection that is kept.
 
-    python -m tests.benchmarks.overhead [--slices 60]
+    python -m tests.benchmarks.overhead [--slices 60] [--recipients 1 10 100]
 
 Slices of the ways are interleaved in random order, so that a busy machine disturbs all alike; smtplib runs twice (the
 A/A control), and a ratio is worth what that control is near to 1.00. Wall time and CPU time of this process; the
@@ -15,10 +15,15 @@ import tempfile
 import time
 
 import bouncekit
+from bouncekit.clock import SystemClock
+from bouncekit.submission import submission
 
 from .sink import running_sink
 
+STREAM = "a stream, policy, memory"  # without the time to make a delivery of a message
+
 _SENDER = "shop@example.org"
+_new_id = SystemClock().new_id
 
 
 def _message(size_bytes: int) -> bytes:
@@ -27,7 +32,7 @@ def _message(size_bytes: int) -> bytes:
     return (head + line * (size_bytes // len(line) + 1))[:size_bytes] + b"\r\n"
 
 
-def _ways(address: tuple[str, int], folder: str) -> dict[str, smtplib.SMTP]:
+def _ways(address: tuple[str, int], pipelining: tuple[str, int], folder: str) -> dict[str, smtplib.SMTP]:
     memory = bouncekit.Postmaster()
     durable = bouncekit.Postmaster(store=f"sqlite:///{folder}/bounces.db")
     return {
@@ -37,6 +42,9 @@ def _ways(address: tuple[str, int], folder: str) -> dict[str, smtplib.SMTP]:
         "bouncekit.SMTP, policy, memory": memory.smtp(*address),
         "bouncekit.wrap, policy, memory": bouncekit.wrap(smtplib.SMTP(*address), memory),
         "bouncekit.SMTP, policy, SQLite": durable.smtp(*address),
+        "pipelined, policy, memory": memory.smtp(*pipelining),
+        "pipelined, policy, SQLite": durable.smtp(*pipelining),
+        STREAM: memory.smtp(*pipelining),
     }
 
 
@@ -46,11 +54,16 @@ def measure(slices: int, recipients: int, size_bytes: int) -> dict[str, list[tup
     message = _message(size_bytes)
     turns = max(3, 40 // recipients)
     taken: dict[str, list[tuple[float, float]]] = {}
-    with tempfile.TemporaryDirectory() as folder, running_sink() as address:
-        ways = _ways(address, folder)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_sink() as address,
+        running_sink(pipelining=True) as other,
+    ):
+        ways = _ways(address, other, folder)
         for _ in range(slices):
             for name in random.sample(list(ways), len(ways)):
-                taken.setdefault(name, []).append(_slice(ways[name], people, message, turns))
+                slice_ = _stream if name is STREAM else _slice
+                taken.setdefault(name, []).append(slice_(ways[name], people, message, turns))
         for smtp in ways.values():
             smtp.quit()
     return taken
@@ -61,6 +74,20 @@ def _slice(smtp: smtplib.SMTP, people: list[str], message: bytes, turns: int) ->
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(turns):
         smtp.sendmail(_SENDER, people, message)
+    return (time.perf_counter() - wall) / turns * 1e6, (time.process_time() - cpu) / turns * 1e6
+
+
+def _stream(smtp: smtplib.SMTP, people: list[str], message: bytes, turns: int) -> tuple[float, float]:
+    """The same messages one behind the other; each to others, since a stream never runs ahead to the same mailbox."""
+    assert isinstance(smtp, bouncekit.SMTP)
+    deliveries = [
+        submission(_SENDER, [f"{number}.{person}" for person in people], message, labels=smtp.labels, new_id=_new_id)
+        for number in range(turns + 1)
+    ]
+    reports = smtp.deliver_all(deliveries)
+    next(reports)
+    wall, cpu = time.perf_counter(), time.process_time()
+    assert all(report == {} for report in reports)
     return (time.perf_counter() - wall) / turns * 1e6, (time.process_time() - cpu) / turns * 1e6
 
 
@@ -77,8 +104,10 @@ def show(taken: dict[str, list[tuple[float, float]]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--slices", type=int, default=60, help="rounds of each case")
-    slices = parser.parse_args().slices
-    for recipients in (1, 10, 100):
+    parser.add_argument("--recipients", type=int, nargs="+", default=[1, 10, 100])
+    settings = parser.parse_args()
+    slices = settings.slices
+    for recipients in settings.recipients:
         for size_bytes in (2_000, 100_000):
             print(f"{recipients} recipients, {size_bytes // 1000} KB, {slices} slices")
             show(measure(slices, recipients, size_bytes))

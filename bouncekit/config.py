@@ -10,19 +10,26 @@ of them; `Postmaster.from_config()` and the command line do.
     relay = "smtp://localhost:25"          # BOUNCEKIT_RELAY; where `bouncekit send` sends: a URL, or a relay's name
     worker = "external"                    # BOUNCEKIT_WORKER
     check_domains = true                   # BOUNCEKIT_CHECK_DOMAINS
+    rules = ["mine.toml"]                  # BOUNCEKIT_RULES, separated by commas; relative to the file they stand in
+    community_rules = ["theirs.toml"]      # BOUNCEKIT_COMMUNITY_RULES; likewise
     on_store_failure = "raise"             # BOUNCEKIT_ON_STORE_FAILURE
+    cache = "local"                        # BOUNCEKIT_CACHE; or redis://cache:6379/0
     bounces = "bounce@example.org"         # BOUNCEKIT_BOUNCES; where mail that comes back arrives
     bounce_keys = ["a secret of 16 bytes"] # BOUNCEKIT_BOUNCE_KEYS, separated by commas; the first one signs
+    hash_keys = ["another such secret"]    # BOUNCEKIT_HASH_KEYS; for those whose addresses were erased
     mailbox = "imaps://bounce@example.org"  # BOUNCEKIT_MAILBOX; what `bouncekit intake imap` looks into
     mailbox_password = "secret"            # BOUNCEKIT_MAILBOX_PASSWORD
     [relays]                               # BOUNCEKIT_RELAY_MAIN, one variable a relay
     main = "smtp://localhost:25"
     [channels]                             # BOUNCEKIT_CHANNEL_OWNER, one variable a role
     owner = "mailto:owner@example.com"
+    [sinks.crm]                            # a table for each; a key that ends in _env names a variable with the value
+    url = "https://crm.example.com/hook"
+    secret_env = "CRM_SECRET"
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from difflib import get_close_matches
@@ -38,7 +45,10 @@ __all__ = ["Config"]
 
 _FILE, _PROJECT, _SECTION = "bouncekit.toml", "pyproject.toml", "[tool.bouncekit]"
 _PREFIX = "BOUNCEKIT_"
-_TABLES = {"channels": "BOUNCEKIT_CHANNEL_", "relays": "BOUNCEKIT_RELAY_"}  # and what their variables begin with
+# And what their variables begin with. A sink is more than a URL: it stands in a file, and names variables of its own.
+_TABLES = {"channels": "BOUNCEKIT_CHANNEL_", "relays": "BOUNCEKIT_RELAY_", "sinks": None}
+_ENV = "_env"  # ends a key of a sink that names the variable with the value: secret_env = "CRM_SECRET"
+_FILES_OF_SINKS = ("target", "ca")
 _SQLITE = "sqlite:///"
 _LONGEST = timedelta(days=36_525)
 _MAX_BYTES = 1024 * 1024
@@ -62,13 +72,18 @@ class Config:
     relay: str | None = field(default=None, repr=False)
     worker: str = "thread"
     check_domains: bool = False
+    rules: tuple[str, ...] = ()
+    community_rules: tuple[str, ...] = ()
     on_store_failure: str = "raise"
+    cache: str | None = field(default=None, repr=False)
     bounces: str | None = None
     bounce_keys: tuple[str, ...] = field(default=(), repr=False)
+    hash_keys: tuple[str, ...] = field(default=(), repr=False)
     mailbox: str | None = field(default=None, repr=False)
     mailbox_password: str | None = field(default=None, repr=False)
     channels: Mapping[str, str | tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     relays: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    sinks: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     @classmethod
@@ -82,17 +97,16 @@ class Config:
         project = _read_toml(folder / _PROJECT).get("tool", {})
         section = project.get("bouncekit", {}) if isinstance(project, dict) else {}
         found = _from_table(section, f"{folder / _PROJECT} {_SECTION}", folder)
-        for more in (
-            _from_table(_read_toml(folder / _FILE), str(folder / _FILE), folder),
-            _from_environ(os.environ if environ is None else environ),
-        ):
+        environ = os.environ if environ is None else environ
+        for more in (_from_table(_read_toml(folder / _FILE), str(folder / _FILE), folder), _from_environ(environ)):
             found = found.overridden_by(more)
+        found.tables["sinks"] = {name: _with_values(sink, environ) for name, sink in found.tables["sinks"].items()}
         tables: dict[str, Any] = {name: MappingProxyType(table) for name, table in found.tables.items()}
         return cls(**found.values, **tables, sources=MappingProxyType(found.sources))
 
-    def with_options(self, **options: str | None) -> "Config":
-        """The same, but with the options that somebody gave; None is not given."""
-        given = {name: option for name, option in options.items() if option is not None}
+    def with_options(self, **options: str | Sequence[str] | None) -> "Config":
+        """The same, but with the options that somebody gave; None is not given, nor is an empty list."""
+        given = {name: option for name, option in options.items() if option not in (None, ())}
         sources = dict(self.sources) | {name: f"--{name}" for name in given}
         values = {name: _value(name, option, f"--{name}") for name, option in given.items()}
         return replace(self, **values, sources=MappingProxyType(sources)) if given else self
@@ -107,10 +121,15 @@ class Config:
             "patience": self.patience,
             "worker": self.worker,
             "check_domains": self.check_domains,
+            "rules": self.rules,
+            "community_rules": self.community_rules,
             "relays": dict(self.relays) or lone,
+            "sinks": dict(self.sinks),
             "on_store_failure": self.on_store_failure,
+            "cache": self.cache,
             "bounces": self.bounces,
             "bounce_keys": self.bounce_keys,
+            "hash_keys": self.hash_keys,
             "channels": {role: list(way) if isinstance(way, tuple) else way for role, way in self.channels.items()},
         }
 
@@ -154,7 +173,7 @@ def _from_table(table: object, place: str, folder: Path) -> _Found:
     found = _Found()
     for key, value in table.items():
         if key in _TABLES:
-            found.tables[key] = _table(key, value, place)
+            found.tables[key] = {name: _of_folder(folder, way) for name, way in _table(key, value, place).items()}
             found.sources |= {f"{key}.{name}": place for name in found.tables[key]}
             continue
         if key not in _KEYS:
@@ -169,9 +188,11 @@ def _from_environ(environ: Mapping[str, str]) -> _Found:
     found = _Found()
     ours = {_PREFIX + key.upper(): key for key in _KEYS}
     for name in sorted(environ):
-        table = next((table for table, prefix in _TABLES.items() if name.startswith(prefix)), None)
+        table, prefix = next(
+            ((table, prefix) for table, prefix in _TABLES.items() if prefix and name.startswith(prefix)), ("", "")
+        )
         if table and environ[name]:
-            entry = name.removeprefix(_TABLES[table]).lower()
+            entry = name.removeprefix(prefix).lower()
             found.tables[table][entry] = environ[name]
             found.sources[f"{table}.{entry}"] = name
         elif name in ours and environ[name]:
@@ -199,6 +220,14 @@ def _secret(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("a secret in quotes is needed")
     return value
+
+
+def _files(value: object) -> tuple[str, ...]:
+    """A list of them, or one text in which commas separate them."""
+    found = [one.strip() for one in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(found, list | tuple) or not found:
+        raise ValueError("a list of files in quotes is needed")
+    return tuple(map(_text, found))
 
 
 def _secrets(value: object) -> tuple[str, ...]:
@@ -252,9 +281,13 @@ _KEYS: Mapping[str, Callable[[object], Any]] = {
     "relay": _text,
     "worker": _one_of(("thread", "external")),
     "check_domains": _truth,
+    "rules": _files,
+    "community_rules": _files,
     "on_store_failure": _one_of(("raise", "send")),
+    "cache": _secret,
     "bounces": _text,
     "bounce_keys": _secrets,
+    "hash_keys": _secrets,
     "mailbox": _text,
     "mailbox_password": _secret,
 }
@@ -269,6 +302,10 @@ def _table(key: str, value: object, place: str) -> dict[str, Any]:
 
 def _entry(key: str, way: object, place: str) -> Any:
     """One entry of a table. Its value may be a secret and is not shown."""
+    if key == "sinks":
+        if isinstance(way, dict):
+            return way
+        raise ConfigurationError(f"{place}: a table is needed, with kind or url, and options")
     if isinstance(way, str) and way:
         return way
     if key == "relays":
@@ -280,10 +317,30 @@ def _entry(key: str, way: object, place: str) -> Any:
     raise ConfigurationError(f"{place}: a URL in quotes is needed, or a list of them")
 
 
+def _with_values(sink: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
+    """A sink with the values of the variables that it names. One that is not set stays: whoever needs it says so."""
+    found: dict[str, object] = {}
+    for key, value in sink.items():
+        if key.endswith(_ENV) and isinstance(value, str) and environ.get(value):
+            found[key.removesuffix(_ENV)] = environ[value]
+        else:
+            found[key] = value
+    return found
+
+
+def _of_folder(folder: Path, way: Any) -> Any:
+    """A sink's table with its files, which belong to the folder too."""
+    if not isinstance(way, dict):
+        return way
+    return {**way, **{key: str(folder / way[key]) for key in _FILES_OF_SINKS if isinstance(way.get(key), str)}}
+
+
 def _seen_from(folder: Path, key: str, value: Any) -> Any:
     """A relative path belongs to the folder of the file it stands in, wherever the process runs."""
     if key == "policy" and PurePath(value).suffix:
         return str(folder / value)
+    if key in ("rules", "community_rules"):
+        return tuple(str(folder / one) for one in value)
     if key == "store" and value.startswith(_SQLITE) and not value.startswith((_SQLITE + "/", _SQLITE + ":")):
         return _SQLITE + str(folder / value.removeprefix(_SQLITE)) if value != _SQLITE else value
     return value

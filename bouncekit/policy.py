@@ -13,12 +13,14 @@ from types import MappingProxyType
 from bouncekit.address import Address
 from bouncekit.classification import Category, Classification, Scope
 from bouncekit.envelope import Labels, Recipient
+from bouncekit.meaning import Meaning
 from bouncekit.phrase import Phrase, Words
 from bouncekit.reply import Cause, NoReply, Stage
 from bouncekit.schedule import Schedule, jittered
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.suppression import Ladder
 from bouncekit.template import Template
+from bouncekit.throttle import Pause, Slow, Throttles
 
 __all__ = [
     "Circumstances",
@@ -182,7 +184,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule about recipients. `where` is file:line."""
+    """One rule about recipients. `where` is file:line; `slow` or `pause` is about all mail that goes the same way."""
 
     id: str
     when: Condition = Condition()
@@ -190,6 +192,8 @@ class Rule:
     wait: Schedule | None = None
     suppress: Ladder | None = None
     notify: tuple[Notice, ...] = ()
+    slow: Slow | None = None
+    pause: Pause | None = None
     examples: tuple[Example, ...] = ()
     where: str = ""
 
@@ -261,7 +265,7 @@ class Disposition:
     """The policy's verdict on one recipient.
 
     `action` is what the application is told. `retry_at` is set where another try is due. `ladder` and `notices` are
-    the measures that the rule asks for.
+    the measures that the rule asks for, and `measure` the one about the way: slower, or not now.
     """
 
     action: Action
@@ -271,6 +275,7 @@ class Disposition:
     retry_at: datetime | None = None
     ladder: Ladder | None = None
     notices: tuple[Notice, ...] = ()
+    measure: Slow | Pause | None = None
     expired: bool = False
 
 
@@ -327,7 +332,10 @@ _NO_SESSION_RULE = SessionDisposition(SessionFate.CLOSE, "no-session-rule-matche
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A postmaster's rules. `hash` names this very text, includes and all, in every event."""
+    """A postmaster's rules. `hash` names this very text, includes and all, in every event.
+
+    `meaning` are the files of rules about replies that it names: whoever asks the policy has the classifier use them.
+    """
 
     name: str
     hash: str = ""
@@ -342,6 +350,8 @@ class Policy:
     templates: Mapping[str, Template] = field(default_factory=lambda: MappingProxyType({}))
     guard: Guard = Guard()
     keep: Keep = Keep()
+    throttles: Throttles = Throttles()
+    meaning: Meaning = field(default_factory=Meaning)
 
     def message_class(self, name: str | None) -> MessageClass:
         """The class of that name, else the default one."""
@@ -453,6 +463,7 @@ def _disposition(
         retry_at=retry_at,
         ladder=rule.suppress if final else None,
         notices=rule.notify,
+        measure=rule.pause or rule.slow,
         expired=expired,
     )
 

@@ -11,18 +11,23 @@ from bouncekit.address import parse_address, suppression_key
 from bouncekit.client import Client
 from bouncekit.clock import Clock
 from bouncekit.errors import ConfigurationError
+from bouncekit.events import EventType, show_time
+from bouncekit.forwarding import Forwarding
 from bouncekit.office import Office, Retry, open_office
 from bouncekit.policy import Policy
 from bouncekit.queue import Depth
 from bouncekit.sinks.log import LogSink
 from bouncekit.smtp import LMTP, SMTP, SMTP_SSL
 from bouncekit.stores import Store
+from bouncekit.stores.cursors import Trouble
 from bouncekit.suppressionlist import SuppressionList
-from bouncekit.worker import Worker
+from bouncekit.worker import Worker, is_held_back
 
 if TYPE_CHECKING:
+    from bouncekit.forgetting import Forgotten
     from bouncekit.mx import Resolver
     from bouncekit.returns import Absorbed
+    from bouncekit.sinks.protocol import Sink
 
 __all__ = ["Postmaster"]
 
@@ -44,15 +49,23 @@ class Postmaster:
             `Notification`, an apprise URL, `mailto:...`, or a list of those. A role without one is an event.
         relays: name to URL (see `bouncekit.relay`), or to a mapping of `url` and options of `Client`: through these a
             worker sends. The queue names them, and never holds a password.
-        worker: under retry="queue", "thread" works on the queue in this process as soon as there is something in it;
-            "external" leaves it to `bouncekit worker`.
+        sinks: other systems that get every event that the store holds, at least once and in order: a list of sinks
+            (see `bouncekit.sinks`), or a mapping of name to sink, URL or table.
+        worker: "thread" forwards to the sinks in this process and, under retry="queue", works on the queue as soon as
+            there is something in it; "external" leaves both to `bouncekit worker`.
         check_domains: ask DNS before a send: a recipient whose domain does not exist or takes no mail is not tried.
             True, or a `bouncekit.mx.Resolver` of your own.
-        rules: files of your own rules about what replies mean, in the format of the shipped ones; they go first.
+        rules: files of your own rules about what replies mean, in the format of the shipped ones; they go first, and
+            behind them those that the policy names.
+        community_rules: the same, of others: they go behind all of your own, and before the shipped ones.
         bounces: where mail that comes back arrives, such as `bounce@example.org`: every message gets a return path of
             its own there, signed with the first of `bounce_keys`, so that its bounces prove what they are about.
         bounce_keys: secrets of 16 bytes or more; the first signs, each is good for reading.
+        hash_keys: secrets of 16 to 64 bytes for pseudonyms of those whose addresses were erased; the first makes new
+            ones, each finds old ones. A store that has pseudonyms is not opened without its secrets.
         on_store_failure: "raise" sends nothing while the store does not answer; "send" sends without asking it.
+        cache: what answers before the store that somebody is not on the list: "local" a filter in this process, for a
+            list of millions; `redis://cache:6379/0` a Valkey or Redis that machines share.
         clock: another clock, for tests.
 
     >>> postmaster = Postmaster()
@@ -74,16 +87,21 @@ class Postmaster:
         patience: timedelta | float | str = timedelta(minutes=5),
         channels: Mapping[str, object] | None = None,
         relays: Mapping[str, object] | None = None,
+        sinks: Mapping[str, object] | Sequence[object] = (),
         worker: str = "thread",
         check_domains: "bool | Resolver" = False,
         rules: Sequence[str | Path] = (),
+        community_rules: Sequence[str | Path] = (),
         bounces: str | None = None,
         bounce_keys: Sequence[str | bytes] = (),
+        hash_keys: Sequence[str | bytes] = (),
         on_store_failure: str = "raise",
+        cache: str | None = None,
         clock: Clock | None = None,
     ) -> None:
         if worker not in ("thread", "external"):
             raise ConfigurationError(f"worker={worker!r}: write 'thread' or 'external'")
+        opened = _open_sinks(sinks)  # before the store, which nobody would close
         self.office: Office = open_office(
             policy=policy,
             store=store,
@@ -93,14 +111,20 @@ class Postmaster:
             relays=relays,
             check_domains=check_domains,
             rules=rules,
+            community_rules=community_rules,
             bounces=bounces,
             bounce_keys=bounce_keys,
+            hash_keys=hash_keys,
             on_store_failure=on_store_failure,
+            cache=cache,
             clock=clock,
         )
         self.suppressions = SuppressionList(self.office)
         self.office.ledger.bus.on(LogSink())
         self._worker: Worker | None = None
+        self.forwarding = self._forwarding(opened)
+        if worker == "thread" and not is_held_back():
+            self.forwarding.start()
         if self.office.relays:
             self.office.notices.via = self._send_notice
         if self.office.retry is Retry.QUEUE:
@@ -189,6 +213,19 @@ class Postmaster:
         with self.client(next(iter(self.office.relays))) as client:
             client.send_notice(sender, recipient, message)
 
+    def _forwarding(self, sinks: "Sequence[Sink]") -> Forwarding:
+        """What forwards to sinks, with an event when one is parked."""
+        office = self.office
+
+        def tell_parked(sink: str, trouble: Trouble) -> None:
+            since = show_time(trouble.since)
+            office.tell_session(
+                EventType.SINK_PARKED, sink=sink, why=trouble.error, failures=trouble.failures, failing_since=since
+            )
+
+        office.ledger.forwarding = Forwarding(sinks, store=office.store, clock=office.clock, tell_parked=tell_parked)
+        return office.ledger.forwarding
+
     def _see_to_the_queue(self, worker: str) -> None:
         """Have the queue worked on here, or at least watched."""
         if worker == "external":
@@ -212,6 +249,21 @@ class Postmaster:
         from bouncekit.returns import absorb_mail
 
         return absorb_mail(self.office, content, arrived_at=arrived_at, tenant=tenant)
+
+    def forget(self, address: str, *, by: str = "owner") -> "Forgotten":
+        """Erase a person from the store, who stays suppressed under a pseudonym: of every tenant.
+
+        Out of queue, events, outcomes, audit and list goes the address, and what servers said about it; messages to
+        nobody else go with it. Mail to the same address is held back from then on, where `hash_keys` has its secret,
+        until `suppressions.lift`. The same again changes nothing more; do it again where `is_complete` is False.
+
+        Raises:
+            ConfigurationError: there are no `hash_keys`.
+            StoreError: the store does not answer.
+        """
+        from bouncekit.forgetting import forget
+
+        return forget(self.office, address, by=by)
 
     def why(self, address: str, *, tenant: str = "", limit: int = 100) -> Iterator[dict[str, Any]]:
         """What happened to an address, newest first: events as `Event.to_dict` gives them."""
@@ -239,3 +291,12 @@ class Postmaster:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _open_sinks(sinks: Mapping[str, object] | Sequence[object]) -> "Sequence[Sink]":
+    """Without any, what opens them is not loaded."""
+    if not sinks:
+        return ()
+    from bouncekit.sinks.opening import open_sinks
+
+    return open_sinks(sinks)

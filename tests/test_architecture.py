@@ -12,29 +12,29 @@ PACKAGE = ROOT / "bouncekit"
 
 # A module imports from lower floors, or from one listed before it on its own floor. A name stands for a package too.
 FLOORS = (
-    ("words", "errors phrase showing columns address reply envelope status"),
+    ("words", "errors phrase showing columns address pseudonym reply envelope status"),
     (
         "reading",
-        "rendering verp transaction mimepart diagnostic dsn feedback incoming sesnotice bouncewords bouncetext"
+        "rendering verp commandlines transaction mimepart diagnostic dsn feedback incoming sesnotice bouncewords bouncetext"
         " openedmail autoreply bouncemail",
     ),
-    ("meaning", "classification waithint blocklist vocabulary rulefile classifier codes"),
+    ("meaning", "classification waithint blocklist vocabulary phrasebook meaning rulefile classifier ruletrial codes"),
     (
         "policy",
-        "schedule suppression template policy guard policytext policyvalue policyschema schedulefile policyfile"
-        " policytrial policyprint",
+        "schedule suppression foreignlist listfile listentry listexport template throttle policy guard policytext policyvalue"
+        " policyschema schedulefile policyfile policytrial policyprint",
     ),
-    ("delivery", "settlement events watch retelling report steps queue returned delivery submission"),
+    ("delivery", "settlement events suppressionchange watch retelling report steps queue returned delivery submission"),
     (
         "outside",
         "clock forking relay builtin secondreader provider mailroute mx stores bus transports sinks notify intake",
     ),
     (
         "clients",
-        "outbox ledger notices office returns suppressionlist smtperrors dialling smtp client adopt asking explaining"
-        " worker config postmaster",
+        "outbox forwarding ledger notices office returns listimport undoing forgetting suppressionlist smtperrors"
+        " dialling carrying smtp client adopt asking explaining worker config postmaster",
     ),
-    ("doors", "testing"),
+    ("doors", "integrations testing"),
     ("command line", "cli __main__"),
 )
 LAST_FLOOR_WITHOUT_IO = 4

@@ -77,6 +77,23 @@ def test_a_relative_path_belongs_to_the_file_that_it_stands_in(tmp_path: Path, w
     assert read.format(tmp_path) in (config.policy, config.store)
 
 
+def test_files_of_rules_are_a_list_and_belong_to_the_file_that_they_stand_in(tmp_path: Path) -> None:
+    toml(tmp_path, 'rules = ["mine.toml", "/etc/more.toml"]\ncommunity_rules = ["theirs.toml"]\n')
+    config = Config.read(tmp_path, NOTHING)
+    assert config.rules == (f"{tmp_path}/mine.toml", "/etc/more.toml")
+    assert config.for_postmaster()["community_rules"] == (f"{tmp_path}/theirs.toml",)
+    config = Config.read(tmp_path, {"BOUNCEKIT_RULES": "a.toml, b.toml"})
+    assert (config.rules, config.sources["rules"]) == (("a.toml", "b.toml"), "BOUNCEKIT_RULES")
+    assert config.with_options(rules=("c.toml",)).rules == ("c.toml",)
+    assert config.with_options(rules=()).rules == ("a.toml", "b.toml")
+
+
+@pytest.mark.parametrize("written", ["rules = 1", "rules = []", "rules = [1]", 'rules = ""', 'rules = "a,"'])
+def test_rules_that_are_no_list_of_files_are_told(tmp_path: Path, written: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"bouncekit\.toml: rules: a (list of files|text) in quotes is needed"):
+        Config.read(toml(tmp_path, written), NOTHING)
+
+
 def test_a_relative_path_of_the_environment_belongs_to_the_process(tmp_path: Path) -> None:
     config = Config.read(tmp_path, {"BOUNCEKIT_POLICY": "mail.yaml", "BOUNCEKIT_STORE": "sqlite:///b.db"})
     assert (config.policy, config.store) == ("mail.yaml", "sqlite:///b.db")

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ import pytest
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
-from bouncekit.builtin import classifier, policy_text, schedules
+from bouncekit.builtin import classifier, open_policy, policy_text, schedules
 from bouncekit.policyfile import load_policy
 from bouncekit.provider import _PROVIDERS
+from bouncekit.rulefile import Rule
 from bouncekit.testing import Script, ScriptedServer
 
 ROOT = Path(__file__).parents[1]
@@ -107,6 +109,12 @@ def test_the_policy_page_has_every_provider() -> None:
     assert by_domain == set(_PROVIDERS.values()) - by_host
 
 
+def test_the_rules_page_has_every_key_of_a_rule() -> None:
+    page = (ROOT / "docs" / "reference" / "rules.md").read_text("utf-8")
+    described = set(re.findall(r"^\| `(\w+)` \| ", page, re.MULTILINE))
+    assert {field.name for field in fields(Rule)} - {"step", "hosts", "where"} <= described
+
+
 def _written(example: Example) -> None:
     if named := _FILE_NAME.match(example.parsed):
         Path(named[1]).write_text(example.parsed, "utf-8")
@@ -114,8 +122,10 @@ def _written(example: Example) -> None:
 
 def _policy(example: Example) -> None:
     _written(example)
-    named = _FILE_NAME.match(example.parsed)
-    load_policy(named[1] if named else "block.yaml", example.parsed, resolve=policy_text, known=schedules)
+    if named := _FILE_NAME.match(example.parsed):
+        open_policy(named[1])
+    else:
+        load_policy("block.yaml", example.parsed, resolve=policy_text, known=schedules)
 
 
 def _commands(relay: ScriptedServer) -> Callable[[Example], str | None]:

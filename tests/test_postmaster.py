@@ -164,8 +164,37 @@ def test_rules_of_the_owner_say_first_what_a_reply_means(
         report = client.sendmail("shop@example.org", ["ada@example.com", "bob@example.com"], b"Subject: Hi\r\n\r\nHi")
     assert report.failed[0].category == "mailbox_disabled"
     assert "partner-is-closed" in str(report.failed[0].classified_by)
-    with pytest.raises(ConfigurationError, match="a list of files"):
+    with pytest.raises(ConfigurationError, match=r"^rules='.*a list of files"):
         make_postmaster(rules=str(rules))
+    with pytest.raises(ConfigurationError, match=r"^community_rules='theirs\.toml': a list of files"):
+        make_postmaster(community_rules="theirs.toml")
+
+
+@pytest.mark.parametrize(
+    ("options", "by"),
+    [({}, "policys"), ({"rules": ["given"]}, "given"), ({"community_rules": ["given"]}, "policys")],
+)
+def test_rules_that_the_policy_names_count_behind_those_that_are_given(
+    serve: Serve,
+    make_postmaster: Callable[..., Postmaster],
+    tmp_path: Path,
+    options: dict[str, list[str]],
+    by: str,
+) -> None:
+    for name in ("policys", "given"):
+        (tmp_path / f"{name}.toml").write_text(
+            f'[[rule]]\nid = "{name}"\ncategory = "mailbox_disabled"\ntext = "closed for the season"\n'
+            'source = "partner.example"\nexamples = ["550 closed for the season"]\n'
+        )
+    policy = tmp_path / "bounces.yaml"
+    policy.write_text("policy: 1\nextends: default\nmeaning: policys.toml\n")
+    given = {name: [tmp_path / f"{file}.toml" for file in files] for name, files in options.items()}
+    server = serve({"RCPT": {"ada@example.com": "550 closed for the season"}})
+    with make_postmaster(policy=policy, **given).client(server.url) as client:
+        report = client.sendmail("shop@example.org", ["ada@example.com", "bob@example.com"], b"Subject: Hi\r\n\r\nHi")
+    assert report.failed[0].category == "mailbox_disabled"
+    assert str(report.failed[0].classified_by).startswith(by)
+    assert f"{tmp_path}/{by}.toml:1" in str(report.failed[0].classified_by)
 
 
 def test_the_list_that_a_reply_names_is_told(serve: Serve, postmaster: Postmaster, heard: Heard) -> None:

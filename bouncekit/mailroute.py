@@ -6,10 +6,11 @@ that is silent, refuses, fails or answers nonsense has said nothing: that is `no
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bouncekit.showing import printable
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from dns import resolver as dns_resolver
     from dns.message import Message
 
-__all__ = ["MailHost", "MailRoute", "RouteVerdict", "can_be_asked", "find_route", "not_known"]
+__all__ = ["MailHost", "MailRoute", "RouteVerdict", "can_be_asked", "find_addresses", "find_route", "not_known"]
 
 _MOST_HOSTS = 50  # MX hosts that are kept
 _MOST_ASKED = 10  # MX hosts whose addresses are asked for
+_MOST_ADDRESSES = 8  # of one host
 _MOST_ALIASES = 8  # answers that only say "look there instead", one behind the other
 
 _LEAST = timedelta(minutes=1)  # a TTL below it would have every send ask again
@@ -94,6 +96,12 @@ def find_route(stub: "dns_resolver.Resolver", domain: str, *, lifetime: float) -
         return not_known(domain, str(why))
 
 
+def find_addresses(stub: "dns_resolver.Resolver", host: str, *, lifetime: float) -> tuple[str, ...]:
+    """The addresses of a mail host, IPv6 and IPv4 in turn, a few of each; none where nobody could say."""
+    questions = _Questions(stub, lifetime)
+    return tuple(islice(_in_turn(questions.addresses(host, "AAAA"), questions.addresses(host, "A")), _MOST_ADDRESSES))
+
+
 def can_be_asked(domain: str) -> bool:
     """Whether public DNS could know a domain: no address literal, no single label, no name of the local network."""
     return _is_name(domain) and not domain.endswith(_LOCAL)
@@ -130,6 +138,13 @@ class _Questions:
         if exists is None and records is None:
             return self._none(domain, RouteVerdict.NO_SUCH_DOMAIN, f"there is no domain {domain} (NXDOMAIN)")
         return self._none(domain, RouteVerdict.NO_ADDRESS, f"{domain} has neither MX nor address")
+
+    def addresses(self, name: str, kind: str) -> Sequence[str]:
+        """The addresses of one kind; none where nobody could say."""
+        try:
+            return [record.address for record in self._records(name, kind) or ()]
+        except _NotKnown:
+            return ()
 
     def _by_mx(self, domain: str, records: Sequence[Any]) -> MailRoute:
         listed = sorted({MailHost(one.preference, one.exchange.to_text(True).lower()) for one in records})
@@ -213,6 +228,11 @@ class _Questions:
     def _none(self, domain: str, verdict: RouteVerdict, detail: str, hosts: tuple[MailHost, ...] = ()) -> MailRoute:
         ttl = min(max(self._ttl, _LEAST), _MOST_NEGATIVE)
         return MailRoute(domain=domain, verdict=verdict, hosts=hosts, ttl=ttl, detail=detail)
+
+
+def _in_turn(*several: Sequence[str]) -> Iterator[str]:
+    """The first of each, then the second of each: who is not reached over one protocol may be over the other."""
+    return filter(None, chain.from_iterable(zip_longest(*several)))
 
 
 def _is_name(name: str) -> bool:

@@ -17,7 +17,7 @@ from bouncekit.address import a_label, domain_of
 from bouncekit.clock import Clock, SystemClock
 from bouncekit.errors import ConfigurationError
 from bouncekit.forking import begin_afresh_in_children
-from bouncekit.mailroute import MailRoute, RouteVerdict, can_be_asked, find_route, not_known
+from bouncekit.mailroute import MailRoute, RouteVerdict, can_be_asked, find_addresses, find_route, not_known
 from bouncekit.provider import provider_of_host
 from bouncekit.reply import Cause, EnhancedStatusCode, NoReply, Stage
 from bouncekit.status import Action, RecipientStatus
@@ -124,6 +124,18 @@ class Resolver:
         if not can_be_asked(name):
             return not_known(name, "no domain that public DNS could know", timedelta(0))
         return self._ask_once(name)
+
+    def addresses_of(self, host: str) -> tuple[str, ...]:
+        """The addresses of a mail host, in the order to try them, asked anew each time; takes `lifetime` at most."""
+        from dns.resolver import NoResolverConfiguration
+
+        name = a_label(host)
+        if not can_be_asked(name):
+            return ()
+        try:
+            return find_addresses(self._open_stub(), name, lifetime=self._lifetime)
+        except NoResolverConfiguration:
+            return ()
 
     def provider_of(self, domain: str) -> str | None:
         """Whose servers take a domain's mail, hosted domains included: of its most preferred hosts the first known.

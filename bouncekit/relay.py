@@ -5,10 +5,12 @@
     smtp+tls://relay:25             STARTTLS required
     smtps://user:secret@relay:465   TLS from the first byte
     lmtp://host:24                  LMTP (RFC 2033)
+    mx:                             no relay: each domain's own mail hosts (RFC 5321 5.1); `mx:2525` on another port
 
 A queue names a relay and never a password: whoever sends from it finds the URL, with its secrets, in the application.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -16,21 +18,38 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from bouncekit.errors import ConfigurationError
+from bouncekit.opening import Manner, Tls
 
-__all__ = ["Relay", "name_at", "name_of", "open_relays"]
+__all__ = ["Outlet", "Relay", "check_fallbacks", "name_at", "name_of", "open_relays"]
 
 _PORTS = {"smtp": 25, "smtp+tls": 25, "smtps": 465, "lmtp": 24}
+_MX = re.compile(r"mx:(\d{1,5})?", re.ASCII).fullmatch
 _SUBMISSION_PORT = 587  # RFC 6409: where one logs in
 _OPTIONS = (
     "chunking",
     "dsn",
+    "fallback",
     "insecure_login_in_clear",
     "insecure_tls",
     "local_hostname",
     "lock_step",
+    "private_addresses",
+    "require_tls",
     "timeout",
     "tls_context",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """Where a session's mail goes: a relay's name, or its host and port; and the relay that can take its place.
+
+    `is_direct` says that it is no relay, but the recipients' own hosts.
+    """
+
+    name: str
+    fallback: str | None = None
+    is_direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +70,8 @@ class Relay:
     @classmethod
     def parse(cls, url: str) -> "Relay":
         """Raises ConfigurationError; its message never holds the password."""
+        if found := _MX(url):
+            return cls("mx", "", int(found[1] or _PORTS["smtp"]))
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -62,6 +83,7 @@ class Relay:
             raise ConfigurationError(
                 f"{parts.scheme}://{parts.hostname or ''}: no relay; write one of "
                 + ", ".join(f"{scheme}://host:port" for scheme in _PORTS)
+                + ", mx:"
             )
         if parts.path.strip("/") or parts.query or parts.fragment:
             raise ConfigurationError(f"{parts.scheme}://{parts.hostname}: a relay's URL ends behind the port")
@@ -74,7 +96,28 @@ class Relay:
             default = _PORTS["smtps"]
         return cls(parts.scheme, parts.hostname, port or default, user, password)
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether it is no relay, but the recipients' own hosts."""
+        return self.scheme == "mx"
+
+    def manner(self, own_name: str, *, login_in_clear: bool = False) -> Manner:
+        """How a session with it begins. Without `login_in_clear` no login travels over a line that is not encrypted."""
+        in_clear = self.user is None or login_in_clear
+        lmtp = self.scheme == "lmtp"
+        usual = Tls.NEVER if lmtp else Tls.OFFERED
+        return Manner(
+            own_name=own_name,
+            lmtp=lmtp,
+            tls=usual if in_clear and self.scheme != "smtp+tls" else Tls.REQUIRED,
+            user=self.user,
+            password=self.password or "",
+            hint="; a login in clear takes insecure_login_in_clear=True" if self.user is not None else "",
+        )
+
     def __str__(self) -> str:
+        if self.is_direct:
+            return f"mx:{self.port}"
         return f"{self.scheme}://{self.host}:{self.port}"
 
 
@@ -90,6 +133,19 @@ def open_relays(given: Mapping[str, object]) -> Mapping[str, Relay]:
     if not isinstance(given, Mapping):
         raise ConfigurationError("relays: a mapping of name and URL is needed, such as {'main': 'smtp://localhost:25'}")
     return MappingProxyType({_name(name): _opened(name, spec) for name, spec in given.items()})
+
+
+def check_fallbacks(relays: Mapping[str, Relay]) -> None:
+    """Look whether what is to take a relay's place is another relay.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    for name, relay in relays.items():
+        fallback = relay.options.get("fallback")
+        if fallback is not None and (fallback == name or fallback not in relays):
+            others = ", ".join(other for other in relays if other != name) or "there is none"
+            raise ConfigurationError(f"relay {name!r}: fallback {fallback!a} is no other relay: {others}")
 
 
 def name_at(relays: Mapping[str, Relay], host: str, port: int) -> str:

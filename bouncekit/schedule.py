@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import blake2b
 
-__all__ = ["KnownSchedule", "Phase", "Schedule", "jittered", "parse_duration", "show_duration", "waits_of"]
+__all__ = ["KnownSchedule", "Phase", "Schedule", "jitter_of", "jittered", "parse_duration", "show_duration", "waits_of"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|[smhdw])").fullmatch
@@ -93,6 +94,11 @@ def waits_of(steps: Iterable[timedelta | Phase]) -> tuple[timedelta, ...]:
 def jittered(wait: timedelta, jitter: float) -> timedelta:
     """A wait made longer by up to 10 %; `jitter` is in [0, 1)."""
     return wait * (1 + _SPREAD * jitter)
+
+
+def jitter_of(name: str) -> float:
+    """A number in [0, 1) that is the same for the same name."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=6).digest()) / (1 << 48)
 
 
 def parse_duration(text: str) -> timedelta:

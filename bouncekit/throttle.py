@@ -20,6 +20,10 @@ from bouncekit.schedule import jittered
 
 __all__ = [
     "FREE",
+    "LONGEST_PAUSE",
+    "NO_ROAD",
+    "NO_THROTTLE",
+    "NO_THROTTLES",
     "Change",
     "Flow",
     "Held",
@@ -27,8 +31,8 @@ __all__ = [
     "Lane",
     "LaneKind",
     "News",
+    "Pace",
     "Pause",
-    "Rate",
     "Road",
     "Slow",
     "Throttle",
@@ -70,10 +74,10 @@ class Lane(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class Pace:
     """So many within a time.
 
-    >>> Rate(600, timedelta(minutes=1)).per_second
+    >>> Pace(600, timedelta(minutes=1)).per_second
     10.0
     """
 
@@ -89,8 +93,8 @@ class Rate:
 class Throttle:
     """The most that may go to a lane: messages, recipients, deliveries at the same time; None: no bound."""
 
-    rate: Rate | None = None
-    recipients: Rate | None = None
+    rate: Pace | None = None
+    recipients: Pace | None = None
     at_once: int | None = None
 
 
@@ -113,6 +117,9 @@ class Throttles:
         return bool(self.relays or self.providers)
 
 
+NO_THROTTLES = Throttles()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slow:
     """The measure "slower": the pace divided by `by`, and a tenth of the old one back in each `recover`.
@@ -130,7 +137,7 @@ class Pause:
     """The measure "not now": nothing for `length`, twice as long each time that the trial fails, up to `at_most`.
 
     Behind it `trickle` messages at a time are the trial. When so many were answered, mail goes on at the share `then`
-    of the pace before.
+    of the pace before; 1: as if nothing had been.
     """
 
     length: timedelta
@@ -204,13 +211,15 @@ class Held:
 class News:
     """What a transaction says about a lane: a measure of the policy, or that it was answered `well`, or nothing.
 
-    `hint` is the wait that the reply asks for; `why` the reply and the rule, for people.
+    `hint` is the wait that the reply asks for; `jitter` in [0, 1) lengthens a pause by up to a tenth; `why` is the
+    reply and the rule, for people.
     """
 
     lane: Lane
     measure: Slow | Pause | None = None
     well: bool = False
     hint: timedelta | None = None
+    jitter: float = 0.0
     why: str = ""
 
 
@@ -227,7 +236,7 @@ class Road:
     """The lanes that a delivery takes: its relay's, and by recipients' domains their providers'.
 
     `is_direct` says that providers' own servers are asked, each domain's in transactions of their own. `through` is
-    the relay that takes the place of the delivery's own; "" where that one takes it.
+    the relay that takes the place of the first; "" where none does.
     """
 
     relay: Lane | None = None
@@ -237,12 +246,19 @@ class Road:
 
     def lanes(self, domain: str) -> tuple[Lane, ...]:
         """The lanes of a recipient there."""
-        return tuple(lane for lane in (self.relay, self.providers.get(domain)) if lane is not None)
+        relay, provider = self._relay, self.providers.get(domain)
+        if provider is None:
+            return () if relay is None else (relay,)
+        return (provider,) if relay is None else (relay, provider)
 
     def meant(self, measure: Slow | Pause, domain: str) -> Lane | None:
         """The lane that a measure is about, which a reply about a recipient there asked for."""
         kind = measure.of or (LaneKind.PROVIDER if self.is_direct else LaneKind.RELAY)
-        return self.relay if kind is LaneKind.RELAY else self.providers.get(domain)
+        return self._relay if kind is LaneKind.RELAY else self.providers.get(domain)
+
+    @property
+    def _relay(self) -> Lane | None:
+        return Lane(LaneKind.RELAY, self.through) if self.through else self.relay
 
 
 NO_ROAD = Road()
@@ -257,13 +273,14 @@ def ask(
         assert flow.paused_until is not None
         return flow, Held(lane, flow.paused_until, flow.why, is_paused=True)
     is_trial = flow.is_half_open(now)
-    if is_trial and sum(hold.is_trial for hold in flow.holds) >= _trickle(flow):
+    others = tuple(hold for hold in flow.holds if hold.token != token)
+    if is_trial and sum(hold.is_trial for hold in others) >= _trickle(flow):
         return flow, Held(lane, now + _TRIAL, flow.why, is_paused=True)
-    if throttle.at_once is not None and len(flow.holds) >= throttle.at_once:
+    if throttle.at_once is not None and len(others) >= throttle.at_once:
         return flow, Held(lane, now + _ROOM, f"{throttle.at_once} deliveries to {lane} at once are the limit")
     pace, most = _pace(flow, throttle), throttle.recipients
     free_at = _free_at(flow.free_at, pace, now)
-    recipients_at = _free_at(flow.recipients_at, most and most.per_second, now)
+    recipients_at = _free_at(flow.recipients_at, most.per_second if most else None, now)
     if not is_trial and (at := max(free_at, recipients_at)) > now:
         return flow, Held(lane, at, flow.why or f"the pace to {lane} is limited")
     if pace is not None:
@@ -271,24 +288,23 @@ def ask(
     if most is not None:
         flow = replace(flow, recipients_at=max(recipients_at, now) + timedelta(seconds=recipients / most.per_second))
     if is_trial or throttle.at_once is not None:
-        others = tuple(hold for hold in flow.holds if hold.token != token)[-_MOST_HOLDS:]
-        flow = replace(flow, holds=(*others, Hold(token, now + lease, is_trial)))
+        flow = replace(flow, holds=(*others[-_MOST_HOLDS:], Hold(token, now + lease, is_trial)))
     return flow, None
 
 
 def heard(
-    flow: Flow, news: News, now: datetime, *, token: str, measured: float | None = None, jitter: float = 0.0
+    flow: Flow, news: News, now: datetime, *, token: str, measured: float | None = None
 ) -> tuple[Flow, Change | None]:
     """What an answer makes of a lane. `measured` is how many messages a second went there of late."""
     flow = _rested(flow, now)
     measure = news.measure
     is_half_open = flow.is_half_open(now)
     if isinstance(measure, Pause):
-        return _paused(flow, measure, news, now, measured=measured, jitter=jitter)
+        return _paused(flow, measure, news, now, measured)
     if measure is not None and is_half_open and flow.pause is not None:
-        return _paused(flow, flow.pause, news, now, measured=measured, jitter=jitter)
+        return _paused(flow, flow.pause, news, now, measured)
     if measure is not None and not flow.is_paused(now):
-        return _slowed(flow, measure, news, now, measured=measured)
+        return _slowed(flow, measure, news, now, measured)
     if news.well and is_half_open and any(hold.token == token and hold.is_trial for hold in flow.holds):
         return _passed(_without(flow, token), now)
     return flow, None
@@ -299,11 +315,9 @@ def left(flow: Flow, now: datetime, *, token: str) -> Flow:
     return _without(_rested(flow, now), token)
 
 
-def _paused(
-    flow: Flow, pause: Pause, news: News, now: datetime, *, measured: float | None, jitter: float
-) -> tuple[Flow, Change | None]:
+def _paused(flow: Flow, pause: Pause, news: News, now: datetime, measured: float | None) -> tuple[Flow, Change | None]:
     longest = min(pause.at_most, LONGEST_PAUSE)
-    asked = jittered(min(news.hint or timedelta(), longest), jitter)
+    asked = jittered(min(news.hint or timedelta(), longest), news.jitter)
     if flow.is_paused(now):
         assert flow.paused_until is not None
         return replace(flow, paused_until=max(flow.paused_until, now + asked)), None
@@ -311,7 +325,7 @@ def _paused(
     return replace(
         flow,
         pause=pause,
-        paused_until=now + max(jittered(length, jitter), asked),
+        paused_until=now + max(jittered(length, news.jitter), asked),
         length=length,
         passed=0,
         before=flow.before or flow.pace or measured or _USUAL_PACE,
@@ -320,9 +334,7 @@ def _paused(
     ), Change.PAUSED
 
 
-def _slowed(
-    flow: Flow, slow: Slow, news: News, now: datetime, *, measured: float | None
-) -> tuple[Flow, Change | None]:
+def _slowed(flow: Flow, slow: Slow, news: News, now: datetime, measured: float | None) -> tuple[Flow, Change | None]:
     if timedelta() <= now - flow.slowed_at < flow.recover / _SAME_TIME:
         return flow, None
     pace = flow.pace or measured or _USUAL_PACE
@@ -345,6 +357,8 @@ def _passed(flow: Flow, now: datetime) -> tuple[Flow, Change | None]:
         return replace(flow, passed=flow.passed + 1), None
     assert flow.pause is not None
     before = flow.before or _USUAL_PACE
+    if flow.pause.then >= 1:
+        return replace(FREE, holds=tuple(replace(hold, is_trial=False) for hold in flow.holds)), Change.RESUMED
     pace = max(before * flow.pause.then, _LEAST_PACE)
     opened = replace(
         flow,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from bouncekit.cli.application import app_option, opened
+from bouncekit.cli.lanes import lines
 from bouncekit.cli.output import progress, show_json, show_line, show_minute, show_table
 from bouncekit.cli.queued import (
     KEPT_HEADS,
@@ -95,6 +96,8 @@ def list_(limit: int | None, kept: bool, store: str | None, as_json: bool, **fil
                 show_json(queued_data(one, now))
             return
         show_line(in_words(depth := office.store.depth(now), now))
+        for line in lines(office.gate.states(), now):
+            show_line(line)
         rows = list(islice(choice.find(office), (limit or _ROWS) + 1))
     shown, has_more = rows[: limit or _ROWS], len(rows) > (limit or _ROWS)
     if shown:

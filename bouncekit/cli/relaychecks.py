@@ -48,6 +48,9 @@ def relay(name: str, given: object, *, insecure_tls: bool = False) -> Iterator[C
     except ConfigurationError as error:
         yield failed(name, error, "correct its URL")
         return
+    if opened.is_direct:
+        yield Check(name, Level.OK, f"{opened}: mail goes to the recipients' own hosts, none of which is asked here")
+        return
     context = _context(opened.options, insecure=insecure_tls)
     try:
         smtp = _greeted(opened, context)

@@ -15,12 +15,13 @@ from bouncekit.classification import Category, Classification, Scope
 from bouncekit.envelope import Labels, Recipient
 from bouncekit.meaning import Meaning
 from bouncekit.phrase import Phrase, Words
+from bouncekit.quick import quick
 from bouncekit.reply import Cause, NoReply, Stage
 from bouncekit.schedule import Schedule, jittered
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.suppression import Ladder
 from bouncekit.template import Template
-from bouncekit.throttle import Pause, Slow, Throttles
+from bouncekit.throttle import NO_THROTTLES, Pause, Slow, Throttles
 
 __all__ = [
     "Circumstances",
@@ -249,6 +250,7 @@ class Keep:
         return _LONG_AGO if self.events is None else max(now - self.events, _LONG_AGO)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """What a verdict depends on besides the reply. `jitter` is in [0, 1); `counters` answers `Policy.counters`."""
@@ -260,6 +262,7 @@ class Circumstances:
     counters: Mapping[Window, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disposition:
     """The policy's verdict on one recipient.
@@ -350,7 +353,7 @@ class Policy:
     templates: Mapping[str, Template] = field(default_factory=lambda: MappingProxyType({}))
     guard: Guard = Guard()
     keep: Keep = Keep()
-    throttles: Throttles = Throttles()
+    throttles: Throttles = NO_THROTTLES
     meaning: Meaning = field(default_factory=Meaning)
 
     def message_class(self, name: str | None) -> MessageClass:

@@ -38,6 +38,7 @@ from bouncekit.policyschema import (
     RuleText,
     Section,
     SessionRuleText,
+    ThrottleText,
 )
 from bouncekit.policytext import MAX_FINDINGS, Path, Tree, quoted, read_tree
 from bouncekit.policyvalue import MAX_RULE_FILES, is_rule_file, nearest
@@ -46,9 +47,9 @@ from bouncekit.schedule import Schedule
 from bouncekit.schedulefile import build_schedule
 from bouncekit.suppression import Ladder
 from bouncekit.template import Template
-from bouncekit.throttle import Throttles
+from bouncekit.throttle import Throttle, Throttles
 
-__all__ = ["Source", "load_policy", "read_policy"]
+__all__ = ["Source", "findings_of", "load_policy", "read_policy"]
 
 MAX_BASES = 8
 
@@ -81,7 +82,7 @@ class Source:
         return found is not None and found[0] is self.trees[0]
 
     def finding(self, code: str, message: str, fix: str, section: str, name: str = "", *keys: str | int) -> Finding:
-        """A finding at a rule, by its id, or at anything else that has a name; at one of its keys, where it has that."""
+        """A finding at a rule, by its id, or at what else has a name; at one of its keys, where it has that."""
         tree, path = self._find(section, name) or (self.trees[0], (section,))
         return replace(tree.finding((*path, *keys), message), code=code, fix=fix)
 
@@ -106,9 +107,7 @@ def load_policy(
     check_rules: Check = bool,
 ) -> Policy:
     """The policy in a text, as `read_policy` reads it."""
-    return read_policy(
-        name, text, resolve=resolve, known=known, find_rules=find_rules, check_rules=check_rules
-    ).policy
+    return read_policy(name, text, resolve=resolve, known=known, find_rules=find_rules, check_rules=check_rules).policy
 
 
 def read_policy(
@@ -238,8 +237,7 @@ def _validate_all(
             context = {**names, "schedule": names["schedule"] | dict.fromkeys(more_schedules)} if is_whole else {}
             parts.insert(0, _Part(tree, PolicyText.model_validate(tree.data, context=context)))
         except ValidationError as error:
-            errors = error.errors(include_url=False, include_input=False)[:_ENOUGH]
-            found = filter(None, (_finding(tree, one) for one in errors))
+            found = findings_of(tree, error)
             findings += (one for one in found if one.line is None or (one.line, one.column) not in wrong)
         findings += (*tree.findings, *_contradictions(tree))
     return parts, list(dict.fromkeys(findings))
@@ -255,12 +253,17 @@ _NAMES = {
 }
 
 
-def _finding(tree: Tree, error: Mapping[str, Any]) -> Finding | None:
-    """A finding of the schema in our words."""
+def findings_of(tree: Tree, error: ValidationError, model: type[Section] = PolicyText) -> Iterator[Finding]:
+    """The findings of a schema in our words."""
+    errors = error.errors(include_url=False, include_input=False)[:_ENOUGH]
+    return filter(None, (_finding(tree, one, model) for one in errors))
+
+
+def _finding(tree: Tree, error: Mapping[str, Any], model: type[Section]) -> Finding | None:
     location, kind = error["loc"], error["type"]
     if kind == "extra_forbidden":
         key = str(location[-1])
-        right = nearest(key, _keys_at(location[:-1]))
+        right = nearest(key, _keys_at(location[:-1], model))
         return tree.finding(location, f"unknown key {quoted(key)}: {right}", at_key=True)
     if kind == "none_required":
         return None  # only that a key may be left out
@@ -283,9 +286,8 @@ _SAYS = {
 }
 
 
-def _keys_at(location: Path) -> list[str]:
+def _keys_at(location: Path, section: type[Section]) -> list[str]:
     """The keys that may stand in a mapping of the file."""
-    section: type[Section] = PolicyText
     is_named = False
     for step in location:
         field = None if is_named else section.model_fields.get(str(step))
@@ -311,7 +313,7 @@ def _contradictions(tree: Tree) -> Iterator[Finding]:
             if not isinstance(rule, dict):
                 continue
             for path, message in quarrels(rule):
-                yield replace(tree.finding((section, index, *path), message), code=_QUARRELS.get(path[0], ""))
+                yield replace(tree.finding((section, index, *path), message), code=_QUARRELS.get(str(path[0]), ""))
             rule_id = rule.get("id")
             if isinstance(rule_id, str) and seen.setdefault(rule_id, index) != index:
                 first = tree.where((section, seen[rule_id]))
@@ -445,8 +447,8 @@ def _build(name: str, parts: Sequence[_Part], digest: str, used: Mapping[str, Sc
         guard=Guard(**guards[-1].given()) if guards else Guard(),
         keep=Keep(**keep),
         throttles=Throttles(
-            relays=MappingProxyType({key: one for said in throttles for key, one in said.relays.items()}),
-            providers=MappingProxyType({key: one for said in throttles for key, one in said.providers.items()}),
+            relays=_throttles(said.relays for said in throttles),
+            providers=_throttles(said.providers for said in throttles),
         ),
         meaning=meaning,
     )
@@ -520,6 +522,10 @@ def _class(name: str, text: ClassText) -> MessageClass:
         resend_unknown=text.unknown == "resend",
         ignores=frozenset(text.ignores or ()),
     )
+
+
+def _throttles(said: Iterable[Mapping[str, ThrottleText]]) -> Mapping[str, Throttle]:
+    return MappingProxyType({name: Throttle(**one.given()) for by_name in said for name, one in by_name.items()})
 
 
 def _ladder(name: str, text: LadderText) -> Ladder:

@@ -6,10 +6,11 @@ file; what it extends is its author's.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
+from itertools import pairwise
 from types import MappingProxyType
 
 from bouncekit.classification import Category, Scope, scope_of
@@ -88,7 +89,9 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             Level.ERROR, "a first retry behind the deadline", "nothing is ever tried again, it fails at once"
         ),
         "retry-when-expired": Fault(
-            Level.ERROR, "a retry for what has expired", "there is no time left: it fails, and this rule names no measure"
+            Level.ERROR,
+            "a retry for what has expired",
+            "there is no time left: it fails, and this rule names no measure",
         ),
         "retries-the-final": Fault(
             Level.WARNING,
@@ -136,6 +139,7 @@ _NOT_TAKEN_ALWAYS = frozenset({Fate.SPLIT, Fate.ALONE})  # only where they can h
 _IMPERSONAL = frozenset({Stage.CONNECT, Stage.EHLO, Stage.STARTTLS, Stage.AUTH, Stage.MAIL, Stage.RSET, Stage.IDLE})
 _OF_THE_ADDRESS = frozenset({Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS, Cause.LOCAL})
 _SILENT = frozenset({Cause.LOST, Cause.TIMED_OUT})
+_NOT_IN_HOSTS = frozenset("@/ \t,;:")
 _BEGINS_WITH_CODE = re.compile(r"\s*[2-5]\d\d\b").match
 _REGEX = re.compile(r"\.[*+?]|\\[dwsbDWS.]|^\^|\$$|\][*+?{]|\[\^|\[\w-\w|\(\?|\w\|\w").search
 _SETS = ("category", "scope", "stage", "cause", "provider", "message_class", "code", "enhanced", "text", "domain")
@@ -152,7 +156,7 @@ class _Asked:
 
     def __post_init__(self) -> None:
         policy = self.policy
-        conditions = [rule.when for rule in (*policy.rules, *policy.sessions)]
+        conditions = [*(rule.when for rule in policy.rules), *(rule.when for rule in policy.sessions)]
         object.__setattr__(self, "space", Space(conditions, tuple(policy.classes)))
         object.__setattr__(self, "boxes", {rule.id: self.space.box(rule.when) for rule in policy.rules})
 
@@ -212,15 +216,15 @@ def _left_to(
         return  # it never matches, which is told by another check
     takers = [one for one in before if one.do not in _NOT_TAKEN_ALWAYS or one.do is rule.do]
     for other in takers:
-        if space.left(box, [boxes[other.id]]) == []:
-            is_same = space.left(boxes[other.id], [box]) == [] and not _does_the_same(rule, other)
+        if space.covers(boxes[other.id], box):
+            is_same = space.covers(box, boxes[other.id]) and not _does_the_same(rule, other)
             code = "contradictory-rules" if is_same else "unreachable-rule"
             what = f"{rule.id} asks for the same as {other.id}" if is_same else f"{rule.id} is never reached"
             why = f", which comes first and does {other.do}" if is_same else f": {other.id} takes all of it"
             fix = "keep one of them" if is_same else f"put it before {other.id}, or remove it"
             yield source.finding(code, what + why + _at(other), fix, section, rule.id, "id")
             return
-    if space.left(box, [boxes[other.id] for other in takers]) == []:
+    if space.left([box], [boxes[other.id] for other in takers]) == []:
         yield source.finding(
             "unreachable-rule",
             f"{rule.id} is never reached: the rules before it take all of it together",
@@ -239,16 +243,17 @@ def _hidden_base(asked: _Asked) -> Iterator[Finding]:
         return
     first = asked.policy.rules.index(base[0])
     takers = [rule for rule in asked.policy.rules[:first] if rule.do not in _NOT_TAKEN_ALWAYS]
-    for end in range(len(takers)):
-        if asked.space.left(asked.space.everything(), [asked.boxes[rule.id] for rule in takers[: end + 1]]) == []:
-            last = takers[end].id
-            many = f"{len(base)} rules that the file extends"
+    left: Sequence[Box] = [asked.space.everything()]
+    for rule in takers:
+        if (rest := asked.space.left(left, [asked.boxes[rule.id]])) is None:
+            return
+        if not (left := rest):
             yield asked.source.finding(
                 "hides-base",
-                f"behind {last} no reply is left for the {many}",
+                f"behind {rule.id} no reply is left for the {len(base)} rules that the file extends",
                 "give it a when, or leave extends out",
                 "rules",
-                last,
+                rule.id,
                 "id",
             )
             return
@@ -303,7 +308,7 @@ def _misspelt(asked: _Asked) -> Iterator[Finding]:
 
 def _gaps(asked: _Asked) -> Iterator[Finding]:
     rules = [rule for rule in asked.policy.rules if rule.do not in _NOT_TAKEN_ALWAYS]
-    left = asked.space.left(asked.space.everything(), [asked.boxes[rule.id] for rule in rules])
+    left = asked.space.left([asked.space.everything()], [asked.boxes[rule.id] for rule in rules])
     for permanent, kind in ((True, "permanent"), (False, "temporary")):
         found = {
             category
@@ -321,7 +326,7 @@ def _gaps(asked: _Asked) -> Iterator[Finding]:
 
 def _session_gaps(asked: _Asked) -> Iterator[Finding]:
     boxes = [asked.space.box(rule.when) for rule in asked.policy.sessions]
-    if asked.space.left(asked.space.everything(), boxes):
+    if asked.space.left([asked.space.everything()], boxes):
         yield asked.source.finding(
             "uncovered-session",
             "no rule is about some ends of sessions" if boxes else "no rule is about the end of a session",
@@ -356,7 +361,11 @@ def _never(when: Condition, *, is_about_recipient: bool) -> Iterator[tuple[str, 
     """Why no reply meets it: the key, what is wrong, what would be right."""
     agreed = [code for code in when.code if code[0] in "23" and not _may_be(code, "221")]
     if agreed and len(agreed) == len(when.code):
-        yield "code", f"{', '.join(agreed)} refuses nothing, and no rule is asked about it", "name codes from 4xx and 5xx"
+        yield (
+            "code",
+            f"{', '.join(agreed)} refuses nothing, and no rule is asked about it",
+            "name codes from 4xx and 5xx",
+        )
     if when.cause and (when.code or when.enhanced):
         other = "code" if when.code else "enhanced"
         yield "cause", f"a cause is of no reply, and {other} is of one", "make two rules of it"
@@ -372,16 +381,15 @@ def _never(when: Condition, *, is_about_recipient: bool) -> Iterator[tuple[str, 
         yield "seen", what, f"ask for at most {most} times, or a longer time"
     for key in ("domain", "remote_mta"):
         names = getattr(when, key)
-        if wrong := [name for name in names if set(name) & set("@/ \t,;:") or name.endswith(".")]:
-            if len(wrong) == len(names):
-                yield key, f"{quoted(wrong[0])} is the name of no host", "write a name, such as *.example.com"
+        if names and all(set(name) & _NOT_IN_HOSTS or name.endswith(".") for name in names):
+            yield key, f"{quoted(names[0])} is the name of no host", "write a name, such as *.example.com"
     if not is_about_recipient:
         return
     if when.stage == {Stage.QUIT}:
         yield "stage", "a reply to QUIT is about no recipient", "write a rule under sessions"
-    if when.category and not when.cause and when.stage and when.stage <= _IMPERSONAL:
-        if all(scope_of(category) is Scope.RECIPIENT for category in when.category):
-            yield "stage", "before RCPT no reply is about a recipient, and such a category is", "name RCPT, or none"
+    of_recipients = bool(when.category) and all(scope_of(one) is Scope.RECIPIENT for one in when.category)
+    if of_recipients and not when.cause and when.stage and when.stage <= _IMPERSONAL:
+        yield "stage", "before RCPT no reply is about a recipient, and such a category is", "name RCPT, or none"
     if when.cause and when.cause <= _SILENT and when.stage == {Stage.END_OF_DATA}:
         what = "silence at the dot is no refusal: nobody knows whether the message was taken"
         yield "stage", what, "`unknown` of its class decides about it"
@@ -435,7 +443,9 @@ def _retries(asked: _Asked) -> Iterator[Finding]:
 
 
 def _classes(rule: Rule, policy: Policy) -> list[MessageClass]:
-    return [one for name, one in policy.classes.items() if not rule.when.message_class or name in rule.when.message_class]
+    return [
+        one for name, one in policy.classes.items() if not rule.when.message_class or name in rule.when.message_class
+    ]
 
 
 def _tries(schedule: Schedule, deadline: timedelta) -> int:
@@ -505,7 +515,7 @@ def _ladders(asked: _Asked) -> Iterator[Finding]:
 
 def _steps_down(ladder: Ladder) -> Iterator[tuple[timedelta | None, timedelta | None]]:
     rungs = [*([ladder.provisional] if ladder.provisional is not None else []), *ladder.confirmed]
-    for longer, shorter in zip(rungs, rungs[1:], strict=False):
+    for longer, shorter in pairwise(rungs):
         if shorter is not None and (longer is None or shorter < longer):
             yield shorter, longer
 
@@ -553,9 +563,9 @@ def _keys(when: Condition) -> frozenset[str]:
 
 
 def _does_the_same(one: Rule | SessionRule, other: Rule | SessionRule) -> bool:
-    if isinstance(one, Rule) and isinstance(other, Rule):
-        return (one.do, one.wait, one.suppress, one.notify) == (other.do, other.wait, other.suppress, other.notify)
-    return one.do == other.do
+    """Whether nothing but id, condition and examples tells them apart."""
+    apart = {"id": "", "when": Condition(), "examples": (), "where": ""}
+    return replace(one, **apart) == replace(other, **apart)  # type: ignore[arg-type]  # fields of either
 
 
 def _at(rule: Rule | SessionRule) -> str:

@@ -12,17 +12,27 @@ from bouncekit.phrase import Phrase
 from bouncekit.policy import Example, Limit, MessageClass, Notice, Policy, Range, Rule, Seen, SessionFate, SessionRule
 from bouncekit.schedule import Schedule, show_duration
 from bouncekit.suppression import Ladder
-from bouncekit.throttle import Pause, Rate, Slow, Throttle, Throttles
+from bouncekit.throttle import Pace, Pause, Slow, Throttle, Throttles
 
-__all__ = ["show_policy"]
+__all__ = ["rule_data", "settings_data", "show_policy"]
 
 _NUMBER = re.compile(r"[1-9]\d{0,8}", re.ASCII).fullmatch  # loads as the same text, and needs no quotes
 
 
 def show_policy(policy: Policy) -> str:
     """The whole policy as YAML, in the order in which rules are tried; it loads to an equal policy."""
-    head = {
-        "policy": 1,
+    head = {"policy": 1, **settings_data(policy)}
+    lines = [f"# {_comment(policy.name)}, {policy.hash}", _dump({name: value for name, value in head.items() if value})]
+    for name, rules in (("sessions", policy.sessions), ("rules", policy.rules)):
+        if rules:
+            lines.append(f"{name}:")
+            lines += (f"# {_comment(rule.where)}\n{_dump([rule_data(rule, policy)])}" for rule in rules)
+    return "\n".join(line.rstrip("\n") for line in lines) + "\n"
+
+
+def settings_data(policy: Policy) -> dict[str, Any]:
+    """What a policy says besides its rules, by the keys of a file."""
+    return {
         "meaning": _shown_meaning(policy.meaning),
         "channels": _shown_channels(policy),
         "templates": {name: {"subject": one.subject, "text": one.text} for name, one in policy.templates.items()},
@@ -33,12 +43,6 @@ def show_policy(policy: Policy) -> str:
         "throttles": _shown_throttles(policy.throttles),
         "keep": {name: "forever" if one is None else one for name, one in _shown_fields(policy.keep).items()},
     }
-    lines = [f"# {_comment(policy.name)}, {policy.hash}", _dump({name: value for name, value in head.items() if value})]
-    for name, rules in (("sessions", policy.sessions), ("rules", policy.rules)):
-        if rules:
-            lines.append(f"{name}:")
-            lines += (f"# {_comment(rule.where)}\n{_dump([_shown_rule(rule, policy)])}" for rule in rules)
-    return "\n".join(line.rstrip("\n") for line in lines) + "\n"
 
 
 def _shown_meaning(meaning: Meaning) -> Any:
@@ -47,7 +51,8 @@ def _shown_meaning(meaning: Meaning) -> Any:
     return {"own": own, "community": community} if own and community else {"community": community} if community else own
 
 
-def _shown_rule(rule: Rule | SessionRule, policy: Policy) -> dict[str, Any]:
+def rule_data(rule: Rule | SessionRule, policy: Policy) -> dict[str, Any]:
+    """A rule by the keys of a file, without those that are as they are by default."""
     shown: dict[str, Any] = {"id": rule.id}
     if when := _shown_fields(rule.when):
         shown["when"] = when
@@ -95,7 +100,7 @@ def _shown_throttles(throttles: Throttles) -> dict[str, dict[str, Any]]:
 
 def _shown_throttle(throttle: Throttle) -> dict[str, Any]:
     return {
-        name: f"{value.number}/{show_duration(value.within)}" if isinstance(value, Rate) else value
+        name: f"{value.number}/{show_duration(value.within)}" if isinstance(value, Pace) else value
         for name in ("rate", "recipients", "at_once")
         if (value := getattr(throttle, name)) is not None
     }

@@ -47,7 +47,7 @@ from bouncekit.policyvalue import (
     Maybe,
     Name,
     Natural,
-    Pace,
+    PaceText,
     PauseLength,
     PhraseText,
     Positive,
@@ -70,7 +70,7 @@ from bouncekit.policyvalue import (
 )
 from bouncekit.reply import Stage
 from bouncekit.schedule import Phase, waits_of
-from bouncekit.throttle import Pause, Slow, Throttle
+from bouncekit.throttle import Pause, Slow
 
 __all__ = [
     "ChannelText",
@@ -87,6 +87,7 @@ __all__ = [
     "Section",
     "SessionRuleText",
     "TemplateText",
+    "ThrottleText",
     "policy_schema",
 ]
 
@@ -416,19 +417,16 @@ class KeepText(Section):
 class ThrottleText(Section):
     """The most that may go to one relay or provider."""
 
-    rate: Maybe[Pace] = Field(None, description="Messages in a time: 600/m.")
-    recipients: Maybe[Pace] = Field(None, description="Recipients in a time: 2000/m.")
+    rate: Maybe[PaceText] = Field(None, description="Messages in a time: 600/m.")
+    recipients: Maybe[PaceText] = Field(None, description="Recipients in a time: 2000/m.")
     at_once: Maybe[Positive] = Field(None, description="Messages that are being sent at the same time.")
-
-
-ThrottleOf = Annotated[ThrottleText, AfterValidator(lambda text: Throttle(**text.given()))]
 
 
 class ThrottlesText(Section):
     """How fast mail may go; `any` is for each that has no limit of its own."""
 
-    relays: dict[Text, ThrottleOf] = Field({}, max_length=MAX_ITEMS, description="By the name of a relay.")
-    providers: dict[Text, ThrottleOf] = Field({}, max_length=MAX_ITEMS, description="By the name of a provider.")
+    relays: dict[Text, ThrottleText] = Field({}, max_length=MAX_ITEMS, description="By the name of a relay.")
+    providers: dict[Text, ThrottleText] = Field({}, max_length=MAX_ITEMS, description="By the name of a provider.")
 
 
 class MeaningText(Section):

@@ -19,7 +19,7 @@ from bouncekit.reply import Cause, Stage
 __all__ = ["Box", "Space"]
 
 _CODES = range(200, 600)
-_MOST = 4_000  # boxes; a policy that needs more is asked nothing
+_MOST = 1_000  # boxes; a policy that needs more is asked nothing
 
 _Groups = tuple[frozenset[Any], ...]
 
@@ -79,18 +79,24 @@ class Space:
             tuple(_Said((frozenset(asked),) if (asked := _asked(key, when)) else ()) for key in _FOLLOWS),
         )
 
-    def left(self, of: Box, without: Iterable[Box]) -> Sequence[Box] | None:
-        """What of a box lies in none of the others; None where that is too much to work out."""
-        boxes = [] if self.is_empty(of) else [of]
+    def left(self, of: Iterable[Box], without: Iterable[Box]) -> Sequence[Box] | None:
+        """What of some boxes lies in none of the others; None where that is too much to work out."""
+        boxes = [box for box in of if not self.is_empty(box)]
         for other in without:
             boxes = [piece for box in boxes for piece in self._cut(box, other)]
             if len(boxes) > _MOST:
                 return None
         return boxes
 
+    def covers(self, one: Box, other: Box) -> bool:
+        """Whether all of the other box lies in this one, as far as that can be seen."""
+        return all(b & ~a == 0 for a, b in zip(one.listed, other.listed, strict=True)) and not any(
+            self._cut(other, one)
+        )
+
     def meet(self, one: Box, other: Box) -> bool:
         """Whether a case may lie in both."""
-        return not self.is_empty(_both(one, other))
+        return _touch(one, other) and not self.is_empty(_both(one, other))
 
     def values(self, key: str, box: Box) -> list[Any]:
         """The values of a key that can be listed, in a box."""
@@ -108,7 +114,7 @@ class Space:
 
     def _cut(self, box: Box, other: Box) -> Iterable[Box]:
         """The pieces of a box that are left when the other is cut out of it."""
-        if self.is_empty(_both(box, other)):
+        if not _touch(box, other) or self.is_empty(_both(box, other)):
             yield box
             return
         for at, bits in enumerate(other.listed):
@@ -130,6 +136,11 @@ class Space:
         if asked is None or asked in ((), frozenset()):
             return (1 << len(values)) - 1
         return sum(1 << place for place, value in enumerate(values) if _takes(key, asked, value))
+
+
+def _touch(one: Box, other: Box) -> bool:
+    """Whether the sides that can be listed leave room for both; most pairs of rules end here."""
+    return all(a & b for a, b in zip(one.listed, other.listed, strict=True))
 
 
 def _both(one: Box, other: Box) -> Box:

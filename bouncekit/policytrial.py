@@ -22,11 +22,11 @@ from bouncekit.policy import (
 from bouncekit.reply import Cause, NoReply, Reply, Stage
 from bouncekit.status import Action, RecipientStatus
 
-__all__ = ["ExampleResult", "run_examples"]
+__all__ = ["NOW", "ExampleResult", "decided", "run_examples", "status_of_example"]
 
 Classify = Callable[[RecipientStatus], Classification]
 
-_NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _ADDED = frozenset({Step.OWN, Step.COMMUNITY})
 
 
@@ -58,22 +58,22 @@ def run_examples(policy: Policy, classify: Classify) -> tuple[ExampleResult, ...
 
 
 def _try(policy: Policy, rule: Rule | SessionRule, example: Example, classify: Classify) -> ExampleResult:
-    verdict = classify(_status(example))
+    verdict = classify(status_of_example(example))
     if isinstance(rule, Rule):
-        decided: Disposition | SessionDisposition = _decide(policy, example, verdict)
+        won: Disposition | SessionDisposition = decided(policy, example, verdict)
     else:
-        decided = policy.decide_session(verdict)
+        won = policy.decide_session(verdict)
     return ExampleResult(
         rule=rule.id,
         example=example,
-        ok=decided.rule == rule.id
-        or _is_overruled(policy, rule.where, decided.where)
+        ok=won.rule == rule.id
+        or _is_overruled(policy, rule.where, won.where)
         or (verdict.step in _ADDED and _is_of_a_base(policy, rule.where)),
         expected=rule.do,
-        decided_by=decided.rule,
-        decided_at=decided.where,
+        decided_by=won.rule,
+        decided_at=won.where,
         where=rule.where,
-        fate=decided.fate,
+        fate=won.fate,
         verdict=verdict,
     )
 
@@ -88,16 +88,17 @@ def _is_of_a_base(policy: Policy, where: str) -> bool:
     return PurePath(where.rpartition(":")[0]).stem != policy.name
 
 
-def _decide(policy: Policy, example: Example, verdict: Classification) -> Disposition:
+def decided(policy: Policy, example: Example, verdict: Classification) -> Disposition:
+    """What a policy does about the recipient of an example, without jitter."""
     deadline = policy.message_class(example.message_class).deadline
     recipient = Recipient(
         address=Address(f"jo@{example.domain}", example.domain.lower(), not example.domain.isascii()),
         key=f"jo@{example.domain}",
         attempts=example.attempts,
-        first_attempt_at=_NOW - deadline if example.expired else _NOW,
+        first_attempt_at=NOW - deadline if example.expired else NOW,
     )
     circumstances = Circumstances(
-        now=_NOW,
+        now=NOW,
         labels=Labels(message_class=example.message_class),
         provider=example.provider,
         counters=dict.fromkeys(policy.counters(verdict), example.seen - 1),
@@ -105,7 +106,7 @@ def _decide(policy: Policy, example: Example, verdict: Classification) -> Dispos
     return policy.decide(verdict, recipient, circumstances)
 
 
-def _status(example: Example) -> RecipientStatus:
+def status_of_example(example: Example) -> RecipientStatus:
     """The status that an example stands for; at the dot, silence and 221 leave the outcome unknown."""
     is_reply = example.reply not in set(Cause)
     reply = Reply.parse(example.reply) if is_reply else NoReply(Cause(example.reply))

@@ -31,7 +31,7 @@ from bouncekit.policytext import quoted
 from bouncekit.reply import Cause, Reply, Stage
 from bouncekit.schedule import parse_duration
 from bouncekit.template import PLACEHOLDERS, placeholders
-from bouncekit.throttle import LONGEST_PAUSE, LaneKind, Rate
+from bouncekit.throttle import LONGEST_PAUSE, LaneKind, Pace
 
 __all__ = [
     "BOUND",
@@ -58,7 +58,7 @@ __all__ = [
     "Maybe",
     "Name",
     "Natural",
-    "Pace",
+    "PaceText",
     "PauseLength",
     "PhraseText",
     "Positive",
@@ -340,7 +340,7 @@ Reconnects = Annotated[int, PlainValidator(_whole(1, 10)), _says(type_="integer"
 Factor = Annotated[float, PlainValidator(_factor), _says(type_="number", exclusiveMinimum=1, maximum=100)]
 ReplyText = Annotated[str, PlainValidator(_reply), _says(minLength=1, maxLength=4096)]
 Rate = Annotated[tuple[int, timedelta], PlainValidator(_rate), _says(pattern=_RATE_PATTERN)]
-Pace = Annotated[Rate, PlainValidator(lambda value: Rate(*_rate(value))), _says(pattern=_RATE_PATTERN)]
+PaceText = Annotated[Pace, PlainValidator(lambda value: Pace(*_rate(value))), _says(pattern=_RATE_PATTERN)]
 PauseLength = Annotated[timedelta, PlainValidator(_pause), _says(pattern=DURATION_PATTERN)]
 Share = Annotated[float, PlainValidator(_share), _says(pattern=r"^\d{1,3}%$")]
 LaneWord = Annotated[LaneKind, PlainValidator(_word(LaneKind)), _enum(LaneKind)]

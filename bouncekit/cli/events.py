@@ -23,12 +23,12 @@ from bouncekit.showing import printable
 if TYPE_CHECKING:
     from bouncekit.stores import Store
 
-__all__ = ["first_behind", "newest_number", "verb"]
+__all__ = ["LATE", "backwards", "first_behind", "forwards", "newest_number", "verb"]
 
 _PAGE = 1000  # events read at once
 _FOLLOWED = 20  # that --follow shows first
 _POLL_SECONDS = 0.5
-_LATE = timedelta(hours=1)  # how much later than it happened an event may have been remembered
+LATE = timedelta(hours=1)  # how much later than it happened an event may have been remembered
 _WIDTH = max(map(len, EventType))
 _MAX_CELL = 300
 _MOST_HISTORY = 100_000  # events about one mailbox
@@ -106,25 +106,25 @@ class _Asked:
         """Those up to a number, oldest first."""
         if self.key is not None:
             return list(self.newest(store, last))[::-1]
-        return (told for _, told in _forwards(store, self._first(store, last), last) if told in self)
+        return (told for _, told in forwards(store, self._first(store, last), last) if told in self)
 
     def newest(self, store: "Store", last: int) -> Iterator[Told]:
         """Those up to a number, newest first; a mailbox has an index of its own."""
         if self.key is None:
-            events: Iterable[Told] = (told for _, told in _backwards(store, self._first(store, last), last))
+            events: Iterable[Told] = (told for _, told in backwards(store, self._first(store, last), last))
         else:
             events = store.history(self.key, tenant=self.tenant or "", limit=_MOST_HISTORY)
         return (told for told in events if told in self)
 
     def _first(self, store: "Store", last: int) -> int:
-        return 0 if self.since is None else first_behind(store, self.since - _LATE, last)
+        return 0 if self.since is None else first_behind(store, self.since - LATE, last)
 
 
 def _follow(store: "Store", newest: int, asked: _Asked, seen: frozenset[str], show: Callable[[Told], str]) -> None:
     """What comes behind a number, until somebody ends it or has gone."""
     while True:
         _wait()
-        for number, told in _forwards(store, newest, None):
+        for number, told in forwards(store, newest, None):
             newest = number
             if told in asked and told["id"] not in seen:
                 _print((told,), show)
@@ -148,7 +148,7 @@ def _line(told: Told) -> str:
 # What a store has is a sequence of numbers with gaps, read from any of them on.
 
 
-def _forwards(store: "Store", after: int, last: int | None) -> Iterator[Numbered]:
+def forwards(store: "Store", after: int, last: int | None) -> Iterator[Numbered]:
     """The events behind a number, up to the last one."""
     while page := store.events(after=after, limit=_PAGE):
         for number, told in page:
@@ -158,7 +158,7 @@ def _forwards(store: "Store", after: int, last: int | None) -> Iterator[Numbered
         after = page[-1][0]
 
 
-def _backwards(store: "Store", first: int, last: int) -> Iterator[Numbered]:
+def backwards(store: "Store", first: int, last: int) -> Iterator[Numbered]:
     """The events up to a number, newest first, back to what lies behind the first one."""
     while last > first:
         after = max(last - _PAGE, first)

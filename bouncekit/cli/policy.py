@@ -4,11 +4,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bouncekit.cli.backtest import backtest, diff
 from bouncekit.cli.output import progress, show_json, show_line
 from bouncekit.cli.settings import complete_policy, json_option, show_help
+from bouncekit.cli.shadow import shadow
 from bouncekit.errors import ConfigurationError, Finding, PolicyError, RuleError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bouncekit.cli.trials import Trial, Untried
     from bouncekit.policy import Policy
 
 __all__ = ["verb"]
@@ -17,33 +22,48 @@ __all__ = ["verb"]
 @click.group(invoke_without_command=True)
 @click.pass_context
 def verb(ctx: click.Context) -> None:
-    """Check, show and test policies: shipped ones by name, your own by file."""
+    """Check, show and test policies, and try changes: shipped ones by name, your own by file."""
     show_help(ctx)
 
 
 @verb.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@json_option("JSON lines: file, ok, findings with file, line, column, message")
-def check(files: tuple[str, ...], as_json: bool) -> int:
+@click.option(
+    "--ignore", "ignored", metavar="CODE", multiple=True, help="Pass over findings of this code; may be given again."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "sarif"]),
+    default="text",
+    show_default=True,
+    help="json: a line a file; sarif: one document (SARIF 2.1.0), for code hosts.",
+)
+@json_option("JSON lines: file, ok, findings with file, line, column, code, level, message, fix")
+def check(files: tuple[str, ...], ignored: tuple[str, ...], form: str, as_json: bool) -> int:
     """Print every mistake in policies and files of rules.
 
-    A line each, as FILE:LINE:COLUMN: what would be right. Exit code 1 if there is one.
+    A line each, as FILE:LINE:COLUMN: what is wrong; what would be right [code]. What no policy can say comes alone;
+    where there is none of it, rules that are never reached, gaps, tries without an end. Exit code 1 if there is one.
     """
-    code = 0
-    for file in files:
-        findings = _findings(file)
-        code |= bool(findings)
-        if as_json:
-            shown = [
-                {"file": one.file, "line": one.line, "column": one.column, "message": one.message} for one in findings
-            ]
-            show_json({"file": file, "ok": not findings, "findings": shown})
-        else:
-            for finding in findings:
-                show_line(str(finding))
-            if not findings:
-                show_line(f"{file}: ok")
-    return code
+    from bouncekit.cli.sarif import sarif
+    from bouncekit.policylint import FAULTS
+
+    if unknown := [code for code in ignored if code not in FAULTS]:
+        raise click.UsageError(f"no finding has the code {unknown[0]!a}; one of {', '.join(FAULTS)}")
+    found = {file: [one for one in _findings(file) if _code(one) not in ignored] for file in files}
+    if form == "sarif":
+        show_json(sarif(finding for findings in found.values() for finding in findings))
+        return int(any(found.values()))
+    for file, findings in found.items():
+        if form == "json" or as_json:
+            show_json({"file": file, "ok": not findings, "findings": list(map(_finding_data, findings))})
+            continue
+        for finding in findings:
+            show_line(f"{finding} [{finding.code}]" if finding.code else str(finding))
+        if not findings:
+            show_line(f"{file}: ok")
+    return int(any(found.values()))
 
 
 @verb.command()
@@ -65,27 +85,63 @@ def show(policy: str, as_json: bool) -> None:
 
 @verb.command()
 @click.argument("policies", metavar="NAME|FILE...", nargs=-1, required=True, shell_complete=complete_policy)
-@json_option("JSON lines: policy, ok, examples, failures")
-def test(policies: tuple[str, ...], as_json: bool) -> int:
-    """Try policies and files of rules on their examples.
+@click.option(
+    "--cases",
+    "paths",
+    metavar="PATH",
+    multiple=True,
+    type=click.Path(exists=True),
+    help="Also these cases: a file of them, or a folder; may be given again.",
+)
+@click.option("--coverage", is_flag=True, help="Name the rules that nothing tried was decided by.")
+@click.option(
+    "--fail-under",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="Exit code 1 if fewer of the rules are tried.",
+)
+@click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Also write JUnit's XML, for CI.")
+@json_option("JSON lines: policy, ok, examples, failures, rules, untried")
+def test(
+    policies: tuple[str, ...],
+    paths: tuple[str, ...],
+    coverage: bool,
+    fail_under: float | None,
+    junit: str | None,
+    as_json: bool,
+) -> int:
+    """Try policies and files of rules on their examples and on cases.
 
-    The files of rules that a policy names are tried with it. Exit code 1 if an example is decided otherwise; it is told
-    with what was expected, what came, and which rule won.
+    The files of rules that a policy names are tried with it. Exit code 1 if one is decided otherwise; it is told with
+    what was expected, what came, and which rule won.
     """
-    from bouncekit.cli.trials import trials
+    from bouncekit.cli.junit import write_junit
+    from bouncekit.cli.trials import Trial, case_files, trials
 
     code = 0
+    cases, results = case_files(paths), dict[str, list[Trial]]()
     for name in progress(policies, "policies", prints=True):
-        tried = list(trials(name))
+        tried = results[name] = list(trials(name, cases))
         failures = [trial for trial in tried if not trial.ok]
-        code |= bool(failures)
+        rules, left = _coverage(name, tried)
+        share = 100 * (1 - len(left) / rules) if rules else 100.0
+        code |= bool(failures) or (fail_under is not None and share < fail_under)
         if as_json:
+            covered = {"rules": rules, "untried": [{"rule": one.rule, "where": one.where} for one in left]}
             shown = [failure.data for failure in failures]
-            show_json({"policy": name, "ok": not failures, "examples": len(tried), "failures": shown})
-        else:
-            for failure in failures:
-                show_line(str(failure))
-            show_line(f"{name}: {len(tried) - len(failures)} of {len(tried)} examples are decided as they say")
+            show_json({"policy": name, "ok": not failures, "examples": len(tried), "failures": shown, **covered})
+            continue
+        for failure in failures:
+            for line in str(failure).split("\n"):
+                show_line(line)
+        what = "examples and cases" if cases else "examples"
+        show_line(f"{name}: {len(tried) - len(failures)} of {len(tried)} {what} are decided as they say")
+        if coverage or fail_under is not None:
+            for one in left:
+                show_line(f"{one.where}: nothing that was tried is decided by {one.rule}")
+            show_line(f"{name}: {rules - len(left)} of {rules} rules are tried, {share:.0f}%")
+    if junit is not None:
+        write_junit(junit, results)
     return code
 
 
@@ -98,6 +154,11 @@ def schema(as_json: bool) -> None:
     from bouncekit.policyschema import policy_schema
 
     show_json(policy_schema()) if as_json else click.echo(json.dumps(policy_schema(), indent=2))
+
+
+verb.add_command(backtest)
+verb.add_command(diff)
+verb.add_command(shadow)
 
 
 def _opened(name: str) -> "Policy":
@@ -121,6 +182,16 @@ def _findings(file: str) -> tuple[Finding, ...]:
     except ConfigurationError as error:
         return (Finding(file, None, None, str(error).removeprefix(f"{file}: ")),)
     return ()
+
+
+def _coverage(name: str, tried: "Sequence[Trial]") -> "tuple[int, list[Untried]]":
+    """How many rules a policy has, and which of them nothing came to; a file of rules about replies has none."""
+    from bouncekit.cli.trials import classifier_alone, untried
+
+    if classifier_alone(name) is not None:
+        return 0, []
+    policy = _opened(name)
+    return len(policy.rules) + len(policy.sessions), untried(policy, tried)
 
 
 def _code(finding: Finding) -> str:

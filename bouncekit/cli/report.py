@@ -154,6 +154,8 @@ def _show(counted: _Counted, depth: "Depth", since: datetime, now: datetime, lim
     events = counted.events
     added, lifted = events[EventType.SUPPRESSION_ADDED.value], events[EventType.SUPPRESSION_LIFTED.value]
     show_line(f"suppressions: {added:,} added, {lifted:,} lifted")
+    if events[EventType.SHADOW_DIFFERED.value]:
+        show_line("policy on trial: it would have done otherwise; bouncekit policy shadow says how often")
     show_line(f"queue: {in_words(depth, now).removeprefix('the queue is ')}")
 
 

@@ -1,4 +1,4 @@
-"""The first SIGTERM or Ctrl-C asks a verb to stop, the second one ends it at once."""
+"""Signals: the first SIGTERM or Ctrl-C asks a verb to stop, the second one ends it; SIGHUP asks it to read again."""
 
 import signal
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["stopped_by_signal"]
+__all__ = ["stopped_by_signal", "woken_by_hangup"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -28,3 +28,17 @@ def stopped_by_signal() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def woken_by_hangup() -> Iterator[threading.Event]:
+    """An event that SIGHUP sets, where there is such a signal."""
+    again = threading.Event()
+    if not hasattr(signal, "SIGHUP"):  # Windows
+        yield again
+        return
+    before = signal.signal(signal.SIGHUP, lambda number, frame: again.set())
+    try:
+        yield again
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from bouncekit._version import __released__
 from bouncekit.cli.checks import Check, Level, failed
+from bouncekit.cli.lanes import in_short
+from bouncekit.cli.lawchecks import refused_policy
 from bouncekit.cli.output import show_minute, show_span
 from bouncekit.cli.settings import sqlite_path
 from bouncekit.cli.sinkchecks import forwarded
@@ -17,12 +19,13 @@ from bouncekit.cli.waiting import in_words
 from bouncekit.errors import BouncekitError, StoreBusy, StoreError, StoreFull, StoreReadOnly
 from bouncekit.forwarding import sink_of
 from bouncekit.queue import Depth
+from bouncekit.throttle import Flow, Lane
 
 if TYPE_CHECKING:
     from bouncekit.stores import Store
     from bouncekit.stores.cursors import Cursor
 
-__all__ = ["clock", "queue", "store_and_more", "subscribers"]
+__all__ = ["clock", "lanes", "queue", "store_and_more", "subscribers"]
 
 _BUSY_SECONDS = 3.0
 _SLACK = timedelta(minutes=2)  # by which the clocks of two machines, or one before a restart, may differ
@@ -87,6 +90,14 @@ def queue(
     if depth.abandoned:
         found = f"{_recipients(depth.abandoned)} of attempts whose process died before it knew how they ended"
         yield Check("abandoned mail", Level.WARN, found, "a worker settles it by the policy: start bouncekit worker")
+
+
+def lanes(flows: Mapping[Lane, Flow], now: datetime) -> Iterator[Check]:
+    """The relays and providers to which mail goes slowly, or not at all, and why."""
+    for lane in sorted(flows):
+        if (short := in_short(flows[lane], now)) is not None:
+            advice = flows[lane].why or "it refused too much: bouncekit events"
+            yield Check(str(lane), Level.WARN, short, f"it goes on by itself; what was said: {advice}")
 
 
 def subscribers(cursors: Collection["Cursor"], now: datetime) -> Iterator[Check]:
@@ -157,11 +168,12 @@ def _looked_through(opened: "Store", *, now: datetime, relays: Collection[str], 
     except (BouncekitError, OSError) as error:
         yield _unusable(error)
     try:
-        newest, depth, waiting, cursors = (
+        newest, depth, waiting, cursors, flows = (
             opened.newest_at(),
             opened.depth(now),
             opened.queued_relays(),
             opened.cursors(),
+            opened.flows(),
         )
     except (BouncekitError, OSError):
         yield clock(now, None)
@@ -169,7 +181,9 @@ def _looked_through(opened: "Store", *, now: datetime, relays: Collection[str], 
     yield clock(now, newest)
     if waiting:
         yield from queue(depth, waiting, now=now, relays=relays, all_known=all_known)
+    yield from lanes({lane: kept.flow for lane, kept in flows.items()}, now)
     yield from subscribers(cursors, now)
+    yield from refused_policy(opened, now)
 
 
 def _sound(opened: "Store") -> str:

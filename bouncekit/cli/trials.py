@@ -1,22 +1,29 @@
-"""The examples of a policy and of the files of rules that it names: what each one was to be, and what came."""
+"""The examples of a policy and of the files of rules that it names, and cases: what each was to be, and what came."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bouncekit.builtin import classifier, classifier_with, open_policy, read_meaning
 from bouncekit.classification import Classification
 from bouncekit.classifier import Classifier
+from bouncekit.errors import ConfigurationError
+from bouncekit.policy import Policy
+from bouncekit.policycase import CaseResult, Difference, read_cases, run_case
 from bouncekit.policytrial import ExampleResult, run_examples
 from bouncekit.rulefile import is_about_replies
 from bouncekit.ruletrial import RuleResult, try_rules
 
-__all__ = ["Trial", "classifier_alone", "trials"]
+__all__ = ["Trial", "Untried", "case_files", "classifier_alone", "trials", "untried"]
+
+_SUFFIXES = (".yaml", ".yml", ".toml", ".json")
+_MAX_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One example: what its rule was to make of it, and what came."""
+    """One example or case: what was to come of it, and what came. A case has no rule that it belongs to."""
 
     ok: bool
     where: str
@@ -28,10 +35,22 @@ class Trial:
     decided_by: str
     decided_at: str
     verdict: Classification
+    name: str = ""
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What it is a trial of."""
+        return self.name or f"{self.reply!r} at {self.stage}"
 
     def __str__(self) -> str:
-        """In one line, the place first."""
+        """The place first; of a case that is decided otherwise, a pair of lines for each difference."""
         verdict, won = self.verdict, _placed(self.decided_by, self.decided_at)
+        if self.differences:
+            about = f"{self.where}: {self.reply!r} at {self.stage}" + (f": {self.name}" if self.name else "")
+            pairs = (f"    - {one.key}: {one.expected}\n    + {one.key}: {one.got}" for one in self.differences)
+            said = f"it means {verdict.category}, says {_placed(verdict.rule, verdict.where)}; {won} decided"
+            return "\n".join((about, *pairs, f"    {said}"))
         line = (
             f"{self.where}: {self.reply!r} at {self.stage}: expected {self.expected} by rule {self.rule},"
             f" got {self.got} by rule {won}"
@@ -55,11 +74,17 @@ class Trial:
             "scope": verdict.scope.value if verdict.scope else None,
             "classified_by": verdict.rule,
             "classified_at": verdict.where,
+            "name": self.name or None,
+            "differences": [{"key": one.key, "expected": one.expected, "got": one.got} for one in self.differences],
         }
 
 
-def trials(name: str) -> Iterator[Trial]:
-    """The examples of a policy and of the files of rules that it names, or those of such a file alone."""
+def trials(name: str, cases: Iterable[Path] = ()) -> Iterator[Trial]:
+    """The examples of a policy and of the files of rules that it names, then cases; or those of such a file alone.
+
+    Raises:
+        PolicyError: the policy is wrong, or a file of cases.
+    """
     alone = classifier_alone(name)
     if alone is not None:
         yield from map(_of_rules, try_rules(alone, classifier()))
@@ -69,6 +94,53 @@ def trials(name: str) -> Iterator[Trial]:
     yield from map(_of_policy, run_examples(policy, judging.classify))
     if policy.meaning:
         yield from map(_of_rules, try_rules(judging, classifier()))
+    for path in cases:
+        for case in read_cases(str(path), _content(path), policy):
+            yield _of_case(run_case(case, policy, judging.classify))
+
+
+def case_files(paths: Iterable[str]) -> list[Path]:
+    """The files of cases that paths name: files, and all in folders whose names look like some.
+
+    Raises:
+        ConfigurationError: there is no such file, or none in a folder.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        inside = sorted(one for one in path.rglob("*") if one.suffix in _SUFFIXES) if path.is_dir() else [path]
+        if not inside:
+            raise ConfigurationError(f"{path}: no file of cases is in it; one ends in {', '.join(_SUFFIXES)}")
+        found += inside
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Untried:
+    """A rule that no example and no case came to."""
+
+    rule: str
+    where: str
+
+
+def untried(policy: Policy, tried: Sequence[Trial]) -> list[Untried]:
+    """The rules, also those about sessions, by which nothing that was tried was decided."""
+    decided = {trial.decided_by for trial in tried}
+    rules = [Untried(rule.id, rule.where) for rule in policy.rules]
+    sessions = [Untried(rule.id, rule.where) for rule in policy.sessions]
+    return [one for one in rules + sessions if one.rule not in decided]
+
+
+def _content(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ConfigurationError(f"{path}: larger than {_MAX_BYTES} bytes; make several files of it")
+        return content.decode("utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not UTF-8 at byte {error.start}") from error
 
 
 def classifier_alone(file: str) -> Classifier | None:
@@ -91,6 +163,24 @@ def _of_policy(result: ExampleResult) -> Trial:
         decided_by=result.decided_by,
         decided_at=result.decided_at,
         verdict=result.verdict,
+    )
+
+
+def _of_case(result: CaseResult) -> Trial:
+    case, wrong = result.case, result.differences
+    return Trial(
+        ok=result.ok,
+        where=case.where,
+        rule=case.expected.get("rule", "case"),
+        reply=case.example.reply,
+        stage=case.example.stage.value,
+        expected="; ".join(f"{key}: {value}" for key, value in case.expected.items()),
+        got="; ".join(f"{one.key}: {one.got}" for one in wrong) or "as expected",
+        decided_by=result.decided_by,
+        decided_at=result.decided_at,
+        verdict=result.verdict,
+        name=case.name,
+        differences=wrong,
     )
 
 

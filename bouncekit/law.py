@@ -1,0 +1,229 @@
+"""Which policy and which rules about replies hold: read from their files, and read again when these change.
+
+What holds is one value, and one assignment puts another in its place: a delivery goes to its end by what held when it
+began. A file that is wrong changes nothing but that it is told.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bouncekit.builtin import classifier_with, classify, read_meaning, read_source
+from bouncekit.classification import Classification
+from bouncekit.errors import ConfigurationError, Finding
+from bouncekit.events import EventType, bounded
+from bouncekit.forking import begin_afresh_in_children
+from bouncekit.policy import Policy
+from bouncekit.shadow import Shadow
+from bouncekit.status import RecipientStatus
+
+if TYPE_CHECKING:
+    from bouncekit.classifier import Classifier
+
+__all__ = ["InForce", "Law"]
+
+_LOOKS = timedelta(seconds=2)  # between two looks at the files
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+Tell = Callable[..., None]
+_Prints = tuple[tuple[int, int, int] | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What holds now: the policy, and what classifies replies for it; None: the shipped rules alone.
+
+    `judging` is the policy that is asked: the same, or with a shadow beside it.
+    """
+
+    policy: Policy
+    classifier: "Classifier | None"
+    judging: Policy
+    shadow: Shadow | None = None
+    files: tuple[str, ...] = ()
+
+    def classify(self, status: RecipientStatus) -> Classification:
+        """What a status means."""
+        return self.classifier.classify(status) if self.classifier is not None else classify(status)
+
+
+class Law:
+    """The policy in force.
+
+    Args:
+        policy: a shipped name, a file, or a Policy.
+        rules: files of the owner's rules about replies, for whatever policy.
+        community_rules: those of others.
+        shadow: a second policy, which is only asked.
+        roles: the channels that are set up, which the policy must have.
+        is_watched: look at the files every two seconds when something is sent, and read them when they have changed.
+
+    Raises:
+        ConfigurationError: something is wrong with them.
+    """
+
+    def __init__(
+        self,
+        policy: str | Path | Policy,
+        *,
+        rules: Sequence[str | Path] = (),
+        community_rules: Sequence[str | Path] = (),
+        shadow: str | Path | Policy | None = None,
+        roles: Collection[str] = (),
+        is_watched: bool = False,
+    ) -> None:
+        self._given, self._shadow_given = policy, shadow
+        self._rules = {"own": _listed("rules", rules), "community": _listed("community_rules", community_rules)}
+        self._roles = frozenset(roles)
+        self._is_watched = is_watched
+        self._followers: Sequence[Callable[[Policy], None]] = ()
+        self._tell: Tell = lambda *_, **__: None
+        self._now: Callable[[], datetime] = lambda: _LONG_AGO
+        self.in_force = self._read(policy)
+        self._looked_at = _LONG_AGO
+        self._files = self.in_force.files
+        self._loaded = self._seen = _prints(self._files)
+        self.start_afresh()
+        begin_afresh_in_children(self)
+
+    def start_afresh(self) -> None:
+        """In the child of a fork nobody is reading files."""
+        self._reading = threading.Lock()
+
+    def serve(self, tell: Tell, now: Callable[[], datetime], *followers: Callable[[Policy], None]) -> None:
+        """Tell what happens here by `tell`, and whoever keeps something of a policy that there is another."""
+        self._tell, self._now, self._followers = tell, now, followers
+
+    def look(self) -> InForce:
+        """What holds now. Where the files are watched, they are looked at first, every two seconds at the most.
+
+        A file counts as changed when two looks have found it the same: nobody reads one that is half written.
+        """
+        if self._is_watched and abs((now := self._now()) - self._looked_at) >= _LOOKS:
+            self._looked_at = now
+            prints = _prints(self._files)
+            if prints != self._loaded and prints == self._seen:
+                self._read_again()
+            self._seen = prints
+        return self.in_force
+
+    def reload(self, policy: str | Path | Policy | None = None, *, by: str = "reload") -> bool:
+        """Read the files again, or another policy, and let it hold; False where nothing has changed.
+
+        Raises:
+            ConfigurationError: something is wrong; what held before holds on, and an event tells it. PolicyError
+                and RuleError with every mistake.
+        """
+        with self._reading:
+            given = self._given if policy is None else policy
+            try:
+                found = self._read(given)
+            except ConfigurationError as error:
+                self._wait_for_mending(error)
+                self._tell(EventType.POLICY_REFUSED, by=by, **_wrong(error))
+                raise
+            before, self._given = self.in_force, given
+            self._files = found.files
+            self._loaded = self._seen = _prints(self._files)
+            if _is_same(before, found):
+                return False
+            self.in_force = found
+            for follow in self._followers:
+                follow(found.policy)
+        self._tell(
+            EventType.POLICY_LOADED,
+            by=by,
+            before=before.policy.name,
+            before_hash=before.policy.hash,
+            shadow=found.shadow.policy.name if found.shadow else None,
+        )
+        _tell_of(before.shadow, self._tell, self._now, closing=True)
+        return True
+
+    def tell_due(self, *, closing: bool = False) -> None:
+        """Tell what the shadow has found, where that is due."""
+        _tell_of(self.in_force.shadow, self._tell, self._now, closing=closing)
+
+    def _wait_for_mending(self, error: ConfigurationError) -> None:
+        """Look at the files as they are now no more, and also at those in which the mistakes are."""
+        findings: tuple[Finding, ...] = getattr(error, "findings", ())
+        self._files = tuple(dict.fromkeys((*self.in_force.files, *(finding.file for finding in findings))))
+        self._loaded = self._seen = _prints(self._files)
+
+    def _read_again(self) -> None:
+        if self._reading.locked():
+            return  # somebody is at it, and a delivery does not wait for that
+        try:
+            self.reload(by="file change")
+        except ConfigurationError:
+            return  # which an event has told
+
+    def _read(self, given: str | Path | Policy) -> InForce:
+        """What would hold.
+
+        Raises:
+            ConfigurationError: it cannot.
+        """
+        policy, files = _opened(given)
+        if unknown := sorted(self._roles - set(policy.channels)):
+            listed = ", ".join(policy.channels) or "none"
+            raise ConfigurationError(f"channel {unknown[0]!r} is not one of the policy's channels: {listed}")
+        given_rules = read_meaning(**self._rules)
+        meaning = given_rules + policy.meaning
+        files = (*files, *(one.file for one in given_rules.own + given_rules.community))
+        own = classifier_with(meaning) if meaning else None
+        if self._shadow_given is None:
+            return InForce(policy, own, policy, None, files)
+        other, more = _opened(self._shadow_given)
+        theirs = given_rules + other.meaning
+        shadow = Shadow(other, None if theirs == meaning else classifier_with(theirs).classify)
+        return InForce(policy, own, shadow.beside(policy), shadow, tuple(dict.fromkeys((*files, *more))))
+
+
+def _opened(given: str | Path | Policy) -> tuple[Policy, tuple[str, ...]]:
+    """A policy, and the files that it was read from."""
+    if isinstance(given, Policy):
+        return given, ()
+    source = read_source(given)
+    return source.policy, source.files
+
+
+def _listed(name: str, paths: Sequence[str | Path]) -> tuple[str | Path, ...]:
+    if isinstance(paths, str | Path):
+        raise ConfigurationError(f"{name}={paths!r}: a list of files is needed, such as ['replies.toml']")
+    return tuple(paths)
+
+
+def _is_same(before: InForce, found: InForce) -> bool:
+    """Whether nothing was read but what holds already."""
+    shadows = [held.shadow.policy if held.shadow else None for held in (before, found)]
+    return before.policy == found.policy and before.classifier is found.classifier and shadows[0] == shadows[1]
+
+
+def _prints(files: Sequence[str]) -> _Prints:
+    """By what a file is known to be another: shipped ones are none, and stay the same."""
+    return tuple(map(_print, files))
+
+
+def _print(file: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _wrong(error: ConfigurationError) -> Mapping[str, Any]:
+    """What is wrong, for an event: the first mistake, and how many there are."""
+    findings: tuple[Finding, ...] = getattr(error, "findings", ())
+    return {"why": bounded(str(findings[0] if findings else error)), "mistakes": max(len(findings), 1)}
+
+
+def _tell_of(shadow: Shadow | None, tell: Tell, now: Callable[[], datetime], *, closing: bool) -> None:
+    if shadow is not None and shadow.has_news:
+        for details in shadow.due(now(), closing=closing):
+            tell(EventType.SHADOW_DIFFERED, **details)

@@ -18,6 +18,7 @@ from bouncekit._version import __version__
 
 if TYPE_CHECKING:
     from bouncekit.adopt import Installation, install, wrap
+    from bouncekit.aio import AsyncClient
     from bouncekit.asking import classify
     from bouncekit.classification import Category, Classification, Scope
     from bouncekit.client import Client
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "adopt": ("Installation", "install", "wrap"),
+    "aio": ("AsyncClient",),
     "asking": ("classify",),
     "classification": ("Category", "Classification", "Scope"),
     "client": ("Client",),
@@ -77,6 +79,7 @@ __all__ = [
     "SMTP_SSL",
     "Action",
     "AddressError",
+    "AsyncClient",
     "BouncekitError",
     "Category",
     "Classification",

@@ -2,7 +2,8 @@
 
 import smtplib
 import threading
-from types import TracebackType
+from collections.abc import Iterable
+from types import ModuleType, TracebackType
 
 from bouncekit.commandlines import DsnRequest
 from bouncekit.envelope import Labels
@@ -55,16 +56,18 @@ def wrap(
 
 
 class Installation:
-    """smtplib's classes, replaced; `undo()` puts back what stood there before. Also a context manager."""
+    """A library's classes, replaced; `undo()` puts back what stood there before. Also a context manager."""
 
-    def __init__(self, replaced: dict[str, type]) -> None:
-        self._replaced = replaced
+    def __init__(self, places: Iterable[tuple[ModuleType, str, type]]) -> None:
+        places = tuple(places)
+        self._replaced = [(module, name, getattr(module, name)) for module, name, _ in places]
+        for module, name, kind in places:
+            setattr(module, name, kind)
 
     def undo(self) -> None:
-        """Put smtplib's classes back. A second call does nothing."""
+        """Put the classes back. A second call does nothing."""
         while self._replaced:
-            name, original = self._replaced.popitem()
-            setattr(smtplib, name, original)
+            setattr(*self._replaced.pop())
 
     def __enter__(self) -> "Installation":
         return self
@@ -85,10 +88,10 @@ def install(postmaster: HasOffice) -> Installation:
     """
     if not hasattr(postmaster, "office"):
         raise TypeError(f"{type(postmaster).__name__} is no bouncekit.Postmaster")
-    replaced = {name: getattr(smtplib, name) for name in _NAMES}
-    for name, kind in _NAMES.items():
-        setattr(smtplib, name, type(name, (kind,), {"default_postmaster": postmaster, "__doc__": kind.__doc__}))
-    return Installation(replaced)
+    return Installation(
+        (smtplib, name, type(name, (kind,), {"default_postmaster": postmaster, "__doc__": kind.__doc__}))
+        for name, kind in _NAMES.items()
+    )
 
 
 _ORIGINAL = smtplib.SMTP

@@ -1,8 +1,8 @@
 """Who hears of an event in this process, in which thread, and what happens when a subscriber fails or falls behind.
 
 A plain subscriber is called in the thread that publishes, in the order of the events. One that answers with a
-coroutine, as every `async def` does, is awaited on a thread of the bus: its events one after the other, beside the
-other subscribers.
+coroutine, as every `async def` does, is awaited on a thread of the bus, or on the application's own loop once an
+`AsyncClient` has lent it: its events one after the other, beside the other subscribers.
 """
 
 import atexit
@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bouncekit.errors import ConfigurationError
@@ -28,6 +29,7 @@ _CAPACITY = 1_000  # events that wait for one asynchronous subscriber; each hold
 _STUCK_SECONDS = 60.0
 _CLOSE_SECONDS = 30.0
 _EXIT_SECONDS = 5.0  # at the end of the interpreter, for a bus that nobody closed
+_MOMENT = 0.01  # between two looks whether another loop is done with a subscriber
 _STOP_SECONDS = 5.0  # for subscribers that are cancelled to say good-bye
 
 _log = logging.getLogger("bouncekit")
@@ -61,7 +63,7 @@ class Bus:
         self._subscribers: tuple[_Subscriber, ...] = ()
         self._changed = threading.Condition()  # guards all of these, and what waits for the subscribers
         self._unheard = 0
-        self._loop: _LoopThread | None = None
+        self._loop: _LoopThread | _LentLoop | None = None
         begin_afresh_in_children(self)
 
     def on(self, handler: Handler, *types: str) -> None:
@@ -89,6 +91,27 @@ class Bus:
                 except Exception:  # noqa: BLE001 - whatever a subscriber raises, the send must not suffer
                     subscriber.complain(event)
 
+    def attach(self, loop: "asyncio.AbstractEventLoop") -> None:
+        """Have asynchronous subscribers awaited on an application's loop, until that is closed."""
+        with self._changed:
+            if isinstance(self._loop, _LentLoop) and not self._loop.is_closed:
+                return
+            before, self._loop = self._loop, _LentLoop(loop)
+            self._wake_all()
+        if isinstance(before, _LoopThread):
+            before.call(before.end_when_idle)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether as much waits for a subscriber as may; whoever publishes on a lent loop cannot wait, and asks."""
+        return any(len(subscriber.waiting) >= self._capacity for subscriber in self._subscribers)
+
+    def wait_for_room(self) -> None:
+        """Wait until there is room for another event of each subscriber, except of those that are stuck."""
+        with self._changed:
+            for subscriber in self._subscribers:
+                self._wait_for_room(subscriber)
+
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until every asynchronous subscriber has heard everything; False after `timeout` seconds without that.
 
@@ -97,6 +120,8 @@ class Bus:
         with self._changed:
             if self._is_own_thread():
                 return not self._unheard
+            if self._unheard:
+                self._home()
             return self._changed.wait_for(lambda: not self._unheard, timeout)
 
     def close(self, timeout: float | None = _CLOSE_SECONDS) -> None:
@@ -131,13 +156,27 @@ class Bus:
         with self._changed:
             if not self._is_own_thread() and not self._wait_for_room(subscriber):
                 return False
-            if self._loop is None:
-                self._loop = _LoopThread()
-                atexit.register(self._close_at_exit)
+            loop = self._home()
             subscriber.add(event, hearing)
             self._unheard += 1
-            self._loop.call(self._wake, subscriber)
+            loop.call(self._wake, subscriber)
             return True
+
+    def _home(self) -> "_LoopThread | _LentLoop":
+        """Where asynchronous subscribers are awaited. What a lent loop left when it was closed, our thread takes."""
+        if isinstance(self._loop, _LentLoop) and self._loop.is_closed:
+            self._loop = None
+        if self._loop is None:
+            self._loop = _LoopThread()
+            atexit.register(self._close_at_exit)
+            self._wake_all()
+        return self._loop
+
+    def _wake_all(self) -> None:
+        assert self._loop is not None
+        for subscriber in self._subscribers:
+            if subscriber.waiting:
+                self._loop.call(self._wake, subscriber)
 
     def _wait_for_room(self, subscriber: "_Subscriber") -> bool:
         """Wait while the subscriber moves; False once it is stuck."""
@@ -152,8 +191,11 @@ class Bus:
         """See that a subscriber's waiting events are heard. Runs on the loop's thread."""
         import asyncio
 
-        if subscriber.task is None:
-            subscriber.task = asyncio.create_task(self._hear(subscriber))
+        task, loop = subscriber.task, asyncio.get_running_loop()
+        if task is None or task.get_loop().is_closed():
+            subscriber.task = loop.create_task(self._hear(subscriber))
+        elif task.get_loop() is not loop:  # it hears to the end where it began, and may be at its end
+            loop.call_later(_MOMENT, self._wake, subscriber)
 
     async def _hear(self, subscriber: "_Subscriber") -> None:
         try:
@@ -251,7 +293,7 @@ class _LoopThread:
     async def _serve(self) -> None:
         import asyncio
 
-        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._stopped, self._task = asyncio.get_running_loop(), asyncio.Event(), asyncio.current_task()
         self._is_ready.set()
         await self._stopped.wait()
 
@@ -263,11 +305,49 @@ class _LoopThread:
     def is_current(self) -> bool:
         return threading.current_thread() is self._thread
 
+    def end_when_idle(self) -> None:
+        """End the thread when nothing runs there any more. Runs on it."""
+        import asyncio
+
+        assert self._loop is not None
+        others = asyncio.all_tasks(self._loop) - {self._task}
+        if others:
+            self._loop.call_later(_MOMENT, self.end_when_idle)
+        else:
+            self._stopped.set()
+
     def stop(self) -> None:
         """Cancel what still runs and end the thread; waits for that, except on the thread itself."""
         self.call(self._stopped.set)
         if not self.is_current():
             self._thread.join(_STOP_SECONDS)
+
+
+class _LentLoop:
+    """The loop of an application, which runs it and ends it."""
+
+    def __init__(self, loop: "asyncio.AbstractEventLoop") -> None:
+        self._loop = loop
+
+    @property
+    def is_closed(self) -> bool:
+        return self._loop.is_closed()
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function on the loop, soon."""
+        with suppress(RuntimeError):  # it was closed this moment: what waits is found when somebody looks
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    def is_current(self) -> bool:
+        import asyncio
+
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
+    def stop(self) -> None:
+        """It is not ours to end."""
 
 
 def _event_type(name: str) -> EventType:

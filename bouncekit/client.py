@@ -6,19 +6,24 @@ A login never travels over a line that is not encrypted, unless a parameter with
 import os
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from email.message import Message
 from types import TracebackType
 from typing import Any
 
+from bouncekit.bulk import Letter, OnResult, send_many
+from bouncekit.direct import Direct
 from bouncekit.errors import ConfigurationError
 from bouncekit.forking import begin_afresh_in_children
 from bouncekit.office import Office, Retry, open_office
-from bouncekit.relay import Relay
+from bouncekit.opening import Manner
+from bouncekit.relay import Outlet, Relay
 from bouncekit.report import Report
 from bouncekit.smtp import LMTP, SMTP, SMTP_SSL, HasOffice
-from bouncekit.smtperrors import TlsNotOffered
-from bouncekit.steps import Delivery
+from bouncekit.status import Action
+from bouncekit.steps import Delivery, Outcome, Transact
 
 __all__ = ["Client"]
 
@@ -32,13 +37,18 @@ class Client:
     fork the child dials for itself.
 
     Args:
-        url: see `bouncekit.relay`; or the name of one of the postmaster's relays, whose options hold then too.
+        url: see `bouncekit.relay`; or the name of one of the postmaster's relays, whose options hold then too. `mx:`
+            asks the recipients' own hosts, see `bouncekit.direct`.
         postmaster: whose policy, store and events; None: the default policy, in memory.
         insecure_login_in_clear: log in even where the relay offers no TLS.
         insecure_tls: take any certificate.
         tls_context: your own `ssl.SSLContext`, for a private CA.
         timeout: seconds; bounds each reply as a whole. Without one, the stages have deadlines.
         dsn, lock_step, chunking: see `SMTP`.
+        fallback: the name of a relay of the postmaster that takes the mail where this one cannot be reached, or is
+            paused. Nothing that a server may have got is sent there.
+        require_tls: with `mx:`, send nothing in clear, though no certificate is verified.
+        private_addresses: with `mx:`, also to hosts at addresses that are no public ones.
 
     Raises:
         ConfigurationError: the URL is none, or the postmaster queues and does not know this relay.
@@ -61,6 +71,9 @@ class Client:
         dsn: str = "",
         lock_step: bool = False,
         chunking: bool = False,
+        fallback: str | None = None,
+        require_tls: bool = False,
+        private_addresses: bool = False,
     ) -> None:
         self._postmaster = postmaster or _Default()
         self.relay, self._name = _known(url, self._postmaster.office)
@@ -73,8 +86,14 @@ class Client:
             "dsn": dsn,
             "lock_step": lock_step,
             "chunking": chunking,
+            "fallback": fallback,
+            "require_tls": require_tls,
+            "private_addresses": private_addresses,
         }
         options = {**self.relay.options, **{option: value for option, value in given.items() if value}}
+        self._outlet = self._place(url, options.get("fallback"))
+        self._other: Client | None = None  # that takes this one's place
+        self._options = options
         self._context = options.get("tls_context") or _context(insecure=options.get("insecure_tls", False))
         self._login_in_clear = options.get("insecure_login_in_clear", False)
         self._settings: dict[str, Any] = {
@@ -88,7 +107,7 @@ class Client:
         self._pid = os.getpid()
         self.start_afresh()
         self._session = self._new_session()
-        self._desk: SMTP | None = None  # where messages are handed in, whatever the line is doing
+        self._desk: SMTP | None = None
         begin_afresh_in_children(self)
 
     def __repr__(self) -> str:
@@ -118,6 +137,35 @@ class Client:
         with self._lock:
             yield from self._own().send_all(messages, sender)
 
+    def send_many(
+        self,
+        letters: Iterable[Letter],
+        *,
+        concurrency: int = 4,
+        on_result: OnResult | None = None,
+        sender: str | None = None,
+    ) -> Counter[Action]:
+        """Send many messages over so many connections; how many recipients came to which action.
+
+        A letter is a message, to whom its headers name; `(message, recipients)`; or `(sender, recipients, content)`.
+        The recipients may be any number: each hundred is a transaction of its own. `on_result` is called with the
+        letter and the report of each transaction, as they come: in the calling thread, where letters are taken, too.
+
+        Raises:
+            StoreUnavailable: the store does not answer. Whatever is raised, what is under way is brought to its end.
+        """
+        if concurrency < 1:
+            raise ConfigurationError(f"concurrency={concurrency}: one connection is needed at the least")
+        return send_many(
+            letters,
+            desk=self._new_session(),
+            new_session=self._new_session,
+            hang_up=_hang_up,
+            concurrency=concurrency,
+            on_result=on_result,
+            sender=sender,
+        )
+
     def submit(
         self, message: Message, *, sender: str | None = None, recipients: str | Sequence[str] | None = None
     ) -> Report:
@@ -130,8 +178,29 @@ class Client:
             ConfigurationError: nothing is queued here.
         """
         with self._desk_lock:
+            return self.desk.submit_message(message, sender, recipients)
+
+    @property
+    def office(self) -> Office:
+        """The postmaster's."""
+        return self._postmaster.office
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """For TLS with the relay."""
+        return self._context
+
+    @property
+    def manner(self) -> Manner:
+        """How its sessions begin."""
+        return self.relay.manner(self.desk.local_hostname, login_in_clear=self._login_in_clear)
+
+    @property
+    def desk(self) -> SMTP:
+        """A session where messages are handed in, whatever the line is doing."""
+        with self._desk_lock:
             self._desk = self._desk or self._new_session()
-            return self._desk.submit_message(message, sender, recipients)
+            return self._desk
 
     def deliver(self, delivery: Delivery) -> Report:
         """Send what a worker took from the queue; see `SMTP.deliver`."""
@@ -147,9 +216,10 @@ class Client:
         """Say QUIT and hang up. Nothing that was settled changes; the next send dials again."""
         with self._lock:
             session = self._own()
-            if session.sock is not None:
-                session.hang_up()
+            _hang_up(session)
             self._session = self._new_session()
+            if self._other is not None:
+                self._other.close()
 
     def __enter__(self) -> "Client":
         return self
@@ -172,27 +242,73 @@ class Client:
             self._session = self._new_session()
         return self._session
 
+    def _place(self, url: str, fallback: str | None) -> Outlet:
+        """Where the mail goes: by the relay's name, if it has one, since limits and pauses go by it."""
+        relays = self._postmaster.office.relays
+        if fallback is not None and (fallback == url or fallback not in relays):
+            raise ConfigurationError(f"fallback {fallback!a}: no other relay of this postmaster")
+        relay = self.relay
+        name = url if url in relays else self._name or ("mx" if relay.is_direct else f"{relay.host}:{relay.port}")
+        return Outlet(name, fallback, is_direct=relay.is_direct)
+
+    def _carry_elsewhere(self, step: Transact) -> Outcome | None:
+        """The transaction by the relay that takes this one's place; None where that cannot be reached either."""
+        gate, fallback = self._postmaster.office.gate, self._outlet.fallback
+        assert fallback is not None
+        if not step.through and not self.relay.is_direct:
+            trouble = self._session._trouble
+            why = f"it cannot be reached: {trouble}" if trouble is not None else "it cannot be reached"
+            gate.unreachable(self._outlet.name, why, step.delivery.id)
+        is_only_way = bool(step.through)  # the one that is paused is not asked, whatever becomes of this
+        if not is_only_way and not gate.is_open(Outlet(fallback)):
+            return None
+        if self._other is None:
+            labels = {name: self._settings[name] for name in ("message_class", "tenant", "stream", "test")}
+            self._other = Client(fallback, postmaster=self._postmaster, **labels)
+        outcome = self._other.carry(step)
+        return None if outcome.never_began and not is_only_way else replace(outcome, through=fallback)
+
+    def carry(self, step: Transact) -> Outcome:
+        """A transaction of another client, whose place this one takes."""
+        with self._lock:
+            session = self._own()
+            session._elsewhere = None
+            return session._transact(replace(step, through=""))
+
     def _new_session(self) -> SMTP:
+        if self.relay.is_direct:
+            return self._new_direct()
         kind = {"smtps": SMTP_SSL, "lmtp": LMTP}.get(self.relay.scheme, SMTP)
         extra = {"context": self._context} if kind is SMTP_SSL else {}
         session: SMTP = kind(**self._settings, **extra)
         session.dial_when_needed(self.relay.host, self.relay.port, (lambda: self._greet(session),), relay=self._name)
+        return self._placed(session)
+
+    def _new_direct(self) -> SMTP:
+        session = Direct(**self._settings)
+        session.relay = self._name
+        session.aim(
+            port=self.relay.port,
+            context=self._options.get("tls_context"),
+            settings=self._settings,
+            requires_tls=bool(self._options.get("require_tls")),
+            private_addresses=bool(self._options.get("private_addresses")),
+        )
+        return self._placed(session)
+
+    def _placed(self, session: SMTP) -> SMTP:
+        session.given_outlet = self._outlet
+        session._elsewhere = self._carry_elsewhere if self._outlet.fallback else None
         return session
 
     def _greet(self, session: SMTP) -> None:
         """What comes before the first message: EHLO, TLS, login."""
-        relay = self.relay
-        session.ehlo_or_helo_if_needed()
-        wants_tls = relay.scheme == "smtp+tls" or (relay.user is not None and not self._login_in_clear)
-        is_tls = isinstance(session.sock, ssl.SSLSocket)
-        if not is_tls and relay.scheme != "lmtp" and (wants_tls or session.has_extn("starttls")):
-            if not session.has_extn("starttls"):
-                hint = "; a login in clear takes insecure_login_in_clear=True" if relay.user is not None else ""
-                raise TlsNotOffered(f"the relay offers no STARTTLS{hint}")
-            session.starttls(context=self._context)
-            session.ehlo_or_helo_if_needed()
-        if relay.user is not None:
-            session.login(relay.user, relay.password or "")
+        session.open_by(self.relay.manner(session.local_hostname, login_in_clear=self._login_in_clear), self._context)
+
+
+def _hang_up(session: SMTP) -> None:
+    if session.sock is not None or isinstance(session, Direct):
+        session.hang_up()
 
 
 class _Default:
@@ -205,7 +321,7 @@ class _Default:
 def _known(url: str, office: Office) -> tuple[Relay, str | None]:
     """The relay, and the name under which what is left is queued for it; None where nothing is."""
     if url not in office.relays:
-        if "://" not in url and office.relays:
+        if "://" not in url and not url.startswith("mx:") and office.relays:
             raise ConfigurationError(f"relay {url!a}: this postmaster has {', '.join(office.relays)}; or write a URL")
         relay = Relay.parse(url)
         return relay, office.relay_of(relay)

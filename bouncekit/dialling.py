@@ -10,36 +10,33 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+from bouncekit.conversation import DEADLINES
 from bouncekit.events import EventType
-from bouncekit.office import Office
+from bouncekit.relay import Outlet
 from bouncekit.reply import Cause, NoReply, ReplyReader, Stage
+from bouncekit.session import CONNECT_SECONDS, Session, redialling
+from bouncekit.showing import redacted
 from bouncekit.smtperrors import UnreadableReply
-from bouncekit.transports.blocking import DEADLINES, without_delay
+from bouncekit.transports.blocking import without_delay
 
 __all__ = ["DEFAULT_TIMEOUT", "Dialling"]
 
 DEFAULT_TIMEOUT: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]  # smtplib's own default
-_CONNECT_SECONDS = 30.0
-_REDIALS = 3
 
 
-class Dialling(smtplib.SMTP):
+class Dialling(Session, smtplib.SMTP):
     """The part of `bouncekit.SMTP` that opens sessions; it sends nothing."""
 
     # Set for an adopted connection as for one of our own, so that both start from here.
-    office: Office | None = None
+    given_outlet: Outlet | None = None  # where its maker knows by what name the mail goes, and what takes its place
     relay: str | None = None  # the name of the relay through which a worker sends what is left; None: nobody keeps it
-    _host: str
     _reader: ReplyReader
     _stage = Stage.CONNECT
     _dialled: tuple[str, int, Any] | None = None
     _replays: tuple[Callable[[], object], ...] = ()
     _is_redialling = False
-    _is_unreachable = False
-    _was_dropped = False
+    _is_logging_in = False
     _was_connected = False
-    _transactions = 0  # of this session
-    _refusals = 0  # of this session, since it delivered something
 
     def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:
         """Connect; see `smtplib.SMTP.connect`."""
@@ -53,7 +50,7 @@ class Dialling(smtplib.SMTP):
                 self.relay = self.office.relay_at(host, port)
         answer = super().connect(host, port, source_address)
         self._was_connected = True
-        self._transactions = self._refusals = 0
+        self._begin_afresh()
         return answer
 
     def _get_socket(self, host: str, port: int, timeout: Any) -> Any:
@@ -63,7 +60,7 @@ class Dialling(smtplib.SMTP):
         if bounded is not None or timeout == 0:
             sock = super()._get_socket(host, port, timeout)  # type: ignore[misc]
         else:
-            sock = super()._get_socket(host, port, _CONNECT_SECONDS)  # type: ignore[misc]
+            sock = super()._get_socket(host, port, CONNECT_SECONDS)  # type: ignore[misc]
             sock.settimeout(None)
         without_delay(sock)
         return sock
@@ -79,6 +76,22 @@ class Dialling(smtplib.SMTP):
         self._was_dropped = True
 
     @property
+    def outlet(self) -> Outlet:
+        """Where the mail of this connection goes."""
+        if self.given_outlet is not None:
+            return self.given_outlet
+        host, port = self._dialled[:2] if self._dialled else (self._host, 0)
+        return Outlet(self.relay or (f"{host}:{port}" if port else host))
+
+    @property
+    def _is_open(self) -> bool:
+        return self.sock is not None
+
+    @property
+    def _may_dial(self) -> bool:
+        return self._dialled is not None
+
+    @property
     def _is_to_be_dialled(self) -> bool:
         """Whether the next transaction opens the session, again or for the first time."""
         return self.sock is None and self._was_dropped and self._dialled is not None and self.office is not None
@@ -90,9 +103,9 @@ class Dialling(smtplib.SMTP):
         assert self._dialled is not None
         is_first = not self._was_connected
         host, port, source_address = self._dialled
-        self.close()
 
         def dial() -> None:
+            self.close()  # also a line on which the attempt before this one came to nothing
             self.ehlo_resp = self.helo_resp = None  # a new session: what the last one offered is no news of it
             self.esmtp_features, self.does_esmtp = {}, False
             code, message = self.connect(host, port, source_address)
@@ -104,13 +117,8 @@ class Dialling(smtplib.SMTP):
 
         self._is_redialling = self._is_unreachable = True
         try:
-            tenacity.Retrying(
-                retry=tenacity.retry_if_exception(_may_pass),
-                stop=tenacity.stop_after_attempt(_REDIALS),
-                wait=tenacity.wait_exponential(multiplier=0.1, max=2.0) + tenacity.wait_random(0, 0.1),
-                sleep=self.office.clock.sleep if self.office else tenacity.nap.sleep,
-                reraise=True,
-            )(dial)
+            sleep = self.office.clock.sleep if self.office else tenacity.nap.sleep
+            tenacity.Retrying(**redialling(self._redials), sleep=sleep)(dial)
             self._is_unreachable = False
         except BaseException:
             self._drop()
@@ -159,10 +167,12 @@ class Dialling(smtplib.SMTP):
     def auth(self, mechanism: str, authobject: Any, *, initial_response_ok: bool = True) -> tuple[int, bytes]:
         """Log in by one mechanism; see `smtplib.SMTP.auth`."""
         before, dialled = self._replays, self._dialled
+        self._is_logging_in = True
         try:
             answer = super().auth(mechanism, authobject, initial_response_ok=initial_response_ok)
         finally:
             self._dialled = dialled
+            self._is_logging_in = False
 
         def again() -> None:
             self.ehlo_or_helo_if_needed()
@@ -170,6 +180,13 @@ class Dialling(smtplib.SMTP):
 
         self._replay_from(before, again)
         return answer
+
+    def _print_debug(self, *args: object) -> None:
+        """Show what `set_debuglevel` asks for, but no password: smtplib prints it, in base64."""
+        shown = [redacted(str(one)) for one in args]
+        if self._is_logging_in and args[0] == "send:" and "AUTH" not in shown[1]:
+            shown[1] = "***"  # the answer to a challenge
+        super()._print_debug(*shown)  # type: ignore[misc]
 
     def _replay_from(self, before: tuple[Callable[[], object], ...], call: Callable[[], object]) -> None:
         """Do a call again when the session is dialled again: ours, since an override may take other arguments."""
@@ -192,12 +209,3 @@ class Dialling(smtplib.SMTP):
         """Close a connection that is lost or not in step any more; it may be dialled again."""
         self.close()
         self._was_dropped = True
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether dialling again may help: the network, or a greeting of class 4."""
-    if isinstance(error, smtplib.SMTPConnectError):
-        return 400 <= error.smtp_code < 500
-    if isinstance(error, smtplib.SMTPServerDisconnected):
-        return not isinstance(error, UnreadableReply)
-    return isinstance(error, OSError) and not isinstance(error, (smtplib.SMTPException, ssl.SSLError))

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 from bouncekit.builtin import classify
 from bouncekit.carrying import Carrying
 from bouncekit.commandlines import DsnRequest
+from bouncekit.conversation import DEADLINES
 from bouncekit.delivery import refusals
 from bouncekit.dialling import DEFAULT_TIMEOUT
 from bouncekit.envelope import Labels
@@ -35,9 +36,8 @@ from bouncekit.status import Action
 from bouncekit.steps import Delivery, Transact
 from bouncekit.submission import submission
 from bouncekit.transaction import CLOSES, Body, Command, Commands, Dot
-from bouncekit.transports.blocking import DEADLINES
 
-__all__ = ["LMTP", "SMTP", "SMTP_SSL", "HasOffice"]
+__all__ = ["LMTP", "SMTP", "SMTP_SSL", "HasOffice", "told"]
 
 # smtplib's own, as they were before anybody replaced them (`bouncekit.install`).
 _SMTP = smtplib.SMTP
@@ -131,26 +131,32 @@ class SMTP(Carrying):
         """Send a message; see `smtplib.SMTP.sendmail`. Text may hold ASCII only; its line ends become CRLF."""
         self._is_composing = False
         hand_in, self._hand_in = self._hand_in, None  # not what a subscriber sends within it
-        delivery = submission(
-            from_addr,
-            to_addrs,
-            msg,
+        delivery = self.take(from_addr, to_addrs, msg, mail_options, rcpt_options)
+        if hand_in is not None:
+            return hand_in(delivery)
+        report, trouble = self._deliver(delivery)
+        self._has_sent = True
+        return told(delivery, report, trouble, from_addr)
+
+    def take(
+        self,
+        sender: str,
+        recipients: str | Sequence[str],
+        message: bytes | str,
+        mail_options: Sequence[str] = (),
+        rcpt_options: Sequence[str] = (),
+    ) -> Delivery:
+        """The delivery that `sendmail` would carry out; nothing is sent."""
+        return submission(
+            sender,
+            recipients,
+            message,
             mail_options=mail_options,
             rcpt_options=rcpt_options,
             labels=self.labels,
             new_id=self.office.clock.new_id if self.office else None,
             relay=self.relay,
         )
-        if hand_in is not None:
-            return hand_in(delivery)
-        report, trouble = self._deliver(delivery)
-        self._has_sent = True
-        refusal = error_of(report, from_addr, delivery.given, durable=delivery.relay is not None)
-        if refusal is None:
-            return report
-        if trouble is None or isinstance(refusal, OutcomeUnknown):
-            trouble = _as_smtplib_says(refusal, delivery)
-        raise with_report(trouble, report)
 
     def send_message(
         self,
@@ -178,9 +184,7 @@ class SMTP(Carrying):
             StoreUnavailable: the store does not answer, the message is not in the queue.
             SMTPRecipientsRefused: there is no recipient that mail could be sent to.
         """
-        if self.relay is None:
-            raise ConfigurationError("submit() puts mail into a queue: make the postmaster with retry='queue'")
-        self._hand_in = self._submit
+        self._hand_in = self.submit
         try:
             return self.send_message(msg, sender, recipients)
         finally:
@@ -205,15 +209,17 @@ class SMTP(Carrying):
         Raises:
             StoreUnavailable: the store does not answer; that message was not sent, nor were those behind it.
         """
-        return self.deliver_all(delivery for message in messages for delivery in self._composed(message, sender))
+        return self.deliver_all(self.compose(message, sender) for message in messages)
 
-    def deliver_all(self, deliveries: Iterable[Delivery]) -> Iterator[Report]:
-        """The same of deliveries."""
+    def deliver_all(
+        self, deliveries: Iterable[Delivery], is_ready: Callable[[], bool] | None = None
+    ) -> Iterator[Report]:
+        """The same of deliveries. `is_ready` says whether the next one is there; without it, it is waited for."""
         if self.office is None:
             yield from map(self.deliver, deliveries)
             return
         try:
-            for report in self.office.drive_all(deliveries, self._transact, self.send_notice):
+            for report in self.office.drive_all(deliveries, self._transact, self.send_notice, self.outlet, is_ready):
                 self._has_sent = True
                 yield report
         except StoreError as error:
@@ -221,7 +227,10 @@ class SMTP(Carrying):
         finally:
             self._leave_ahead()
 
-    def _composed(self, message: Message, sender: str | None) -> Sequence[Delivery]:
+    def compose(
+        self, message: Message, sender: str | None = None, recipients: str | Sequence[str] | None = None
+    ) -> Delivery:
+        """The delivery that `send_message` would carry out; nothing is sent."""
         taken: list[Delivery] = []
 
         def take(delivery: Delivery) -> Report:
@@ -230,13 +239,15 @@ class SMTP(Carrying):
 
         self._hand_in = take
         try:
-            self.send_message(message, sender)
+            self.send_message(message, sender, recipients)
         finally:
             self._hand_in = None
-        return taken
+        return taken[0]
 
-    def _submit(self, delivery: Delivery) -> Report:
-        assert self.office is not None
+    def submit(self, delivery: Delivery) -> Report:
+        """The same of a delivery."""
+        if self.office is None or self.relay is None:
+            raise ConfigurationError("submit() puts mail into a queue: make the postmaster with retry='queue'")
         try:
             report = self.office.submit(delivery)
         except StoreError as error:
@@ -251,7 +262,7 @@ class SMTP(Carrying):
         try:
             if self.office is None:
                 return self._send_unjudged(delivery), self._trouble
-            return self.office.drive(delivery, self._transact, self.send_notice), self._trouble
+            return self.office.drive(delivery, self._transact, self.send_notice, self.outlet), self._trouble
         except StoreError as error:
             raise StoreUnavailable(str(error), undelivered(delivery, str(error))) from error
         finally:
@@ -292,8 +303,14 @@ class SMTP(Carrying):
     # -- commands and replies
 
     def putcmd(self, cmd: str, args: str = "") -> None:
-        """Send a command."""
+        """Send a command.
+
+        Raises:
+            ValueError: no command line can hold it, such as a line end. Nothing was sent.
+        """
         self._stage = _STAGES.get(cmd[:8].split(" ")[0].upper(), Stage.IDLE)
+        if not _fits_a_line(cmd + args) or (self._stage is Stage.EHLO and not _is_word(args)):
+            raise ValueError(f"command and arguments contain prohibited characters: {f'{cmd} {args}'!a}")
         if self._stage is not Stage.QUIT and not self._reader.is_clean:
             self._refuse_to_guess()
         super().putcmd(cmd, args)
@@ -364,7 +381,7 @@ class SMTP(Carrying):
                 raise
             self._was_dropped = False
             answer = (-1, str(error).encode())
-        self._tell_closed(answer)
+        self._tell_quit(answer)
         return answer
 
     def __exit__(
@@ -421,6 +438,26 @@ class LMTP(SMTP, smtplib.LMTP):
         **kwargs: Any,
     ) -> None:
         super().__init__(host, port, local_hostname, timeout, source_address, **kwargs)
+
+
+def _fits_a_line(text: str) -> bool:
+    """Whether a command may hold this, line ends aside: those smtplib refuses in words that people look for."""
+    return text.replace("\r", "").replace("\n", "").isprintable()
+
+
+def _is_word(name: str) -> bool:
+    """Whether it can be the one argument of EHLO (RFC 5321 4.1.1.1)."""
+    return name.isascii() and " " not in name
+
+
+def told(delivery: Delivery, report: Report, trouble: Exception | None, sender: str) -> Report:
+    """The report, or what smtplib raises for it; `trouble` is what kept the last transaction from beginning."""
+    refusal = error_of(report, sender, delivery.given, durable=delivery.relay is not None)
+    if refusal is None:
+        return report
+    if trouble is None or isinstance(refusal, OutcomeUnknown):
+        trouble = _as_smtplib_says(refusal, delivery)
+    raise with_report(trouble, report)
 
 
 def _as_smtplib_says(error: Exception, delivery: Delivery) -> Exception:

@@ -32,6 +32,7 @@ __all__ = [
     "UnreadableReply",
     "Utf8NotOffered",
     "error_of",
+    "session_error",
     "with_report",
 ]
 
@@ -105,7 +106,8 @@ def error_of(
         return OutcomeUnknown("the reply to the end of the data never came: the message may have been delivered")
     asked = [one for one in settlements if not _local(one)]
     if not asked:
-        return RecipientsSuppressed(dict(report))
+        held_up = any(one.action is Action.DELAYED for one in settlements)  # nobody is refused for good
+        return (smtplib.SMTPRecipientsRefused if held_up else RecipientsSuppressed)(dict(report))
     for stage in (Stage.END_OF_DATA, Stage.DATA):
         for one in asked:
             if one.stage is stage and isinstance(one.reply, Reply):
@@ -126,6 +128,27 @@ def error_of(
     reply = next(one.reply for one in asked if one.stage is not Stage.RCPT)
     assert isinstance(reply, Reply)
     return smtplib.SMTPResponseException(reply.code, reply.raw)
+
+
+def session_error(stage: Stage, answer: Reply | NoReply) -> smtplib.SMTPException:
+    """The exception that smtplib would raise for a session that could not be opened."""
+    if isinstance(answer, Reply):
+        return _OF_STAGE.get(stage, smtplib.SMTPResponseException)(answer.code, answer.raw)
+    if answer.cause is Cause.TLS:
+        return TlsNotOffered(answer.detail)
+    if answer.cause is Cause.LOCAL:
+        return smtplib.SMTPNotSupportedError(answer.detail)
+    said_goodbye = answer.reply is not None and answer.reply.code in (221, 421)
+    if answer.cause in (Cause.PROTOCOL, Cause.UNSOLICITED) and not said_goodbye:
+        return UnreadableReply(answer)
+    return smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {answer.detail}")
+
+
+_OF_STAGE: Mapping[Stage, type[smtplib.SMTPResponseException]] = {
+    Stage.CONNECT: smtplib.SMTPConnectError,
+    Stage.EHLO: smtplib.SMTPHeloError,
+    Stage.AUTH: smtplib.SMTPAuthenticationError,
+}
 
 
 def _local(settlement: Settlement) -> bool:

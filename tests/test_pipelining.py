@@ -5,10 +5,11 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import trustme
@@ -22,6 +23,7 @@ from bouncekit.report import Report
 from bouncekit.testing import Answer, Closing, Cut, Dropped, Forgetting, Kept, ScriptedServer, Silence, Usual
 
 from .conftest import message
+from .wires import AwaitedClient
 
 Serve = Callable[..., ScriptedServer]
 SENDER = "shop@example.org"
@@ -31,10 +33,18 @@ BAD, ADA, BOB = "bad@example.com", "ada@example.com", "bob@example.com"
 NO_SUCH_USER = "550 5.1.1 No such user"
 
 
-@contextmanager
-def client_of(server: ScriptedServer, postmaster: Postmaster, **options: object) -> Iterator[Client]:
-    with Client(server.url, postmaster=postmaster, **options) as client:  # type: ignore[arg-type]
-        yield client
+class ClientOf(Protocol):
+    """A client of a server, in a block."""
+
+    def __call__(
+        self, server: ScriptedServer, postmaster: Postmaster, **options: object
+    ) -> AbstractContextManager[Client]: ...
+
+
+@pytest.fixture(params=[Client, AwaitedClient])
+def client_of(request: pytest.FixtureRequest) -> ClientOf:
+    """Makes clients: what is said here of one holds for the other."""
+    return lambda server, postmaster, **options: request.param(server.url, postmaster=postmaster, **options)
 
 
 def actions(report: Report) -> list[str]:
@@ -54,7 +64,7 @@ def turns_of_a_message(server: ScriptedServer, send: Callable[[], object]) -> in
 
 @pytest.mark.parametrize("count", [1, 10, 100])
 def test_a_message_takes_two_round_trips_however_many_it_is_for(
-    serve: Serve, postmaster: Postmaster, count: int
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster, count: int
 ) -> None:
     server = serve()
     with client_of(server, postmaster) as client:
@@ -64,7 +74,7 @@ def test_a_message_takes_two_round_trips_however_many_it_is_for(
 
 @pytest.mark.parametrize(("settings", "options"), [({"extensions": ["SIZE"]}, {}), ({}, {"lock_step": True})])
 def test_in_lock_step_it_takes_one_for_each_command(
-    serve: Serve, postmaster: Postmaster, settings: dict[str, object], options: dict[str, object]
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster, settings: dict[str, object], options: dict[str, object]
 ) -> None:
     server = serve(**settings)
     with client_of(server, postmaster, **options) as client:
@@ -80,7 +90,7 @@ def test_a_line_that_could_not_be_opened_again_is_in_lock_step(serve: Serve, pos
         assert turns_of_a_message(server, lambda: dressed.sendmail(SENDER, ADA, BODY)) == 4
 
 
-def test_with_chunking_the_content_goes_by_bdat(serve: Serve, postmaster: Postmaster) -> None:
+def test_with_chunking_the_content_goes_by_bdat(client_of: ClientOf, serve: Serve, postmaster: Postmaster) -> None:
     server = serve(extensions=["PIPELINING", "CHUNKING"])
     with client_of(server, postmaster, chunking=True) as client:
         assert turns_of_a_message(server, lambda: client.sendmail(SENDER, [ADA, BOB], BODY)) == 2
@@ -178,7 +188,9 @@ def test_behind_a_reset_in_a_group_all_are_asked_again_in_lock_step_and_the_host
     assert postmaster.heard.types.count("reconnected") == 1  # type: ignore[attr-defined]
 
 
-def test_what_a_reset_leaves_open_is_delayed_and_never_refused(serve: Serve, postmaster: Postmaster) -> None:
+def test_what_a_reset_leaves_open_is_delayed_and_never_refused(
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster
+) -> None:
     server = serve({"RCPT": {BOB: Cut("rst")}})
     with client_of(server, postmaster) as client, pytest.raises(OSError) as raised:
         client.sendmail(SENDER, [ADA, BOB], BODY)
@@ -192,7 +204,9 @@ def test_what_a_reset_leaves_open_is_delayed_and_never_refused(serve: Serve, pos
 # -- 2: errors cost time, and then the session
 
 
-def test_a_session_is_given_up_before_its_tenth_error(serve: Serve, postmaster: Postmaster) -> None:
+def test_a_session_is_given_up_before_its_tenth_error(
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster
+) -> None:
     server = serve({"RCPT": NO_SUCH_USER})
     with client_of(server, postmaster) as client:
         for person in PEOPLE[:20]:
@@ -202,7 +216,9 @@ def test_a_session_is_given_up_before_its_tenth_error(serve: Serve, postmaster: 
     assert refused == [9, 9, 2]
 
 
-def test_a_delivery_makes_the_errors_before_it_forgotten(serve: Serve, postmaster: Postmaster) -> None:
+def test_a_delivery_makes_the_errors_before_it_forgotten(
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster
+) -> None:
     server = serve({"RCPT": {ADA: "250 2.1.5 Ok", "*": NO_SUCH_USER}})
     with client_of(server, postmaster) as client:
         for number in range(4):
@@ -216,7 +232,7 @@ def test_a_delivery_makes_the_errors_before_it_forgotten(serve: Serve, postmaste
 
 
 def test_a_server_that_forgets_what_stood_behind_an_error_is_asked_again_in_lock_step(
-    serve: Serve, postmaster: Postmaster
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster
 ) -> None:
     server = serve({"RCPT": {BAD: Forgetting(NO_SUCH_USER)}})
     with client_of(server, postmaster, timeout=0.5) as client:
@@ -229,7 +245,9 @@ def test_a_server_that_forgets_what_stood_behind_an_error_is_asked_again_in_lock
     assert all(session.turns > 5 for session in server.sessions[1:])
 
 
-def test_a_server_that_is_silent_to_a_group_and_to_single_commands_delays(serve: Serve, postmaster: Postmaster) -> None:
+def test_a_server_that_is_silent_to_a_group_and_to_single_commands_delays(
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster
+) -> None:
     server = serve({"RCPT": {BOB: Silence()}})
     with client_of(server, postmaster, timeout=0.3) as client, pytest.raises(OSError) as raised:
         client.sendmail(SENDER, [ADA, BOB], BODY)
@@ -240,7 +258,7 @@ def test_a_server_that_is_silent_to_a_group_and_to_single_commands_delays(serve:
 # -- 5: DATA is accepted though nobody is; MAIL is refused
 
 
-def test_a_lone_dot_ends_data_that_nobody_gets(serve: Serve, postmaster: Postmaster) -> None:
+def test_a_lone_dot_ends_data_that_nobody_gets(client_of: ClientOf, serve: Serve, postmaster: Postmaster) -> None:
     server = serve({"RCPT": {BAD: NO_SUCH_USER}})
     with client_of(server, postmaster) as client:
         with pytest.raises(OSError):
@@ -249,7 +267,7 @@ def test_a_lone_dot_ends_data_that_nobody_gets(serve: Serve, postmaster: Postmas
     assert len(server.sessions) == 1
 
 
-def test_behind_a_refused_mail_its_reply_is_told(serve: Serve, postmaster: Postmaster) -> None:
+def test_behind_a_refused_mail_its_reply_is_told(client_of: ClientOf, serve: Serve, postmaster: Postmaster) -> None:
     server = serve({"MAIL": ["452 4.3.1 Insufficient storage"]})
     with client_of(server, postmaster) as client:
         with pytest.raises(OSError) as raised:
@@ -260,7 +278,7 @@ def test_behind_a_refused_mail_its_reply_is_told(serve: Serve, postmaster: Postm
 
 
 def test_a_refusal_behind_which_the_server_closes_is_that_recipients_for_good(
-    serve: Serve, postmaster: Postmaster
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster
 ) -> None:
     server = serve({"RCPT": {BAD: Closing(NO_SUCH_USER)}})
     with client_of(server, postmaster) as client:
@@ -274,7 +292,7 @@ def test_a_refusal_behind_which_the_server_closes_is_that_recipients_for_good(
 
 @pytest.mark.parametrize(("limits", "batches"), [("RCPTMAX=2", [2, 2, 1]), ("RCPTMAX=10", [5]), ("MAILMAX=9", [5])])
 def test_no_more_recipients_are_asked_than_the_server_takes_at_once(
-    serve: Serve, postmaster: Postmaster, limits: str, batches: list[int]
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster, limits: str, batches: list[int]
 ) -> None:
     server = serve(extensions=["PIPELINING", f"LIMITS {limits}"])
     with client_of(server, postmaster) as client:
@@ -284,7 +302,9 @@ def test_no_more_recipients_are_asked_than_the_server_takes_at_once(
     assert len(server.sessions) == 1
 
 
-def test_a_session_takes_no_more_messages_than_the_server_says(serve: Serve, postmaster: Postmaster) -> None:
+def test_a_session_takes_no_more_messages_than_the_server_says(
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster
+) -> None:
     server = serve(extensions=["LIMITS MAILMAX=2"])
     with client_of(server, postmaster) as client:
         for _ in range(5):
@@ -294,7 +314,7 @@ def test_a_session_takes_no_more_messages_than_the_server_says(serve: Serve, pos
 
 
 def test_a_message_above_the_announced_size_fails_before_a_byte_of_it_is_sent(
-    serve: Serve, postmaster: Postmaster
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster
 ) -> None:
     server = serve(size_limit=1000)
     with client_of(server, postmaster) as client:
@@ -307,7 +327,9 @@ def test_a_message_above_the_announced_size_fails_before_a_byte_of_it_is_sent(
     assert server.sessions[0].raw.lower().count(b"mail from") == 1
 
 
-def test_a_report_is_asked_to_name_the_delivery_and_the_recipient(serve: Serve, postmaster: Postmaster) -> None:
+def test_a_report_is_asked_to_name_the_delivery_and_the_recipient(
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster
+) -> None:
     server = serve(extensions=["PIPELINING", "DSN"])
     with client_of(server, postmaster, dsn="failure,delay") as client:
         client.sendmail(SENDER, ADA, BODY)
@@ -329,7 +351,9 @@ def subjects(server: ScriptedServer) -> list[bytes]:
 
 
 @pytest.mark.parametrize("chunking", [False, True])
-def test_a_stream_takes_one_round_trip_a_message(serve: Serve, postmaster: Postmaster, *, chunking: bool) -> None:
+def test_a_stream_takes_one_round_trip_a_message(
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster, *, chunking: bool
+) -> None:
     server = serve(extensions=["PIPELINING", "CHUNKING"])
     with client_of(server, postmaster, chunking=chunking) as client:
         reports = list(client.send_all(letters(50)))
@@ -340,7 +364,9 @@ def test_a_stream_takes_one_round_trip_a_message(serve: Serve, postmaster: Postm
     assert turns <= 50 * 1.1
 
 
-def test_without_pipelining_a_stream_is_one_message_behind_the_other(serve: Serve, postmaster: Postmaster) -> None:
+def test_without_pipelining_a_stream_is_one_message_behind_the_other(
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster
+) -> None:
     server = serve(extensions=[])
     with client_of(server, postmaster) as client:
         assert [actions(report) for report in client.send_all(letters(3))] == [["delivered"]] * 3
@@ -358,7 +384,7 @@ def test_without_pipelining_a_stream_is_one_message_behind_the_other(serve: Serv
     ],
 )
 def test_what_is_said_to_the_dot_is_the_message_before_and_the_next_one_goes(
-    serve: Serve, postmaster: Postmaster, answer: Answer, action: str, sessions: int
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster, answer: Answer, action: str, sessions: int
 ) -> None:
     server = serve({"END_OF_DATA": [Usual(), answer]})
     with client_of(server, postmaster) as client:
@@ -370,7 +396,9 @@ def test_what_is_said_to_the_dot_is_the_message_before_and_the_next_one_goes(
     assert len(server.sessions) == sessions
 
 
-def test_behind_a_refused_dot_a_server_that_does_not_reset_is_reset(serve: Serve, postmaster: Postmaster) -> None:
+def test_behind_a_refused_dot_a_server_that_does_not_reset_is_reset(
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster
+) -> None:
     server = serve({"END_OF_DATA": ["554 5.7.1 Spam"]})
     with client_of(server, postmaster) as client:
         list(client.send_all(letters(2)))
@@ -379,7 +407,9 @@ def test_behind_a_refused_dot_a_server_that_does_not_reset_is_reset(serve: Serve
     assert commands.count("rset") == 1
 
 
-def test_a_refused_recipient_is_his_messages_and_the_stream_goes_on(serve: Serve, postmaster: Postmaster) -> None:
+def test_a_refused_recipient_is_his_messages_and_the_stream_goes_on(
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster
+) -> None:
     server = serve({"RCPT": {PEOPLE[1]: NO_SUCH_USER}})
     with client_of(server, postmaster) as client:
         got = [actions(report) for report in client.send_all(letters(4))]
@@ -388,7 +418,7 @@ def test_a_refused_recipient_is_his_messages_and_the_stream_goes_on(serve: Serve
 
 
 def test_a_recipient_who_is_suppressed_by_one_message_does_not_get_the_next(
-    serve: Serve, postmaster: Postmaster
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster
 ) -> None:
     server = serve({"END_OF_DATA": "552 5.2.2 Mailbox full"})
     with client_of(server, postmaster) as client:
@@ -396,7 +426,9 @@ def test_a_recipient_who_is_suppressed_by_one_message_does_not_get_the_next(
     assert got == [["failed"], ["suppressed"], ["suppressed"]]
 
 
-def test_a_stream_that_nobody_takes_to_its_end_harms_no_other_message(serve: Serve, postmaster: Postmaster) -> None:
+def test_a_stream_that_nobody_takes_to_its_end_harms_no_other_message(
+    client_of: ClientOf, serve: Serve, postmaster: Postmaster
+) -> None:
     server = serve()
     with client_of(server, postmaster) as client:
         stream = client.send_all(letters(5))
@@ -408,7 +440,7 @@ def test_a_stream_that_nobody_takes_to_its_end_harms_no_other_message(serve: Ser
 
 def test_a_subscriber_who_sends_within_a_stream_does_not_get_into_it(serve: Serve, postmaster: Postmaster) -> None:
     server = serve()
-    with client_of(server, postmaster) as client:
+    with Client(server.url, postmaster=postmaster) as client:
 
         @postmaster.on("delivered")
         def send(event: Event) -> None:

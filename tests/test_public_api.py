@@ -11,10 +11,11 @@ import pytest
 import bouncekit
 
 PINNED = """
-LMTP SMTP SMTP_SSL Action AddressError BouncekitError Category Classification Client Clock Comparison ConfigurationError
-DeliveryFailed EnhancedStatusCode Event EventType Explanation Installation JsonLines Labels MissingExtra NoReply
-Notification OutcomeUnknown Policy PolicyError Postmaster RecipientsSuppressed Reply Report Scope Settlement Stage
-Standing Store StoreError StoreUnavailable Suppression UnreadableReply __version__ classify compare explain install wrap
+LMTP SMTP SMTP_SSL Action AddressError AsyncClient BouncekitError Category Classification Client Clock Comparison
+ConfigurationError DeliveryFailed EnhancedStatusCode Event EventType Explanation Installation JsonLines Labels
+MissingExtra NoReply Notification OutcomeUnknown Policy PolicyError Postmaster RecipientsSuppressed Reply Report Scope
+Settlement Stage Standing Store StoreError StoreUnavailable Suppression UnreadableReply __version__ classify compare
+explain install wrap
 """.split()
 
 # Neither DNS nor a database, a parser, a logger nor a web client: each is loaded by what needs it.

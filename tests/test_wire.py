@@ -6,13 +6,16 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import pytest
 import trustme
 
+from bouncekit import conversation
 from bouncekit.address import parse_address
+from bouncekit.conversation import DEADLINES, carry
 from bouncekit.envelope import Envelope
 from bouncekit.reply import Cause, NoReply, Reply, ReplyReader, Stage
 from bouncekit.status import Action, RecipientStatus
@@ -34,8 +37,9 @@ from bouncekit.testing import (
     SlowRead,
 )
 from bouncekit.transaction import GROUP_SIZE, Body, Command, Commands, Dot, NotSent, Transacted, transaction
-from bouncekit.transports import blocking
-from bouncekit.transports.blocking import DEADLINES, Wire, carry
+from bouncekit.transports.blocking import Wire
+
+from .wires import AwaitedWire
 
 ME, BAD, ADA, BOB, CY = (f"{name}@example.com" for name in ("me", "bad", "ada", "bob", "cy"))
 SMALL = b"Subject: Hi\r\n\r\nHello\r\n"
@@ -61,27 +65,55 @@ def pair(timeout: float | None = 5.0) -> Iterator[tuple[Wire, socket.socket]]:
         yield Wire(ours, ReplyReader()), theirs
 
 
-@contextmanager
-def dialled(
-    server: ScriptedServer, *, tls: ssl.SSLContext | None = None, timeout: float | None = 5.0, lmtp: bool = False
-) -> Iterator[Wire]:
-    """A wire to the server, greeted. Our buffer is small, so that a server that does not read is soon felt."""
+class Dial(Protocol):
+    """Opens a line to a server, in a block."""
+
+    def __call__(
+        self,
+        server: ScriptedServer,
+        *,
+        tls: ssl.SSLContext | None = None,
+        timeout: float | None = 5.0,
+        lmtp: bool = False,
+    ) -> AbstractContextManager[Wire]: ...
+
+
+def _blocking(server: ScriptedServer, tls: ssl.SSLContext | None) -> tuple[Wire, AbstractContextManager[object]]:
     sock = socket.create_connection((server.host, server.port), timeout=5.0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if tls is not None:
         sock = tls.wrap_socket(sock, server_hostname="localhost")
-    with sock:
-        wire = Wire(sock, ReplyReader())
-        assert isinstance(wire.read_reply(Stage.CONNECT), Reply)
-        assert isinstance(wire.exchange(line(Stage.EHLO, f"{'LHLO' if lmtp else 'EHLO'} test"))[0], Reply)
-        sock.settimeout(timeout)
-        yield wire
+    return Wire(sock, ReplyReader()), sock
+
+
+def _on_a_loop(server: ScriptedServer, tls: ssl.SSLContext | None) -> tuple[Wire, AbstractContextManager[object]]:
+    wire = AwaitedWire("localhost" if tls else server.host, server.port, tls)
+    wire.shrink()
+    return wire, wire  # type: ignore[return-value]
+
+
+@pytest.fixture(params=[_blocking, _on_a_loop])
+def dialled(request: pytest.FixtureRequest) -> Dial:
+    """Opens lines, greeted. Our buffer is small, so that a server that does not read is soon felt."""
+
+    @contextmanager
+    def dial(
+        server: ScriptedServer, *, tls: ssl.SSLContext | None = None, timeout: float | None = 5.0, lmtp: bool = False
+    ) -> Iterator[Wire]:
+        wire, closing = request.param(server, tls)
+        with closing:
+            assert isinstance(wire.read_reply(Stage.CONNECT), Reply)
+            assert isinstance(wire.exchange(line(Stage.EHLO, f"{'LHLO' if lmtp else 'EHLO'} test"))[0], Reply)
+            wire.sock.settimeout(timeout)
+            yield wire
+
+    return dial
 
 
 def send(wire: Wire, *recipients: str, content: bytes = SMALL, lmtp: bool = False, group_size: int = 1) -> Transacted:
     steps = transaction(envelope(*recipients, content=content), {"size": ""}, lmtp=lmtp, group_size=group_size)
-    return carry(steps, wire)
+    return wire.run(carry(steps, wire.line))
 
 
 def until_it_speaks(wire: Wire) -> None:
@@ -151,7 +183,7 @@ def test_what_ends_without_a_reply_is_no_reply_with_its_cause(said: bytes, cause
         assert answer.cause is cause
 
 
-def test_a_reset_is_a_lost_reply() -> None:
+def test_a_reset_is_a_lost_reply(dialled: Dial) -> None:
     with ScriptedServer({"NOOP": Cut("rst")}) as server, dialled(server) as wire:
         (answer,) = wire.exchange(line(Stage.IDLE, "NOOP"))
     assert isinstance(answer, NoReply)
@@ -176,7 +208,7 @@ DRIP = Flood(b"x", first=b"250 ", every=0.02)
 @pytest.mark.parametrize("drip", [DRIP, Flood(b"250-x\r\n", every=0.02), Drip("250 " + "x" * 400, every=0.02)])
 @pytest.mark.parametrize("bound", ["argument", "socket", "stage"])
 def test_the_deadline_is_for_the_whole_reply_however_it_drips(
-    drip: Answer, bound: str, monkeypatch: pytest.MonkeyPatch
+    dialled: Dial, drip: Answer, bound: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(DEADLINES, Stage.RCPT, SHORT if bound == "stage" else 60.0)
     with (
@@ -191,7 +223,7 @@ def test_the_deadline_is_for_the_whole_reply_however_it_drips(
     assert SHORT <= took < SHORT + 2
 
 
-def test_a_flood_ends_at_the_bound_and_not_at_the_deadline() -> None:
+def test_a_flood_ends_at_the_bound_and_not_at_the_deadline(dialled: Dial) -> None:
     for chunk in (b"x" * 8192, b"250-x\r\n" * 100):
         with ScriptedServer({"NOOP": Flood(chunk, first=b"250-")}) as server, dialled(server) as wire:
             wire.sock.sendall(b"NOOP\r\n")
@@ -348,7 +380,7 @@ def test_bytes_that_tls_has_decrypted_already_are_seen(server_tls: ssl.SSLContex
 
 
 @pytest.mark.parametrize("said", ["421 4.4.2 Timeout", "221 2.0.0 Bye"])
-def test_an_unasked_close_before_mail_is_noticed_before_a_byte_goes_out(said: str) -> None:
+def test_an_unasked_close_before_mail_is_noticed_before_a_byte_goes_out(dialled: Dial, said: str) -> None:
     with ScriptedServer() as server, dialled(server) as wire:
         server.say_unasked(said, close=True)
         until_it_speaks(wire)
@@ -360,7 +392,7 @@ def test_an_unasked_close_before_mail_is_noticed_before_a_byte_goes_out(said: st
     assert transacted.must_close
 
 
-def test_a_silent_close_before_mail_is_noticed_before_a_byte_goes_out() -> None:
+def test_a_silent_close_before_mail_is_noticed_before_a_byte_goes_out(dialled: Dial) -> None:
     with ScriptedServer() as server, dialled(server) as wire:
         server.drop_all("fin")
         until_it_speaks(wire)
@@ -369,7 +401,7 @@ def test_a_silent_close_before_mail_is_noticed_before_a_byte_goes_out() -> None:
     assert transacted.ended == (Stage.IDLE, NotSent(Cause.LOST, "the connection had been closed"))
 
 
-def test_a_stray_reply_before_rcpt_is_never_taken_for_its_answer() -> None:
+def test_a_stray_reply_before_rcpt_is_never_taken_for_its_answer(dialled: Dial) -> None:
     with ScriptedServer({"RCPT": {BAD: "550 5.1.1 No"}}) as server, dialled(server) as wire:
         wire.exchange(line(Stage.MAIL, f"MAIL FROM:<{ME}>"))
         server.say_unasked("250 2.0.0 stray")
@@ -381,7 +413,7 @@ def test_a_stray_reply_before_rcpt_is_never_taken_for_its_answer() -> None:
 
 
 @pytest.mark.parametrize("said", ["421 4.3.2 Bye", "221 2.0.0 Bye", "250 2.0.0 early", "554 5.7.1 No"])
-def test_what_is_said_before_the_dot_keeps_the_dot_back(said: str) -> None:
+def test_what_is_said_before_the_dot_keeps_the_dot_back(dialled: Dial, said: str) -> None:
     with ScriptedServer() as server, dialled(server) as wire:
         up_to_the_body(wire)
         assert wire.write(Body(SMALL)) == ()
@@ -398,7 +430,7 @@ def test_what_is_said_before_the_dot_keeps_the_dot_back(said: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-def test_a_cut_before_the_dot_keeps_the_dot_back_for_every_recipient(how: str) -> None:
+def test_a_cut_before_the_dot_keeps_the_dot_back_for_every_recipient(dialled: Dial, how: str) -> None:
     with ScriptedServer({"BODY": After(len(SMALL), Cut(how))}) as server, dialled(server) as wire:  # type: ignore[arg-type]
         up_to_the_body(wire)
         assert wire.write(Body(SMALL)) == ()
@@ -412,7 +444,9 @@ def test_a_cut_before_the_dot_keeps_the_dot_back_for_every_recipient(how: str) -
 # -- the body
 
 
-def test_a_large_body_reaches_a_slow_reader_whole(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+def test_a_large_body_reaches_a_slow_reader_whole(
+    dialled: Dial, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
     script: Script = {"BODY": SlowRead(size=50_000, every=0.002)}
     for tls in (None, client_tls):
         with (
@@ -426,9 +460,9 @@ def test_a_large_body_reaches_a_slow_reader_whole(server_tls: ssl.SSLContext, cl
 
 @pytest.mark.parametrize("own", [SHORT, None])
 def test_a_server_that_stops_reading_is_given_up_before_the_dot(
-    own: float | None, monkeypatch: pytest.MonkeyPatch
+    dialled: Dial, own: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocking, "BLOCK_SECONDS", SHORT)
+    monkeypatch.setattr(conversation, "BLOCK_SECONDS", SHORT)
     with ScriptedServer({"BODY": Silence(reading=False)}) as server, dialled(server, timeout=own) as wire:
         transacted = send(wire, ADA, content=LARGE)
         assert wire.sock.gettimeout() == own
@@ -479,7 +513,7 @@ def test_a_dot_that_could_not_be_written_was_not_sent_and_under_tls_nobody_knows
 
 @pytest.mark.parametrize("said", ["421 4.3.2 Bye", "552 5.3.4 Too big", "250 2.0.0 early"])
 @pytest.mark.parametrize("closes", [False, True])
-def test_what_is_said_in_the_body_stops_it_and_decides_nothing_final(said: str, *, closes: bool) -> None:
+def test_what_is_said_in_the_body_stops_it_and_decides_nothing_final(dialled: Dial, said: str, *, closes: bool) -> None:
     answer: Answer = Closing(said) if closes else said
     with ScriptedServer({"BODY": After(100_000, answer)}) as server, dialled(server) as wire:
         transacted = send(wire, ADA, BOB, content=LARGE)
@@ -491,7 +525,7 @@ def test_what_is_said_in_the_body_stops_it_and_decides_nothing_final(said: str, 
     assert transacted.must_close
 
 
-def test_blocks_cut_nothing_and_double_no_dot() -> None:
+def test_blocks_cut_nothing_and_double_no_dot(dialled: Dial) -> None:
     content = b".\r\n" + b"".join(b".%d\r\n" % number for number in range(40_000))
     with ScriptedServer() as server, dialled(server) as wire:
         send(wire, ADA, content=content)
@@ -595,7 +629,7 @@ def scripted(cell: Cell) -> Script:
 
 @pytest.mark.parametrize("cell", tuple(cells()), ids=str)
 @pytest.mark.parametrize("group_size", [1, GROUP_SIZE])
-def test_client_and_server_agree_wherever_a_fault_strikes(cell: Cell, group_size: int) -> None:
+def test_client_and_server_agree_wherever_a_fault_strikes(dialled: Dial, cell: Cell, group_size: int) -> None:
     with ScriptedServer(scripted(cell)) as server, dialled(server, timeout=SHORT) as wire:
         transacted = send(wire, ADA, BAD, BOB, CY, group_size=group_size)
         wire.sock.close()
@@ -618,6 +652,7 @@ def test_client_and_server_agree_wherever_a_fault_strikes(cell: Cell, group_size
 @pytest.mark.parametrize("fault", sorted(NO_REPLY | {"221"}))
 @pytest.mark.parametrize("over_tls", [False, True])
 def test_behind_the_dot_a_missing_reply_is_unknown_whether_the_message_was_kept_or_not(
+    dialled: Dial,
     fault: str,
     kept: Callable[[Answer], Answer],
     *,
@@ -640,7 +675,7 @@ def test_behind_the_dot_a_missing_reply_is_unknown_whether_the_message_was_kept_
 @pytest.mark.parametrize("size", [1, 1_000, 300_000])
 @pytest.mark.parametrize("over_tls", [False, True])
 def test_a_cut_inside_the_body_leaves_nothing_at_the_server_and_everybody_delayed(
-    fault: str, size: int, *, over_tls: bool, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+    dialled: Dial, fault: str, size: int, *, over_tls: bool, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     with (
         ScriptedServer(
@@ -659,7 +694,9 @@ def test_a_cut_inside_the_body_leaves_nothing_at_the_server_and_everybody_delaye
 
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
 @pytest.mark.parametrize("group_size", [1, GROUP_SIZE])
-def test_an_extra_reply_in_the_same_packet_stops_the_transaction_before_the_dot(stage: str, group_size: int) -> None:
+def test_an_extra_reply_in_the_same_packet_stops_the_transaction_before_the_dot(
+    dialled: Dial, stage: str, group_size: int
+) -> None:
     script: Script = {stage: Extra("250 2.0.0 extra"), "END_OF_DATA": "554 5.7.1 No"}
     with ScriptedServer(script) as server, dialled(server) as wire:
         transacted = send(wire, ADA, group_size=group_size)
@@ -671,7 +708,7 @@ def test_an_extra_reply_in_the_same_packet_stops_the_transaction_before_the_dot(
     assert transacted.must_close
 
 
-def test_an_extra_reply_behind_the_dot_changes_nothing_and_answers_no_next_message() -> None:
+def test_an_extra_reply_behind_the_dot_changes_nothing_and_answers_no_next_message(dialled: Dial) -> None:
     with ScriptedServer({"END_OF_DATA": Extra("550 5.7.1 extra")}) as server, dialled(server) as wire:
         assert send(wire, ADA).statuses[0].action is DELIVERED
         second = send(wire, BOB)
@@ -683,7 +720,7 @@ def test_an_extra_reply_behind_the_dot_changes_nothing_and_answers_no_next_messa
     assert second.must_close
 
 
-def test_a_refusal_that_an_extra_reply_has_moved_to_another_recipient_is_nobodys() -> None:
+def test_a_refusal_that_an_extra_reply_has_moved_to_another_recipient_is_nobodys(dialled: Dial) -> None:
     script: Script = {"MAIL": Extra("250 2.0.0 extra"), "RCPT": {BAD: "550 5.1.1 No such user"}}
     for people in ([BAD, ADA], [ADA, BAD]):
         with ScriptedServer(script) as server, dialled(server) as wire:
@@ -703,7 +740,7 @@ def test_a_refusal_that_an_extra_reply_has_moved_to_another_recipient_is_nobodys
         {},
     ],
 )
-def test_after_a_refusal_the_connection_carries_the_next_message(script: Script) -> None:
+def test_after_a_refusal_the_connection_carries_the_next_message(dialled: Dial, script: Script) -> None:
     with ScriptedServer(script) as server, dialled(server) as wire:
         first = send(wire, ADA)
         second = send(wire, BOB)
@@ -715,7 +752,7 @@ def test_after_a_refusal_the_connection_carries_the_next_message(script: Script)
 # -- LMTP, groups, listening in
 
 
-def test_lmtp_reads_one_reply_for_each_accepted_recipient() -> None:
+def test_lmtp_reads_one_reply_for_each_accepted_recipient(dialled: Dial) -> None:
     script: Script = {"RCPT": {BAD: "550 5.1.1 No"}, "END_OF_DATA": {BOB: "552 5.2.2 Full"}}
     with ScriptedServer(script, lmtp=True) as server, dialled(server, lmtp=True) as wire:
         transacted = send(wire, ADA, BAD, BOB, CY, lmtp=True)
@@ -726,7 +763,7 @@ def test_lmtp_reads_one_reply_for_each_accepted_recipient() -> None:
 
 
 @pytest.mark.parametrize("fault", ["fin", "rst", "silence", "garbage", "350"])
-def test_in_lmtp_a_line_lost_between_the_replies_leaves_the_rest_unknown(fault: str) -> None:
+def test_in_lmtp_a_line_lost_between_the_replies_leaves_the_rest_unknown(dialled: Dial, fault: str) -> None:
     script: Script = {"END_OF_DATA": {BOB: Kept(FAULTS[fault])}}
     with ScriptedServer(script, lmtp=True) as server, dialled(server, lmtp=True, timeout=SHORT) as wire:
         transacted = send(wire, ADA, BOB, CY, lmtp=True)
@@ -751,10 +788,10 @@ class Listener:
 
 
 @pytest.mark.parametrize("lmtp", [False, True])
-def test_after_a_reply_that_never_came_no_other_is_waited_for(*, lmtp: bool) -> None:
+def test_after_a_reply_that_never_came_no_other_is_waited_for(dialled: Dial, *, lmtp: bool) -> None:
     script: Script = {"END_OF_DATA": Silence()} if lmtp else {"RCPT": {ADA: Silence()}}
     with ScriptedServer(script, lmtp=lmtp) as server, dialled(server, lmtp=lmtp, timeout=SHORT) as wire:
-        wire.tap = tap = Listener()
+        wire.line.tap = tap = Listener()
         transacted = send(wire, ADA, BOB, CY, lmtp=lmtp, group_size=99)
     assert len(transacted.statuses) == 3
     assert sum(isinstance(answer, NoReply) for answer in tap.answers) == 1
@@ -775,13 +812,16 @@ def test_after_a_reply_that_never_came_no_other_is_waited_for(*, lmtp: bool) -> 
     ],
 )
 @pytest.mark.parametrize(("size", "chunks"), [(2, False), (GROUP_SIZE, False), (GROUP_SIZE, True)])
-def test_a_pipelined_group_gives_the_results_of_lock_step(script: Script, size: int, *, chunks: bool) -> None:
+def test_a_pipelined_group_gives_the_results_of_lock_step(
+    dialled: Dial, script: Script, size: int, *, chunks: bool
+) -> None:
     if chunks and "DATA" in script:
         pytest.skip("there is no DATA")
     results = []
     for group_size in (1, size):
         with ScriptedServer(script, extensions=["CHUNKING"] if chunks else []) as server, dialled(server) as wire:
-            transacted = carry(transaction(envelope(ADA, BAD, BOB, CY), {}, group_size=group_size, chunks=chunks), wire)
+            steps = transaction(envelope(ADA, BAD, BOB, CY), {}, group_size=group_size, chunks=chunks)
+            transacted = wire.run(carry(steps, wire.line))
             agree(server, transacted.statuses)
             assert not server.messages or server.messages[0].data == SMALL
             results.append([(s.action, s.stage, s.code, s.individual, s.accepted) for s in transacted.statuses])
@@ -837,9 +877,9 @@ def test_replies_to_a_group_that_was_cut_in_the_midst_are_kept() -> None:
     assert all(isinstance(answer, NoReply) and answer.cause is Cause.LOST for answer in answers[2:])
 
 
-def test_a_tap_hears_both_sides_in_order() -> None:
+def test_a_tap_hears_both_sides_in_order(dialled: Dial) -> None:
     with ScriptedServer() as server, dialled(server) as wire:
-        wire.tap = tap = Listener()
+        wire.line.tap = tap = Listener()
         send(wire, ADA)
     assert b"".join(tap.said) == (
         b"mail from:<me@example.com> size=%d\r\nrcpt to:<ada@example.com>\r\ndata\r\n" % len(SMALL) + SMALL + b".\r\n"

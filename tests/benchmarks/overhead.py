@@ -26,7 +26,8 @@ _SENDER = "shop@example.org"
 _new_id = SystemClock().new_id
 
 
-def _message(size_bytes: int) -> bytes:
+def message_of(size_bytes: int) -> bytes:
+    """A message of about this size."""
     head = b"From: shop@example.org\r\nTo: you@example.com\r\nMessage-ID: <1@example.org>\r\nSubject: Hello\r\n\r\n"
     line = b"The quick brown fox jumps over the lazy dog, and again.\r\n"
     return (head + line * (size_bytes // len(line) + 1))[:size_bytes] + b"\r\n"
@@ -51,7 +52,7 @@ def _ways(address: tuple[str, int], pipelining: tuple[str, int], folder: str) ->
 def measure(slices: int, recipients: int, size_bytes: int) -> dict[str, list[tuple[float, float]]]:
     """Each way's time, wall and CPU, in microseconds a message, slice by slice."""
     people = [f"user{number}@example.com" for number in range(recipients)]
-    message = _message(size_bytes)
+    message = message_of(size_bytes)
     turns = max(3, 40 // recipients)
     taken: dict[str, list[tuple[float, float]]] = {}
     with (

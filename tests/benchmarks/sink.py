@@ -3,6 +3,7 @@
 import multiprocessing
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,15 +14,15 @@ _ANSWERS = {b"DATA": b"354 Go ahead\r\n", b"QUIT": b"221 2.0.0 Bye\r\n"}
 _OK = b"250 2.1.0 Ok\r\n"
 
 
-def _serve(listener: socket.socket, offers: bytes) -> None:
+def _serve(listener: socket.socket, offers: bytes, delay: float) -> None:
     answers = {**_ANSWERS, b"EHLO": _EHLO % offers}
     while True:
         line, _ = listener.accept()
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=_talk, args=(line, answers), daemon=True).start()
+        threading.Thread(target=_talk, args=(line, answers, delay), daemon=True).start()
 
 
-def _talk(line: socket.socket, answers: dict[bytes, bytes]) -> None:
+def _talk(line: socket.socket, answers: dict[bytes, bytes], delay: float) -> None:
     line.sendall(b"220 sink.test ESMTP\r\n")
     buffer = b""
     in_data = False
@@ -40,15 +41,20 @@ def _talk(line: socket.socket, answers: dict[bytes, bytes]) -> None:
         *commands, buffer = buffer.split(b"\r\n")
         verbs = [command[:4].upper() for command in commands]
         in_data = b"DATA" in verbs
-        line.sendall(b"".join(said + [answers.get(verb, _OK) for verb in verbs]))  # in one write (RFC 2920 3.2)
+        replies = said + [answers.get(verb, _OK) for verb in verbs]
+        if replies and delay:
+            time.sleep(delay)
+        line.sendall(b"".join(replies))  # in one write (RFC 2920 3.2)
 
 
 @contextmanager
-def running_sink(*, pipelining: bool = False) -> Iterator[tuple[str, int]]:
-    """Its address, as long as the block lasts."""
+def running_sink(*, pipelining: bool = False, delay: float = 0.0) -> Iterator[tuple[str, int]]:
+    """Its address, as long as the block lasts. `delay` is seconds before it answers: what a round trip would take."""
     offers = b"250-PIPELINING\r\n" if pipelining else b""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
-        process = multiprocessing.get_context("fork").Process(target=_serve, args=(listener, offers), daemon=True)
+        process = multiprocessing.get_context("fork").Process(
+            target=_serve, args=(listener, offers, delay), daemon=True
+        )
         process.start()
         try:
             yield listener.getsockname()

@@ -1,0 +1,242 @@
+"""One connection on an event loop: the asynchronous driver of a session (`bouncekit.session`).
+
+A send that is cancelled is not left where it stands: the line is closed, and everybody gets the outcome that this has.
+Before the dot all are delayed, behind it *unknown*. Then the cancellation goes on.
+"""
+
+import asyncio
+import errno
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, assert_never
+
+from bouncekit.aiooffice import Passage
+from bouncekit.conversation import Conversation, Look, Receive, Send, Talk
+from bouncekit.events import EventType
+from bouncekit.office import Office
+from bouncekit.opening import Manner, NotOpened, StartTls, opening
+from bouncekit.relay import Relay
+from bouncekit.reply import Cause, Reply, Stage
+from bouncekit.session import (
+    CONNECT_SECONDS,
+    Asked,
+    Elsewhere,
+    Follow,
+    HangUp,
+    Ready,
+    Remember,
+    Session,
+    redialling,
+)
+from bouncekit.smtp import SMTP
+from bouncekit.smtperrors import session_error
+from bouncekit.steps import Outcome, Transact
+from bouncekit.transaction import NotSent
+from bouncekit.transports.streams import StreamWire, connect
+
+__all__ = ["AsyncCarrying", "AsyncSession", "FollowUp", "run"]
+
+FollowUp = Callable[[], Awaitable[Transact | None]]
+
+
+async def run(talk: Talk, do: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Carry out a talk's steps with what can do each of them; what it ends with."""
+    try:
+        step = next(talk)
+        while True:
+            try:
+                answer = await do(step)
+            except BaseException as error:  # noqa: BLE001 - it is the talk's, which knows what it means
+                step = talk.throw(error)
+            else:
+                step = talk.send(answer)
+    except StopIteration as done:
+        return done.value
+
+
+class AsyncCarrying(Session):
+    """The part of a session on an event loop that carries transactions; who opens the line says how."""
+
+    office: Office
+    _wire: StreamWire | None = None
+
+    @property
+    def _is_open(self) -> bool:
+        return self._wire is not None
+
+    def _drop(self) -> None:
+        self._was_dropped = True
+        self._ahead = None
+        if self._wire is not None:
+            self._wire.abort()
+            self._wire = None
+
+    # -- a transaction
+
+    @property
+    def trouble(self) -> Exception | None:
+        """What kept the last transaction from beginning."""
+        return self._trouble
+
+    def leave_ahead(self) -> None:
+        """Give up what has been begun and will not be taken up."""
+        if self._ahead is not None:
+            self._drop()
+
+    async def transact(self, step: Transact, passage: Passage, follow: FollowUp | None = None) -> Outcome:
+        """One transaction; a cancellation ends it and is kept by the passage."""
+
+        async def do(asked: Asked) -> Any:
+            try:
+                if passage.cancelled is None:
+                    return await self._do(asked, passage, follow)
+            except asyncio.CancelledError as error:
+                passage.cancelled = error
+            self._is_unreachable = True  # nobody wants another line
+            return _given_up(asked)
+
+        outcome: Outcome = await run(self.transacting(step, follows=follow is not None), do)
+        if passage.cancelled is not None:
+            self._drop()
+        return outcome
+
+    async def _do(self, asked: Asked, passage: Passage, follow: FollowUp | None) -> Any:
+        """Carry out one step of a transaction."""
+        match asked:
+            case Send() | Receive() | Look():
+                assert self._wire is not None
+                return await self._wire.do(asked)
+            case Ready():
+                return await self._made_ready(passage)
+            case Follow():
+                return await follow() if follow is not None else None
+            case Remember():
+                refused = await passage.call(self.office.ledger.begin, *asked)
+                return _given_up(asked) if refused is None and passage.cancelled is not None else refused
+            case HangUp():
+                return await self.hang_up(passage)
+            case Elsewhere():
+                return await passage.call(self._elsewhere, asked.step) if self._elsewhere is not None else None
+            case _:
+                assert_never(asked)
+
+    async def _made_ready(self, passage: Passage) -> Conversation:
+        """The line, open and greeted; raises what smtplib and asyncio raise where there is none."""
+        raise NotImplementedError
+
+    async def hang_up(self, passage: Passage) -> None:
+        """Say QUIT and close, whatever the answer."""
+        raise NotImplementedError
+
+
+class AsyncSession(AsyncCarrying):
+    """A session with a relay, dialled when there is something to send.
+
+    Args:
+        model: a blocking session with the same relay, of the same office; it lends its settings, and no line.
+        manner: how its sessions begin.
+        context: for TLS.
+    """
+
+    def __init__(self, model: SMTP, relay: Relay, manner: Manner, context: ssl.SSLContext) -> None:
+        assert model.office is not None
+        self.office = model.office
+        self.esmtp_features, self.does_esmtp = {}, False
+        self._host, self._port = relay.host, relay.port
+        self._is_lmtp = model._is_lmtp
+        self._dsn, self._lock_step, self._chunking = model._dsn, model._lock_step, model._chunking
+        self._elsewhere = model._elsewhere
+        self._timeout: float | None = model.timeout if isinstance(model.timeout, int | float) else None
+        self._manner = manner
+        self._context = context
+        self._tls_at_once = relay.scheme == "smtps"
+        self._was_connected = False
+
+    @property
+    def _may_dial(self) -> bool:
+        return True
+
+    async def _made_ready(self, passage: Passage) -> Conversation:
+        if self._wire is None:
+            await self._dial(passage)
+        assert self._wire is not None
+        return self._wire.line
+
+    async def _dial(self, passage: Passage) -> None:
+        """Open the session, as often as it may help."""
+        import tenacity
+
+        async def sleep(seconds: float) -> None:
+            if not await passage.sleep(seconds, self.office.clock):
+                raise _cancelled()
+
+        self._is_unreachable = True
+        try:
+            await tenacity.AsyncRetrying(**redialling(self._redials), sleep=sleep)(self._dial_once)
+        except BaseException:
+            self._drop()
+            raise
+        self._is_unreachable = False
+        if self._was_connected:
+            await passage.call(self._tell, EventType.RECONNECTED, self._port)
+        self._was_connected = True
+
+    async def _dial_once(self) -> None:
+        self.esmtp_features, self.does_esmtp = {}, False
+        seconds = self._timeout or CONNECT_SECONDS
+        tls = self._context if self._tls_at_once else None
+        self._wire = wire = await connect(self._host, self._port, tls=tls, seconds=seconds)
+        wire.line.timeout = self._timeout
+        try:
+            greeting = await run(wire.line.read_reply(Stage.CONNECT), wire.do)
+            if not (isinstance(greeting, Reply) and greeting.code == 220):
+                raise session_error(Stage.CONNECT, greeting)
+            opened = await run(opening(wire.line, self._manner), self._do_opening)
+            if isinstance(opened, NotOpened):
+                raise session_error(opened.stage, opened.answer)
+        except BaseException:
+            self._drop()
+            raise
+        self.does_esmtp, self.esmtp_features = opened.extensions is not None, dict(opened.extensions or {})
+        self._begin_afresh()
+
+    async def _do_opening(self, asked: Send | Receive | Look | StartTls) -> Any:
+        assert self._wire is not None
+        if not isinstance(asked, StartTls):
+            return await self._wire.do(asked)
+        return await self._wire.start_tls(self._context, self._host)
+
+    async def hang_up(self, passage: Passage) -> None:
+        """Say QUIT and close, whatever the answer."""
+        wire, self._wire, self._ahead = self._wire, None, None
+        if wire is None:
+            return
+        try:
+            answer = await run(wire.line.say_goodbye(), wire.do)
+        finally:
+            wire.close()
+        await passage.call(self._tell_closed, answer)
+
+    def _tell(self, type_: EventType, port: int) -> None:
+        self.office.tell_session(type_, remote_mta=self._host, port=port)
+
+
+def _given_up(asked: Asked) -> Any:
+    """The answer to a step once the send is cancelled: as if the line were cut.
+
+    Raises:
+        ConnectionAbortedError: where that is how such a step fails.
+    """
+    match asked:
+        case Look():
+            return b""
+        case Remember():
+            return NotSent(Cause.LOST, "the send was cancelled")
+        case Follow() | Elsewhere() | HangUp():
+            return None
+        case _:
+            raise _cancelled()
+
+
+def _cancelled() -> OSError:
+    return ConnectionAbortedError(errno.ECANCELED, "the send was cancelled")

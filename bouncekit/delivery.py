@@ -13,21 +13,23 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Any
 
 from bouncekit.address import Address, parse_address
 from bouncekit.classification import Classification, Scope
+from bouncekit.closing import closed
 from bouncekit.envelope import Recipient
 from bouncekit.errors import AddressError
-from bouncekit.events import Event, EventType, Occasion, bounded, event_id, events_of
+from bouncekit.events import Event, EventType, Occasion, event_id, events_of
 from bouncekit.guard import Answers
+from bouncekit.lanes import Hearing, parted, together, why_held
 from bouncekit.policy import Circumstances, Disposition, Fate, Policy, SessionDisposition, SessionFate, Window
 from bouncekit.queue import Abandoned
-from bouncekit.reply import Cause, NoReply, Reply, Stage
+from bouncekit.reply import Cause, NoReply, Stage
 from bouncekit.report import Report
 from bouncekit.returned import Returned, complaint
-from bouncekit.settlement import Settlement, delivered, refused_here, settle, skipped, unjudged
+from bouncekit.schedule import jitter_of
+from bouncekit.settlement import Settlement, delivered, held_up, refused_here, settle, skipped, unjudged
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.steps import (
     Answer,
@@ -36,7 +38,6 @@ from bouncekit.steps import (
     LookUp,
     Outcome,
     Record,
-    SessionEnd,
     Step,
     Steps,
     Strike,
@@ -44,24 +45,32 @@ from bouncekit.steps import (
     Wait,
 )
 from bouncekit.suppression import Standing, Suppression
+from bouncekit.throttle import NO_ROAD, News, Road
 from bouncekit.verp import ReturnPaths
 from bouncekit.watch import NOTHING, Heard, answered, answers_of, answers_to, patterns, watch
 
-__all__ = ["Classify", "absorb", "closed", "deliver", "recover", "refusals", "submitted"]
+__all__ = ["Classify", "absorb", "deliver", "recover", "refusals", "submitted"]
 
 Classify = Callable[[RecipientStatus], Classification]
 
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _ALWAYS_TAKEN = 100  # recipients that every server has to take in one transaction (RFC 5321 4.5.3.1.8)
 
 
 def deliver(
-    delivery: Delivery, *, classify: Classify, policy: Policy, return_paths: ReturnPaths | None = None
+    delivery: Delivery,
+    *,
+    classify: Classify,
+    policy: Policy,
+    return_paths: ReturnPaths | None = None,
+    road: Road = NO_ROAD,
 ) -> Steps:
     """Bring a message to its recipients by a policy. Returns the report when all is settled or left to wait.
 
-    With `return_paths` each transaction has a signed one, so that its bounces prove what they are about.
+    With `return_paths` each transaction has a signed one, so that its bounces prove what they are about. `road` are the
+    lanes that it takes, as far as they are known before anybody is asked.
     """
-    return (yield from _Way(delivery, classify, policy, return_paths).go())
+    return (yield from _Way(delivery, classify, policy, return_paths, road).go())
 
 
 def recover(attempt: Abandoned, *, classify: Classify, policy: Policy) -> Steps:
@@ -121,15 +130,20 @@ class _Way:
     """One delivery under way: what is known, what is still to be done."""
 
     def __init__(
-        self, delivery: Delivery, classify: Classify, policy: Policy, return_paths: ReturnPaths | None = None
+        self,
+        delivery: Delivery,
+        classify: Classify,
+        policy: Policy,
+        return_paths: ReturnPaths | None = None,
+        road: Road = NO_ROAD,
     ) -> None:
         self.delivery = delivery
         self.classify = classify
         self.policy = policy
         self.return_paths = return_paths
-        self.jitter = _jitter(delivery.id)
+        self.jitter = jitter_of(delivery.id)  # its recipients share it: who waits together goes on together
         self.settled: dict[str, Settlement] = {}
-        self.now = datetime.min.replace(tzinfo=UTC)  # by the last look-up
+        self.now = _NEVER  # by the last look-up
         self.previous: Mapping[str, Suppression] = {}
         self.providers: Mapping[str, str] = {}  # whose servers take the mail of a domain, where that is known
         self.alive: set[str] = set()  # keys of those who got the message
@@ -137,6 +151,8 @@ class _Way:
         self.waiting: list[tuple[datetime, Recipient]] = []
         self.groups: deque[tuple[Recipient, ...]] = deque()
         self.reconnecting = False
+        self.road = road
+        self.is_shut = False  # a lane of it, by an answer to this delivery
         self.details: Mapping[str, Any] = {}  # what every event of it carries besides
         self.watch = NOTHING  # what the guard sees of the transaction that is being judged
 
@@ -144,7 +160,11 @@ class _Way:
         yield from self._admit(self.delivery.recipients, refusals(self.delivery, self.classify))
         while True:
             while self.groups:
-                yield from self._transact(self.groups.popleft())
+                group = self.groups.popleft()
+                if self.is_shut:
+                    group = yield from self._ask_again(group)
+                if group:
+                    yield from self._transact(group)
             if not self.waiting:
                 break
             until = min(at for at, _ in self.waiting)
@@ -189,7 +209,7 @@ class _Way:
         asked = [recipient.address.wire for recipient in self.delivery.recipients]
         asked += [refusal.address for refusal in self.delivery.refused]
         return Report.of(
-            (self.settled[address] for address in asked),
+            [self.settled[address] for address in asked],
             message_id=self.delivery.envelope.message_id,
             given=self.delivery.given,
             durable=self.delivery.relay is not None,
@@ -200,7 +220,7 @@ class _Way:
     def _admit(self, asked: tuple[Recipient, ...], refused: Sequence[Settlement] = ()) -> Generator[Step, Answer, None]:
         """Settle who must not be tried; the rest is the next group. Asked again behind a wait: lists change."""
         labels = self.delivery.labels
-        keys = tuple(dict.fromkeys(recipient.key for recipient in asked))
+        keys = tuple(dict.fromkeys([recipient.key for recipient in asked]))
         found = yield LookUp(
             labels=labels, recipients=asked, keys=keys, claim=not labels.test, begun=bool(self.settled)
         )
@@ -219,12 +239,33 @@ class _Way:
         if settlements:
             outcome = Outcome(attempt_id=self.delivery.id, now=found.now, statuses=())
             yield from self._remember(self._record(settlements, (), outcome))
-        if doomed := tuple(one for one in free if one.address.wire in found.undeliverable):
+        if found.undeliverable and (doomed := tuple(one for one in free if one.address.wire in found.undeliverable)):
             free = [one for one in free if one not in doomed]
             statuses = tuple(found.undeliverable[one.address.wire] for one in doomed)
             yield from self._judge(doomed, Outcome(attempt_id=found.attempt_id, now=found.now, statuses=statuses))
-        if free:
-            self.groups.append(tuple(free))
+        may_go = yield from self._let_through(tuple(free), found)
+        self.groups.extend(together(may_go, self.road))
+
+    def _ask_again(self, group: tuple[Recipient, ...]) -> Generator[Step, Answer, tuple[Recipient, ...]]:
+        """Those of a group who may go still, after an answer that has shut a lane."""
+        self.is_shut = False
+        found = yield LookUp(labels=self.delivery.labels, recipients=group, begun=True)
+        assert isinstance(found, LookedUp)
+        return (yield from self._let_through(group, found))
+
+    def _let_through(
+        self, recipients: tuple[Recipient, ...], found: LookedUp
+    ) -> Generator[Step, Answer, tuple[Recipient, ...]]:
+        """Those whose lanes are open; the others wait until they are. Nobody has tried, so no attempt counts."""
+        self.road = found.road or self.road
+        may_go, waiting = parted(recipients, self.road, found.held)
+        if waiting:
+            is_kept = self.delivery.relay is not None
+            settlements = [replace(held_up(one, why_held(by), by.until), kept=is_kept) for one, by in waiting]
+            self.waiting += [(by.until, one) for one, by in waiting]
+            outcome = Outcome(attempt_id=found.attempt_id, now=found.now, statuses=())
+            yield from self._remember(self._record(settlements, [one for one, _ in waiting], outcome))
+        return may_go
 
     def _held_back(self, recipient: Recipient, found: LookedUp, probes: set[str]) -> Suppression | None:
         """The suppression that binds this recipient now. An expired one lets one of `probes` through, and uses it up.
@@ -256,18 +297,19 @@ class _Way:
         if self.return_paths is not None and envelope.sender.wire:  # the null one must stay what it is
             envelope = replace(envelope, sender=self._signed(group, self.return_paths))
         outcome = yield Transact(
-            delivery=self.delivery, envelope=envelope, recipients=group, reconnect=self.reconnecting
+            delivery=self.delivery,
+            envelope=envelope,
+            recipients=group,
+            reconnect=self.reconnecting,
+            through=self.road.through,
         )
         assert isinstance(outcome, Outcome)
         self.reconnecting = False
         if beyond := group[len(outcome.statuses) :]:
             self.groups.appendleft(beyond)
             group = group[: len(outcome.statuses)]
-        self.alive.update(
-            recipient.key
-            for recipient, status in zip(group, outcome.statuses, strict=True)
-            if status.action is Action.DELIVERED
-        )
+        pairs = zip(group, outcome.statuses, strict=True)
+        self.alive.update([recipient.key for recipient, status in pairs if status.action is Action.DELIVERED])
         yield from self._judge(group, outcome)
 
     def _signed(self, group: tuple[Recipient, ...], paths: ReturnPaths) -> Address:
@@ -283,14 +325,18 @@ class _Way:
             if status.action is not Action.DELIVERED
         }
         session = self._session(outcome, verdicts.values(), group)
-        counters = yield from self._ask(group, outcome, verdicts)
-        into = _Sorted()
+        self.watch = NOTHING
+        counters = (yield from self._ask(group, outcome, verdicts)) if verdicts else {}
+        if outcome.through != self.road.through:
+            self.road = replace(self.road, through=outcome.through)
+        into = _Sorted(Hearing(self.road, self.jitter))
         for recipient, status in zip(group, outcome.statuses, strict=True):
             verdict = verdicts.get(status.recipient)
             if verdict is None:
                 counted = recipient.counted()
                 into.settlements.append(delivered(status, counted, self.previous.get(recipient.key)))
                 into.recipients.append(counted)
+                into.hearing.add(recipient.address.domain, status)
             elif isinstance(status.reply, NoReply) and status.reply.cause is Cause.TAKEN:
                 # Whoever has the recipient settles it, and is the only one who does.
                 self.settled[status.recipient] = replace(unjudged(status, verdict), kept=True, key=recipient.key)
@@ -300,9 +346,12 @@ class _Way:
             else:
                 self._place(recipient, verdict, outcome, counters.get(recipient.key, {}), into)
         self.reconnecting = session is not None and session.fate is SessionFate.RECONNECT
-        self.groups.extendleft((one,) for one in reversed(into.apart + into.alone))
-        self.groups.extendleft(reversed(into.batches()))
-        yield from self._remember(self._record(into.settlements, into.recipients, outcome, session))
+        if verdicts:
+            self.groups.extendleft((one,) for one in reversed(into.apart + into.alone))
+            self.groups.extendleft(reversed(into.batches()))
+            self.is_shut |= into.hearing.shuts
+        news = into.hearing.news.values()
+        yield from self._remember(self._record(into.settlements, into.recipients, outcome, session, news))
 
     def _meaning(self, status: RecipientStatus) -> Classification:
         """What a status means. A reply that nobody asked for is no verdict: whatever it says, it is not for good."""
@@ -322,6 +371,7 @@ class _Way:
         status = verdict.status
         counted = recipient.counted()
         disposition = self._decide(verdict, counted, outcome, counters)
+        into.hearing.add(recipient.address.domain, status, verdict, disposition)
         if disposition.fate is Fate.SPLIT:
             into.together.append(recipient)
             into.at_most = max(into.at_most, status.accepted, _ALWAYS_TAKEN)
@@ -372,7 +422,6 @@ class _Way:
             for window in self.policy.counters(verdicts[recipient.address.wire])
         )
         suspects = {} if self.delivery.labels.test else patterns(self.policy, verdicts)
-        self.watch = NOTHING
         if not windows and not suspects:
             return {}
         found = yield LookUp(
@@ -445,9 +494,12 @@ class _Way:
         recipients: Iterable[Recipient],
         outcome: Outcome,
         session: SessionDisposition | None = None,
+        news: Iterable[News] = (),
     ) -> Record:
         """One Record of all that this outcome settled; also remembered here for the report."""
         delivery, envelope = self.delivery, self.delivery.envelope
+        if outcome.through:
+            settlements = [replace(settlement, relay=outcome.through) for settlement in settlements]
         for settlement in settlements:
             self.settled[settlement.recipient] = settlement
         occasion = Occasion(
@@ -461,15 +513,16 @@ class _Way:
             delivery_id=delivery.id or None,
         )
         events = [event for settlement in settlements for event in events_of(settlement, occasion)]
+        judged = [one for one in settlements if one.category is not None]
         if self.details:
             events = [replace(event, details=self.details) for event in events]
         if outcome.ended is not None and session is not None:
             events.append(closed(occasion, outcome.ended, session, remote_mta=outcome.remote_mta))
         counts = not delivery.labels.test
-        strikes = [strike for strike in _strikes(settlements, self.alive) if strike not in self.struck]
+        strikes = [strike for strike in _strikes(judged, self.alive) if strike not in self.struck]
         self.struck.update(strikes)
-        cleared = dict.fromkeys(one.key for one in settlements if one.action is Action.DELIVERED and not one.category)
-        doubted = [one for one in settlements if one.doubted]
+        cleared = dict.fromkeys([one.key for one in settlements if one.action is Action.DELIVERED and not one.category])
+        doubted = [one for one in judged if one.doubted]
         return Record(
             delivery=delivery,
             occasion=occasion,
@@ -478,8 +531,9 @@ class _Way:
             strikes=tuple(strikes) if counts else (),
             cleared=tuple(cleared) if counts else (),
             answers=self._counted(answers_of(settlements), outcome) if counts else (),
-            held=self.watch.held(doubted, occasion),
-            events=(*events, *self.watch.alarms(doubted, occasion)),
+            news=tuple(news) if counts else (),
+            held=self.watch.held(doubted, occasion) if doubted else (),
+            events=(*events, *self.watch.alarms(doubted, occasion)) if doubted else tuple(events),
             keep=self.policy.keep.messages,
         )
 
@@ -488,6 +542,7 @@ class _Way:
 class _Sorted:
     """Where the recipients of one transaction go from it: settled, or once more at once."""
 
+    hearing: Hearing
     settlements: list[Settlement] = field(default_factory=list)
     recipients: list[Recipient] = field(default_factory=list)  # the settled ones, with this attempt counted
     together: list[Recipient] = field(default_factory=list)
@@ -499,28 +554,6 @@ class _Sorted:
         """Those who go on together. All 9,900 behind a limit of 100 offered again and again would be 500,000 RCPTs."""
         size = self.at_most or len(self.together) or 1
         return [tuple(self.together[start : start + size]) for start in range(0, len(self.together), size)]
-
-
-def closed(
-    occasion: Occasion, ended: SessionEnd, session: SessionDisposition, *, remote_mta: str | None = None
-) -> Event:
-    """The event of a session's end: `expected` after our own QUIT, else the server's doing."""
-    reply = ended.reply
-    return Event(
-        id=event_id(occasion.attempt_id, None, EventType.CLOSED),
-        type=EventType.CLOSED,
-        occasion=occasion,
-        details={
-            "expected": ended.stage is Stage.QUIT and isinstance(reply, Reply) and reply.code == 221,
-            "code": reply.code if isinstance(reply, Reply) else None,
-            "reply": bounded(str(reply)),
-            "stage": str(ended.stage),
-            "rule": session.rule,
-            "where": session.where,
-            "then": str(session.fate),
-            "remote_mta": remote_mta,
-        },
-    )
 
 
 def _unknown(group: tuple[Recipient, ...]) -> tuple[RecipientStatus, ...]:
@@ -562,8 +595,3 @@ def _strikes(settlements: Iterable[Settlement], alive: Set[str]) -> Iterable[Str
         and one.key
         and one.key not in alive
     )
-
-
-def _jitter(delivery_id: str) -> float:
-    """A number in [0, 1) that is the delivery's own. Its recipients share it: who waits together goes on together."""
-    return int.from_bytes(blake2b(delivery_id.encode(), digest_size=6).digest()) / (1 << 48)

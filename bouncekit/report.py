@@ -6,7 +6,7 @@ from types import MappingProxyType
 from bouncekit.errors import BouncekitError
 from bouncekit.reply import Reply
 from bouncekit.settlement import Settlement
-from bouncekit.showing import printable
+from bouncekit.showing import masked, printable
 from bouncekit.status import Action
 
 __all__ = ["DeliveryFailed", "Report"]
@@ -56,8 +56,10 @@ class Report(dict[str, tuple[int, bytes]]):
         settlements = tuple(settlements)
         refused = {}
         for settlement in settlements:
+            if settlement.action is Action.DELIVERED:
+                continue
             is_open = settlement.kept or (durable and settlement.action is Action.UNKNOWN and settlement.is_final)
-            if settlement.action is not Action.DELIVERED and not is_open:
+            if not is_open:
                 address = settlement.recipient
                 refused[given.get(address, address) if given else address] = _code_and_text(settlement)
         return cls(refused, recipients=settlements, message_id=message_id)
@@ -106,12 +108,15 @@ class Report(dict[str, tuple[int, bytes]]):
 
 
 class DeliveryFailed(BouncekitError):
-    """Some recipients will not get the message: `bad`; `.report` has every recipient's outcome."""
+    """Some recipients will not get the message: `bad`; `.report` has every recipient's outcome.
+
+    The text, which comes to stand in logs, has `j…@example.com` for whom it is about.
+    """
 
     def __init__(self, report: Report, bad: tuple[Settlement, ...]) -> None:
         self.report = report
         self.bad = bad
-        why = "; ".join(printable(f"{one.recipient}: {one.action}, {one.reply or one.rule}") for one in bad[:5])
+        why = "; ".join(printable(masked(f"{one.recipient}: {one.action}, {one.reply or one.rule}")) for one in bad[:5])
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         super().__init__(f"{len(bad)} of {len(report.recipients)} recipients: {why}{more}")
 

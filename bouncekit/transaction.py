@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from bouncekit.address import Address
 from bouncekit.commandlines import DsnRequest, mail_line, rcpt_lines, size_limit
 from bouncekit.envelope import Envelope
+from bouncekit.quick import quick
 from bouncekit.rendering import dot_stuffed, ending_line
 from bouncekit.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
 from bouncekit.status import Action, RecipientStatus
@@ -42,6 +43,7 @@ _GROUP_BYTES = 64 * 1024
 _TOO_BIG = EnhancedStatusCode(5, 3, 4)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Command:
     """One line to send, with its CRLF, and the stage of the reply to it."""
@@ -50,6 +52,7 @@ class Command:
     line: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Commands:
     """Lines that may go out in one write; their replies come in the same order (RFC 2920)."""
@@ -57,6 +60,7 @@ class Commands:
     commands: tuple[Command, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Body:
     """What goes before the dot: the dot-stuffed content with CRLF at its end, or BDAT and its chunk but a byte."""
@@ -64,6 +68,7 @@ class Body:
     data: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Dot:
     r"""The final dot, sent on its own and only if the server is silent; then `replies` replies are read.
@@ -78,6 +83,7 @@ class Dot:
     end: bytes = b".\r\n"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transacted:
     """How a transaction ended: `ended` is the answer that ended the session; `must_close` after desynchronising too.
@@ -96,6 +102,7 @@ _Asked = tuple[Command, Address | None]  # and the recipient whom it asks for
 Transaction = Generator[Commands | Body | Dot, Answered, Transacted]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class NotSent(NoReply):
     """The line broke, or the server spoke, before the first byte of the dot: nothing was accepted."""
@@ -132,7 +139,7 @@ class _Progress:
         self.lmtp = lmtp
         self.remote_mta = remote_mta
         self.accepted: list[Address] = []
-        self.results: dict[Address, RecipientStatus] = {}
+        self.results: dict[str, RecipientStatus] = {}  # by the address on the wire
         self.ended: tuple[Stage, Reply | NoReply] | None = None
         self.must_close = False
         self.must_reset = False
@@ -162,7 +169,7 @@ class _Progress:
 
     def _transacted(self) -> Transacted:
         return Transacted(
-            statuses=tuple(self.results[recipient] for recipient in self.envelope.recipients),
+            statuses=tuple([self.results[recipient.wire] for recipient in self.envelope.recipients]),
             ended=self.ended,
             must_close=self._is_over,
             lost_replies=self.lost_replies,
@@ -191,18 +198,20 @@ class _Progress:
         for group in _groups(asked, group_size):
             if group[0][0].stage is Stage.DATA and not self.accepted:
                 break
-            answers = yield Commands(tuple(command for command, _ in group))
+            answers = yield Commands(tuple([command for command, _ in group]))
             if self.is_grouped and _spoke_early(answers[0]) and (self.results or self.accepted):
                 self._doubt_all(answers[0])
                 break
             if len(group) > 1:
                 answers = _in_step(group, answers)
                 self.lost_replies = _are_missing(answers)
+            is_settled = self._is_settled
             for (command, address), answer in zip(group, answers, strict=True):
-                if address is not None and type(answer) is Reply and answer.code in _TAKEN and not self._is_settled:
+                if address is not None and not is_settled and type(answer) is Reply and answer.code in _TAKEN:
                     self.accepted.append(address)
                 else:
                     self._take(command.stage, address, answer)
+                    is_settled = self._is_settled
             if self._is_settled:
                 break
         if not self.accepted:
@@ -234,12 +243,12 @@ class _Progress:
     def _take_rcpt(self, address: Address, answer: Reply | NoReply) -> None:
         answer = self._believable(_unasked_close(answer), Stage.RCPT)
         if isinstance(answer, NoReply) or answer.code in CLOSES:
-            self._settle(address, Stage.RCPT, answer, individual=isinstance(answer, Reply))
+            self._settle([address], Stage.RCPT, answer, individual=isinstance(answer, Reply))
             self._everybody(Stage.RCPT, answer)
         elif answer.is_success:
             self.accepted.append(address)
         else:
-            self._settle(address, Stage.RCPT, answer, individual=True)
+            self._settle([address], Stage.RCPT, answer, individual=True)
 
     def _take_data(self, answer: Reply | NoReply) -> None:
         answer = _unasked_close(answer)
@@ -277,23 +286,25 @@ class _Progress:
                 self._doubt_all(answers[0])
                 return
             self._everybody(Stage.DATA, _unasked_close(answers[0]))
-            if answers[0].cause in (Cause.UNSTORED, Cause.TAKEN):
+            if isinstance(answers[0], NotSent) and answers[0].cause in (Cause.UNSTORED, Cause.TAKEN):
                 self.ended = None  # it is us who end the session; another one would not help
             return
-        self._take_dot(answers if self.lmtp else [answers[0]] * len(self.accepted))
+        if self.lmtp:
+            for address, answer in zip(self.accepted, answers, strict=True):
+                self._take_dot([address], answer, individual=True)
+        else:
+            self._take_dot(self.accepted, answers[0], individual=len(self.accepted) == 1)
 
-    def _take_dot(self, answers: Answered) -> None:
-        individual = self.lmtp or len(self.accepted) == 1
-        for address, answer in zip(self.accepted, answers, strict=True):
-            # Behind a missing or impossible reply nobody knows whose the next one is.
-            lost = self.ended[1] if self.ended and isinstance(self.ended[1], NoReply) else None
-            answer = lost or self._believable(answer, Stage.END_OF_DATA)
-            self._settle(address, Stage.END_OF_DATA, answer, individual=individual)
-            if isinstance(answer, NoReply) or answer.code in CLOSES:
-                self.ended = self.ended or (Stage.END_OF_DATA, answer)
-            elif not answer.is_success:
-                # A server may be left inside its transaction after a failed dot (seen at Dovecot's submission proxy).
-                self.must_reset = True
+    def _take_dot(self, addresses: Sequence[Address], answer: Reply | NoReply, *, individual: bool) -> None:
+        # Behind a missing or impossible reply nobody knows whose the next one is.
+        lost = self.ended[1] if self.ended and isinstance(self.ended[1], NoReply) else None
+        answer = lost or self._believable(answer, Stage.END_OF_DATA)
+        self._settle(addresses, Stage.END_OF_DATA, answer, individual=individual)
+        if isinstance(answer, NoReply) or answer.code in CLOSES:
+            self.ended = self.ended or (Stage.END_OF_DATA, answer)
+        elif not answer.is_success:
+            # A server may be left inside its transaction after a failed dot (seen at Dovecot's submission proxy).
+            self.must_reset = True
 
     # -- results
 
@@ -301,7 +312,7 @@ class _Progress:
         """Nobody is asked about a message above the size that the server has announced (RFC 1870 6.1)."""
         size = self.envelope.size_bytes
         for address in self.envelope.recipients:
-            self.results[address] = RecipientStatus(
+            self.results[address.wire] = RecipientStatus(
                 recipient=address.wire,
                 action=Action.FAILED,
                 stage=Stage.MAIL,
@@ -313,12 +324,11 @@ class _Progress:
 
     def _doubt(self, reply: Reply | NoReply) -> None:
         """RSET got the answer to something before it: so a refusal read from several replies may be another's."""
-        if self.is_sent and self.lmtp and len(self.accepted) > 1:
+        is_uncounted = self.is_grouped and not self.may_send
+        if self.is_sent and (is_uncounted or (self.lmtp and len(self.accepted) > 1)):
             answer = NoReply(Cause.PROTOCOL, f"more replies than recipients: {reply}"[:500])
-            for address in self.accepted:
-                self._settle(address, Stage.END_OF_DATA, answer, individual=False)
-            self.ended = (Stage.END_OF_DATA, answer)
-        elif self.is_grouped and not self.may_send:
+            self._settle(self.accepted, Stage.END_OF_DATA, answer, individual=False)
+        elif is_uncounted:
             self._doubt_all(reply)
 
     def _doubt_all(self, reply: Reply | NoReply) -> None:
@@ -340,20 +350,21 @@ class _Progress:
             answer = NoReply(Cause.PROTOCOL, f"{answer.code} is no reply to {stage}")
         if isinstance(answer, NoReply) or answer.code in CLOSES:
             self.ended = (stage, answer)
-        for address in self.envelope.recipients:
-            if address not in self.results:
-                self._settle(address, stage, answer, individual=False)
+        unsettled = [address for address in self.envelope.recipients if address.wire not in self.results]
+        self._settle(unsettled, stage, answer, individual=False)
 
-    def _settle(self, address: Address, stage: Stage, answer: Reply | NoReply, *, individual: bool) -> None:
-        self.results[address] = RecipientStatus(
-            recipient=address.wire,
-            action=_action(stage, answer),
-            stage=stage,
-            reply=answer,
-            accepted=len(self.accepted),
-            individual=individual,
-            remote_mta=self.remote_mta,
-        )
+    def _settle(self, addresses: Sequence[Address], stage: Stage, answer: Reply | NoReply, *, individual: bool) -> None:
+        action, accepted = _action(stage, answer), len(self.accepted)
+        for address in addresses:
+            self.results[address.wire] = RecipientStatus(
+                recipient=address.wire,
+                action=action,
+                stage=stage,
+                reply=answer,
+                accepted=accepted,
+                individual=individual,
+                remote_mta=self.remote_mta,
+            )
 
 
 def _action(stage: Stage, answer: Reply | NoReply) -> Action:

@@ -11,6 +11,8 @@ from bouncekit.events import Event
 from bouncekit.postmaster import Postmaster
 from bouncekit.testing import ManualClock, Script, ScriptedServer
 
+pytest_plugins = ["bouncekit.testing.pytest_plugin"]
+
 
 class Heard(list[Event]):
     """The events that a postmaster told, in order."""

@@ -126,7 +126,7 @@ def test_failed_and_suppressed_recipients_are_raised_for_with_the_report() -> No
     assert caught.value.report is report
     assert caught.value.bad == (FAILED, SUPPRESSED)
     assert str(caught.value) == (
-        "2 of 5 recipients: cy@example.com: failed, 550 5.1.1 no such user; di@example.com: suppressed, rule full"
+        "2 of 5 recipients: c…@example.com: failed, 550 5.1.1 no such user; d…@example.com: suppressed, rule full"
     )
 
 

@@ -769,6 +769,11 @@ def is_impossible(key: str, answer: Answer | None) -> bool:
     return answer.code < 354 if key == "DATA" else answer.code in (150, 354)
 
 
+def speaks_early(answer: Answer | None) -> bool:
+    """Whether an answer shows, behind a group, that one of those to it was nobody's."""
+    return isinstance(answer, NotSent) and answer.reply is not None and answer.reply.code not in (221, 421)
+
+
 @given(scripts(), st.integers(1, 5), st.integers(2, 7), st.booleans(), st.booleans())
 def test_neither_the_size_of_the_groups_nor_chunks_change_a_result(
     script: dict[str, Answer], count: int, size: int, lmtp: bool, chunks: bool
@@ -777,11 +782,43 @@ def test_neither_the_size_of_the_groups_nor_chunks_change_a_result(
         script = {key: answer for key, answer in script.items() if key != "DATA"}
     assume(isinstance(reset := script.get("RSET", LOST), NoReply) or reset.code in (221, 250, 421))
     assume(not any(is_impossible(key, script.get(key)) for key in ("MAIL", "DATA", *NAMES)))
+    behind_a_group = [*NAMES, "DATA", "RSET", *(["BODY", "DOT", *(f"DOT {name}" for name in NAMES)] if chunks else [])]
+    assume(not any(speaks_early(script.get(key)) for key in behind_a_group))
     lock_step = Server(script).run(*NAMES[:count], lmtp=lmtp)
     grouped = Server(script).run(*NAMES[:count], lmtp=lmtp, group_size=size, chunks=chunks)
     assert grouped.statuses == lock_step.statuses
     assert grouped.ended == lock_step.ended
     assert grouped.must_close or not lock_step.must_close
+
+
+# -- one reply too many
+
+
+@pytest.mark.parametrize("early", [unasked("250 2.1.5 Ok"), unasked("550 5.1.1 No")])
+def test_where_a_reply_is_left_behind_a_group_without_data_the_refusals_in_it_are_nobodys(early: Answer) -> None:
+    transacted = Server({BOB: reply("550 5.1.1 No"), "BODY": early}).run(ADA, BOB, group_size=9, chunks=True)
+    assert actions(transacted) == [DELAYED, DELAYED]
+    assert (transacted.lost_replies, transacted.must_close) == (True, True)
+
+
+def test_where_a_reply_is_left_behind_a_group_the_refusals_in_it_are_nobodys() -> None:
+    transacted = Server({ADA: reply("550 5.1.1 No"), CY: unasked("250 2.1.5 Ok")}).run(ADA, BOB, CY, group_size=3)
+    assert actions(transacted) == [DELAYED, DELAYED, DELAYED]
+    assert transacted.lost_replies
+
+
+def test_where_a_reply_is_left_behind_a_refused_chunk_the_refusal_may_be_that_of_a_recipient() -> None:
+    server = Server({"DOT": reply("450 4.2.0 Later"), "RSET": unasked("250 2.0.0 Taken")})
+    assert actions(server.run(ADA, group_size=9, chunks=True)) == [UNKNOWN]
+    assert actions(Server(server.script).run(ADA, group_size=9)) == [DELAYED]
+
+
+@pytest.mark.parametrize("left", [unasked("250 2.0.0 Ok"), unasked("550 5.1.1 No"), reply("550 5.1.1 No")])
+def test_where_a_reply_is_left_behind_those_of_lmtp_nobody_knows_who_got_it(left: Answer) -> None:
+    transacted = Server({f"DOT {BOB}": reply("550 5.1.1 No"), "RSET": left}).run(ADA, BOB, lmtp=True)
+    assert actions(transacted) == [UNKNOWN, UNKNOWN]
+    assert not any(status.individual for status in transacted.statuses)
+    assert transacted.must_close
 
 
 # -- statuses

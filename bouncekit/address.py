@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bouncekit.errors import AddressError
+from bouncekit.quick import quick
 
 __all__ = ["Address", "domain_of", "parse_address", "suppression_key", "wire_addresses"]
 
@@ -34,10 +35,8 @@ _SAME_AS = {"googlemail.com": "gmail.com"}
 _LOCAL_OCTETS = 64  # RFC 5321 4.5.3.1.1
 _PATH_OCTETS = 254  # RFC 5321 4.5.3.1.3: a path of 256 with its brackets
 
-# The plain form, which nearly every address has: one look decides it.
-_PLAIN = re.compile(
-    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@(?!.*\.\.)[A-Za-z0-9](?:[A-Za-z0-9.-]{0,187}[A-Za-z0-9])?"
-).fullmatch
+# The plain form, which nearly every address has: one look decides it, unless there is an empty label in the domain.
+_PLAIN = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}+@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,187}[A-Za-z0-9])?").fullmatch
 # RFC 5321 lets a quoted local part hold angle brackets; a server that looks for the first ">" would take what follows
 # for a parameter, so ours does not.
 _QUOTED_LOCAL = re.compile(r'"(?:[\x20\x21\x23-\x3b\x3d\x3f-\x5b\x5d-\x7e]|\\[\x20-\x3b\x3d\x3f-\x7e])*"').fullmatch
@@ -47,6 +46,7 @@ _BACKSLASH = re.compile(r"\\(.)").sub
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Address:
     """A mailbox as it goes between the angle brackets of MAIL and RCPT.
@@ -73,8 +73,8 @@ def parse_address(text: str) -> Address:
     ...
     bouncekit.errors.AddressError: 'jo@example.com> SIZE=1': '>' and what follows is no part of an address
     """
-    if _PLAIN(text):
-        return Address(text, text.rpartition("@")[2].lower(), False)
+    if _PLAIN(text) and ".." not in (domain := text.rpartition("@")[2]):
+        return Address(text, domain.lower(), False)
     spec = _inside_brackets(text)
     if not spec:
         return Address("", "", False)

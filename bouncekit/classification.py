@@ -5,6 +5,7 @@ from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
+from bouncekit.quick import quick
 from bouncekit.status import RecipientStatus
 
 __all__ = ["Category", "Classification", "Scope", "Step", "scope_of"]
@@ -118,6 +119,7 @@ class Step(StrEnum):
     NO_REPLY = "no_reply"  # there was no reply; its cause decides
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classification:
     """The judgement of one status.

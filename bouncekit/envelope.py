@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bouncekit.address import Address, suppression_key
+from bouncekit.quick import quick
 
 __all__ = ["Envelope", "Labels", "Recipient"]
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
     """What the owner says about a message: which rules and suppressions bind it, and whose it is.
@@ -22,6 +24,7 @@ class Labels:
     test: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """One message on its way: return path, recipients and content, checked before the first byte is sent.
@@ -41,6 +44,7 @@ class Envelope:
         return len(self.content)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
     """One recipient's way so far.

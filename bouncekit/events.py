@@ -14,6 +14,7 @@ from typing import Any
 
 from bouncekit.classification import Category, Scope
 from bouncekit.envelope import Labels
+from bouncekit.quick import quick
 from bouncekit.reply import NoReply, Reply, Stage
 from bouncekit.settlement import Settlement
 from bouncekit.status import Action
@@ -48,9 +49,16 @@ class EventType(StrEnum):
     QUEUE_STALLED = "queue_stalled"  # mail has been due for a while, and no worker takes it
     SINK_PARKED = "sink_parked"  # a sink takes no events, for days or for good, and is not tried any more
     GUARD_TRIPPED = "guard_tripped"  # a provider refuses so many alike that its word is not taken: they are held
+    SLOWED = "slowed"  # mail to a relay or a provider goes more slowly from now on
+    PAUSED = "paused"  # no mail goes to a relay or a provider for a time
+    RESUMED = "resumed"  # a trial behind a pause went well: mail goes there again
+    POLICY_LOADED = "policy_loaded"  # another policy holds from now on
+    POLICY_REFUSED = "policy_refused"  # a policy is faulty, and the one before holds on
+    SHADOW_DIFFERED = "shadow_differed"  # a policy on trial would have done otherwise, so many times
     INSECURE_TLS = "insecure_tls"  # a connection whose certificate nobody verified
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occasion:
     """What the events of one attempt share."""
@@ -65,6 +73,7 @@ class Occasion:
     delivery_id: str | None = None  # ours, of the message; its signed return path has it
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One thing that happened.
@@ -165,31 +174,32 @@ def events_of(settlement: Settlement, occasion: Occasion) -> tuple[Event, ...]:
 
     A held suppression is none that a subscriber should copy: only the `failed` that it belongs to shows it.
     """
-    attempt, recipient = occasion.attempt_id, settlement.recipient
-
-    def event(type_: EventType, suppression: Suppression | None = None) -> Event:
-        return Event(
-            id=event_id(attempt, recipient, type_),
-            type=type_,
-            occasion=occasion,
-            recipient=recipient,
-            settlement=settlement,
-            suppression=suppression,
-        )
-
-    if settlement.action is Action.DELIVERED and settlement.category is None and settlement.lifted is None:
-        return (event(EventType.DELIVERED),)
     if settlement.category is Category.COMPLAINT:
-        added = (event(EventType.SUPPRESSION_ADDED, settlement.suppression),) if settlement.suppression else ()
-        return (event(EventType.COMPLAINED, settlement.suppression), *added)
+        told = _event(EventType.COMPLAINED, settlement, occasion, settlement.suppression)
+        if settlement.suppression is None:
+            return (told,)
+        return told, _event(EventType.SUPPRESSION_ADDED, settlement, occasion, settlement.suppression)
     if settlement.action is Action.DELIVERED and settlement.lifted is None:
-        return (event(EventType.DELIVERED),)
-    told = [event(EventType(settlement.action.value), settlement.suppression)]
+        return (_event(EventType.DELIVERED, settlement, occasion),)
+    told = _event(EventType(settlement.action.value), settlement, occasion, settlement.suppression)
     if settlement.lifted is not None:
-        told.append(event(EventType.SUPPRESSION_LIFTED, settlement.lifted))
-    elif settlement.suppression is not None and settlement.action is not Action.SUPPRESSED and not settlement.doubted:
-        told.append(event(EventType.SUPPRESSION_ADDED, settlement.suppression))
-    return tuple(told)
+        return told, _event(EventType.SUPPRESSION_LIFTED, settlement, occasion, settlement.lifted)
+    if settlement.suppression is not None and settlement.action is not Action.SUPPRESSED and not settlement.doubted:
+        return told, _event(EventType.SUPPRESSION_ADDED, settlement, occasion, settlement.suppression)
+    return (told,)
+
+
+def _event(
+    type_: EventType, settlement: Settlement, occasion: Occasion, suppression: Suppression | None = None
+) -> Event:
+    return Event(
+        id=event_id(occasion.attempt_id, settlement.recipient, type_),
+        type=type_,
+        occasion=occasion,
+        recipient=settlement.recipient,
+        settlement=settlement,
+        suppression=suppression,
+    )
 
 
 def bounded(text: str | None) -> str | None:
@@ -218,6 +228,7 @@ def settlement_data(settlement: Settlement) -> dict[str, Any]:
         "stage": bounded(settlement.stage),
         "accepted": settlement.accepted,
         "remote_mta": bounded(settlement.remote_mta),
+        "relay": settlement.relay,
         "rule": settlement.rule,
         "where": settlement.where,
         "classified_by": settlement.classified_by,

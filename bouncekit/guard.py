@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from bouncekit.policy import Guard
+from bouncekit.quick import quick
 from bouncekit.status import RecipientStatus
 
 __all__ = [
@@ -65,6 +66,7 @@ class Pattern:
     fingerprint: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What one outcome adds to the counts at a provider: so many answers, of them refusals by their fingerprints."""
@@ -147,10 +149,14 @@ def provider_at(remote_mta: str | None, recipient: str) -> str:
     >>> provider_at("gmail-smtp-in.l.google.com", "jo@gmail.com"), provider_at("192.0.2.1", "jo@mail.example.co.uk")
     ('google.com', 'example.co.uk')
     """
-    return _end(remote_mta or "") or _end(recipient.rpartition("@")[2]) or recipient.rpartition("@")[2].lower()
+    return _provider(remote_mta, recipient.rpartition("@")[2])
 
 
 @lru_cache(maxsize=4096)
+def _provider(remote_mta: str | None, domain: str) -> str:
+    return _end(remote_mta or "") or _end(domain) or domain.lower()
+
+
 def _end(host: str) -> str:
     """The registrable end of a host's name, near enough: "" for an address, a socket or a bare name."""
     labels = host[:_LONGEST_HOST].lower().rstrip(".").split(".")

@@ -23,7 +23,7 @@ class Notices:
     def give(self, event: Event, via: Via | None) -> None:
         """Give the notices that an event carries; those that go by mail go `via` it. Raises nothing of a channel's."""
         settlement = event.settlement
-        if settlement is None or event.type.value != settlement.action.value:
+        if settlement is None or not settlement.notices or event.type.value != settlement.action.value:
             return  # the event of the action carries them, those of its side effects do not
         for notice in settlement.notices:
             more = self._moderation.admit(notice, event)

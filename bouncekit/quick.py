@@ -48,12 +48,12 @@ def quick(cls: type[_Value]) -> type[_Value]:
     if not (is_dataclass(cls) and "__slots__" in own and "__setattr__" in own and _only_sets(cls)):
         raise TypeError(f"{cls.__qualname__} is no frozen dataclass with slots that does nothing but set its fields")
     opened = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    names = {"_become": _become, "_UNMADE": _UNMADE, "_Open": type(cls)(cls.__name__, (cls,), opened)}
+    names = {"_become": _become, "_UNMADE": _UNMADE, "_Open": type(cls.__name__, (cls,), opened)}
     slow = own["__init__"]
     init = _compiled(slow, fields(cls), names)
     for name in ("__module__", "__qualname__", "__annotations__", "__defaults__", "__kwdefaults__"):
         setattr(init, name, getattr(slow, name))
-    cls.__init__ = init  # type: ignore[misc]
+    cls.__init__ = init  # type: ignore[method-assign]
     return cls
 
 

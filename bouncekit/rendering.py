@@ -7,6 +7,8 @@ does not (SMTP smuggling, CVE-2023-51764): it becomes CRLF, whatever API the mes
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bouncekit.quick import quick
+
 __all__ = ["Rendered", "canonical", "dot_stuffed", "ending_line", "read_headers", "with_message_id"]
 
 _MAX_HEADER_BYTES = 64 * 1024  # of a header block that is searched; what lies behind is sent as it is
@@ -14,6 +16,7 @@ _OURS = b"x-bouncekit-"
 _MAX_MESSAGE_ID = 998
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A message ready to be sent: `message_id` with its angle brackets, `marks` from X-Bouncekit-* headers.

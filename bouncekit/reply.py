@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from bouncekit.quick import quick
+
 __all__ = ["Cause", "EnhancedStatusCode", "NoReply", "Reply", "ReplyReader", "Stage"]
 
 MAX_LINE_BYTES = 64 * 1024
@@ -22,6 +24,7 @@ _ENHANCED = re.compile(r"[\s#:<(-]*(?:[245][0-9]{2}[\s:-]+)?#?([245])\.([0-9]{1,
 # qmail and chkusr write it in brackets at the end: "sorry, no mailbox here by that name (#5.1.1 - chkusr)".
 _ENHANCED_AT_END = re.compile(r"\(#?([245])\.([0-9]{1,3})\.([0-9]{1,3})(?:\s*-[^()]*)?\)\W*$").search
 _WRITTEN = re.compile(r"\W*([1-5][0-9][0-9])(?:[ :-]+|$)").match
+_CODES = {b"%d" % code: code for code in range(100, 600)}
 _DIGITS = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})").fullmatch
 
 
@@ -84,6 +87,7 @@ class EnhancedStatusCode(NamedTuple):
         return cls(*map(int, found.groups()))
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Reply:
     r"""One reply: its code and the text of its lines without codes, joined by LF, as the bytes that came.
@@ -150,6 +154,7 @@ class Reply:
         return cls(int(found[1]), _raw("\n".join(line.strip() for line in lines)))
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class NoReply:
     """What happened instead of a reply. `reply` is what the server said without having been asked."""
@@ -178,7 +183,7 @@ class ReplyReader:
     Reply(code=250, raw=b'mx.example.com\nPIPELINING')
     """
 
-    __slots__ = ("_broken", "_buffer", "_code", "_lines", "_scanned", "_size")
+    __slots__ = ("_broken", "_buffer", "_code", "_lines", "_ok", "_ok_line", "_scanned", "_size")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -187,6 +192,7 @@ class ReplyReader:
         self._lines: list[bytes] = []
         self._size = 0
         self._broken: NoReply | None = None
+        self._ok_line, self._ok = b"250", Reply(250, b"")  # the latest: a hundred recipients are answered alike
 
     def feed(self, data: bytes) -> None:
         """Take what came from the network. Call `next` before the next read, so that the buffer stays bounded."""
@@ -210,10 +216,24 @@ class ReplyReader:
             line = bytes(self._buffer[:end])
             del self._buffer[: end + 1]
             self._scanned = 0
-            reply = self._take(line[:-1] if line.endswith(b"\r") else line)
+            reply: Reply | NoReply | None = None if self._lines else self._in_one_line(line)
+            if reply is None:
+                reply = self._take(line[:-1] if line.endswith(b"\r") else line)
             if reply is not None:
                 return reply
         return self._broken
+
+    def _in_one_line(self, line: bytes) -> Reply | None:
+        """A reply of one line, as nearly all are: what `_take` makes of it, in a third of the time."""
+        if line == self._ok_line:
+            return self._ok
+        code = _CODES.get(line[:3])
+        if code is None or line[3:4] != b" " or len(line) > MAX_LINE_BYTES:
+            return None
+        reply = Reply(code, line[4:].strip(b" \t\r"))
+        if code == 250:
+            self._ok_line, self._ok = line, reply
+        return reply
 
     def _take(self, line: bytes) -> Reply | NoReply | None:
         """One line without its end; the reply, when this line completes it."""

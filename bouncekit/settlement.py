@@ -6,15 +6,17 @@ from datetime import datetime
 from bouncekit.classification import Category, Classification, Scope
 from bouncekit.envelope import Recipient
 from bouncekit.policy import Disposition, Fate, Notice, Policy
+from bouncekit.quick import quick
 from bouncekit.reply import Cause, NoReply, Reply, Stage
 from bouncekit.status import Action, RecipientStatus
 from bouncekit.suppression import Evidence, Ladder, Standing, Suppression, climb, hold
 
-__all__ = ["Settlement", "delivered", "refused_here", "settle", "skipped", "unjudged"]
+__all__ = ["Settlement", "delivered", "held_up", "refused_here", "settle", "skipped", "unjudged"]
 
 _THEMSELVES = "recipient"  # the role of a channel that reaches the recipient another way
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """One recipient's outcome as the application, the events and the store see it.
@@ -23,6 +25,7 @@ class Settlement:
     another try is due. `suppression` is the one that this outcome caused, or the one that made it *suppressed*;
     `lifted` one that a success ended. `possible_duplicate` says that the server may have got the message before.
     `kept` says that the message waits in the store, from which a worker sends it again: nobody else has to.
+    `relay` names the one that took the place of the delivery's own; None where none did.
     `fingerprint` is that of a refusal that would suppress; `doubted` says that a mass of such refusals made it
     doubtful, so that it suppresses nobody and is not told to the recipient.
     """
@@ -45,6 +48,7 @@ class Settlement:
     accepted: int = 0
     individual: bool = True
     remote_mta: str | None = None
+    relay: str | None = None
     attempts: int = 0
     possible_duplicate: bool = False
     kept: bool = False
@@ -152,6 +156,21 @@ def settle(
         doubted=doubted and suppresses,
         suppression=suppression,
         notices=_untold(disposition.notices) if doubted and suppresses else disposition.notices,
+        key=recipient.key,
+    )
+
+
+def held_up(recipient: Recipient, why: str, until: datetime) -> Settlement:
+    """The settlement of a recipient that is not tried yet, since all that goes the same way is slow or paused."""
+    return Settlement(
+        recipient=recipient.address.wire,
+        action=Action.DELAYED,
+        reply=NoReply(Cause.LOCAL, why),
+        rule="held-up",
+        fate=Fate.RETRY,
+        retry_at=until,
+        attempts=recipient.attempts,
+        possible_duplicate=recipient.possible_duplicate,
         key=recipient.key,
     )
 

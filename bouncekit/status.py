@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bouncekit.quick import quick
 from bouncekit.reply import EnhancedStatusCode, NoReply, Reply, Stage
 
 __all__ = ["Action", "RecipientStatus"]
@@ -20,6 +21,7 @@ class Action(StrEnum):
     UNKNOWN = "unknown"  # ours: the reply to the final dot never came, the message may have been taken
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientStatus:
     """One recipient's result of one transaction, before any policy.

@@ -10,11 +10,14 @@ from bouncekit.errors import AddressError
 from bouncekit.events import Event, Occasion
 from bouncekit.guard import Answers, Held, Mass, Pattern
 from bouncekit.policy import Window
+from bouncekit.quick import quick
 from bouncekit.reply import NoReply, Reply, Stage
 from bouncekit.report import Report
 from bouncekit.settlement import Settlement
-from bouncekit.status import RecipientStatus
+from bouncekit.status import Action, RecipientStatus
 from bouncekit.suppression import Suppression
+from bouncekit.throttle import Held as HeldUp
+from bouncekit.throttle import Lane, News, Road
 
 __all__ = [
     "Answer",
@@ -32,13 +35,15 @@ __all__ = [
 ]
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """A message and those recipients that are not settled yet. `id` is ours: 128 bits, ordered by time.
 
     `refused` are addresses that must not reach the wire; `given` maps a wire address to what the caller wrote.
     `relay` names the relay through which a worker sends what is left; None: nobody keeps it. `lease` is the claim under
-    which its recipients were taken out of the queue; None: it comes from the application.
+    which its recipients were taken out of the queue; None: it comes from the application. `called` maps a wire address
+    to what outcomes and events call the recipient, where that is another name.
     """
 
     id: str
@@ -49,8 +54,10 @@ class Delivery:
     given: Mapping[str, str] = field(default_factory=dict)
     relay: str | None = None
     lease: str | None = None
+    called: Mapping[str, str] = field(default_factory=dict)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookUp:
     """Ask the store: suppressions under these keys (with `claim`, also the one probe of an expired one), counters.
@@ -71,12 +78,14 @@ class LookUp:
     begun: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookedUp:
     """The store's answer at `now`: also expired suppressions; `probes` are the keys whose probe was granted to us.
 
     `undeliverable` are those of the recipients of whom DNS says that no mail can reach them, by address; `attempt_id`
-    then names the attempt that nobody has to make. `providers` says whose servers take a domain's mail.
+    then names the attempt that nobody has to make. `providers` says whose servers take a domain's mail. `road` are the
+    lanes that lead to the recipients of a send to come, None: as before; `held` those that may not be taken now.
     """
 
     now: datetime
@@ -87,20 +96,25 @@ class LookedUp:
     probes: frozenset[str] = frozenset()
     counters: Mapping[tuple[str, Window], int] = field(default_factory=dict)
     masses: Mapping[Pattern, Mass] = field(default_factory=dict)
+    road: Road | None = None
+    held: Mapping[Lane, HeldUp] = field(default_factory=dict)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transact:
     """Run one SMTP or LMTP transaction; `reconnect` says that the session before it ended and may be opened again.
 
     `recipients` are those of the envelope, as far as they have come. A delivery that names a relay wants the attempt
-    remembered as begun before its dot (`bouncekit.queue.Begun`).
+    remembered as begun before its dot (`bouncekit.queue.Begun`). `through` names the relay that takes the place of the
+    session's own, which is paused; "" where none does.
     """
 
     delivery: Delivery
     envelope: Envelope
     recipients: tuple[Recipient, ...] = ()
     reconnect: bool = False
+    through: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,13 +125,15 @@ class SessionEnd:
     reply: Reply | NoReply
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a transaction brought: a status for each recipient of its envelope, or for the first of them.
 
     Those behind were not asked about: the server takes no more at once (RFC 9422). `ended` is set where the server
     ended the session; `can_redial` says whether the driver could open it again. `lost_replies` says that a pipelined
-    group was not answered, and that the next session will be in lock-step.
+    group was not answered, and that the next session will be in lock-step. `through` names the relay that carried it in
+    place of the session's own.
     """
 
     attempt_id: str
@@ -127,6 +143,17 @@ class Outcome:
     can_redial: bool = False
     lost_replies: bool = False
     remote_mta: str | None = None
+    through: str = ""
+
+    @property
+    def never_began(self) -> bool:
+        """Whether not even a session could be opened, with all that comes before the first message."""
+        return bool(self.statuses) and all(
+            one.action is Action.DELAYED and one.stage in _OPENING for one in self.statuses
+        )
+
+
+_OPENING = frozenset({Stage.CONNECT, Stage.EHLO, Stage.STARTTLS, Stage.AUTH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +164,13 @@ class Strike:
     category: Category
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """Remember all of this in one transaction, or none of it; `cleared` are keys whose strikes a success ends.
 
     `answers` are added to the counts of the guard. `held` are suppressions, also older ones, that it holds from now on.
+    `news` is what was heard on the lanes.
     `keep` is how long a queued message stays once nobody waits for it.
     Answer the addresses of those who were to be kept in the queue by it and are not, where the store fails.
     """
@@ -153,6 +182,7 @@ class Record:
     strikes: tuple[Strike, ...] = ()
     cleared: tuple[str, ...] = ()
     answers: tuple[Answers, ...] = ()
+    news: tuple[News, ...] = ()
     held: tuple[Held, ...] = ()
     events: tuple[Event, ...] = ()
     keep: timedelta = timedelta()

@@ -38,8 +38,9 @@ def submission(
         UnicodeEncodeError: the sender needs SMTPUTF8, and `mail_options` do not ask for it.
         ValueError: an option holds a line end.
     """
-    _check_options((*mail_options, *rcpt_options))
-    utf8 = any(option.lower() == "smtputf8" for option in mail_options)
+    if mail_options or rcpt_options:
+        _check_options((*mail_options, *rcpt_options))
+    utf8 = "smtputf8" in [option.lower() for option in mail_options]
     texts = [recipients] if isinstance(recipients, str) else list(recipients)
     usable, refused = wire_addresses(texts)
     if not utf8 and any(address.needs_utf8 for address in usable):
@@ -58,7 +59,7 @@ def submission(
             mail_options=tuple(mail_options),
             rcpt_options=tuple(rcpt_options),
         ),
-        recipients=tuple(Recipient.of(address) for address in usable),
+        recipients=tuple(map(Recipient.of, usable)),
         labels=_labelled(labels or Labels(), rendered) if rendered.marks else labels or Labels(),
         refused=refused,
         relay=relay,

@@ -18,6 +18,7 @@ from bouncekit.suppression import Standing, Suppression
 
 __all__ = ["NOTHING", "Heard", "Watch", "answered", "answers_of", "answers_to", "patterns", "watch"]
 
+_SETTLED = (Action.DELIVERED, Action.FAILED)
 _OLD = timedelta(hours=72)  # between two verdicts about a mailbox that are two, and not one bad time of its server
 
 
@@ -131,7 +132,7 @@ def answered(
     days ago and was not heard of since: who mails a list of dead addresses again finds them dead, and no provider has a
     bad hour.
     """
-    numbers: Counter[str] = Counter()
+    numbers: dict[str, int] = {}
     refusals: dict[str, Counter[str]] = {}
     seen: set[tuple[str, str]] = set()
     for one in answers:
@@ -140,14 +141,14 @@ def answered(
                 continue
             seen.add((one.key, one.fingerprint))
             refusals.setdefault(one.provider, Counter())[one.fingerprint] += 1
-        numbers[one.provider] += 1
-    return tuple(Answers(one, number, tuple(refusals.get(one, {}).items())) for one, number in numbers.items())
+        numbers[one.provider] = numbers.get(one.provider, 0) + 1
+    return tuple([Answers(one, number, tuple(refusals.get(one, {}).items())) for one, number in numbers.items()])
 
 
 def answers_of(settlements: Iterable[Settlement]) -> Iterator[Heard]:
     """The answers that settled somebody, for better or worse: a delay is asked again, and would count at each try."""
     for one in settlements:
-        if one.action in (Action.DELIVERED, Action.FAILED) and isinstance(one.reply, Reply):
+        if one.action in _SETTLED and isinstance(one.reply, Reply):
             yield Heard(provider_at(one.remote_mta, one.recipient), one.key, one.fingerprint, one.category)
 
 

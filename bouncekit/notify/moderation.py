@@ -88,11 +88,13 @@ class Moderation:
 
         With `closing`, all that was kept back: one notice for a channel, or for each recipient where the limit is so.
         """
+        if self._next_due is None and not closing:
+            return ()  # asked with every send
         with self._own_lock():
             if closing:
                 return tuple(self._all())
             if self._next_due is None or now < self._next_due:
-                return ()  # asked with every send
+                return ()
             told = tuple(self._over(now))
             self._next_due = min((window.ends_at for window in self._windows.values() if window.folded), default=None)
             return told

@@ -13,6 +13,8 @@ of them; `Postmaster.from_config()` and the command line do.
     rules = ["mine.toml"]                  # BOUNCEKIT_RULES, separated by commas; relative to the file they stand in
     community_rules = ["theirs.toml"]      # BOUNCEKIT_COMMUNITY_RULES; likewise
     on_store_failure = "raise"             # BOUNCEKIT_ON_STORE_FAILURE
+    shadow = "new.yaml"                    # BOUNCEKIT_SHADOW; a policy that decides beside, and only reports
+    watch_policy = true                    # BOUNCEKIT_WATCH_POLICY; read it again when its files change
     cache = "local"                        # BOUNCEKIT_CACHE; or redis://cache:6379/0
     bounces = "bounce@example.org"         # BOUNCEKIT_BOUNCES; where mail that comes back arrives
     bounce_keys = ["a secret of 16 bytes"] # BOUNCEKIT_BOUNCE_KEYS, separated by commas; the first one signs
@@ -74,11 +76,14 @@ class Config:
     check_domains: bool = False
     rules: tuple[str, ...] = ()
     community_rules: tuple[str, ...] = ()
+    shadow: str | None = None
+    watch_policy: bool = False
     on_store_failure: str = "raise"
     cache: str | None = field(default=None, repr=False)
     bounces: str | None = None
     bounce_keys: tuple[str, ...] = field(default=(), repr=False)
     hash_keys: tuple[str, ...] = field(default=(), repr=False)
+    keep_addresses: bool = True
     mailbox: str | None = field(default=None, repr=False)
     mailbox_password: str | None = field(default=None, repr=False)
     channels: Mapping[str, str | tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}), repr=False)
@@ -123,6 +128,8 @@ class Config:
             "check_domains": self.check_domains,
             "rules": self.rules,
             "community_rules": self.community_rules,
+            "shadow": self.shadow,
+            "watch_policy": self.watch_policy,
             "relays": dict(self.relays) or lone,
             "sinks": dict(self.sinks),
             "on_store_failure": self.on_store_failure,
@@ -130,6 +137,7 @@ class Config:
             "bounces": self.bounces,
             "bounce_keys": self.bounce_keys,
             "hash_keys": self.hash_keys,
+            "keep_addresses": self.keep_addresses,
             "channels": {role: list(way) if isinstance(way, tuple) else way for role, way in self.channels.items()},
         }
 
@@ -283,11 +291,14 @@ _KEYS: Mapping[str, Callable[[object], Any]] = {
     "check_domains": _truth,
     "rules": _files,
     "community_rules": _files,
+    "shadow": _text,
+    "watch_policy": _truth,
     "on_store_failure": _one_of(("raise", "send")),
     "cache": _secret,
     "bounces": _text,
     "bounce_keys": _secrets,
     "hash_keys": _secrets,
+    "keep_addresses": _truth,
     "mailbox": _text,
     "mailbox_password": _secret,
 }
@@ -337,7 +348,7 @@ def _of_folder(folder: Path, way: Any) -> Any:
 
 def _seen_from(folder: Path, key: str, value: Any) -> Any:
     """A relative path belongs to the folder of the file it stands in, wherever the process runs."""
-    if key == "policy" and PurePath(value).suffix:
+    if key in ("policy", "shadow") and PurePath(value).suffix:
         return str(folder / value)
     if key in ("rules", "community_rules"):
         return tuple(str(folder / one) for one in value)

@@ -124,7 +124,7 @@ class Ledger:
         self.publish(record.events)
         if any(settlement.kept for settlement in record.settlements):
             self._tell_queued()
-        return frozenset(), (*told, *record.events)
+        return frozenset(), (*told, *record.events) if told else record.events
 
     def enqueue(self, delivery: Delivery, events: Sequence[Event]) -> None:
         """Put a delivery into the queue, due at once, then tell the events.

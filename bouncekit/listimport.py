@@ -18,6 +18,7 @@ from bouncekit.listentry import Reader, Unbound
 from bouncekit.listfile import Fault, Row, read_rows
 from bouncekit.office import Office
 from bouncekit.pseudonym import is_pseudonym
+from bouncekit.stores.veil import unquoted
 from bouncekit.suppression import Standing, Suppression
 from bouncekit.suppressionchange import Place, Swap, is_by_hand, outweighs, place_of
 
@@ -106,6 +107,8 @@ def import_list(
     done = Imported(format=found.name, by=by, dry_run=dry_run)
     for batch in _batches(_chained(ahead, rows), _BATCH):
         entries = list(_entries(batch, reader, done))
+        if not office.keeps_addresses:  # what is weighed is what would be kept
+            entries = list(map(unquoted, entries))
         _merge(office, entries, prefer, now, done)
         on_batch(done)
     return done
@@ -215,7 +218,7 @@ def _heaviest(entries: Iterable[Suppression], done: Imported) -> dict[Place, Sup
 
 def _without_erased(office: Office, arriving: dict[Place, Suppression], done: Imported) -> dict[Place, Suppression]:
     """Without those who are suppressed under a pseudonym, so that no import brings their addresses back."""
-    if office.pseudonyms is None:
+    if office.pseudonyms is None or not office.keeps_addresses:
         return arriving
     hidden = {
         place._replace(key=other): place

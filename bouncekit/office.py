@@ -9,20 +9,23 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from bouncekit.builtin import classifier_with, classify, open_policy, read_meaning
+from bouncekit.builtin import classify
 from bouncekit.classification import Classification
 from bouncekit.clock import Clock, SystemClock
-from bouncekit.delivery import absorb, closed, deliver, recover, refusals, submitted
+from bouncekit.closing import closed
+from bouncekit.delivery import absorb, deliver, recover, refusals, submitted
 from bouncekit.envelope import Labels
 from bouncekit.errors import ConfigurationError, StoreError
 from bouncekit.events import Event, EventType, Occasion, event_id, show_time
+from bouncekit.gate import Gate, Passage
+from bouncekit.law import Law
 from bouncekit.ledger import Ledger, complain
 from bouncekit.notices import Notices
 from bouncekit.notify import Channel, Via, channel
 from bouncekit.policy import Policy
 from bouncekit.pseudonym import Pseudonyms
 from bouncekit.queue import Abandoned
-from bouncekit.relay import Relay, name_at, name_of, open_relays
+from bouncekit.relay import Outlet, Relay, check_fallbacks, name_at, name_of, open_relays
 from bouncekit.reply import Cause, NoReply
 from bouncekit.report import Report
 from bouncekit.returned import Returned
@@ -32,14 +35,15 @@ from bouncekit.status import Action, RecipientStatus
 from bouncekit.steps import Answer, Delivery, LookedUp, LookUp, Outcome, Record, SessionEnd, Steps, Transact, Wait
 from bouncekit.stores import Store, open_store
 from bouncekit.stores.erased import check_secrets
+from bouncekit.stores.memory import MemoryStore
+from bouncekit.throttle import NO_ROAD, Road
 from bouncekit.transports.lockstep import LockStep
 from bouncekit.verp import ReturnPaths
 
 if TYPE_CHECKING:
-    from bouncekit.classifier import Classifier
     from bouncekit.mx import Resolver
 
-__all__ = ["Office", "Retry", "open_office", "undelivered"]
+__all__ = ["Course", "Office", "Retry", "open_office", "shares_mailbox", "undelivered"]
 
 _STALLED = timedelta(minutes=15)  # that something is due and nobody takes it
 
@@ -58,7 +62,7 @@ class Office:
     def __init__(
         self,
         *,
-        policy: Policy,
+        law: Law,
         store: Store,
         clock: Clock,
         channels: Mapping[str, Channel] | None = None,
@@ -66,37 +70,59 @@ class Office:
         resolver: "Resolver | None" = None,
         return_paths: ReturnPaths | None = None,
         pseudonyms: Pseudonyms | None = None,
-        classifier: "Classifier | None" = None,
+        keeps_addresses: bool = True,
         retry: Retry = Retry.NEVER,
         patience: timedelta = timedelta(minutes=5),
         send_without_store: bool = False,
     ) -> None:
-        self.policy = policy
+        self.law = law
         self.store = store
         self.clock = clock
         self.relays = dict(relays or {})
-        self._classifier = classifier  # with rules of the owner; None: the shipped one, read when it is needed
         self.return_paths = return_paths  # signed, and asked for in mail that comes back; None: the sender's own
         self.resolver = resolver  # asked about domains before a send; None: nobody is
+        self._router: Resolver | None = None
         self.retry = retry
         self.patience = patience
-        self.pseudonyms = pseudonyms  # of those whose addresses were erased; None: nobody's ever were
-        self.ledger = Ledger(store, clock, sends_without_store=send_without_store, pseudonyms=pseudonyms)
+        self.pseudonyms = pseudonyms  # of those whose addresses are not kept; None: everybody's are
+        self.keeps_addresses = keeps_addresses  # else the store is one that gives everybody's pseudonym itself
+        hidden = pseudonyms if keeps_addresses else None
+        self.ledger = Ledger(store, clock, sends_without_store=send_without_store, pseudonyms=hidden)
+        has_fallback = any("fallback" in relay.options for relay in self.relays.values())
+        self.gate = Gate(self.policy, store, clock, self.tell_session, has_fallback=has_fallback)
+        law.serve(self.tell_session, clock.now, self.gate.follow)
         self.lock_step = LockStep()
         self.notices = Notices(channels or {}, self.ledger.tell)
         self._watched_at = self._stalled_at = datetime.min.replace(tzinfo=UTC)
 
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self.law.in_force.policy
+
+    def classify(self, status: RecipientStatus) -> Classification:
+        """What a status means by the rules in force."""
+        return self.law.in_force.classify(status)
+
     # -- one delivery
 
-    def drive(self, delivery: Delivery, transact: Callable[[Transact], Outcome], via: Via | None = None) -> Report:
+    def drive(
+        self,
+        delivery: Delivery,
+        transact: Callable[[Transact], Outcome],
+        via: Via | None = None,
+        outlet: Outlet | None = None,
+    ) -> Report:
         """Carry a delivery out with a way to speak SMTP; notices that go by mail go `via` it.
+
+        `outlet` says where the way leads, so that mail goes no faster there than it may; None: nobody looks.
 
         Raises:
             StoreError: the store does not answer, nothing was sent.
         """
         is_patient = self.retry is Retry.WAIT and delivery.relay is None
         try:
-            return _Course(self, self._steps(delivery)).finish(transact, via, is_patient=is_patient)
+            return self.course(delivery, outlet).finish(transact, via, is_patient=is_patient)
         finally:
             self.ledger.forget(delivery)
 
@@ -105,24 +131,30 @@ class Office:
         deliveries: Iterable[Delivery],
         transact: Callable[..., Outcome],
         via: Via | None = None,
+        outlet: Outlet | None = None,
+        is_ready: Callable[[], bool] | None = None,
     ) -> Iterator[Report]:
         """Carry deliveries out one behind the other; `transact` may ask for the transaction to `follow`.
 
+        `is_ready` says whether the next delivery is there by now; without it, it is waited for.
+
         That one is looked up early, so it is none to the same mailboxes: what becomes of them is not yet recorded.
+        Where anything is slow or paused there is none: what is looked up then may have to wait.
 
         Raises:
             StoreError: the store does not answer; that delivery was not sent.
         """
         if self.retry is Retry.WAIT:
-            yield from (self.drive(delivery, transact, via) for delivery in deliveries)
+            yield from (self.drive(delivery, transact, via, outlet) for delivery in deliveries)
             return
-        courses = ((delivery, _Course(self, self._steps(delivery))) for delivery in deliveries)
+        courses = ((delivery, self.course(delivery, outlet)) for delivery in deliveries)
         under_way = next(courses, None)
         while under_way is not None:
             delivery, course = under_way
-            ahead: list[tuple[Delivery, _Course]] = []
+            ahead: list[tuple[Delivery, Course]] = []
             try:
-                report = course.finish(partial(transact, follow=partial(_look_ahead, delivery, courses, ahead)), via)
+                follow = partial(self.look_ahead, delivery, courses, ahead, is_ready)
+                report = course.finish(partial(transact, follow=follow), via)
             finally:
                 self.ledger.forget(delivery)
             yield report
@@ -130,8 +162,9 @@ class Office:
 
     def recover(self, attempt: Abandoned) -> Report:
         """Settle an attempt that was begun, and that nobody can settle any more who knows how it ended."""
-        steps = recover(attempt, classify=self.classify, policy=self.policy)
-        return _Course(self, steps).finish(_send_nothing, None)
+        held = self.law.look()
+        steps = recover(attempt, classify=held.classify, policy=held.judging)
+        return Course(self, steps).finish(_send_nothing, None)
 
     def absorb(self, news: Returned) -> Sequence[Settlement]:
         """Let news of a mail that came back go the way of a server's reply.
@@ -139,8 +172,9 @@ class Office:
         Raises:
             StoreError: the store could not remember it.
         """
-        steps = absorb(news, classify=self.classify, policy=self.policy)
-        settled = _Course(self, steps).finish(_send_nothing, None).recipients
+        held = self.law.look()
+        steps = absorb(news, classify=held.classify, policy=held.judging)
+        settled = Course(self, steps).finish(_send_nothing, None).recipients
         self.ledger.catch_up()
         return settled
 
@@ -170,14 +204,50 @@ class Office:
             )
         return labels
 
-    def classify(self, status: RecipientStatus) -> Classification:
-        """What a status means."""
-        return self._classifier.classify(status) if self._classifier is not None else classify(status)
+    def _steps(self, delivery: Delivery, road: Road) -> Steps:
+        """By what holds now; to its end, whatever holds then."""
+        held = self.law.look()
+        return deliver(delivery, classify=held.classify, policy=held.judging, return_paths=self.return_paths, road=road)
 
-    def _steps(self, delivery: Delivery) -> Steps:
-        return deliver(delivery, classify=self.classify, policy=self.policy, return_paths=self.return_paths)
+    def course(self, delivery: Delivery, outlet: Outlet | None) -> "Course":
+        """A delivery, ready to be carried out."""
+        resolver = self.router if outlet is not None and outlet.is_direct else self.resolver
+        passage = self.gate.passage(outlet, delivery.id, resolver)
+        return Course(self, self._steps(delivery, NO_ROAD if passage is None else passage.road), passage)
 
-    def advance(self, steps: Steps, answer: Answer, due: list[Event]) -> Transact | Wait | Report:
+    def look_ahead(
+        self,
+        delivery: Delivery,
+        courses: "Iterator[tuple[Delivery, Course]]",
+        ahead: "list[tuple[Delivery, Course]]",
+        is_ready: Callable[[], bool] | None = None,
+    ) -> Transact | None:
+        """The transaction that may begin behind the one of `delivery`; whose it is comes to stand in `ahead`."""
+        if ahead or not self.gate.is_free or not (is_ready is None or is_ready()):
+            return None
+        ahead.extend(islice(courses, 1))
+        if not ahead or shares_mailbox(delivery, ahead[0][0]):
+            return None
+        return ahead[0][1].first()
+
+    @property
+    def may_block(self) -> bool:
+        """Whether anything but a send may take its time: a store on a disk or a network, DNS, a channel, a pace."""
+        is_quick = isinstance(self.store, MemoryStore) and self.resolver is None and not self.notices.channels
+        return not (is_quick and self.gate.is_free)
+
+    @property
+    def router(self) -> "Resolver":
+        """Who is asked where a domain's mail goes, whether or not domains are checked before a send."""
+        if self._router is None:
+            from bouncekit.mx import Resolver
+
+            self._router = self.resolver or Resolver(clock=self.clock)
+        return self._router
+
+    def advance(
+        self, steps: Steps, answer: Answer, due: list[Event], passage: Passage | None = None
+    ) -> Transact | Wait | Report:
         """Carry out steps until the next transaction, the next Wait, or the end."""
         while True:
             try:
@@ -187,12 +257,18 @@ class Office:
                 return report
             match step:
                 case LookUp():
-                    answer, told = self._look_up(step)
+                    answer, told = self._look_up(step, passage)
                     due += told
                 case Record():
                     answer, told = self.ledger.record(step)
                     due += told
-                case Transact() | Wait():
+                    if passage is not None and step.news:
+                        passage.heard(step.news)
+                case Wait():
+                    if passage is not None:
+                        passage.leave()
+                    return step
+                case Transact():
                     return step
                 case _:
                     assert_never(step)
@@ -216,8 +292,13 @@ class Office:
         )(lambda: advance(next(answers, True)))
         return reached if isinstance(reached, Report) else _end(advance(False))
 
-    def _look_up(self, question: LookUp) -> tuple[LookedUp, Sequence[Event]]:
+    def _look_up(self, question: LookUp, passage: Passage | None) -> tuple[LookedUp, Sequence[Event]]:
         found, told = self.ledger.look_up(question)
+        if passage is not None and question.recipients:
+            road, held = passage.ask(question.recipients)
+            if road is not None:
+                attempt_id = self.clock.new_id() if held else found.attempt_id
+                found = replace(found, now=self.clock.now(), attempt_id=attempt_id, road=road, held=held)
         if self.resolver is not None and question.recipients:
             addresses = [recipient.address.wire for recipient in question.recipients]
             found = replace(
@@ -234,7 +315,8 @@ class Office:
         """Tell that a session is over, and what the policy says about it."""
         now = self.clock.now()
         status = RecipientStatus(recipient="", action=Action.DELAYED, stage=ended.stage, reply=ended.reply)
-        verdict = self.policy.decide_session(self.classify(status))
+        held = self.law.in_force
+        verdict = held.judging.decide_session(held.classify(status))
         self.ledger.tell((closed(self.occasion(now), ended, verdict, remote_mta=remote_mta),))
 
     def tell_session(self, type_: EventType, **details: object) -> None:
@@ -263,6 +345,11 @@ class Office:
         """The same, of a relay that is known by its URL."""
         return name_of(self.relays, relay) if self.retry is Retry.QUEUE else None
 
+    def outlet_of(self, name: str) -> Outlet:
+        """Where the mail for one of the relays goes."""
+        relay = self.relays[name]
+        return Outlet(name, fallback=relay.options.get("fallback"), is_direct=relay.is_direct)
+
     def watch_queue(self) -> None:
         """Tell that mail has been due for a while and nobody sends it; asks the store once a minute at the most."""
         now = self.clock.now()
@@ -276,64 +363,66 @@ class Office:
         since = depth.oldest_due_at
         if since is None or now - since < _STALLED or abs(now - self._stalled_at) < _STALLED:
             return
+        if any(flow.is_paused(now) for flow in self.gate.states().values()):
+            return  # that is why
         self._stalled_at = now
         self.tell_session(EventType.QUEUE_STALLED, due=depth.due, oldest_due_at=show_time(since))
         complain("%d queued recipients are due, the oldest since %s, and nobody sends them", depth.due, since)
 
 
-class _Course:
+class Course:
     """Steps of one delivery, which may come as far as the first transaction before they are carried out."""
 
-    def __init__(self, office: Office, steps: Steps) -> None:
+    def __init__(self, office: Office, steps: Steps, passage: Passage | None = None) -> None:
         self._office = office
         self._steps = steps
+        self._passage = passage
         self._due: list[Event] = []
         self._reached: Transact | Wait | Report | None = None
         self._failed: Exception | None = None
 
     def first(self) -> Transact | None:
-        """The first transaction, None where nobody is to be tried. What fails is raised by `finish`."""
+        """The first transaction, None where nobody is to be tried. What fails is raised by `advance`."""
         try:
-            self._reached = self._office.advance(self._steps, None, self._due)
+            self._reached = self.advance(None)
         except Exception as error:  # noqa: BLE001 - whatever it is, it concerns another message than the one under way
             self._failed = error
         return self._reached if isinstance(self._reached, Transact) else None
 
+    def advance(self, answer: Answer) -> Transact | Wait | Report:
+        """Carry out what no server is asked for, as far as the next transaction, the next wait or the end."""
+        if self._failed is not None:
+            raise self._failed
+        reached, self._reached = self._reached, None
+        if reached is not None:
+            return reached
+        return self._office.advance(self._steps, answer, self._due, self._passage)
+
+    def leave(self, via: Via | None) -> None:
+        """It is over: give the notices that came of it, and tell what a shadow found."""
+        if self._passage is not None:
+            self._passage.leave()
+        for event in self._due:
+            self._office.notices.give(event, via)
+        self._office.notices.give_due(self._office.clock.now(), via)
+        self._office.law.tell_due()
+
     def finish(self, transact: Callable[[Transact], Outcome], via: Via | None, *, is_patient: bool = False) -> Report:
-        """Carry them out, then give the notices that came of it."""
+        """Carry it out, then leave it."""
 
         def advance(answer: Answer) -> Wait | Report:
-            reached, self._reached = self._reached, None
-            if reached is None:
-                reached = self._office.advance(self._steps, answer, self._due)
+            reached = self.advance(answer)
             while isinstance(reached, Transact):
-                reached = self._office.advance(self._steps, transact(reached), self._due)
+                reached = self.advance(transact(reached))
             return reached
 
         try:
-            if self._failed is not None:
-                raise self._failed
             if is_patient:
                 return self._office.patiently(advance)
             reached = advance(None)
             return reached if isinstance(reached, Report) else _end(advance(False))
         finally:
-            for event in self._due:
-                self._office.notices.give(event, via)
-            self._office.notices.give_due(self._office.clock.now(), via)
-
-
-def _look_ahead(
-    delivery: Delivery, courses: Iterator[tuple[Delivery, _Course]], ahead: list[tuple[Delivery, _Course]]
-) -> Transact | None:
-    """The transaction that may begin behind the one of `delivery`; whose it is comes to stand in `ahead`."""
-    if ahead:
-        return None
-    ahead.extend(islice(courses, 1))
-    keys = {recipient.key for recipient in delivery.recipients}
-    if not ahead or any(recipient.key in keys for recipient in ahead[0][0].recipients):
-        return None
-    return ahead[0][1].first()
+            self.leave(via)
 
 
 def open_office(
@@ -350,8 +439,11 @@ def open_office(
     bounces: str | None = None,
     bounce_keys: Sequence[str | bytes] = (),
     hash_keys: Sequence[str | bytes] = (),
+    keep_addresses: bool = True,
     on_store_failure: str = "raise",
     cache: str | None = None,
+    shadow: str | Path | Policy | None = None,
+    watch_policy: bool = False,
     clock: Clock | None = None,
 ) -> Office:
     """An office from what an owner writes; see `bouncekit.Postmaster` for the parameters.
@@ -362,29 +454,37 @@ def open_office(
     """
     if on_store_failure not in ("raise", "send"):
         raise ConfigurationError(f"on_store_failure={on_store_failure!r}: write 'raise' or 'send'")
-    opened = open_policy(policy)
     roles = {role: channel(spec) for role, spec in (channels or {}).items()}
-    if unknown := sorted(roles.keys() - set(opened.channels)):
-        known = ", ".join(opened.channels) or "none"
-        raise ConfigurationError(f"channel {unknown[0]!r} is not one of the policy's channels: {known}")
+    law = Law(
+        policy,
+        rules=rules,
+        community_rules=community_rules,
+        shadow=shadow,
+        roles=roles,
+        is_watched=watch_policy,
+    )
     if store is not None and not isinstance(store, str) and not hasattr(store, "look_up"):
         raise ConfigurationError(f"store={store!r}: write a URL such as 'sqlite:///bounces.db', or give a Store")
     durable = _retry(retry)
     if durable is Retry.QUEUE and store is None:
         raise ConfigurationError("retry='queue' keeps mail in a store: add store='sqlite:///bounces.db'")
     pseudonyms = _pseudonyms(hash_keys)
+    known = open_relays(relays or {})
+    check_fallbacks(known)
     lasting = _store(store, cache)
     check_secrets(lasting, pseudonyms)
+    if not keep_addresses:
+        lasting = _veiled(lasting, pseudonyms)
     return Office(
-        policy=opened,
+        law=law,
         store=lasting,
         clock=clock or SystemClock(),
         channels=roles,
-        relays=open_relays(relays or {}),
+        relays=known,
         resolver=_resolver(check_domains, clock),
         return_paths=_return_paths(bounces, bounce_keys),
         pseudonyms=pseudonyms,
-        classifier=_classifier(opened, rules=rules, community_rules=community_rules),
+        keeps_addresses=keep_addresses,
         retry=durable,
         patience=_patience(patience),
         send_without_store=on_store_failure == "send",
@@ -410,19 +510,22 @@ def _resolver(wanted: "bool | Resolver", clock: Clock | None) -> "Resolver | Non
     return wanted
 
 
-def _classifier(policy: Policy, **files: Sequence[str | Path]) -> "Classifier | None":
-    """What is given goes before what the policy names; None where that is nothing: the shipped one will do."""
-    for name, paths in files.items():
-        if isinstance(paths, str | Path):
-            raise ConfigurationError(f"{name}={paths!r}: a list of files is needed, such as ['replies.toml']")
-    meaning = read_meaning(files["rules"], files["community_rules"]) + policy.meaning
-    return classifier_with(meaning) if meaning else None
-
-
 def _pseudonyms(keys: Sequence[str | bytes]) -> Pseudonyms | None:
     if isinstance(keys, str | bytes):
         raise ConfigurationError("hash_keys: a list of secrets is needed, not one")
     return Pseudonyms(keys) if keys else None
+
+
+def _veiled(store: Store, pseudonyms: Pseudonyms | None) -> Store:
+    if pseudonyms is None:
+        raise ConfigurationError(
+            "keep_addresses=False: the store knows people by pseudonyms, which need a secret; make one with "
+            "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`, keep it, and set hash_keys or "
+            "BOUNCEKIT_HASH_KEYS for all who use the store"
+        )
+    from bouncekit.stores.veiled import veiled
+
+    return veiled(store, pseudonyms)
 
 
 def _return_paths(bounces: str | None, keys: Sequence[str | bytes]) -> ReturnPaths | None:
@@ -447,6 +550,12 @@ def _patience(given: timedelta | float | str) -> timedelta:
         return parse_duration(given) if isinstance(given, str) else timedelta(seconds=given)
     except (ValueError, OverflowError, TypeError):
         raise ConfigurationError(f"patience={given!r}: write a timedelta, seconds, or a text such as '5m'") from None
+
+
+def shares_mailbox(one: Delivery, other: Delivery) -> bool:
+    """Whether two deliveries go to the same mailbox."""
+    keys = {recipient.key for recipient in one.recipients}
+    return any(recipient.key in keys for recipient in other.recipients)
 
 
 def undelivered(delivery: Delivery, why: str) -> Report:

@@ -63,9 +63,14 @@ class Postmaster:
         bounce_keys: secrets of 16 bytes or more; the first signs, each is good for reading.
         hash_keys: secrets of 16 to 64 bytes for pseudonyms of those whose addresses were erased; the first makes new
             ones, each finds old ones. A store that has pseudonyms is not opened without its secrets.
+        keep_addresses: False keeps everybody's pseudonym and nobody's address, but for mail that waits; needs
+            `hash_keys`. Subscribers of this process still hear addresses, durable ones and sinks pseudonyms.
         on_store_failure: "raise" sends nothing while the store does not answer; "send" sends without asking it.
         cache: what answers before the store that somebody is not on the list: "local" a filter in this process, for a
             list of millions; `redis://cache:6379/0` a Valkey or Redis that machines share.
+        shadow: a second policy, by name or path, that decides beside the first one and only reports where it would do
+            otherwise: in events `shadow_differed`, summed up by `bouncekit policy shadow`.
+        watch_policy: read the policy and the files of rules again when they have changed; see `reload`.
         clock: another clock, for tests.
 
     >>> postmaster = Postmaster()
@@ -95,8 +100,11 @@ class Postmaster:
         bounces: str | None = None,
         bounce_keys: Sequence[str | bytes] = (),
         hash_keys: Sequence[str | bytes] = (),
+        keep_addresses: bool = True,
         on_store_failure: str = "raise",
         cache: str | None = None,
+        shadow: str | Path | Policy | None = None,
+        watch_policy: bool = False,
         clock: Clock | None = None,
     ) -> None:
         if worker not in ("thread", "external"):
@@ -115,8 +123,11 @@ class Postmaster:
             bounces=bounces,
             bounce_keys=bounce_keys,
             hash_keys=hash_keys,
+            keep_addresses=keep_addresses,
             on_store_failure=on_store_failure,
             cache=cache,
+            shadow=shadow,
+            watch_policy=watch_policy,
             clock=clock,
         )
         self.suppressions = SuppressionList(self.office)
@@ -153,6 +164,17 @@ class Postmaster:
     def policy(self) -> Policy:
         """The policy in force."""
         return self.office.policy
+
+    def reload(self, policy: str | Path | Policy | None = None, *, by: str = "reload") -> bool:
+        """Read the policy, its rules and the shadow again, or put another policy in force; False if nothing changed.
+
+        Deliveries under way go to their end by the policy with which they began. `by` is told in the event
+        `policy_loaded`.
+
+        Raises:
+            ConfigurationError: something is wrong. What held before holds on, and an event `policy_refused` tells it.
+        """
+        return self.office.law.reload(policy, by=by)
 
     def on(self, *types: str, durable: str | None = None) -> Callable[[Handler], Handler]:
         """Subscribe to events of these types, without any to all: a decorator for a function, sync or async.
@@ -282,6 +304,7 @@ class Postmaster:
         if self._worker is not None:
             self._worker.stop()
         self.office.notices.give_due(self.office.clock.now(), None, closing=True)
+        self.office.law.tell_due(closing=True)
         self.office.ledger.close()
 
     def __enter__(self) -> "Postmaster":

@@ -1,14 +1,18 @@
 """What waits in the store to be sent, who is at it, and what was begun and never settled: frozen values, no I/O."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from bouncekit.envelope import Labels, Recipient
 from bouncekit.errors import StoreError
 from bouncekit.steps import Delivery
 
-__all__ = ["Abandoned", "Begun", "Depth", "Kept", "Lease", "LeaseLost", "QueueState", "Queued"]
+__all__ = ["LONGEST_LEASE", "Abandoned", "Begun", "Depth", "Kept", "Lease", "LeaseLost", "QueueState", "Queued"]
+
+# Twice what any lease lasts, so that clocks of several machines may differ. One that seems to last longer was given
+# before the clock was set back.
+LONGEST_LEASE = timedelta(minutes=30)
 
 
 class QueueState(StrEnum):
@@ -20,7 +24,10 @@ class QueueState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A claim on recipients: `token` is unique to it, `until` is when others may take them."""
+    """A claim on recipients: `token` is unique to it, `until` is when others may take them.
+
+    They may too while `until` is more than LONGEST_LEASE away: who dies before a clock is set back holds up nobody.
+    """
 
     token: str
     until: datetime

@@ -18,7 +18,7 @@ from bouncekit.settlement import Settlement
 from bouncekit.status import Action
 from bouncekit.suppression import Evidence, Standing, Suppression
 
-__all__ = ["retold"]
+__all__ = ["reply_told", "retold"]
 
 _E = TypeVar("_E", bound=StrEnum)
 
@@ -82,7 +82,7 @@ def _settlement(data: Mapping[str, Any]) -> Settlement:
         recipient=data["recipient"],
         action=Action(data["action"]),
         stage=_member(Stage, data["stage"]),
-        reply=_reply(data),
+        reply=reply_told(data),
         category=_member(Category, data["category"]),
         scope=_member(Scope, data["scope"]),
         permanent=data["permanent"],
@@ -96,6 +96,7 @@ def _settlement(data: Mapping[str, Any]) -> Settlement:
         expired=data["expired"],
         accepted=data["accepted"],
         remote_mta=data["remote_mta"],
+        relay=data.get("relay"),
         attempts=data["attempts"],
         possible_duplicate=data["possible_duplicate"],
         kept=data.get("kept", False),
@@ -104,7 +105,8 @@ def _settlement(data: Mapping[str, Any]) -> Settlement:
     )
 
 
-def _reply(data: Mapping[str, Any]) -> Reply | NoReply | None:
+def reply_told(data: Mapping[str, Any]) -> Reply | NoReply | None:
+    """The reply that an event tells by its keys `reply`, `code` and `cause`."""
     text = data["reply"]
     if text is None:
         return None

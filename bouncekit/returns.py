@@ -8,7 +8,8 @@ from bouncekit.bouncemail import read_mail
 from bouncekit.events import Event, EventType, event_id
 from bouncekit.incoming import Incoming, Kind, Reported
 from bouncekit.office import Office
-from bouncekit.returned import Unverified, named, returned, sent_of
+from bouncekit.pseudonym import is_pseudonym
+from bouncekit.returned import Returned, Sent, Unverified, named, returned, sent_of
 from bouncekit.secondreader import second_reader
 from bouncekit.settlement import Settlement
 from bouncekit.verp import ReturnPath, Trust
@@ -36,16 +37,16 @@ def absorb_mail(office: Office, content: bytes, *, arrived_at: str | None = None
     incoming = read_mail(content, second_reader=second_reader())
     office.ledger.catch_up()  # else what is known already would be told twice
     path = _proven(office, incoming, arrived_at, tenant)
-    incoming = _with_recipient(office, incoming, path, tenant)
+    incoming, path = _with_recipient(office, incoming, path, tenant)
     now, keys = office.clock.now(), named(incoming)
-    sent = {key: sent_of(office.store.history(key, tenant=tenant, limit=_HISTORY)) for key in set(keys.values())}
+    sent = {key: _sent_to(office, address, key, tenant) for address, key in keys.items()}
     settled: list[Settlement] = []
     doubts: list[Unverified] = []
     for news in returned(incoming, keys, sent, path, at=now):
         if isinstance(news, Unverified):
             doubts.append(news)
         else:
-            settled += office.absorb(news)
+            settled += office.absorb(_sealed(office, news))
             if news.delivery.id and news.is_final:
                 office.store.drop(news.delivery.id, news.status.recipient, at=now)  # nobody has to send it again
     _tell(office, doubts, content)
@@ -64,14 +65,35 @@ def _proven(office: Office, incoming: Incoming, arrived_at: str | None, tenant: 
     return (signed or ours or [ReturnPath(Trust.OTHER)])[0]
 
 
-def _with_recipient(office: Office, incoming: Incoming, path: ReturnPath | None, tenant: str) -> Incoming:
-    """A complaint whose recipient was redacted (RFC 6590), with the one that its signed return path was made for."""
+def _with_recipient(
+    office: Office, incoming: Incoming, path: ReturnPath | None, tenant: str
+) -> tuple[Incoming, ReturnPath | None]:
+    """A complaint whose recipient was redacted (RFC 6590), with the one that its signed return path was made for.
+
+    A pseudonym does not tell whether it was; where it is the delivery's only recipient, it was.
+    """
     is_silent = incoming.kind is Kind.COMPLAINT and not incoming.recipients
     if not is_silent or path is None or path.trust is not Trust.SIGNED or path.delivery_id is None:
-        return incoming
+        return incoming, path
     addressed = office.store.addressed(path.delivery_id, tenant=tenant)
-    whose = [Reported(recipient=one) for one in addressed if path.is_for(one)]
-    return replace(incoming, recipients=tuple(whose)) if len(whose) == 1 else incoming
+    whose = [one for one in addressed if is_pseudonym(one) or path.is_for(one)]
+    if len(whose) != 1:
+        return incoming, path
+    found = replace(incoming, recipients=(Reported(recipient=whose[0]),))
+    return found, path.for_anybody() if is_pseudonym(whose[0]) else path
+
+
+def _sent_to(office: Office, address: str, key: str, tenant: str) -> list[Sent]:
+    """What was sent to a mailbox; to the address that is asked about, where the store knows it by a pseudonym."""
+    sent = sent_of(office.store.history(key, tenant=tenant, limit=_HISTORY))
+    return [replace(one, recipient=address) if is_pseudonym(one.recipient) else one for one in sent]
+
+
+def _sealed(office: Office, news: Returned) -> Returned:
+    """News whose attempt is a hash of the address, where nobody may find out by trying whose it is."""
+    if office.keeps_addresses or office.pseudonyms is None:
+        return news
+    return replace(news, attempt_id=office.pseudonyms.of(f"attempt {news.attempt_id}").rpartition("-")[2])
 
 
 def _tell(office: Office, doubts: Sequence[Unverified], content: bytes) -> None:

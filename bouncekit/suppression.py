@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from bouncekit.classification import Category
+from bouncekit.quick import quick
 
 __all__ = ["Evidence", "Ladder", "Standing", "Suppression", "climb", "hold"]
 
@@ -23,6 +24,7 @@ class Standing(StrEnum):
     MANUAL = "manual"  # by hand or import
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What a suppression rests on, so that anybody can judge it again."""
@@ -51,6 +53,7 @@ class Ladder:
     confirmed: tuple[timedelta | None, ...] = (None,)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suppression:
     """One mailbox that is not written to.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bouncekit.classification import Category
 from bouncekit.events import Event
+from bouncekit.quick import quick
 from bouncekit.suppression import Standing, Suppression
 
 __all__ = ["Act", "Cause", "Change", "Place", "Reversal", "Swap", "is_by_hand", "outweighs", "place_of", "reversal"]
@@ -35,6 +36,7 @@ class Place(NamedTuple):
     key: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """One change of the list, as the audit keeps it, with what stood there before and stands there since."""
@@ -64,6 +66,7 @@ class Change:
         return place_of(self.entry)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swap:
     """Put `after` where `before` stands; None is nothing there. Not done where something else stands.

@@ -274,9 +274,9 @@ class SuppressionList:
         return self._office.store
 
     def _keys(self, address: str) -> tuple[str, ...]:
-        """Under what an address may stand on the list."""
+        """Under what an address may stand on the list; a store that keeps no addresses sees to that itself."""
         key = suppression_key(parse_address(address).wire)
-        pseudonyms = self._office.pseudonyms
+        pseudonyms = self._office.pseudonyms if self._office.keeps_addresses else None
         return (key,) if pseudonyms is None else (key, *pseudonyms.all_of(key))
 
     def _event(self, type_: EventType, suppression: Suppression, **details: object) -> Event:

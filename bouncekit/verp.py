@@ -13,7 +13,7 @@ Everything is in lower-case letters and digits, since relays change the case, an
 import hmac
 from base64 import b32decode, b32encode
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
@@ -50,6 +50,10 @@ class ReturnPath:
     def is_for(self, recipient: str) -> bool:
         """Whether it may be about this recipient; one of a message to several may be about any of them."""
         return self.mark in (_NOBODY, _mark(recipient))
+
+    def for_anybody(self) -> "ReturnPath":
+        """The same, where somebody else knows whom it is about."""
+        return replace(self, mark=_NOBODY)
 
 
 @dataclass(frozen=True, slots=True)

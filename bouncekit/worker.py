@@ -262,7 +262,7 @@ class Worker:
             self._turns[relay] = self._batches
         try:
             for delivery in claimed:
-                if self._stopping.is_set() or self._rests(relay) or not self._is_ours(lease.token):
+                if self._stopping.is_set() or not self._may_send(relay) or not self._is_ours(lease.token):
                     break
                 sent += 1
                 try:
@@ -275,7 +275,7 @@ class Worker:
                     continue
                 # What the store has not heard of is due again by it: not before the lease ends.
                 failures += not self._office.ledger.is_remembered(delivery)
-                if _is_unreachable(report):
+                if _is_unreachable(report) and not self._office.relays[relay].is_direct:  # it is many hosts
                     self._resting[relay] = self._office.clock.now()
             if not failures:  # else all that is left waits until the lease ends, and holds up nothing meanwhile
                 self._office.store.release(lease.token)
@@ -309,10 +309,14 @@ class Worker:
         """Have this thread at a relay, if there may be another: a slow relay leaves at least one to the others."""
         most = self._concurrency - (len(self._relays) > 1 and self._concurrency > 1)
         with self._lock:
-            if self._busy[relay] >= most or self._rests(relay):
+            if self._busy[relay] >= most or not self._may_send(relay):
                 return False
             self._busy[relay] += 1
             return True
+
+    def _may_send(self, relay: str) -> bool:
+        """Whether a relay can be reached, for all we know, and is not paused: its mail stays as it lies."""
+        return not self._rests(relay) and self._office.gate.is_open(self._office.outlet_of(relay))
 
     def _rests(self, relay: str) -> bool:
         since = self._resting.get(relay)

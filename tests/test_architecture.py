@@ -12,27 +12,33 @@ PACKAGE = ROOT / "bouncekit"
 
 # A module imports from lower floors, or from one listed before it on its own floor. A name stands for a package too.
 FLOORS = (
-    ("words", "errors phrase showing columns address pseudonym reply envelope status"),
+    ("words", "quick errors phrase showing columns address pseudonym reply envelope status"),
     (
         "reading",
-        "rendering verp commandlines transaction mimepart diagnostic dsn feedback incoming sesnotice bouncewords bouncetext"
-        " openedmail autoreply bouncemail",
+        "rendering verp commandlines transaction conversation opening mimepart diagnostic dsn feedback incoming"
+        " sesnotice bouncewords bouncetext openedmail autoreply bouncemail",
     ),
     ("meaning", "classification waithint blocklist vocabulary phrasebook meaning rulefile classifier ruletrial codes"),
     (
         "policy",
-        "schedule suppression foreignlist listfile listentry listexport template throttle policy guard policytext policyvalue"
-        " policyschema schedulefile policyfile policytrial policyprint",
+        "schedule suppression foreignlist listfile listentry listexport template throttle policy guard policytext"
+        " policyvalue policyschema schedulefile policyfile policytrial policycase policyspace policylint policyprint"
+        " policydiff",
     ),
-    ("delivery", "settlement events suppressionchange watch retelling report steps queue returned delivery submission"),
+    (
+        "delivery",
+        "settlement events suppressionchange watch retelling recorded backtest report steps closing lanes queue"
+        " returned delivery submission",
+    ),
     (
         "outside",
         "clock forking relay builtin secondreader provider mailroute mx stores bus transports sinks notify intake",
     ),
     (
         "clients",
-        "outbox forwarding ledger notices office returns listimport undoing forgetting suppressionlist smtperrors"
-        " dialling carrying smtp client adopt asking explaining worker config postmaster",
+        "shadow law outbox forwarding ledger notices gate office returns listimport undoing forgetting suppressionlist"
+        " smtperrors session dialling carrying smtp direct bulk client aiooffice aiosession aio adopt asking explaining"
+        " worker config postmaster",
     ),
     ("doors", "integrations testing"),
     ("command line", "cli __main__"),
@@ -51,6 +57,7 @@ PARSERS = {
     "policyvalue": {"pydantic", "pydantic_core"},
     "policyschema": {"pydantic"},
     "policyfile": {"pydantic"},
+    "policycase": {"pydantic"},
     "policyprint": {"yaml"},
 }
 HEAVY = frozenset({"click", "rich", "apprise", "pydantic", "yaml", "regex"})

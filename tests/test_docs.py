@@ -12,6 +12,7 @@ import re
 import socket
 import subprocess
 import sys
+from asyncio import BaseEventLoop
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -62,7 +63,13 @@ def relay(monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
             own = address[0] == "127.0.0.1"  # a server that the document started itself
             return connect(address if own else (server.host, server.port), *arguments, **options)
 
+        async def on_a_loop(loop: Any, protocol: Any, host: str, port: int, **options: Any) -> Any:
+            place = (host, port) if host == "127.0.0.1" else (server.host, server.port)
+            return await create(loop, protocol, *place, **options)
+
+        create = BaseEventLoop.create_connection
         monkeypatch.setattr(socket, "create_connection", to_the_scripted_one)
+        monkeypatch.setattr(BaseEventLoop, "create_connection", on_a_loop)
         yield server
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bouncekit.classification import Category, Scope
-from bouncekit.delivery import closed
+from bouncekit.closing import closed
 from bouncekit.envelope import Labels
 from bouncekit.events import SCHEMA, Event, EventType, Occasion, event_id, events_of, show_time
 from bouncekit.policy import Fate, SessionDisposition, SessionFate

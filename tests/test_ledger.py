@@ -12,8 +12,9 @@ import pytest
 from bouncekit import ledger as ledgers
 from bouncekit.errors import StoreBusy, StoreError, StoreFull, StoreRefused
 from bouncekit.events import Event
-from bouncekit.ledger import Ledger
+from bouncekit.ledger import LEASE, Ledger
 from bouncekit.postmaster import Postmaster
+from bouncekit.queue import LONGEST_LEASE
 from bouncekit.steps import Delivery, LookUp, Record
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ManualClock, ScriptedServer
@@ -42,6 +43,10 @@ class Failing(MemoryStore):
         if error := self.fault or self.refused.get(record.delivery.id):
             raise error
         super().record(record)
+
+
+def test_no_lease_lasts_nearly_as_long_as_one_that_is_taken_for_a_clock_set_back() -> None:
+    assert 2 * LEASE <= LONGEST_LEASE
 
 
 @pytest.fixture
@@ -134,7 +139,7 @@ def test_the_end_of_the_interpreter_tries_once_more(tmp_path: Path) -> None:
     code = """
 import sys
 from bouncekit.errors import StoreFull
-from bouncekit.ledger import Ledger
+from bouncekit.ledger import LEASE, Ledger
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import ManualClock
 from tests.test_ledger import sent

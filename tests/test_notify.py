@@ -20,6 +20,7 @@ from bouncekit.classification import Category, Scope
 from bouncekit.clock import SystemClock
 from bouncekit.errors import ConfigurationError, MissingExtra
 from bouncekit.events import Event, EventType, Occasion
+from bouncekit.law import Law
 from bouncekit.notify import Notification, NotifyError, Via, channel, compose
 from bouncekit.notify.mail import Mail
 from bouncekit.notify.wording import wording_of
@@ -494,7 +495,7 @@ def sending(server: ScriptedServer, **channels: object) -> Iterator[tuple[SMTP, 
     )
     told: list[Event] = []
     office = Office(
-        policy=policy,
+        law=Law(policy),
         store=open_store(None),
         clock=SystemClock(),
         channels={role: channel(spec) for role, spec in channels.items()},

@@ -40,6 +40,7 @@ from bouncekit.policytrial import run_examples
 from bouncekit.reply import Cause, Stage
 from bouncekit.schedule import Schedule
 from bouncekit.template import PLACEHOLDERS, Template
+from bouncekit.throttle import LaneKind, Pace, Pause, Slow, Throttle, Throttles
 
 from .building import classify
 
@@ -879,3 +880,68 @@ def test_a_loaded_policy_needs_neither_yaml_nor_pydantic_to_decide() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+# -- slower, and not now
+
+PACED = """\
+policy: 1
+extends: base
+throttles:
+  relays: {main: {rate: 600/m, at_once: 10}}
+  providers: {any: {recipients: 20/s}}
+rules:
+- {id: half, when: {category: rate_limited}, do: retry, wait: slow, slow: 2}
+- {id: third, when: {code: 451}, do: retry, slow: {by: 3, recover: 5m, of: provider}}
+- {id: door, when: {code: 421}, do: retry, pause: 10m}
+- {id: long, when: {code: 454}, do: retry, pause: {for: 3h, trickle: 2, then: 50%, of: relay}}
+"""
+
+
+def test_measures_about_the_way_are_read_and_shown() -> None:
+    policy = load(PACED, base=BASE)
+    half, third, door, long = policy.rules[:4]
+    assert (half.slow, half.pause) == (Slow(), None)
+    assert third.slow == Slow(by=3.0, recover=5 * MINUTE, of=LaneKind.PROVIDER)
+    assert door.pause == Pause(length=10 * MINUTE)
+    assert long.pause == Pause(length=180 * MINUTE, at_most=180 * MINUTE, trickle=2, then=0.5, of=LaneKind.RELAY), (
+        "no pause ends before it begins"
+    )
+    assert policy.throttles == Throttles(
+        relays={"main": Throttle(rate=Pace(600, MINUTE), at_once=10)},
+        providers={"any": Throttle(recipients=Pace(20, MINUTE / 60))},
+    )
+    again = load(show_policy(policy))
+    assert [(one.slow, one.pause) for one in again.rules] == [(one.slow, one.pause) for one in policy.rules]
+    assert again.throttles == policy.throttles
+
+
+def test_an_own_limit_replaces_that_of_the_base_by_its_name() -> None:
+    own = "policy: 1\nextends: base\nthrottles: {relays: {main: {rate: 1/s}}}\n"
+    throttles = load(
+        own, base=PACED.replace("extends: base\n", "") + BASE.partition("channels: [owner]\n")[2].partition("rules:")[0]
+    ).throttles
+    assert throttles.relays == {"main": Throttle(rate=Pace(1, MINUTE / 60))}
+    assert throttles.providers == {"any": Throttle(recipients=Pace(20, MINUTE / 60))}
+
+
+@pytest.mark.parametrize(
+    ("rule", "wanted"),
+    [
+        ("do: retry, slow: 2, pause: 5m", "slow and pause in one rule: keep one"),
+        ("do: split, slow: 2", "slow does not go with do: split"),
+        ("do: alone, pause: 5m", "pause does not go with do: alone"),
+        ("when: {category: mailbox_full}, do: retry, slow: 2", "mailbox_full is about one mail or mailbox"),
+        ("when: {scope: message}, do: retry, pause: 5m", "message is about one mail or mailbox"),
+        ("do: retry, slow: 1", "'1': write a number above 1 and up to 100"),
+        ("do: retry, slow: {of: server}", "unknown lane 'server': one of relay, provider"),
+        ("do: retry, pause: 1s", "'1s' is not between 5s and 1d"),
+        ("do: retry, pause: 2d", "'2d' is not between 5s and 1d"),
+        ("do: retry, pause: {for: 1h, at_most: 5m}", "at_most is shorter than the pause itself"),
+        ("do: retry, pause: {for: 1h, then: 0%}", "'0%': write a share from 1% to 100%"),
+        ("do: retry, pause: {at_most: 5m}", "for is missing"),
+    ],
+)
+def test_a_mistake_about_slow_and_pause_says_what_would_be_right(rule: str, wanted: str) -> None:
+    (finding,) = findings(rules(f"- {{id: a, {rule}}}"))
+    assert finding.message.startswith(wanted)

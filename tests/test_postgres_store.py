@@ -23,6 +23,7 @@ from bouncekit.stores import Store, open_store, statements
 from bouncekit.stores.codec import told_rows
 from bouncekit.stores.database import Interrupted
 from bouncekit.suppression import Suppression
+from bouncekit.suppressionchange import Swap
 
 from .building import ANN, BOB, NOW
 from .contract.queueing import begin, claim, enqueue, mail_to, outcome, told, wires
@@ -499,6 +500,15 @@ def _tables(dialect: str, same: Callable[[str], str]) -> dict[str, list[str]]:
     return {name: [" ".join(line.split()) for line in lines] for name, lines in found.items()}
 
 
+def test_the_server_knows_how_long_a_list_is_that_came_in_bulk(store: Any) -> None:
+    entries = [suppression(f"user{number}@example.com") for number in range(10_000)]
+    for start in range(0, 10_000, 2_500):
+        swaps = [Swap(before=None, after=one) for one in entries[start : start + 2_500]]
+        assert store.exchange(swaps, by="import list", at=NOW) == []
+    ((known,),) = store._database.read("SELECT reltuples FROM pg_class WHERE oid = 'suppressions'::regclass")
+    assert known == 10_000
+
+
 def test_both_databases_have_the_same_tables() -> None:
     def in_words_of_sqlite(text: str) -> str:
         for theirs, ours in (
@@ -513,7 +523,9 @@ def test_both_databases_have_the_same_tables() -> None:
             text = text.replace(theirs, ours)
         return text
 
-    assert _tables("postgresql", in_words_of_sqlite) == _tables("", str)
+    ours, theirs = _tables("", str), _tables("postgresql", in_words_of_sqlite)
+    assert {*ours} == {*theirs}
+    assert {name for name in ours if ours[name] != theirs[name]} == {"recipients_open", "recipients_by_lease"}
 
 
 def test_every_text_sorts_by_its_bytes(store: Any) -> None:

@@ -33,9 +33,9 @@ from tests.valkey import Valkey
 PUTS_NOBODY_THERE = frozenset(
     """
     abandoned addressed begin changes changes_at changes_of claim claim_cursor cursors depth drop drop_cursor enqueue
-    events extend flows history kept lift move_cursor newest_at note_trouble place_cursor prune pseudonymous queued
-    queued_message queued_relays read_cursor release release_cursor requeue standing suppression suppressions swap_flow tally
-    tally_events tell tenants_of trouble_of
+    events extend flows history kept lift move_cursor newest_at note_trouble overwrite_deleted place_cursor prune
+    pseudonymous queued queued_message queued_relays read_cursor release release_cursor requeue standing suppression
+    suppressions swap_flow tally tally_events tell tenants_of trouble_of
     """.split()
 )
 

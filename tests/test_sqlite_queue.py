@@ -95,8 +95,11 @@ def test_whose_turn_it_is_is_read_from_an_index_alone(long_queue: SqliteStore, n
 
 def test_a_long_queue_is_counted_from_its_indexes(long_queue: SqliteStore) -> None:
     tables = [step for step in plan(long_queue, statements.DEPTH) if "recipients" in step]
-    assert len(tables) == 6
-    assert all("COVERING INDEX" in step for step in tables)
+    assert len(tables) == 7
+    # When what is under a lease that cannot be is due, is read from its row: there is hardly ever one.
+    assert [step for step in tables if "COVERING INDEX" not in step] == [
+        "SEARCH recipients USING INDEX recipients_by_lease (lease_owner>?)"
+    ]
     depth = long_queue.depth(NOW)
     assert (depth.due, depth.waiting) == (10_001, 89_999)
 

@@ -38,7 +38,10 @@ from .contract.stores import put, send, take
 
 ROOT = Path(__file__).parents[1]
 FULL = "552 5.2.2 Mailbox is full"
-TABLES = {"attempts", "audit", "counters", "cursors", "messages", "outbox", "outcomes", "recipients", "strikes"}
+TABLES = {
+    *("attempts", "audit", "counters", "cursors", "flows"),
+    *("messages", "outbox", "outcomes", "recipients", "strikes"),
+}
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
 
@@ -93,6 +96,36 @@ def test_what_was_remembered_is_there_after_a_restart(path: Path) -> None:
         before = (list(store.suppressions()), store.events(), store.history(ANN))
     with SqliteStore(path) as store:
         assert (list(store.suppressions()), store.events(), store.history(ANN)) == before
+
+
+def test_threads_of_a_process_take_turns_to_write(path: Path) -> None:
+    """SQLite would have whoever waits sleep, ever longer."""
+    with SqliteStore(path, busy_seconds=30) as store:
+        others = [threading.Thread(target=put, args=(store, suppression(one))) for one in (ANN, BOB)]
+        with store._database.writing():
+            for thread in others:
+                thread.start()
+            assert all(thread.is_alive() for thread in others)
+        for thread in others:
+            thread.join()
+        assert [one.key for one in store.suppressions()] == [ANN, BOB]
+
+
+def test_a_thread_that_does_not_end_its_turn_is_told_to_the_others(store: SqliteStore) -> None:
+    failed: list[Exception] = []
+
+    def write() -> None:
+        try:
+            put(store, suppression(ANN))
+        except StoreBusy as error:
+            failed.append(error)
+
+    with store._database.writing():
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+    assert "locked by another connection of this process" in str(failed[0])
+    put(store, suppression(ANN))
 
 
 def test_every_commit_is_synced_to_disk(store: SqliteStore) -> None:

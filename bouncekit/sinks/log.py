@@ -37,6 +37,12 @@ LEVELS = MappingProxyType(
         EventType.GUARD_TRIPPED: logging.WARNING,
         EventType.QUEUE_STALLED: logging.WARNING,
         EventType.SINK_PARKED: logging.WARNING,
+        EventType.SLOWED: logging.WARNING,
+        EventType.PAUSED: logging.WARNING,
+        EventType.RESUMED: logging.INFO,
+        EventType.POLICY_LOADED: logging.INFO,
+        EventType.POLICY_REFUSED: logging.WARNING,
+        EventType.SHADOW_DIFFERED: logging.INFO,
         EventType.INSECURE_TLS: logging.WARNING,
     }
 )
@@ -44,8 +50,9 @@ LEVELS = MappingProxyType(
 # What a line takes from the details that only some types of events have, in the order in which it shows them.
 _DETAILS = tuple(
     """
-    channel sink more added changed why reported_by trust code stage rule then remote_mta port by due oldest_due_at
-    provider refusals answers usual_share fingerprint
+    channel sink lane until per_minute more added changed why reported_by trust code stage rule then remote_mta port
+    by due oldest_due_at provider refusals answers usual_share fingerprint before mistakes shadow live would
+    shadow_rule times
     """.split()
 )
 _MAX_TEXT = 200  # characters of one value

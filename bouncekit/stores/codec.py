@@ -12,6 +12,7 @@ from bouncekit.errors import StoreCorrupt
 from bouncekit.events import Event, Occasion
 from bouncekit.reply import Reply
 from bouncekit.settlement import Settlement
+from bouncekit.stores.jsontext import json_text
 from bouncekit.suppression import Evidence, Standing, Suppression
 
 __all__ = [
@@ -33,7 +34,6 @@ __all__ = [
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode  # made once: `json.dumps` makes it each time
 # The fingerprint has a column of its own, by which a mass is found.
 _EVIDENCE = tuple((field.name, field.default) for field in fields(Evidence) if field.name != "fingerprint")
 
@@ -138,7 +138,7 @@ def suppression_json(suppression: Suppression) -> str:
     names = SUPPRESSION_COLUMNS.split(", ")
     row = dict(zip(names, suppression_row(suppression), strict=True))
     del row["key_hash"]
-    return _json(row)
+    return json_text(row)
 
 
 def outcome_row(settlement: Settlement, occasion: Occasion, delivery_id: str) -> tuple[object, ...]:
@@ -183,7 +183,7 @@ def subject_of(event: Event) -> tuple[str, str]:
 
 def event_json(event: Event) -> str:
     """An event's JSON on one line, ASCII only. What JSON does not know is written as text."""
-    return _json(event.to_dict())
+    return json_text(event.to_dict())
 
 
 def told_rows(events: Sequence[Event]) -> list[tuple[object, ...]]:
@@ -203,14 +203,10 @@ def event_dict(text: str) -> dict[str, Any]:
     return found
 
 
-def _json(value: object) -> str:
-    return _encode(value)
-
-
 def _rounded(at: datetime) -> datetime:
     return from_milliseconds(milliseconds(at))
 
 
 def _evidence_json(evidence: Evidence) -> str:
     """Only what is there: an imported suppression has no evidence, and there may be millions of them."""
-    return _json({name: value for name, default in _EVIDENCE if (value := getattr(evidence, name)) != default})
+    return json_text({name: value for name, default in _EVIDENCE if (value := getattr(evidence, name)) != default})

@@ -101,6 +101,9 @@ class Erasing(Protocol):
     def tenants_of(self, key: str) -> frozenset[str]:
         """The tenants of whom the store knows something about a mailbox."""
 
+    def overwrite_deleted(self) -> None:
+        """Leave, from now on, no copy of what is deleted in the files' free space, as far as the database can."""
+
     def erase(self, erasure: Erasure) -> Erased:
         """Take a person out of everything but the queue, of every tenant: at once, then out of the files' free space.
 

@@ -376,9 +376,10 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies, MemoryListing, Memo
     def _keep(self, events: Iterable[Event]) -> None:
         told, known = self._told, self._known
         for event in events:
-            if event.id in known:
+            id_ = event.id
+            if id_ in known:
                 continue
-            known.add(event.id)
+            known.add(id_)
             told.append(_slim(event))
             self._last += 1
             if len(told) > self._most_events and (gone := told.popleft()) is not None:

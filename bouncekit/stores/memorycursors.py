@@ -8,6 +8,7 @@ from datetime import datetime
 
 from bouncekit.stores.codec import from_milliseconds, milliseconds
 from bouncekit.stores.cursors import Cursor, Trouble
+from bouncekit.stores.leases import runs
 
 __all__ = ["MemoryCursors"]
 
@@ -48,7 +49,7 @@ class MemoryCursors(ABC):
         with self._lock:
             self._check_open()
             cursor = self._cursors.setdefault(name, _Cursor())
-            if cursor.owner not in (None, owner) and cursor.until > milliseconds(now):
+            if cursor.owner not in (None, owner) and runs(cursor.until, milliseconds(now)):
                 return None
             cursor.owner, cursor.until = owner, milliseconds(until)
             return cursor.sequence
@@ -114,7 +115,7 @@ class MemoryCursors(ABC):
         with self._lock:
             self._check_open()
             cursor = self._cursors.get(name)
-            if cursor is None or (cursor.owner is not None and cursor.until > milliseconds(now)):
+            if cursor is None or (cursor.owner is not None and runs(cursor.until, milliseconds(now))):
                 return False
             del self._cursors[name]
             return True

@@ -53,6 +53,10 @@ class MemoryErasing(ABC):
             }
             return frozenset(listed | changed | waiting | set(self._told_of(key)))
 
+    def overwrite_deleted(self) -> None:
+        """See `Erasing.overwrite_deleted`. What memory has given free is the system's."""
+        self._check_open()
+
     def erase(self, erasure: Erasure) -> Erased:
         """See `Erasing.erase`."""
         with self._lock:

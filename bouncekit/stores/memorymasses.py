@@ -24,7 +24,7 @@ class MemoryMasses:
         """Add numbers to their minutes and days."""
         for by, subject, began_at, number in counts:
             times = self._numbers.setdefault((by, subject), {})
-            is_late = bool(times) and began_at < next(reversed(times)) and began_at not in times
+            is_late = began_at not in times and bool(times) and began_at < next(reversed(times))
             times[began_at] = times.get(began_at, 0) + number
             if is_late:  # remembered only now; rare enough to put it in its place
                 self._numbers[by, subject] = times = dict(sorted(times.items()))

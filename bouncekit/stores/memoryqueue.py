@@ -16,6 +16,8 @@ from bouncekit.queue import Abandoned, Begun, Depth, Kept, Lease, LeaseLost, Que
 from bouncekit.settlement import Settlement
 from bouncekit.steps import Delivery, Record
 from bouncekit.stores.codec import from_milliseconds, milliseconds
+from bouncekit.stores.leases import LONGEST
+from bouncekit.stores.queuecodec import waiting
 from bouncekit.stores.waitingline import Line, Message, Row, as_stored
 
 __all__ = ["MemoryQueue"]
@@ -44,6 +46,7 @@ class MemoryQueue(ABC):
         self._line = Line()
         self._attempts: dict[str, _Attempt] = {}
         self._settled: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._last_end = 0  # behind which no lease ends
 
     @abstractmethod
     def _check_open(self) -> None:
@@ -87,7 +90,7 @@ class MemoryQueue(ABC):
                 row = self._row_of(delivery, recipient, begun.at)
                 first = row.recipient.first_attempt_at or recipient.first_attempt_at or begun.at
                 row.recipient = as_stored(replace(row.recipient, first_attempt_at=first))
-                row.attempt, row.owner, row.until = begun.attempt_id, owner, milliseconds(begun.lease.until)
+                row.attempt, row.owner, row.until = begun.attempt_id, owner, self._end_of(begun.lease)
 
     # -- leases
 
@@ -105,12 +108,14 @@ class MemoryQueue(ABC):
         claimed: list[Delivery] = []
         with self._lock:
             self._check_open()
+            self._give_up_beyond(at + LONGEST)
+            until = self._end_of(lease)
             while len(claimed) < limit and (
                 message := self._line.next(self._messages, at, relays, oldest_first=oldest_first)
             ):
                 rows = [row for row in message.rows.values() if row.is_free(at)]
                 for row in rows:
-                    row.take(lease.token, lease.until)
+                    row.take(lease.token, until)
                     self._line.add(message, row)
                 claimed.append(message.to(rows, lease.token))
         return claimed
@@ -123,9 +128,10 @@ class MemoryQueue(ABC):
             self._check_open()
             ended = {name: rows for name in self._attempts if (rows := self._ended(name, at))}
             oldest = sorted(ended, key=lambda name: (min(row.until for row in ended[name]), name))
+            until = self._end_of(lease)
             for name in oldest[: max(limit, 0)]:
                 for row in ended[name]:
-                    row.take(lease.token, lease.until)
+                    row.take(lease.token, until)
                 message = self._messages[self._attempts[name].message]
                 found.append(Abandoned(attempt_id=name, delivery=message.to(ended[name], lease.token)))
         return found
@@ -136,7 +142,7 @@ class MemoryQueue(ABC):
             self._check_open()
             mine = self._under(lease.token)
             for message, row in mine:
-                row.until = milliseconds(lease.until)
+                row.until = self._end_of(lease)
                 self._line.add(message, row)
         return len(mine)
 
@@ -161,7 +167,7 @@ class MemoryQueue(ABC):
             due = [row.due_at for row in rows if row.is_free(at) and row.due_at is not None]
             held = sum(row.due_at is None for row in rows)
             leased = sum(row.attempt is not None or row.is_leased(at) for row in rows)
-            abandoned = sum(row.attempt is not None and row.until <= at for row in rows)
+            abandoned = sum(row.attempt is not None and not row.is_leased(at) for row in rows)
         return Depth(
             due=len(due),
             waiting=len(rows) - len(due) - held - leased,
@@ -240,6 +246,7 @@ class MemoryQueue(ABC):
         at: datetime,
         events: Sequence[Event] = (),
         keep: timedelta = timedelta(),
+        called: Mapping[str, str] | None = None,
     ) -> int:
         """See `Queue.drop`."""
         with self._lock:
@@ -249,7 +256,8 @@ class MemoryQueue(ABC):
                 self._delete(message, address)
             self._sweep(message, at, keep)
             if gone:
-                self._keep(event for event in events if event.recipient is None or event.recipient in gone)
+                names = {None, *((called or {}).get(address, address) for address in gone)}
+                self._keep(event for event in events if event.recipient in names)
         return len(gone)
 
     # -- with the lock held
@@ -260,9 +268,8 @@ class MemoryQueue(ABC):
         if delivery.relay is None:
             return
         counted = {one.address.wire: one for one in (*delivery.recipients, *record.recipients)}
-        for settlement in record.settlements:
-            if not settlement.key:
-                continue  # an address that was refused here: it never was in the queue
+        settlements = waiting(record)
+        for settlement in settlements:
             if settlement.is_final:
                 if not settlement.was_kept_back or self._is_of(delivery, settlement.recipient):
                     self._delete(delivery.id, settlement.recipient)
@@ -271,7 +278,7 @@ class MemoryQueue(ABC):
         for address in tuple(attempt.addresses) if attempt else ():
             self._ask_again(delivery, address)
         if delivery.lease is not None:
-            self._settled.update(((delivery.id, settlement.recipient), None) for settlement in record.settlements)
+            self._settled.update(((delivery.id, settlement.recipient), None) for settlement in settlements)
             while len(self._settled) > _MOST_SETTLED:
                 self._settled.popitem(last=False)
         self._line_up(delivery.id)
@@ -324,7 +331,24 @@ class MemoryQueue(ABC):
         """Those of an attempt who are in nobody's hands any more."""
         about = self._attempts[attempt]
         rows = self._messages[about.message].rows
-        return [rows[address] for address in about.addresses if rows[address].until <= at]
+        return [rows[address] for address in about.addresses if not rows[address].is_leased(at)]
+
+    def _end_of(self, lease: Lease) -> int:
+        """Until when a lease is given."""
+        until = milliseconds(lease.until)
+        self._last_end = max(self._last_end, until)
+        return until
+
+    def _give_up_beyond(self, beyond: int) -> None:
+        """Give back what is under a lease that was given before the clock was set back."""
+        if self._last_end <= beyond:
+            return
+        every = [(message, row) for message in self._messages.values() for row in message.rows.values()]
+        for message, row in every:
+            if row.attempt is None and row.owner is not None and row.until > beyond:
+                row.give_up()
+                self._line.add(message, row)
+        self._last_end = max((row.until for _, row in every), default=0)
 
     def _under(self, token: str) -> list[tuple[Message, Row]]:
         return [

@@ -19,9 +19,14 @@ _FACETS: Mapping[Facet, Callable[[_Data], str | None]] = MappingProxyType(
         Facet.CATEGORY: lambda data: data["category"],
         Facet.RULE: lambda data: data["rule"],
         Facet.HOST: lambda data: data["remote_mta"],
-        Facet.DOMAIN: lambda data: data["recipient"].rpartition("@")[2].lower(),
+        Facet.DOMAIN: lambda data: _domain(data["recipient"]),
     }
 )
+
+
+def _domain(recipient: str) -> str:
+    """What stands behind the last @; "" in a pseudonym."""
+    return recipient.rpartition("@")[2].lower() if "@" in recipient else ""
 
 
 class MemoryTallies(ABC):

@@ -3,6 +3,7 @@
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,8 @@ from bouncekit.address import a_label, parse_address
 from bouncekit.envelope import Envelope, Labels, Recipient
 from bouncekit.errors import StoreCorrupt
 from bouncekit.queue import Kept, Queued, QueueState
-from bouncekit.steps import Delivery
+from bouncekit.settlement import Settlement
+from bouncekit.steps import Delivery, Record
 from bouncekit.stores.codec import from_milliseconds, milliseconds, storable
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "positions",
     "queued_of",
     "recipient_row",
+    "waiting",
 ]
 
 _SMALL_BYTES = 1024  # content up to this size is not compressed
@@ -84,6 +87,16 @@ def recipient_row(delivery: Delivery, recipient: Recipient, position: int) -> di
         "first_attempt_at": None if first is None else milliseconds(first),
         "possible_duplicate": recipient.possible_duplicate,
     }
+
+
+def waiting(record: Record) -> Sequence[Settlement]:
+    """The settlements of those who can be in the queue, by their addresses. The others were refused here."""
+    address_of = {name: address for address, name in record.delivery.called.items()}
+    if not address_of:
+        return [one for one in record.settlements if one.key]
+    return [
+        replace(one, recipient=address_of.get(one.recipient, one.recipient)) for one in record.settlements if one.key
+    ]
 
 
 def positions(delivery: Delivery) -> Mapping[str, int]:

@@ -19,9 +19,12 @@ __all__ = ["Queue"]
 class Queue(Protocol):
     """The part of a store that is its queue; `Store.record` settles what was begun here.
 
-    A lease is over at its `until`, by the time that is asked about. Who lost one to somebody else can no longer begin,
-    and what delays he records change nothing, nor does a failure for which only his lost lease is to blame; any other
-    final outcome that he records is still the truth, and counts.
+    A lease is over at its `until`, by the time that is asked about, and also where that is more than LONGEST_LEASE
+    ahead of it: the clock was set back since. A claim gives back all such, whatever they are about. Who lost one to
+    somebody else can no longer begin, and what delays he records change nothing, nor does a failure for which only his
+    lost lease is to blame; any other final outcome that he records is still the truth, and counts.
+
+    Recipients wait under their addresses; outcomes and events have other names for those in `Delivery.called`.
     """
 
     def enqueue(self, delivery: Delivery, *, due_at: datetime, at: datetime, events: Sequence[Event] = ()) -> None:
@@ -135,6 +138,7 @@ class Queue(Protocol):
         at: datetime,
         events: Sequence[Event] = (),
         keep: timedelta = timedelta(),
+        called: Mapping[str, str] | None = None,
     ) -> int:
         """Take a message, or one recipient of it, out of the queue by hand; how many recipients that were.
 
@@ -142,5 +146,6 @@ class Queue(Protocol):
 
         Who is leased at that time is left alone. Told are, with it, the events about those who went; one that is
         about no recipient is told if anybody went.
-        The settlements in them count as outcomes.
+        The settlements in them count as outcomes. `called` maps an address to what they call the recipient, where that
+        is another name.
         """

@@ -14,6 +14,7 @@ __all__ = [
     "BEGIN",
     "BEGIN_ATTEMPT",
     "BEGIN_CLAIMED",
+    "BEYOND",
     "CLAIM_CURSOR",
     "CURSORS",
     "DELAY",
@@ -27,6 +28,7 @@ __all__ = [
     "FIRST_RELAY",
     "FREE",
     "GIVE_BACK",
+    "GIVE_UP",
     "HOLD",
     "IS_BEGUN",
     "IS_SETTLED",
@@ -85,11 +87,12 @@ WITH = "SELECT address FROM recipients WHERE attempt_id = ?"
 BEGIN_CLAIMED = """
     UPDATE recipients SET attempt_id = :attempt, lease_until = :until, free_at = NULL,
     first_attempt_at = coalesce(first_attempt_at, :first_attempt_at)
-    WHERE message = :message AND address = :address AND lease_owner = :lease AND attempt_id IS NULL"""
+    WHERE message = :message AND address = :address AND coalesce(lease_owner, '') = :lease AND attempt_id IS NULL"""
 IS_SETTLED = """
     SELECT 1 FROM attempts JOIN outcomes ON outcomes.attempt_id = attempts.id AND outcomes.recipient = ?
     WHERE attempts.message = ? AND NOT EXISTS (SELECT 1 FROM recipients WHERE message = ? AND address = ?)"""
-_OURS = "(lease_owner = :lease OR (CAST(:lease AS TEXT) IS NULL AND fence = 0))"
+# `coalesce` keeps a planner from going by the lease, under which there are many.
+_OURS = "(coalesce(lease_owner, '') = :lease OR (CAST(:lease AS TEXT) IS NULL AND fence = 0))"
 DELAY = f"""
     UPDATE recipients SET state = :state, due_at = :due_at, attempts = :attempts, retried = :retried,
     first_attempt_at = coalesce(:first_attempt_at, first_attempt_at),
@@ -114,8 +117,16 @@ _NOBODY_WAITS = "NOT EXISTS (SELECT 1 FROM recipients WHERE message = messages.i
 SWEEP = f"DELETE FROM messages WHERE id = ? AND {_NOBODY_WAITS}"
 LEAVE = f"UPDATE messages SET keep_until = ? WHERE id = ? AND {_NOBODY_WAITS}"
 
-# -- leases
+# -- leases; one is over at its end, and where that lies beyond any that could have been given by now
 
+_IS_OVER = "(lease_until <= :now OR lease_until > :beyond)"
+_IS_BEYOND = "lease_owner IS NOT NULL AND attempt_id IS NULL AND lease_until > :beyond"
+BEYOND = f"SELECT 1 FROM recipients WHERE {_IS_BEYOND} LIMIT 1"
+GIVE_UP = f"""
+    UPDATE recipients SET lease_owner = NULL, lease_until = NULL, fence = fence + 1, free_at = due_at
+    WHERE {_IS_BEYOND} /*! AND (message, address) IN (
+        SELECT message, address FROM recipients WHERE {_IS_BEYOND}
+        ORDER BY message, address FOR NO KEY UPDATE SKIP LOCKED) */"""
 FIRST_RELAY = "SELECT min(relay) FROM recipients WHERE free_at IS NOT NULL"
 NEXT_RELAY = "SELECT min(relay) FROM recipients WHERE free_at IS NOT NULL AND relay > ?"
 # Pages of what is free, in its order: behind a time and a message.
@@ -131,13 +142,13 @@ TAKE = f"""
     RETURNING {RECIPIENT_COLUMNS}, message"""
 ABANDONED = """
     SELECT DISTINCT lease_until, attempt_id FROM recipients
-    WHERE attempt_id IS NOT NULL AND lease_until <= ? AND (lease_until, attempt_id) > (?, ?)
+    WHERE attempt_id IS NOT NULL AND (lease_until <= ? OR lease_until > ?) AND (lease_until, attempt_id) > (?, ?)
     ORDER BY lease_until, attempt_id LIMIT ?"""
 TAKE_ABANDONED = f"""
     UPDATE recipients SET lease_owner = :token, lease_until = :until, fence = fence + 1
-    WHERE attempt_id = :attempt AND lease_until <= :now /*! AND (message, address) IN (
+    WHERE attempt_id = :attempt AND {_IS_OVER} /*! AND (message, address) IN (
         SELECT r.message, r.address FROM attempts AS a JOIN recipients AS r ON r.attempt_id = a.id
-        WHERE a.id = :attempt AND r.lease_until <= :now ORDER BY r.address FOR NO KEY UPDATE SKIP LOCKED) */
+        WHERE a.id = :attempt AND {_IS_OVER} ORDER BY r.address FOR NO KEY UPDATE SKIP LOCKED) */
     RETURNING {RECIPIENT_COLUMNS}, message"""
 _IN_ORDER = """/*! AND (message, address) IN (
         SELECT message, address FROM recipients WHERE lease_owner = :token
@@ -160,14 +171,16 @@ MESSAGE = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE id = ?"
 WAITS = "SELECT 1 FROM messages WHERE id = ?"
 ROWS = f"SELECT {RECIPIENT_COLUMNS} FROM recipients WHERE message = ?"
 # Each part of it is counted in the index that holds no more than that part.
-DEPTH = """
-    WITH due AS (SELECT count(*) AS number, min(due_at) AS oldest FROM recipients WHERE free_at <= :now)
-    SELECT due.number, (SELECT count(*) FROM recipients WHERE free_at > :now),
+DEPTH = f"""
+    WITH free AS (SELECT count(*) AS number, min(due_at) AS oldest FROM recipients WHERE free_at <= :now),
+    beyond AS (SELECT count(*) AS number, min(due_at) AS oldest FROM recipients WHERE {_IS_BEYOND} AND due_at <= :now)
+    SELECT free.number + beyond.number, (SELECT count(*) FROM recipients WHERE free_at > :now) - beyond.number,
     (SELECT count(*) FROM recipients WHERE state = 'held'),
-    (SELECT count(*) FROM recipients WHERE lease_owner IS NOT NULL AND lease_until > :now AND attempt_id IS NULL),
-    (SELECT count(*) FROM recipients WHERE attempt_id IS NOT NULL), due.oldest,
-    (SELECT count(*) FROM recipients WHERE attempt_id IS NOT NULL AND lease_until <= :now)
-    FROM due"""
+    (SELECT count(*) FROM recipients
+        WHERE lease_owner IS NOT NULL AND lease_until > :now AND lease_until <= :beyond AND attempt_id IS NULL),
+    (SELECT count(*) FROM recipients WHERE attempt_id IS NOT NULL), free.oldest, beyond.oldest,
+    (SELECT count(*) FROM recipients WHERE attempt_id IS NOT NULL AND {_IS_OVER})
+    FROM free, beyond"""
 RELAYS = "SELECT relay, count(*) FROM recipients GROUP BY relay ORDER BY relay"
 QUEUED = f"""
     SELECT {QUEUED_COLUMNS} FROM recipients AS r CROSS JOIN messages AS m
@@ -182,12 +195,11 @@ KEPT = f"""
     ORDER BY id LIMIT :page"""
 _ONE_OR_ALL = "message = :message AND (CAST(:recipient AS TEXT) IS NULL OR address = :recipient)"
 REQUEUE = f"""
-    UPDATE recipients SET state = 'due', due_at = min(coalesce(due_at, :at), :at),
+    UPDATE recipients SET state = 'due', due_at = min(coalesce(due_at, :now), :now),
     fence = CASE WHEN lease_owner IS NULL THEN fence ELSE fence + 1 END, lease_owner = NULL, lease_until = NULL,
-    free_at = min(coalesce(due_at, :at), :at)
-    WHERE {_ONE_OR_ALL} AND attempt_id IS NULL AND (lease_until IS NULL OR lease_until <= :at)"""
-DROP = f"""
-    DELETE FROM recipients WHERE {_ONE_OR_ALL} AND (lease_until IS NULL OR lease_until <= :at) RETURNING address"""
+    free_at = min(coalesce(due_at, :now), :now)
+    WHERE {_ONE_OR_ALL} AND attempt_id IS NULL AND (lease_until IS NULL OR {_IS_OVER})"""
+DROP = f"DELETE FROM recipients WHERE {_ONE_OR_ALL} AND (lease_until IS NULL OR {_IS_OVER}) RETURNING address"
 
 # -- readers of the events
 
@@ -197,7 +209,8 @@ CLAIM_CURSOR = """
     ON CONFLICT (name) DO UPDATE SET
     fence = CASE WHEN cursors.lease_owner = excluded.lease_owner THEN cursors.fence ELSE cursors.fence + 1 END,
     lease_owner = excluded.lease_owner, lease_until = excluded.lease_until
-    WHERE cursors.lease_owner IS NULL OR cursors.lease_owner = excluded.lease_owner OR cursors.lease_until <= :now
+    WHERE cursors.lease_owner IS NULL OR cursors.lease_owner = excluded.lease_owner
+    OR cursors.lease_until <= :now OR cursors.lease_until > :beyond
     RETURNING sequence"""
 MOVE_CURSOR = """
     UPDATE cursors SET sequence = CASE WHEN sequence < :sequence THEN :sequence ELSE sequence END,
@@ -218,7 +231,7 @@ CURSORS = """
     (SELECT at FROM outbox WHERE outbox.sequence > cursors.sequence ORDER BY outbox.sequence LIMIT 1),
     failures, failing_since, last_error, next_try_at
     FROM cursors ORDER BY name"""
-DROP_CURSOR = "DELETE FROM cursors WHERE name = ? AND (lease_until IS NULL OR lease_until <= ?)"
+DROP_CURSOR = f"DELETE FROM cursors WHERE name = :name AND (lease_until IS NULL OR {_IS_OVER})"
 NEWEST = """
     SELECT max(at) FROM outbox UNION ALL
     SELECT max(begun_at) FROM attempts WHERE id IN (SELECT attempt_id FROM recipients WHERE attempt_id IS NOT NULL)"""

@@ -7,6 +7,7 @@ from bouncekit.stores import queuestatements as statements
 from bouncekit.stores.codec import from_milliseconds, milliseconds, storable
 from bouncekit.stores.cursors import Cursor, Trouble, kept_longer
 from bouncekit.stores.database import Database, repeated, retried
+from bouncekit.stores.leases import times
 
 __all__ = ["SqlCursors"]
 
@@ -26,7 +27,7 @@ class SqlCursors:
     @repeated
     def claim_cursor(self, name: str, *, owner: str, now: datetime, until: datetime) -> int | None:
         """See `Cursors.claim_cursor`."""
-        asked = {"name": storable(name), "owner": owner, "now": milliseconds(now), "until": milliseconds(until)}
+        asked = {"name": storable(name), "owner": owner, "until": milliseconds(until), **times(now)}
         with self._database.writing() as transaction:
             rows = transaction.execute(statements.CLAIM_CURSOR, asked).fetchall()
         return int(rows[0][0]) if rows else None
@@ -88,7 +89,7 @@ class SqlCursors:
     def drop_cursor(self, name: str, *, now: datetime) -> bool:
         """See `Cursors.drop_cursor`."""
         with self._database.writing() as transaction:
-            return transaction.execute(statements.DROP_CURSOR, (storable(name), milliseconds(now))).rowcount > 0
+            return transaction.execute(statements.DROP_CURSOR, {"name": storable(name), **times(now)}).rowcount > 0
 
     def newest_at(self) -> datetime | None:
         """See `Cursors.newest_at`."""

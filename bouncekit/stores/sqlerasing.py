@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from bouncekit.stores import erasingstatements as statements
+from bouncekit.stores import sqlitefile
 from bouncekit.stores.codec import key_hash, storable, suppression_json
 from bouncekit.stores.database import Database, Transaction, retried
 from bouncekit.stores.erasing import Erased, Erasure
@@ -12,6 +13,8 @@ from bouncekit.stores.queuestatements import SWEEP
 from bouncekit.stores.sqllisting import state_of
 
 __all__ = ["SqlErasing", "SqliteErasing"]
+
+_OVERWRITE = "secure_delete = ON"
 
 
 class SqlErasing:
@@ -23,6 +26,9 @@ class SqlErasing:
         """See `Erasing.tenants_of`."""
         rows = self._database.read(statements.TENANTS, {"hash": key_hash(key), "key": storable(key)})
         return frozenset(tenant for (tenant,) in rows)
+
+    def overwrite_deleted(self) -> None:
+        """See `Erasing.overwrite_deleted`. A server's free space is its owner's to see to."""
 
     @retried
     def erase(self, erasure: Erasure) -> Erased:
@@ -49,15 +55,21 @@ class SqlErasing:
         """What the database has to know before it is written to."""
 
     def _wiped(self) -> bool:
-        """Whether no copy is left in what the database has given free. A server's is its owner's to see to."""
+        """Whether no copy is left in what the database has given free."""
         return True
 
 
 class SqliteErasing(SqlErasing):
     """In a file, also out of its free pages and its log."""
 
+    _database: sqlitefile.Database
+
+    def overwrite_deleted(self) -> None:
+        """See `Erasing.overwrite_deleted`."""
+        self._database.say(_OVERWRITE)
+
     def _before_erasing(self) -> None:
-        self._database.read("PRAGMA secure_delete = ON")
+        self._database.read(f"PRAGMA {_OVERWRITE}")
 
     def _wiped(self) -> bool:
         """Write the file anew, since what was deleted long ago may still lie in it, and empty the log."""

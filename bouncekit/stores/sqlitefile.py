@@ -116,10 +116,12 @@ class Database:
         self._local = threading.local()
         self._handles: WeakSet[_Handle] = WeakSet()
         self._lock = threading.Lock()  # guards `_handles`
+        self._writes = threading.Lock()  # held by the thread that writes; taken behind its handle's
         self._paused: list[_Handle] = []
         self._identity: tuple[int, int] | None = None  # of the file, once we have had it: then no other is taken
         self._lost: tuple[int, int, int] | None = None  # where its log was, if it was missed while it was open
         self._closed = False
+        self._pragmas: tuple[str, ...] = _PRAGMAS
         _databases.add(self)
         handle = self._mine()
         with handle.lock:
@@ -139,7 +141,7 @@ class Database:
     def writing(self, *about: object) -> Iterator[sqlite3.Connection]:
         """A transaction that holds the lock for writers from its start; what raises inside undoes all of it."""
         handle = self._mine()
-        with handle.lock:
+        with handle.lock, self._turn():
             connection = self._ready(handle)
             try:
                 try:
@@ -153,6 +155,33 @@ class Database:
                     raise
             except sqlite3.Error as error:
                 raise self._failed(handle, error) from error
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """This process's turn to write: SQLite has who waits sleep ever longer, and this wakes him at once."""
+        writes = self._writes
+        if not writes.acquire(timeout=self._busy_seconds):
+            kind, advice = _FAULTS[sqlite3.SQLITE_LOCKED]
+            raise kind(f"{self.path}: {advice}")
+        try:
+            yield
+        finally:
+            writes.release()
+
+    def say(self, pragma: str) -> None:
+        """Have every connection begin with one more pragma, those that are open too."""
+        if pragma in self._pragmas:
+            return
+        self._pragmas += (pragma,)
+        with self._lock:
+            handles = tuple(self._handles)
+        for handle in handles:
+            with handle.lock:
+                if handle.connection is not None and handle.pid == os.getpid():
+                    try:
+                        handle.connection.execute(f"PRAGMA {pragma}")
+                    except sqlite3.Error as error:
+                        raise self._failed(handle, error) from error
 
     def settled_until(self, table: str) -> int:
         """Writers come one behind the other: whatever can be read, nothing turns up before it."""
@@ -276,7 +305,7 @@ class Database:
         )
         try:
             check_owner(connection, self.path)
-            for pragma in _PRAGMAS:
+            for pragma in self._pragmas:
                 connection.execute(f"PRAGMA {pragma}")
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
@@ -336,6 +365,8 @@ class Database:
         for handle in tuple(self._handles) if in_child else ():
             if handle.lock.locked():  # by a thread that was not done and does not exist here
                 handle.lock = threading.Lock()
+        if in_child:
+            self._writes = threading.Lock()
         self._lock.release()
 
 

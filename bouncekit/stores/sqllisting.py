@@ -23,6 +23,7 @@ from bouncekit.stores.codec import (
     told_rows,
 )
 from bouncekit.stores.database import Database, retried
+from bouncekit.stores.jsontext import json_text
 from bouncekit.stores.statements import AUDIT, PUT, REMOVE, TELL
 from bouncekit.suppression import Suppression
 from bouncekit.suppressionchange import Act, Change, Place, Swap
@@ -34,7 +35,6 @@ _BEHIND_MARK = chr(ord(MARK) + 1)
 _BEHIND_NAME = "."  # sorts behind the "-" that ends a secret's name
 _COLUMNS = SUPPRESSION_COLUMNS.split(", ")
 _NAMES = [name for name in _COLUMNS if name != "key_hash"]
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # made once: there may be a million
 _Rows = list[tuple[Any, ...]]
 _Query = Callable[[str, Sequence[object]], _Rows]
 
@@ -145,7 +145,7 @@ class _Row:
 
 def _json_of(row: tuple[object, ...]) -> str:
     """The same as `suppression_json` of the suppression that the row is of."""
-    return _encode(dict(zip(_NAMES, (*row[:2], *row[3:]), strict=True)))
+    return json_text(dict(zip(_NAMES, (*row[:2], *row[3:]), strict=True)))
 
 
 def _by_hash(row: _Row) -> bytes:

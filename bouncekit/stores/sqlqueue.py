@@ -16,7 +16,16 @@ from bouncekit.steps import Delivery, Record
 from bouncekit.stores import queuestatements as statements
 from bouncekit.stores.codec import from_milliseconds, milliseconds, outcome_row, storable, told_rows
 from bouncekit.stores.database import Database, Transaction, repeated, retried
-from bouncekit.stores.queuecodec import delivery_of, kept_of, message_row, positions, queued_of, recipient_row
+from bouncekit.stores.leases import times
+from bouncekit.stores.queuecodec import (
+    delivery_of,
+    kept_of,
+    message_row,
+    positions,
+    queued_of,
+    recipient_row,
+    waiting,
+)
 from bouncekit.stores.statements import IS_TOLD, OUTCOME, TELL
 
 __all__ = ["SqlQueue", "settle_queued"]
@@ -31,6 +40,7 @@ class SqlQueue:
     """See `bouncekit.stores.queueing.Queue`."""
 
     _database: Database
+    _claimed_at: int | None = None  # when somebody last claimed here, to see that the clock was set back
 
     # -- what comes in, and what is begun
 
@@ -70,7 +80,7 @@ class SqlQueue:
             if is_new:
                 transaction.execute(statements.KEEP, message)
                 for row in rows:
-                    if _is_settled(transaction, delivery.id, row["address"]):
+                    if _is_settled(transaction, delivery, str(row["address"])):
                         raise _lost(row)
             statement = statements.BEGIN if is_new else statements.BEGIN_CLAIMED
             if transaction.executemany(statement, rows).rowcount < len(rows):
@@ -92,26 +102,35 @@ class SqlQueue:
         """See `Queue.claim`."""
         if not self._database.read(statements.FIRST_RELAY)[0][0]:
             return []  # an idle worker asks for no lock
-        at = milliseconds(now)
+        at, over = milliseconds(now), times(now)
         claimed: list[Delivery] = []
-        taking = {"token": lease.token, "until": milliseconds(lease.until), "now": at}
+        taking = {"token": lease.token, "until": milliseconds(lease.until), **over}
+        was_set_back = self._may_be_set_back(at) and self._database.read(statements.BEYOND, over)
         with self._database.writing() as transaction:
+            if was_set_back:
+                transaction.execute(statements.GIVE_UP, over)
             wanted = _relays(transaction) if relays is None else relays
             free = _free(transaction, list(dict.fromkeys(wanted)), at, limit, oldest_first=oldest_first)
             while some := list(islice(free, limit - len(claimed))):
                 claimed += _taken(transaction, some, taking)
         return claimed
 
+    def _may_be_set_back(self, at: int) -> bool:
+        """Whether it is earlier than before, or nobody here knows: then all that is leased is looked through."""
+        before, self._claimed_at = self._claimed_at, at
+        return before is None or at < before
+
     @repeated
     def abandoned(self, *, now: datetime, lease: Lease, limit: int) -> Sequence[Abandoned]:
         """See `Queue.abandoned`."""
-        at = milliseconds(now)
-        if not self._database.read(statements.ABANDONED, (at, *_BEFORE_ALL, 1)):
+        over = times(now)
+        ended = tuple(over.values())
+        if not self._database.read(statements.ABANDONED, (*ended, *_BEFORE_ALL, 1)):
             return []
         found: list[Abandoned] = []
-        taking = {"token": lease.token, "until": milliseconds(lease.until), "now": at}
+        taking = {"token": lease.token, "until": milliseconds(lease.until), **over}
         with self._database.writing() as transaction:
-            attempts = dict.fromkeys(attempt for _, attempt in _pages(transaction, statements.ABANDONED, (at,), limit))
+            attempts = dict.fromkeys(attempt for _, attempt in _pages(transaction, statements.ABANDONED, ended, limit))
             for attempt in islice(attempts, limit):
                 rows = transaction.execute(statements.TAKE_ABANDONED, {**taking, "attempt": attempt}).fetchall()
                 found += [
@@ -137,15 +156,14 @@ class SqlQueue:
 
     def depth(self, now: datetime) -> Depth:
         """See `Queue.depth`."""
-        ((due, later, held, leased, begun, oldest, abandoned),) = self._database.read(
-            statements.DEPTH, {"now": milliseconds(now)}
-        )
+        ((due, later, held, leased, begun, *oldest, abandoned),) = self._database.read(statements.DEPTH, times(now))
+        since = min((at for at in oldest if at is not None), default=None)
         return Depth(
             due=due,
             waiting=later - leased,
             held=held,
             leased=leased + begun,
-            oldest_due_at=None if oldest is None else from_milliseconds(oldest),
+            oldest_due_at=None if since is None else from_milliseconds(since),
             abandoned=abandoned,
         )
 
@@ -204,7 +222,7 @@ class SqlQueue:
     @repeated
     def requeue(self, message: str, recipient: str | None, *, at: datetime) -> int:
         """See `Queue.requeue`."""
-        asked = {"message": storable(message), "recipient": storable(recipient), "at": milliseconds(at)}
+        asked = {"message": storable(message), "recipient": storable(recipient), **times(at)}
         with self._database.writing(message) as transaction:
             return transaction.execute(statements.REQUEUE, asked).rowcount
 
@@ -217,14 +235,16 @@ class SqlQueue:
         at: datetime,
         events: Sequence[Event] = (),
         keep: timedelta = timedelta(),
+        called: Mapping[str, str] | None = None,
     ) -> int:
         """See `Queue.drop`."""
-        asked = {"message": storable(message), "recipient": storable(recipient), "at": milliseconds(at)}
+        asked = {"message": storable(message), "recipient": storable(recipient), **times(at)}
         with self._database.writing(message) as transaction:
             gone = {address for (address,) in transaction.execute(statements.DROP, asked).fetchall()}
             if gone:
                 _sweep(transaction, message, at, keep)
-                about = [event for event in events if event.recipient is None or event.recipient in gone]
+                names = {None, *((called or {}).get(address, address) for address in gone)}
+                about = [event for event in events if event.recipient in names]
                 transaction.executemany(TELL, told_rows(about))
                 transaction.executemany(OUTCOME, list(_outcomes(about, message)))
         return len(gone)
@@ -237,7 +257,7 @@ def settle_queued(transaction: Transaction, record: Record) -> None:
         return
     places = positions(delivery)
     counted = {one.address.wire: one for one in (*delivery.recipients, *record.recipients)}
-    known = [settlement for settlement in record.settlements if settlement.key]  # the others were refused here
+    known = waiting(record)
     transaction.executemany(statements.SETTLE, [_final_row(delivery, one) for one in known if one.is_final])
     for settlement in known:
         if not settlement.is_final:
@@ -274,7 +294,7 @@ def _delay(transaction: Transaction, record: Record, settlement: Settlement, row
     }
     if transaction.execute(statements.DELAY, row).rowcount or delivery.lease is not None:
         return
-    if _is_settled(transaction, delivery.id, settlement.recipient):
+    if _is_settled(transaction, delivery, settlement.recipient):
         return
     if not transaction.execute(statements.WAITS, (delivery.id,)).fetchone():
         transaction.execute(statements.KEEP, message_row(delivery, record.occasion.at))
@@ -297,9 +317,9 @@ def _sweep(transaction: Transaction, message: str, at: datetime, keep: timedelta
         transaction.execute(statements.SWEEP, (message,))
 
 
-def _is_settled(transaction: Transaction, message: str, address: object) -> bool:
+def _is_settled(transaction: Transaction, delivery: Delivery, address: str) -> bool:
     """Whether somebody else has settled a recipient of ours, for good, since we began."""
-    asked = (address, message, message, address)
+    asked = (storable(delivery.called.get(address, address)), delivery.id, delivery.id, address)
     return transaction.execute(statements.IS_SETTLED, asked).fetchone() is not None
 
 

@@ -16,8 +16,9 @@ _FACETS = MappingProxyType(
         Facet.CATEGORY: "category",
         Facet.RULE: "rule",
         Facet.HOST: "remote_mta",
-        # What stands behind the last @: a local part may hold one too.
-        Facet.DOMAIN: "lower(substr(recipient, length(rtrim(recipient, replace(recipient, '@', ''))) + 1))",
+        # What stands behind the last @: a local part may hold one too, and a pseudonym has none.
+        Facet.DOMAIN: "CASE WHEN recipient LIKE '%@%' THEN "
+        "lower(substr(recipient, length(rtrim(recipient, replace(recipient, '@', ''))) + 1)) ELSE '' END",
     }
 )
 _EVENTS = "SELECT type, count(*) FROM outbox WHERE at >= ? AND at < ? GROUP BY type"

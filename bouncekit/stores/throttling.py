@@ -6,7 +6,7 @@ It is read by many and changed by comparing and setting, so that of all workers 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol
 
 from bouncekit.stores.codec import from_milliseconds, milliseconds

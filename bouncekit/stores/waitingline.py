@@ -3,12 +3,12 @@
 import heapq
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from bouncekit.envelope import Recipient
 from bouncekit.queue import Kept, Queued, QueueState
 from bouncekit.steps import Delivery
 from bouncekit.stores.codec import from_milliseconds, milliseconds, storable
+from bouncekit.stores.leases import runs
 
 __all__ = ["Line", "Message", "Row", "as_stored"]
 
@@ -36,21 +36,26 @@ class Row:
         return self.due_at if self.owner is None else max(self.due_at, self.until)
 
     def is_free(self, at: int) -> bool:
-        return (free_at := self.free_at) is not None and free_at <= at
+        return self.due_at is not None and self.due_at <= at and self.attempt is None and not self.is_leased(at)
 
     def is_leased(self, at: int) -> bool:
-        return self.owner is not None and self.until > at
+        return self.owner is not None and runs(self.until, at)
 
     def is_of(self, lease: str | None) -> bool:
         """Whether who has this lease, or the application, which has none, is still the one who is at it."""
         return self.fence == 0 if lease is None else self.owner == lease
 
-    def take(self, owner: str, until: datetime) -> None:
-        self.owner, self.until = owner, milliseconds(until)
+    def take(self, owner: str, until: int) -> None:
+        self.owner, self.until = owner, until
         self.fence += 1
 
     def give_back(self) -> None:
         self.owner, self.until = None, 0
+
+    def give_up(self) -> None:
+        """Give it back for somebody who is too late from now on."""
+        self.give_back()
+        self.fence += 1
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from bouncekit.errors import StoreError
 from bouncekit.events import Event, EventType, Occasion
+from bouncekit.pseudonym import Pseudonyms
 from bouncekit.report import Report
 from bouncekit.steps import LookUp, Outcome, Record, Transact
 from bouncekit.stores import Store, open_store
@@ -18,6 +19,7 @@ from bouncekit.stores.localfilter import LocalFilter
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.screened import screened
 from bouncekit.stores.sqlite import SqliteStore
+from bouncekit.stores.veiled import veiled
 from bouncekit.suppression import Suppression
 from tests.building import NOW, Answers, Driver, delivery_to
 from tests.postgresql import new_schema
@@ -29,6 +31,11 @@ def _filtered(folder: Path) -> Store:
     screen = LocalFilter(store)
     screen.prepare()
     return screened(store, screen)
+
+
+def _veiled(folder: Path) -> Store:
+    """A store in SQLite that keeps no addresses."""
+    return veiled(SqliteStore(folder / "bounces.db"), NAMES)
 
 
 @contextmanager
@@ -43,6 +50,10 @@ STORES: Mapping[str, Callable[[Path], AbstractContextManager[Store]]] = {
     "filtered": _filtered,
     "postgresql": _in_postgresql,
 }
+
+# The same, of one that gives no address back: what such a store does it does as all the others.
+VEILED: Mapping[str, Callable[[Path], AbstractContextManager[Store]]] = {"veiled": _veiled}
+NAMES = Pseudonyms([b"a secret of sixteen bytes"])
 
 _numbers = count(1)
 
@@ -118,12 +129,12 @@ class Together:
 
 @contextmanager
 def together(*kinds: str) -> Iterator[Any]:
-    """New stores of these kinds of `STORES`, as one."""
+    """New stores of these kinds of `STORES` and `VEILED`, as one."""
     with TemporaryDirectory() as folder, ExitStack() as stack:
         stores = []
         for kind in kinds:
             (Path(folder) / kind).mkdir()
-            stores.append(stack.enter_context(STORES[kind](Path(folder) / kind)))
+            stores.append(stack.enter_context({**STORES, **VEILED}[kind](Path(folder) / kind)))
         yield Together(*stores)
 
 

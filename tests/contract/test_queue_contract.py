@@ -12,7 +12,7 @@ from bouncekit.address import parse_address
 from bouncekit.envelope import Labels
 from bouncekit.errors import AddressError, StoreError
 from bouncekit.events import EventType
-from bouncekit.queue import Begun, Depth, Lease, LeaseLost, QueueState
+from bouncekit.queue import LONGEST_LEASE, Begun, Depth, Lease, LeaseLost, QueueState
 from bouncekit.stores import Store
 from tests.building import ANN, BOB, CY, DI, LOST, NOW, suppression
 
@@ -220,6 +220,66 @@ def test_many_threads_are_handed_each_recipient_once(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert sorted(got) == sorted(people)
+
+
+# -- a clock that is set back, further than any lease lasts
+
+BEFORE = NOW - LONGEST_LEASE  # by that clock, leases that were given at NOW end too late to be true
+
+
+def test_what_a_dead_worker_had_when_the_clock_was_set_back_is_handed_out_at_once(store: Store) -> None:
+    sent = enqueue(store, ANN, BOB, due_at=BEFORE)
+    (late,) = claim(store, "dead")
+    assert store.depth(BEFORE) == Depth(due=2, waiting=0, held=0, leased=0, oldest_due_at=BEFORE)
+    (again,) = claim(store, now=BEFORE)
+    assert (again.id, wires(again)) == (sent.id, [ANN, BOB])
+    assert store.extend(lease("dead")) == store.release("dead") == 0
+    with pytest.raises(LeaseLost):
+        begin(store, late)
+
+
+def test_all_that_was_leased_then_is_free_whatever_is_claimed(store: Store) -> None:
+    enqueue(store, ANN, due_at=BEFORE, relay="other")
+    enqueue(store, BOB, due_at=BEFORE + MINUTE)
+    assert len(claim(store, "dead")) == 2
+    assert claim(store, now=BEFORE, relays=("none",)) == []
+    assert [one.leased_until for one in store.queued()] == [None, None]
+    assert store.depth(BEFORE) == Depth(due=1, waiting=1, held=0, leased=0, oldest_due_at=BEFORE)
+
+
+def test_a_lease_that_may_have_been_given_by_another_clock_is_left_alone(store: Store) -> None:
+    enqueue(store, ANN, due_at=BEFORE)
+    until = lease(now=NOW).until
+    assert len(claim(store, "alive")) == 1
+    assert claim(store, now=until - LONGEST_LEASE) == []
+    assert store.extend(lease("alive")) == 1
+
+
+def test_an_attempt_of_a_dead_worker_is_found_by_a_clock_that_was_set_back(store: Store) -> None:
+    enqueue(store, ANN, BOB)
+    (claimed,) = claim(store)
+    attempt = begin(store, claimed, ANN)
+    assert store.depth(BEFORE).abandoned == 1
+    (found,) = store.abandoned(now=BEFORE, lease=lease(now=BEFORE), limit=5)
+    assert (found.attempt_id, wires(found.delivery)) == (attempt, [ANN])
+    assert list(store.abandoned(now=BEFORE, lease=lease(now=BEFORE), limit=5)) == []
+
+
+def test_people_need_not_wait_for_the_clock_either(store: Store) -> None:
+    sent = enqueue(store, ANN, BOB)
+    claim(store, "dead")
+    assert store.requeue(sent.id, ANN, at=BEFORE) == 1
+    assert store.drop(sent.id, BOB, at=BEFORE) == 1
+    assert store.extend(lease("dead")) == 0
+
+
+def test_a_reader_that_died_before_the_clock_was_set_back_is_followed_by_another(store: Store) -> None:
+    until = NOW + MINUTE
+    store.claim_cursor("web", owner="dead", now=NOW, until=until)
+    assert store.claim_cursor("web", owner="b", now=until - LONGEST_LEASE, until=NOW) is None
+    assert store.claim_cursor("web", owner="b", now=BEFORE, until=BEFORE + MINUTE) == 0
+    store.claim_cursor("log", owner="dead", now=NOW, until=until)
+    assert store.drop_cursor("log", now=BEFORE) is True
 
 
 # -- an attempt, from the application

@@ -10,13 +10,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bouncekit.envelope import Labels
 from bouncekit.events import EventType
-from bouncekit.queue import Lease, LeaseLost
+from bouncekit.queue import LONGEST_LEASE, Lease, LeaseLost
 from bouncekit.steps import Delivery, LookUp, Record
+from bouncekit.stores.erasing import Erasure
 from bouncekit.suppression import Standing
 from tests.building import ANN, BOB, CY, NOW, suppression
 
 from .queueing import MINUTE, begin, mail_to, outcome, told, wires
-from .stores import new_id, put, take, together
+from .stores import NAMES, new_id, put, take, together
 
 PEOPLE, RELAYS = (ANN, BOB, CY), ("a", "b")
 
@@ -37,12 +38,10 @@ class Waiting:
     was_taken: bool = False
 
     def is_free(self, now: datetime) -> bool:
-        return (
-            self.due_at is not None
-            and self.attempt is None
-            and self.due_at <= now
-            and (self.owner is None or self.until <= now)
-        )
+        return self.due_at is not None and self.attempt is None and self.due_at <= now and not self.is_leased(now)
+
+    def is_leased(self, now: datetime) -> bool:
+        return self.owner is not None and now < self.until <= now + LONGEST_LEASE
 
     def is_of(self, lease: str | None) -> bool:
         return self.owner == lease if lease else not self.was_taken
@@ -111,6 +110,7 @@ class Queues(RuleBasedStateMachine):
     @rule(limit=st.integers(0, 4), relays=st.sampled_from((None, ("a",), RELAYS, ())), minutes=st.integers(1, 20))
     def claim(self, limit: int, relays: tuple[str, ...] | None, minutes: int) -> None:
         lease = self.lease(minutes)
+        self._clock_was_set_back()
         free = {
             place: row
             for place, row in self.model.items()
@@ -126,12 +126,20 @@ class Queues(RuleBasedStateMachine):
                 row.take(lease)
             self.sending.append(Sending(delivery, lease.token, wires(delivery)))
 
+    def _clock_was_set_back(self) -> None:
+        """What is under a lease that nobody can have been given by now is given back, if anybody claims anything."""
+        if any(row.due_at is not None and row.attempt is None for row in self.model.values()):
+            for row in self.model.values():
+                if row.attempt is None and row.owner is not None and row.until > self.now + LONGEST_LEASE:
+                    row.give_back()
+                    row.was_taken = True
+
     @rule(limit=st.integers(0, 3), minutes=st.integers(1, 20))
     def take_over(self, limit: int, minutes: int) -> None:
         lease = self.lease(minutes)
         ended: dict[str, list[Place]] = {}
         for place, row in self.model.items():
-            if row.attempt is not None and row.until <= self.now:
+            if row.attempt is not None and not row.is_leased(self.now):
                 ended.setdefault(row.attempt, []).append(place)
         found = self.stores.abandoned(now=self.now, lease=lease, limit=limit)
         assert len({one.attempt_id for one in found}) == len(found) == min(limit, len(ended))
@@ -251,7 +259,7 @@ class Queues(RuleBasedStateMachine):
         message, address = sorted(self.model)[number % len(self.model)]
         recipient = None if whole else address
         places = [place for place in self.model if place[0] == message and recipient in (None, place[1])]
-        free = [place for place in places if self.model[place].owner is None or self.model[place].until <= self.now]
+        free = [place for place in places if not self.model[place].is_leased(self.now)]
         return message, recipient, free
 
     @rule(number=st.integers(0, 99), whole=st.booleans())
@@ -290,7 +298,20 @@ class Queues(RuleBasedStateMachine):
         assert (lifted is None) == (who not in self.listed)
         self.listed.pop(who, None)
 
-    @rule(minutes=st.sampled_from((-11, -3, 1, 4, 10, 31)))
+    @rule(who=st.sampled_from(PEOPLE))
+    def erase(self, who: str) -> None:
+        """Whom it was about is unknown from now on: what was told of him does not make a record one that is known."""
+        about = frozenset(message for message, _ in self.model)
+        erasure = Erasure(who, NAMES, frozenset((who,)), about)
+        found = [replace(store.erase(erasure), outcomes=0) for store in self.stores.all]
+        assert found[1:] == found[:-1]
+        assert (found[0].suppressions, found[0].messages, found[0].shared) == (who in self.listed, 0, len(about))
+        assert not any(who in str(event) for _, event in self.stores.events(limit=100_000))
+        self.listed.pop(who, None)
+        self.told -= {event.id for record in self.records for event in record.events if event.recipient == who}
+        self.spoken_for = {place for place in self.spoken_for if place[1] != who}
+
+    @rule(minutes=st.sampled_from((-50, -11, -3, 1, 4, 10, 31)))
     def let_time_pass(self, minutes: int) -> None:
         self.now += timedelta(minutes=minutes)
 
@@ -319,6 +340,7 @@ class Queues(RuleBasedStateMachine):
         assert depth.due == sum(row.is_free(self.now) for row in rows)
         assert depth.due + depth.waiting + depth.held + depth.leased == len(rows)
         assert depth.held == sum(row.due_at is None for row in rows)
+        assert depth.abandoned == sum(row.attempt is not None and not row.is_leased(self.now) for row in rows)
 
     @invariant()
     def whole_messages_can_be_read(self) -> None:
@@ -335,6 +357,29 @@ class Queues(RuleBasedStateMachine):
 
 TestQueues = Queues.TestCase
 TestQueues.settings = settings(max_examples=120, stateful_step_count=40, deadline=None, database=None)
+
+
+class QueuesOfNobody(Queues):
+    """One that keeps no addresses but for mail that waits: whoever stands on its list has no address to be erased."""
+
+    kinds = ("veiled",)
+
+    def erase(self, who: str) -> None: ...
+
+    @invariant()
+    def who_is_suppressed_stays_so_until_it_ends_or_is_lifted(self) -> None:
+        binding = {who for who, until in self.listed.items() if until is None or until > self.now}
+        listed = {one.key for one in self.stores.suppressions(at=self.now)}
+        assert listed == {NAMES.of(who) for who in binding}
+        assert set(self.stores.look_up(LookUp(labels=Labels(), keys=PEOPLE), self.now).suppressions) == binding
+
+    @invariant()
+    def nobody_is_told_of_by_address(self) -> None:
+        assert "@example.com" not in str(self.stores.events(limit=100_000))
+
+
+TestQueuesOfNobody = QueuesOfNobody.TestCase
+TestQueuesOfNobody.settings = settings(TestQueues.settings, max_examples=30)
 
 
 class QueuesWithPostgresql(Queues):

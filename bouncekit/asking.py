@@ -32,6 +32,7 @@ def classify(
 
     Raises:
         ValueError: the text does not start with a reply code, or there is no such stage.
+        TypeError: it is neither a text nor a Reply.
     """
     status = status_of(
         reply, stage=stage, accepted=accepted, individual=individual, remote_mta=remote_mta, enhanced=enhanced
@@ -54,6 +55,8 @@ def status_of(
     except ValueError:
         raise ValueError(f"{stage!r} is no stage; one of {', '.join(Stage)}") from None
     said = Reply.parse(reply) if isinstance(reply, str) else reply
+    if not isinstance(said, Reply):
+        raise TypeError(f"{reply!r} is no reply; write a text such as '552 5.2.2 Mailbox full', or give a Reply")
     if accepted is None:
         accepted = int(answered in _BEHIND_MAIL)
     if individual is None:

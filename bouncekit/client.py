@@ -320,6 +320,8 @@ class _Default:
 
 def _known(url: str, office: Office) -> tuple[Relay, str | None]:
     """The relay, and the name under which what is left is queued for it; None where nothing is."""
+    if not isinstance(url, str):
+        raise ConfigurationError(f"{url!a} is no relay; write its URL, such as 'smtp://localhost:25', or its name")
     if url not in office.relays:
         if "://" not in url and not url.startswith("mx:") and office.relays:
             raise ConfigurationError(f"relay {url!a}: this postmaster has {', '.join(office.relays)}; or write a URL")

@@ -18,7 +18,7 @@ from bouncekit.listentry import Reader, Unbound
 from bouncekit.listfile import Fault, Row, read_rows
 from bouncekit.office import Office
 from bouncekit.pseudonym import is_pseudonym
-from bouncekit.stores.veil import unquoted
+from bouncekit.stores.veil.veil import unquoted
 from bouncekit.suppression import Standing, Suppression
 from bouncekit.suppressionchange import Place, Swap, is_by_hand, outweighs, place_of
 

@@ -454,7 +454,8 @@ def open_office(
     """
     if on_store_failure not in ("raise", "send"):
         raise ConfigurationError(f"on_store_failure={on_store_failure!r}: write 'raise' or 'send'")
-    roles = {role: channel(spec) for role, spec in (channels or {}).items()}
+    _check_flags(keep_addresses=keep_addresses, watch_policy=watch_policy)
+    roles = _roles(channels or {})
     law = Law(
         policy,
         rules=rules,
@@ -491,11 +492,26 @@ def open_office(
     )
 
 
+def _check_flags(**flags: object) -> None:
+    """A text such as "no" would count as true, and keep addresses that nobody wanted to be kept."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ConfigurationError(f"{name}={value!r}: write True or False")
+
+
+def _roles(channels: Mapping[str, object]) -> dict[str, Channel]:
+    if not isinstance(channels, Mapping):
+        raise ConfigurationError(
+            "channels: a mapping of role and way is needed, such as {'operations': 'mailto:ops@example.com'}"
+        )
+    return {role: channel(spec) for role, spec in channels.items()}
+
+
 def _store(given: str | Store | None, cache: str | None) -> Store:
     opened = open_store(given) if given is None or isinstance(given, str) else given
     if cache is None:
         return opened
-    from bouncekit.stores.screened import with_cache
+    from bouncekit.stores.screen.screened import with_cache
 
     return with_cache(opened, cache)
 
@@ -523,7 +539,7 @@ def _veiled(store: Store, pseudonyms: Pseudonyms | None) -> Store:
             "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`, keep it, and set hash_keys or "
             "BOUNCEKIT_HASH_KEYS for all who use the store"
         )
-    from bouncekit.stores.veiled import veiled
+    from bouncekit.stores.veil.veiled import veiled
 
     return veiled(store, pseudonyms)
 

@@ -226,7 +226,8 @@ class Postmaster:
         """
         if not self.office.relays:
             raise ConfigurationError(
-                "a worker sends through relays: Postmaster(relays={'main': 'smtp://localhost:25'})"
+                "a worker sends through relays: write Postmaster(relays={'main': 'smtp://localhost:25'}), "
+                "or in bouncekit.toml a table [relays] with main = 'smtp://localhost:25'"
             )
         return Worker(self.office, self.office.relays, client=self.client, concurrency=concurrency)
 

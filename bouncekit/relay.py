@@ -78,7 +78,8 @@ class Relay:
         except ValueError as error:
             raise ConfigurationError(f"a relay's URL that cannot be read: {error}") from None
         if "://" not in url:
-            raise ConfigurationError("no relay's URL; write smtp://localhost:25")
+            shown = "" if set(url) & set("@:") else f"{url!a} is "  # what else stands there may be a password
+            raise ConfigurationError(f"{shown}no relay's URL; write smtp://localhost:25")
         if parts.scheme not in _PORTS or not parts.hostname:
             raise ConfigurationError(
                 f"{parts.scheme}://{parts.hostname or ''}: no relay; write one of "

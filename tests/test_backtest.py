@@ -18,7 +18,7 @@ from bouncekit.pseudonym import Pseudonyms
 from bouncekit.reply import Reply
 from bouncekit.status import RecipientStatus
 from bouncekit.stores.memory import MemoryStore
-from bouncekit.stores.veil import Veil
+from bouncekit.stores.veil.veil import Veil
 from tests.building import ANN, BOB, NOW, delivery_to
 from tests.contract.stores import Sender, new_id, take
 

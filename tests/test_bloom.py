@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.stores.bloom import Bloom
+from bouncekit.stores.screen.bloom import Bloom
 
 
 @given(st.lists(st.integers(0, 2**128 - 1), max_size=3000))

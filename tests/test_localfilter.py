@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bouncekit.errors import StoreError
-from bouncekit.stores import localfilter
-from bouncekit.stores.localfilter import LocalFilter
+from bouncekit.stores.screen import localfilter
+from bouncekit.stores.screen.localfilter import LocalFilter
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.stores.trail import Trace
 from tests.building import ANN, BOB, CY, suppression

@@ -19,9 +19,10 @@ import pytest
 
 from bouncekit.errors import BouncekitError, ConfigurationError, StoreCorrupt, StoreError, StoreReadOnly
 from bouncekit.events import EventType
-from bouncekit.stores import Store, open_store, statements
+from bouncekit.stores import Store, open_store
 from bouncekit.stores.codec import told_rows
-from bouncekit.stores.database import Interrupted
+from bouncekit.stores.sql import statements
+from bouncekit.stores.sql.database import Interrupted
 from bouncekit.suppression import Suppression
 from bouncekit.suppressionchange import Swap
 
@@ -286,7 +287,7 @@ def test_each_of_two_in_each_others_way_gets_through(store: Any) -> None:
     tries = list[str]()
 
     def change(first: str, second: str) -> None:
-        from bouncekit.stores.database import repeated
+        from bouncekit.stores.sql.database import repeated
 
         class Asking:
             _database = store._database
@@ -465,7 +466,7 @@ def test_a_url_that_cannot_be_read_is_told_without_its_password(url: str) -> Non
 
 
 def test_no_password_is_in_a_message_a_repr_or_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    from bouncekit.stores.postgresplace import PostgresPlace
+    from bouncekit.stores.postgres.place import PostgresPlace
 
     caplog.set_level(logging.DEBUG)
     place = PostgresPlace.parse("postgresql://jo:canary@127.0.0.1:1/shop?sslmode=disable")
@@ -493,7 +494,7 @@ def _fields(one: Suppression) -> dict[str, Any]:
 
 def _tables(dialect: str, same: Callable[[str], str]) -> dict[str, list[str]]:
     """Tables with their lines, in the words of SQLite."""
-    text = (ROOT / "bouncekit" / "stores" / "migrations" / dialect / "0001_first.sql").read_text("utf-8")
+    text = (ROOT / "bouncekit" / "stores" / dialect / "migrations" / "0001_first.sql").read_text("utf-8")
     text = same(re.sub(r"--.*", "", text))
     found = {name: body.split(",\n") for name, body in re.findall(r"CREATE TABLE (\w+) \(\n(.*?)\n\)", text, re.DOTALL)}
     found |= {name: [body] for name, body in re.findall(r"CREATE (?:UNIQUE )?INDEX (\w+) (.*?);", text, re.DOTALL)}
@@ -523,7 +524,7 @@ def test_both_databases_have_the_same_tables() -> None:
             text = text.replace(theirs, ours)
         return text
 
-    ours, theirs = _tables("", str), _tables("postgresql", in_words_of_sqlite)
+    ours, theirs = _tables("sqlite", str), _tables("postgres", in_words_of_sqlite)
     assert {*ours} == {*theirs}
     assert {name for name in ours if ours[name] != theirs[name]} == {"recipients_open", "recipients_by_lease"}
 

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from bouncekit.errors import StoreCorrupt
-from bouncekit.stores import schema
-from bouncekit.stores.schema import migrate, newest_version
-from bouncekit.stores.sqlite import SqliteStore
+from bouncekit.stores.sqlite import SqliteStore, schema
+from bouncekit.stores.sqlite.schema import migrate, newest_version
 
 from .building import ANN, BOB, suppression
 from .contract.queueing import enqueue

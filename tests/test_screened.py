@@ -18,10 +18,10 @@ from bouncekit.pseudonym import Pseudonyms
 from bouncekit.steps import LookedUp, LookUp
 from bouncekit.stores import Store
 from bouncekit.stores.erasing import Erasure
-from bouncekit.stores.localfilter import LocalFilter
 from bouncekit.stores.memory import MemoryStore
-from bouncekit.stores.screened import _Screened, screened, with_cache
-from bouncekit.stores.sharedcache import SharedCache
+from bouncekit.stores.screen.localfilter import LocalFilter
+from bouncekit.stores.screen.screened import _Screened, screened, with_cache
+from bouncekit.stores.screen.sharedcache import SharedCache
 from bouncekit.stores.sqlite import SqliteStore
 from tests.building import ANN, BOB, CY, NOW, expired, suppression
 from tests.contract.stores import Together, put, send

@@ -14,7 +14,7 @@ import pytest
 from bouncekit.errors import StoreCorrupt, StoreError
 from bouncekit.queue import QueueState
 from bouncekit.stores.sqlite import SqliteStore
-from bouncekit.stores.sqlitebackup import back_up
+from bouncekit.stores.sqlite.backup import back_up
 
 from .building import ANN, BOB, CY, NOW, suppression
 from .contract.queueing import begin, claim, enqueue, lease, outcome, wires

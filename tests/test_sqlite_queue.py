@@ -18,8 +18,8 @@ import pytest
 
 from bouncekit.errors import StoreCorrupt, StoreError
 from bouncekit.queue import QueueState
-from bouncekit.stores import queuestatements as statements
 from bouncekit.stores.queuecodec import MESSAGE_COLUMNS
+from bouncekit.stores.sql import queuestatements as statements
 from bouncekit.stores.sqlite import SqliteStore
 
 from .building import ANN, BOB, CY, NOW

@@ -28,7 +28,7 @@ from bouncekit.errors import (
     StoreReadOnly,
     StoreRefused,
 )
-from bouncekit.stores import statements
+from bouncekit.stores.sql import statements
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.suppression import Standing
 

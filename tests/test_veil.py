@@ -12,7 +12,7 @@ from bouncekit.pseudonym import Pseudonyms, is_pseudonym
 from bouncekit.reply import Cause, NoReply, Reply
 from bouncekit.settlement import Settlement
 from bouncekit.status import Action
-from bouncekit.stores.veil import Veil
+from bouncekit.stores.veil.veil import Veil
 from tests.building import ANN, NOW, suppression
 
 OLD, NEW = b"a secret of sixteen bytes", b"another secret of some length"

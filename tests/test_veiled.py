@@ -21,8 +21,8 @@ from bouncekit.stores import Store
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.stores.tallies import Facet
-from bouncekit.stores.veil import Veil
-from bouncekit.stores.veiled import _Veiled, veiled
+from bouncekit.stores.veil.veil import Veil
+from bouncekit.stores.veil.veiled import _Veiled, veiled
 from bouncekit.testing import ManualClock, ScriptedServer
 from tests.building import ANN, BOB, CY, NOW, expired, suppression
 from tests.contract.stores import put, send

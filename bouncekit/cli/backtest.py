@@ -60,6 +60,9 @@ def backtest(
 ) -> None:
     """Replay what happened through a changed policy.
 
+    \b
+    bouncekit policy backtest new.yaml --against default --since 30d
+
     Every recorded reply is classified and decided again, by the old policy and by the new one, and what differs is
     counted: what would have been retried, suppressed, notified. Nothing is sent, and nothing in the store changes.
     """
@@ -91,6 +94,9 @@ def backtest(
 @json_option("one JSON document: rules, settings, replies")
 def diff(old: str, new: str, limit: int, as_json: bool) -> int:
     """Show where two policies differ.
+
+    \b
+    bouncekit policy diff default new.yaml
 
     Rule by rule, setting by setting, and in what they make of the replies in the examples of the shipped rules and of
     both policies, at the first try and at the deadline. Exit code 1 if anything differs.

@@ -20,12 +20,15 @@ __all__ = ["verb"]
 def verb(file: Path, force: bool, store: str | None, as_json: bool) -> None:
     """Copy the store into a file, as it is at one moment. Whoever writes goes on; the copy is read through.
 
+    \b
+    bouncekit backup copy.db --store sqlite:///bounces.db
+
     Mail that waits in the copy is held there, for some of it is delivered by the time that somebody needs the copy:
     bouncekit queue retry lets it go out, marked as possible duplicates.
 
     To begin with a copy: stop all who use the store, move the store and its -wal and -shm away, put the copy there.
     """
-    from bouncekit.stores.sqlitebackup import back_up
+    from bouncekit.stores.sqlite.backup import back_up
 
     made = back_up(_source(configured(store=store).store), file, over=force)
     if as_json:

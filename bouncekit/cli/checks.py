@@ -136,8 +136,10 @@ def rules(own: Sequence[str], community: Sequence[str]) -> Iterator[Check]:
 def _unreadable(error: Exception, advice: str, name: str = "policy") -> Check:
     """How many mistakes there are, and the first of them: the others would fill the screen."""
     findings: tuple[Finding, ...] = getattr(error, "findings", ())
+    if not findings:
+        return failed(name, error, "" if "; " in str(error) else "put the file there, or name another")
     many = f"{len(findings)} mistakes, the first: " if len(findings) > 1 else ""
-    return Check(name, Level.FAIL, f"{many}{findings[0] if findings else error}", f"see them all: {advice}")
+    return Check(name, Level.FAIL, f"{many}{findings[0]}", f"see them all: {advice}")
 
 
 def _examples(opened: Policy, name: str) -> Check:

@@ -32,6 +32,11 @@ def verb(
 ) -> int:
     """Check installation, configuration, policy, sinks, store, clock, queue and every relay.
 
+    \b
+    bouncekit doctor
+    bouncekit doctor --app shop.mail:postmaster
+    bouncekit doctor --relay smtp://localhost:25 --json
+
     With --app package.module:postmaster the application's own are looked at. Each check is ok, warn or fail, with what
     to do. Exit code 1 when one fails. Nothing is sent.
     """

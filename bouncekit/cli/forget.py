@@ -26,6 +26,9 @@ _PARTS = {
 def verb(address: str, by: str, store: str | None, as_json: bool) -> int:
     """Erase ADDRESS from the store: queue, events, outcomes, audit and list, of every tenant.
 
+    \b
+    bouncekit forget bob@example.com --store sqlite:///bounces.db
+
     A pseudonym stays on the list, so that nobody writes to him; it needs the secret of `hash_keys`. Exit code 1 when
     something has to be done again later: it says what.
     """

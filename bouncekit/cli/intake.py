@@ -95,7 +95,13 @@ def maildir(
     as_json: bool,
     **common: Any,
 ) -> int:
-    """Take in the mails of a maildir; several processes may do so at once."""
+    """Take in the mails of a maildir.
+
+    \b
+    bouncekit intake maildir ~bounce/Maildir --follow
+
+    Several processes may do so at once.
+    """
     from bouncekit.intake.maildir import Maildir
 
     if done is not None and delete:
@@ -120,9 +126,12 @@ def maildir(
 def mbox(
     path: Path, done: Path | None, aside: Path | None, follows: bool, every: timedelta, as_json: bool, **common: Any
 ) -> int:
-    """Take in the mails of an mbox, under its lock, and empty it when all of them were.
+    """Take in the mails of an mbox, under its lock.
 
-    What was taken in is gone then; --done keeps it.
+    \b
+    bouncekit intake mbox /var/mail/bounce --done taken.mbox
+
+    When all of them were, it is emptied; --done keeps them.
     """
     from bouncekit.intake.mbox import Mbox
 
@@ -161,6 +170,9 @@ def imap(
 ) -> int:
     """Take in the mails of IMAP mailboxes, over TLS.
 
+    \b
+    bouncekit intake imap imaps://bounce@imap.example.org --follow
+
     The password is BOUNCEKIT_MAILBOX_PASSWORD, or `mailbox_password` of the configuration; without a URL,
     BOUNCEKIT_MAILBOX is looked into. With --follow the server tells of news (IDLE), or is asked again and again.
     """
@@ -198,12 +210,12 @@ class _Pipe(click.Command):
 )
 @_common
 def pipe(to: str | None, aside: Path | None, as_json: bool, **common: Any) -> int:
-    """Take in one mail from standard input, as a mail server's alias or .forward gives it.
+    """Take in one mail from standard input.
 
     \b
     bounce: "|bouncekit intake pipe --store sqlite:////var/lib/shop/bounces.db"
 
-    The address is --to, else what Postfix, Exim or qmail have set: ORIGINAL_RECIPIENT, RECIPIENT, or LOCAL_PART and
+    A mail server's alias or .forward gives it so. The address is --to, else what Postfix, Exim or qmail have set: ORIGINAL_RECIPIENT, RECIPIENT, or LOCAL_PART and
     DOMAIN. Exit code 75, so that the server keeps the mail and tries again, for whatever is not wrong usage (64).
     """
     try:
@@ -245,6 +257,10 @@ def _keep(why: str) -> int:
 @_common
 def lmtp(listen: str, public: bool, mode: str, aside: Path | None, as_json: bool, **common: Any) -> int:
     """Take in what a mail server delivers by LMTP, until stopped.
+
+    \b
+    bouncekit intake lmtp unix:/run/bouncekit/lmtp
+    bouncekit intake lmtp 127.0.0.1:2424
 
     SIGTERM and Ctrl-C let mails under way be finished.
     """

@@ -90,6 +90,10 @@ def undo(
 ) -> int:
     """Take back what a rule, an import or a bad hour did.
 
+    \b
+    bouncekit suppressions undo --rule no-such-mailbox --since 2h --dry-run
+    bouncekit suppressions undo --made-by "import ses ses.json"
+
     What stood there before stands there again.
 
     All that is given must hold. Whom something else has changed since is left alone, and so is what a hand did, unless

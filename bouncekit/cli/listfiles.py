@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -13,15 +14,26 @@ import click
 
 from bouncekit.address import parse_address
 from bouncekit.cli.output import progress, show_json, show_line, show_table
-from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, policy_option, store_option
+from bouncekit.cli.settings import (
+    configured,
+    duration,
+    json_option,
+    open_postmaster,
+    policy_option,
+    sqlite_path,
+    store_option,
+)
 from bouncekit.errors import AddressError
 from bouncekit.foreignlist import FORMATS
 from bouncekit.listexport import ListFormat
 from bouncekit.listfile import Fault, Row, read_rows
 from bouncekit.listimport import Prefer
+from bouncekit.showing import printable
 
 if TYPE_CHECKING:
+    from bouncekit.config import Config
     from bouncekit.listimport import Conflict, Imported
+    from bouncekit.postmaster import Postmaster
 
 __all__ = ["check", "export", "import_"]
 
@@ -83,6 +95,10 @@ def import_(
 ) -> int:
     """Bring a suppression list along, of ours or of a provider.
 
+    \b
+    bouncekit suppressions import ses.json --dry-run
+    bouncekit suppressions import bounces.csv --stream news
+
     Known are Amazon SES, SendGrid, Mailgun, Postmark, SparkPost, Postal, and plain lists.
 
     Try --dry-run first. The same file again changes nothing, so an import that was stopped goes on by doing it again.
@@ -90,7 +106,7 @@ def import_(
     """
     name = "" if file == "-" else Path(file).name
     config = configured(store=store, policy=policy)
-    with open_postmaster(config, needs_store=True, makes_store=not dry_run) as postmaster, _opened(file) as opened:
+    with _for_import(config, dry_run=dry_run) as postmaster, _opened(file) as opened:
         source = _Measured(opened)
         with _bar("import", _size(file)) as moved:
             done = postmaster.suppressions.import_(
@@ -106,6 +122,15 @@ def import_(
             )
     show_json(_data(done)) if as_json else _show(done)
     return 1 if done.number_of_faults else 0
+
+
+def _for_import(config: "Config", *, dry_run: bool) -> "Postmaster":
+    """The postmaster whose list is meant; a dry run into a store that is not there yet looks at an empty one."""
+    path = sqlite_path(config.store) if config.store else None
+    if not dry_run or path is None or path.exists():
+        return open_postmaster(config, needs_store=True)
+    click.echo(f"bouncekit: warning: {printable(str(path))}: not there yet, so as if empty", err=True)
+    return open_postmaster(replace(config, store=None, cache=None, retry="never"))
 
 
 @click.command()
@@ -128,6 +153,10 @@ def export(
     as_json: bool,
 ) -> None:
     """Write the list as CSV or JSON lines.
+
+    \b
+    bouncekit suppressions export list.csv
+    bouncekit suppressions export - --format jsonl > list.jsonl
 
     `import` reads it back without loss.
     """
@@ -165,6 +194,9 @@ def check(
     as_json: bool,
 ) -> int:
     """Say which of the addresses in FILE are held back.
+
+    \b
+    bouncekit suppressions check people.csv --class bulk
 
     One a line: of a plain list, or the first known column of CSV.
 

@@ -43,6 +43,10 @@ def verb(ctx: click.Context) -> None:
 def check(files: tuple[str, ...], ignored: tuple[str, ...], form: str, as_json: bool) -> int:
     """Print every mistake in policies and files of rules.
 
+    \b
+    bouncekit policy check bounces.yaml replies.toml
+    bouncekit policy check bounces.yaml --format sarif
+
     A line each, as FILE:LINE:COLUMN: what is wrong; what would be right [code]. What no policy can say comes alone;
     where there is none of it, rules that are never reached, gaps, tries without an end. Exit code 1 if there is one.
     """
@@ -71,6 +75,9 @@ def check(files: tuple[str, ...], ignored: tuple[str, ...], form: str, as_json: 
 @json_option("one JSON document")
 def show(policy: str, as_json: bool) -> None:
     """Print a policy as it holds.
+
+    \b
+    bouncekit policy show default
 
     What it extends is in it, in the order in which the rules are tried, and every default.
     """
@@ -112,6 +119,10 @@ def test(
 ) -> int:
     """Try policies and files of rules on their examples and on cases.
 
+    \b
+    bouncekit policy test bounces.yaml --cases cases/ --coverage
+    bouncekit policy test default
+
     The files of rules that a policy names are tried with it. Exit code 1 if one is decided otherwise; it is told with
     what was expected, what came, and which rule won.
     """
@@ -148,7 +159,11 @@ def test(
 @verb.command()
 @json_option("it in one line")
 def schema(as_json: bool) -> None:
-    """Print the JSON schema of policy files, for editors."""
+    """Print the JSON schema of policy files, for editors.
+
+    \b
+    bouncekit policy schema > policy.schema.json
+    """
     import json
 
     from bouncekit.policyschema import policy_schema

@@ -71,7 +71,13 @@ def _filters(function: Function) -> Function:
 @click.group(invoke_without_command=True)
 @click.pass_context
 def verb(ctx: click.Context) -> None:
-    """Look at the mail that waits, try it now, drop it. Needs a store."""
+    """Look at the mail that waits, try it now, drop it. Needs a store.
+
+    \b
+    bouncekit queue list --state due
+    bouncekit queue show 01a2
+    bouncekit queue retry --all --relay main
+    """
     show_help(ctx)
 
 

@@ -84,6 +84,10 @@ class _Counted:
 def verb(since: timedelta, facets: tuple[str, ...], limit: int, store: str | None, as_json: bool) -> None:
     """Count what happened, and say what waits. Needs a store.
 
+    \b
+    bouncekit report --since 7d --store sqlite:///bounces.db
+    bouncekit report --by category --by domain
+
     Outcomes are one for each recipient of each attempt; those of test traffic do not count.
     """
     chosen = tuple(map(By, dict.fromkeys(facets))) or (By.CATEGORY, By.PROVIDER)

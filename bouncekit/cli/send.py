@@ -56,12 +56,18 @@ def verb(
 ) -> int:
     """Send a message file, or standard input (-), through the policy.
 
+    \b
+    bouncekit send hello.eml --relay smtp://localhost:25
+    bouncekit send - --to ada@example.com < hello.eml
+    bouncekit send hello.eml --retry wait --patience 10m
+
     Exit code 0 when every recipient was delivered, else 1.
     """
     letter = _letter(file, to, sender)
     config = configured(relay=relay, policy=policy, store=store, retry=retry, patience=patience)
     if config.relay is None:
-        raise ConfigurationError("no relay: give --relay smtp://localhost:25, or set BOUNCEKIT_RELAY")
+        known = f", or the name of one: {', '.join(config.relays)}" if config.relays else ""
+        raise ConfigurationError(f"no relay: give --relay smtp://localhost:25{known}; or set BOUNCEKIT_RELAY")
     with (
         open_postmaster(config) as postmaster,
         postmaster.client(config.relay, message_class=message_class, test=test, insecure_tls=insecure_tls) as client,

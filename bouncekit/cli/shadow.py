@@ -51,6 +51,9 @@ class _Summed:
 def shadow(since: timedelta, store: str | None, as_json: bool) -> None:
     """Sum up what a policy on trial would have done otherwise.
 
+    \b
+    bouncekit policy shadow --since 7d
+
     The trial is set up by shadow = "new.yaml" in the configuration, or Postmaster(shadow="new.yaml"). A kind of
     difference is told at once, and then every ten minutes with how often it was there.
     """

@@ -29,7 +29,13 @@ _HEADS = ("sink", "", "unread", "since", "last sent", "failures", "next try", "e
 @click.group(invoke_without_command=True)
 @click.pass_context
 def verb(ctx: click.Context) -> None:
-    """Look after the sinks: other systems that get every event of a store, at least once and in order."""
+    """Look after the sinks: other systems that get every event of a store, at least once and in order.
+
+    \b
+    bouncekit sinks status
+    bouncekit sinks replay crm --since 2h
+    bouncekit sinks enable crm
+    """
     show_help(ctx)
 
 
@@ -38,9 +44,9 @@ def verb(ctx: click.Context) -> None:
 @store_option
 @json_option("JSON lines, one for each sink")
 def status(app: str | None, store: str | None, as_json: bool) -> int:
-    """Show how far each sink has come, what it failed at last, and when it is tried again.
+    """Show how far each sink has come, and what it failed at.
 
-    Exit code 1 when one is stuck: parked, failing for ten minutes, or nobody sends what has waited for so long.
+    Where it failed, also when it is tried again. Exit code 1 when one is stuck: parked, failing for ten minutes, or nobody sends what has waited for so long.
     """
     with _opened(app, store) as (postmaster, names):
         now = postmaster.office.clock.now()
@@ -66,9 +72,12 @@ def status(app: str | None, store: str | None, as_json: bool) -> int:
 def replay(
     sink: str, since: timedelta | None, first: int | None, app: str | None, store: str | None, as_json: bool
 ) -> int:
-    """Have a sink get events again, as far back as the store has them, with the same ids.
+    """Have a sink get events again, with the same ids.
 
-    Its process may run: it goes on from there. Exit code 1 when there is no such sink.
+    \b
+    bouncekit sinks replay crm --since 2h
+
+    As far back as the store has them. Its process may run: it goes on from there. Exit code 1 when there is no such sink.
     """
     if (since is None) == (first is None):
         raise ConfigurationError("say from where: either --since 2h, or --from with the sequence of an event")
@@ -104,9 +113,12 @@ def replay(
 @store_option
 @json_option("one JSON document: sink, enabled, skipped")
 def enable(sink: str, skip: bool, app: str | None, store: str | None, as_json: bool) -> int:
-    """Try a sink that is parked, or that waits for its next try, at once. All that waits for it is sent.
+    """Try a sink again that is parked, or has failed, at once.
 
-    Exit code 1 when there is no such sink.
+    \b
+    bouncekit sinks enable crm
+
+    All that waits for it is sent. Exit code 1 when there is no such sink.
     """
     with _opened(app, store) as (postmaster, _):
         kept = postmaster.office.store
@@ -126,7 +138,10 @@ def enable(sink: str, skip: bool, app: str | None, store: str | None, as_json: b
 @verb.command()
 @json_option("one JSON document: secret")
 def secret(as_json: bool) -> None:
-    """Print a fresh secret for a webhook: put it where both sides find it, such as a variable of the environment."""
+    """Print a fresh secret for a webhook.
+
+    Put it where both sides find it, such as a variable of the environment.
+    """
     from bouncekit.sinks.webhook import new_secret
 
     made = new_secret()

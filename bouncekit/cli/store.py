@@ -24,7 +24,13 @@ _HEADS = ("subscriber", "unread", "since", "last read", "")
 @click.group(invoke_without_command=True)
 @click.pass_context
 def verb(ctx: click.Context) -> None:
-    """Look after the store: who reads its events, and what it may forget."""
+    """Look after the store: who reads its events, and what it may forget.
+
+    \b
+    bouncekit store subscribers --store sqlite:///bounces.db
+    bouncekit store forget crm
+    bouncekit store prune
+    """
     show_help(ctx)
 
 
@@ -32,7 +38,7 @@ def verb(ctx: click.Context) -> None:
 @store_option
 @json_option("JSON lines, one for each subscriber")
 def subscribers_(store: str | None, as_json: bool) -> None:
-    """Show the durable subscribers, and how many events wait for each."""
+    """Show the durable subscribers, and what waits for each."""
     with _opened(store) as postmaster:
         now, found = postmaster.office.clock.now(), postmaster.office.store.cursors()
     if as_json:
@@ -49,9 +55,9 @@ def subscribers_(store: str | None, as_json: bool) -> None:
 @store_option
 @json_option("one JSON document: forgotten")
 def forget(subscriber: str, store: str | None, as_json: bool) -> int:
-    """Forget a durable subscriber that is gone for good: events stay until every one of them has read them.
+    """Forget a durable subscriber that is gone for good.
 
-    If it comes back, it begins with the oldest event that there is. Exit code 1 when there is none of that name, or
+    Events stay until every subscriber has read them. If it comes back, it begins with the oldest event that there is. Exit code 1 when there is none of that name, or
     its process reads right now.
     """
     with _opened(store) as postmaster:

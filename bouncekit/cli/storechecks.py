@@ -192,7 +192,7 @@ def _sound(opened: "Store") -> str:
     Raises:
         StoreError: it is not what it should be.
     """
-    from bouncekit.stores.sqlstore import SqlStore
+    from bouncekit.stores.sql.store import SqlStore
 
     if not isinstance(opened, SqlStore):
         return "in memory: suppressions are forgotten when the process ends"

@@ -32,7 +32,13 @@ _HEADS = ("address", "standing", "category", "until", "by", "why")  # what 80 co
 @click.group(invoke_without_command=True)
 @click.pass_context
 def verb(ctx: click.Context) -> None:
-    """Look at the suppression list, change it, bring one along, take changes back. Needs a store."""
+    """Look at the suppression list, change it, bring one along, take changes back. Needs a store.
+
+    \b
+    bouncekit suppressions list --store sqlite:///bounces.db
+    bouncekit suppressions add bob@example.com --reason "asked us to" --for 90d
+    bouncekit suppressions show bob@example.com
+    """
     show_help(ctx)
 
 

@@ -25,6 +25,9 @@ __all__ = ["verb"]
 def verb(address: str, limit: int, store: str | None, as_json: bool) -> int:
     """Tell what happened to ADDRESS, newest first, and whether mail to it is held back, until when and why.
 
+    \b
+    bouncekit why bob@example.com --store sqlite:///bounces.db
+
     Needs a store. Exit code 1 when nothing is known about the address.
     """
     if not address.strip():

@@ -30,6 +30,10 @@ _STOP_SECONDS = 660.0  # a server may take ten minutes for the dot (RFC 5321 4.5
 def verb(app: str | None, concurrency: int | None, policy: str | None, store: str | None, as_json: bool) -> int:
     """Send what is queued when it is due, and forward events to the sinks, until stopped.
 
+    \b
+    bouncekit worker --store sqlite:///bounces.db
+    bouncekit worker --app shop.mail:postmaster --concurrency 4
+
     Relays and sinks are those of the application's postmaster (--app package.module:postmaster), else of the
     configuration; without a relay it only forwards.
     SIGTERM and Ctrl-C let the messages under way be finished and give the others back; a second one ends at once.

@@ -13,22 +13,26 @@ from collections.abc import Iterable, Sequence
 from email.message import Message
 from typing import Any, ClassVar, cast
 
-import aiosmtplib
-import aiosmtplib.api
-import aiosmtplib.smtp
-from aiosmtplib.typing import Default
-
 import bouncekit.smtp
 from bouncekit.adopt import Installation
 from bouncekit.aiooffice import AsyncOffice, Passage
 from bouncekit.aiosession import AsyncCarrying
 from bouncekit.conversation import Conversation
+from bouncekit.errors import MissingExtra
 from bouncekit.office import Office
 from bouncekit.relay import Outlet
 from bouncekit.report import Report
 from bouncekit.smtp import HasOffice, told
 from bouncekit.smtperrors import StoreUnavailable, with_report
 from bouncekit.transports.streams import StreamWire
+
+try:
+    import aiosmtplib
+    import aiosmtplib.api
+    import aiosmtplib.smtp
+    from aiosmtplib.typing import Default
+except ImportError as error:
+    raise MissingExtra("aiosmtplib", error.name or "aiosmtplib", "sends through aiosmtplib") from error
 
 __all__ = ["SMTP", "Sent", "install"]
 

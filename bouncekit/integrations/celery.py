@@ -5,9 +5,13 @@ than an hour for the acknowledgement hands it to the next one: seen with Celery 
 ran seven times. So the queue stays in our store, and Celery only says when to look.
 """
 
-from celery import Celery, Task
-
+from bouncekit.errors import MissingExtra
 from bouncekit.postmaster import Postmaster
+
+try:
+    from celery import Celery, Task
+except ImportError as error:
+    raise MissingExtra("celery", error.name or "celery", "ticks of Celery") from error
 
 __all__ = ["tick"]
 

@@ -7,11 +7,15 @@ twice, changes nothing.
 import asyncio
 from typing import Any
 
-from procrastinate import App, JobContext
-from procrastinate.jobs import Status
-from procrastinate.tasks import Task
-
+from bouncekit.errors import MissingExtra
 from bouncekit.postmaster import Postmaster
+
+try:
+    from procrastinate import App, JobContext
+    from procrastinate.jobs import Status
+    from procrastinate.tasks import Task
+except ImportError as error:
+    raise MissingExtra("procrastinate", error.name or "procrastinate", "ticks of procrastinate") from error
 
 __all__ = ["tick"]
 

@@ -71,22 +71,26 @@ def open_sink(name: str | None, given: object) -> Sink:
     if isinstance(given, str):
         given = {"url": given}
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"sink {name or ''}: {type(given).__name__} is none; write a table, or make a Sink")
+        raise ConfigurationError(f"{_where(name)}: {type(given).__name__} is no sink; write a table, or make one, such as a Webhook")
     options = dict(given)
     if unset := [key for key in options if str(key).endswith("_env")]:
         raise ConfigurationError(
-            f"sink {name or ''}: {unset[0]}: no such variable in the environment: {options[unset[0]]!a}"
+            f"{_where(name)}: {unset[0]}: no such variable in the environment: {options[unset[0]]!a}"
         )
     name = options.pop("name", None) if name is None else name
     kind = options.pop("kind", None) or _kind_of(name, options.get("url"))
     return _made(name, str(kind), _maker(name, str(kind)), options)
 
 
+def _where(name: str | None) -> str:
+    return "sinks" if name is None else f"sink {name}"
+
+
 def _kind_of(name: str | None, url: object) -> str:
     scheme = url.partition("://")[0] if isinstance(url, str) and "://" in url else ""
     if scheme not in _SCHEMES:
         known = ", ".join(KINDS)
-        raise ConfigurationError(f"sink {name or ''}: say of what kind it is: kind = one of {known}")
+        raise ConfigurationError(f"{_where(name)}: say of what kind it is: kind = one of {known}")
     return _SCHEMES[scheme]
 
 
@@ -100,11 +104,11 @@ def _maker(name: str | None, kind: str) -> Callable[..., object]:
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     if kind not in found:
         known = ", ".join((*KINDS, *sorted(found)))
-        raise ConfigurationError(f"sink {name or ''}: no kind {kind[:40]!a}; one of {known}")
+        raise ConfigurationError(f"{_where(name)}: no kind {kind[:40]!a}; one of {known}")
     try:
         maker = found[kind].load()
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"sink {name or ''}: kind {kind}: {found[kind].value}: {error}") from error
+        raise ConfigurationError(f"{_where(name)}: kind {kind}: {found[kind].value}: {error}") from error
     return maker
 
 

@@ -15,7 +15,7 @@ from datetime import timedelta
 from bouncekit.queue import Lease
 from bouncekit.stores.codec import milliseconds
 from bouncekit.stores.queuecodec import message_row, recipient_row
-from bouncekit.stores.queuestatements import ENQUEUE, KEEP
+from bouncekit.stores.sql.queuestatements import ENQUEUE, KEEP
 from bouncekit.stores.sqlite import SqliteStore
 from tests.building import NOW
 from tests.contract.queueing import mail_to

@@ -26,9 +26,9 @@ from bouncekit.errors import BouncekitError
 from bouncekit.steps import LookUp
 from bouncekit.stores import Store, open_store
 from bouncekit.stores.codec import SUPPRESSION_COLUMNS, key_hash, suppression_row
-from bouncekit.stores.localfilter import LocalFilter
-from bouncekit.stores.screened import screened
-from bouncekit.stores.sharedcache import SharedCache
+from bouncekit.stores.screen.localfilter import LocalFilter
+from bouncekit.stores.screen.screened import screened
+from bouncekit.stores.screen.sharedcache import SharedCache
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.suppression import Standing
 from tests.building import NOW, suppression

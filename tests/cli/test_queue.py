@@ -123,7 +123,7 @@ def test_who_is_in_the_hands_of_a_worker_is_being_sent_or_abandoned(
     queueing.claim(store, now=now)
     assert documents(run("queue", "list", "--json", *STORE).output)[0]["state"] == "sending"
     queue(BOB, due_in=-60 * MINUTE)
-    queueing.claim(store, now=now - 50 * MINUTE)
+    queueing.claim(store, now=now - 20 * MINUTE)
     assert [one["state"] for one in documents(run("queue", "list", "--json", *STORE).output)] == [
         "sending",
         "abandoned",

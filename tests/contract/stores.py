@@ -15,11 +15,11 @@ from bouncekit.pseudonym import Pseudonyms
 from bouncekit.report import Report
 from bouncekit.steps import LookUp, Outcome, Record, Transact
 from bouncekit.stores import Store, open_store
-from bouncekit.stores.localfilter import LocalFilter
 from bouncekit.stores.memory import MemoryStore
-from bouncekit.stores.screened import screened
+from bouncekit.stores.screen.localfilter import LocalFilter
+from bouncekit.stores.screen.screened import screened
 from bouncekit.stores.sqlite import SqliteStore
-from bouncekit.stores.veiled import veiled
+from bouncekit.stores.veil.veiled import veiled
 from bouncekit.suppression import Suppression
 from tests.building import NOW, Answers, Driver, delivery_to
 from tests.postgresql import new_schema

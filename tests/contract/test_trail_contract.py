@@ -7,9 +7,9 @@ import pytest
 
 from bouncekit.stores import open_store
 from bouncekit.stores.codec import key_hash, milliseconds, suppression_json, suppression_row
-from bouncekit.stores.localfilter import LocalFilter
-from bouncekit.stores.sharedcache import SharedCache
-from bouncekit.stores.statements import AUDIT, PUT
+from bouncekit.stores.screen.localfilter import LocalFilter
+from bouncekit.stores.screen.sharedcache import SharedCache
+from bouncekit.stores.sql.statements import AUDIT, PUT
 from tests.building import ANN, BOB, CY, NOW, expired, suppression
 from tests.postgresql import new_schema
 from tests.valkey import Valkey

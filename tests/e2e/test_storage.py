@@ -19,7 +19,7 @@ from bouncekit.errors import StoreCorrupt, StoreError, StoreFull, StoreMoved, St
 from bouncekit.postmaster import Postmaster
 from bouncekit.smtperrors import StoreUnavailable
 from bouncekit.stores.sqlite import SqliteStore
-from bouncekit.stores.sqlitebackup import back_up
+from bouncekit.stores.sqlite.backup import back_up
 from bouncekit.testing import Delay, ManualClock, ScriptedServer
 from tests.conftest import message
 from tests.contract.queueing import begin, claim, enqueue, outcome

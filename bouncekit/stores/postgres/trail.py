@@ -1,6 +1,6 @@
 """The trail of a store in PostgreSQL, which names its place in the world."""
 
-from bouncekit.stores.sqltrail import SqlTrail
+from bouncekit.stores.sql.trail import SqlTrail
 
 __all__ = ["PostgresTrail"]
 

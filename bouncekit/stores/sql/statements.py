@@ -1,7 +1,7 @@
 """What a SQL store says to its database, in the order of a store's methods.
 
 Values go in as parameters; the only text that is put in is the list of columns that `bouncekit.stores.codec` fills.
-The same text is for every database; see `bouncekit.stores.database`.
+The same text is for every database; see `bouncekit.stores.sql.database`.
 """
 # ruff: noqa: S608
 

@@ -5,11 +5,11 @@ from contextlib import suppress
 from datetime import datetime
 
 from bouncekit.errors import StoreError
-from bouncekit.stores.postgresplace import PostgresPlace
-from bouncekit.stores.postgresschema import newest_version
-from bouncekit.stores.postgresserver import PostgresServer
-from bouncekit.stores.postgrestrail import PostgresTrail
-from bouncekit.stores.sqlstore import SqlStore
+from bouncekit.stores.postgres.place import PostgresPlace
+from bouncekit.stores.postgres.schema import newest_version
+from bouncekit.stores.postgres.server import PostgresServer
+from bouncekit.stores.postgres.trail import PostgresTrail
+from bouncekit.stores.sql.store import SqlStore
 from bouncekit.suppressionchange import Swap
 
 __all__ = ["PostgresStore"]
@@ -22,7 +22,7 @@ class PostgresStore(SqlStore, PostgresTrail):
     """A store in a schema of its own, which is made where it is not.
 
     Args:
-        url: where it is; see `bouncekit.stores.postgresplace`.
+        url: where it is; see `bouncekit.stores.postgres.place`.
         patience_seconds: how long to wait for a server that is away, and for others who hold what is needed.
 
     Raises:

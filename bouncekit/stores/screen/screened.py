@@ -58,11 +58,11 @@ def with_cache(store: Store, cache: str) -> Store:
         raise ConfigurationError("cache: this store has the whole list at hand; leave the cache out")
     behind = cast(Any, store)
     if cache == "local":
-        from bouncekit.stores.localfilter import LocalFilter
+        from bouncekit.stores.screen.localfilter import LocalFilter
 
         path = getattr(store, "path", None)
         return screened(store, LocalFilter(behind, path=path and f"{path}-filter"))
-    from bouncekit.stores.sharedcache import SharedCache
+    from bouncekit.stores.screen.sharedcache import SharedCache
 
     if not hasattr(store, "origin"):
         raise ConfigurationError("cache: a file answers sooner than a server could; write cache='local'")

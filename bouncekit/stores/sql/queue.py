@@ -13,9 +13,7 @@ from bouncekit.policy import Fate
 from bouncekit.queue import Abandoned, Begun, Depth, Kept, Lease, LeaseLost, Queued, QueueState
 from bouncekit.settlement import Settlement
 from bouncekit.steps import Delivery, Record
-from bouncekit.stores import queuestatements as statements
 from bouncekit.stores.codec import from_milliseconds, milliseconds, outcome_row, storable, told_rows
-from bouncekit.stores.database import Database, Transaction, repeated, retried
 from bouncekit.stores.leases import times
 from bouncekit.stores.queuecodec import (
     delivery_of,
@@ -26,7 +24,9 @@ from bouncekit.stores.queuecodec import (
     recipient_row,
     waiting,
 )
-from bouncekit.stores.statements import IS_TOLD, OUTCOME, TELL
+from bouncekit.stores.sql import queuestatements as statements
+from bouncekit.stores.sql.database import Database, Transaction, repeated, retried
+from bouncekit.stores.sql.statements import IS_TOLD, OUTCOME, TELL
 
 __all__ = ["SqlQueue", "settle_queued"]
 

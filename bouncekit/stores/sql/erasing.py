@@ -4,17 +4,14 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from bouncekit.stores import erasingstatements as statements
-from bouncekit.stores import sqlitefile
 from bouncekit.stores.codec import key_hash, storable, suppression_json
-from bouncekit.stores.database import Database, Transaction, retried
 from bouncekit.stores.erasing import Erased, Erasure
-from bouncekit.stores.queuestatements import SWEEP
-from bouncekit.stores.sqllisting import state_of
+from bouncekit.stores.sql import erasingstatements as statements
+from bouncekit.stores.sql.database import Database, Transaction, retried
+from bouncekit.stores.sql.listing import state_of
+from bouncekit.stores.sql.queuestatements import SWEEP
 
-__all__ = ["SqlErasing", "SqliteErasing"]
-
-_OVERWRITE = "secure_delete = ON"
+__all__ = ["SqlErasing"]
 
 
 class SqlErasing:
@@ -57,25 +54,6 @@ class SqlErasing:
     def _wiped(self) -> bool:
         """Whether no copy is left in what the database has given free."""
         return True
-
-
-class SqliteErasing(SqlErasing):
-    """In a file, also out of its free pages and its log."""
-
-    _database: sqlitefile.Database
-
-    def overwrite_deleted(self) -> None:
-        """See `Erasing.overwrite_deleted`."""
-        self._database.say(_OVERWRITE)
-
-    def _before_erasing(self) -> None:
-        self._database.read(f"PRAGMA {_OVERWRITE}")
-
-    def _wiped(self) -> bool:
-        """Write the file anew, since what was deleted long ago may still lie in it, and empty the log."""
-        self._database.read("VACUUM")
-        ((is_busy, *_),) = self._database.read("PRAGMA wal_checkpoint(TRUNCATE)")
-        return not is_busy
 
 
 class _Work:

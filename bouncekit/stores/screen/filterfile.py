@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 from zlib import crc32
 
-from bouncekit.stores.bloom import Bloom
+from bouncekit.stores.screen.bloom import Bloom
 from bouncekit.stores.trail import Trace
 
 __all__ = ["read_filter", "remove_filter", "write_filter"]

@@ -9,7 +9,6 @@ from bouncekit.classification import Category
 from bouncekit.envelope import Labels
 from bouncekit.errors import StoreCorrupt
 from bouncekit.pseudonym import MARK, secret_of
-from bouncekit.stores import listingstatements as statements
 from bouncekit.stores.codec import (
     SUPPRESSION_COLUMNS,
     from_milliseconds,
@@ -22,9 +21,10 @@ from bouncekit.stores.codec import (
     suppression_row,
     told_rows,
 )
-from bouncekit.stores.database import Database, retried
 from bouncekit.stores.jsontext import json_text
-from bouncekit.stores.statements import AUDIT, PUT, REMOVE, TELL
+from bouncekit.stores.sql import listingstatements as statements
+from bouncekit.stores.sql.database import Database, retried
+from bouncekit.stores.sql.statements import AUDIT, PUT, REMOVE, TELL
 from bouncekit.suppression import Suppression
 from bouncekit.suppressionchange import Act, Change, Place, Swap
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from bouncekit.stores.codec import storable
-from bouncekit.stores.database import Database, retried
+from bouncekit.stores.sql.database import Database, retried
 from bouncekit.stores.throttling import KeptFlow, flow_of, flow_text
 from bouncekit.throttle import Flow, Lane, LaneKind
 

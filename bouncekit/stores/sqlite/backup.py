@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bouncekit.errors import StoreCorrupt, StoreError
-from bouncekit.stores.schema import check_owner, discard, draft_of, migrate, publish, recognise
-from bouncekit.stores.sqlitefile import fault
+from bouncekit.stores.sqlite.file import fault
+from bouncekit.stores.sqlite.schema import check_owner, discard, draft_of, migrate, publish, recognise
 
 __all__ = ["BackedUp", "back_up"]
 

@@ -5,10 +5,10 @@ WAL with synchronous=FULL: with NORMAL a power cut takes commits back that were 
 
 import os
 
-from bouncekit.stores.schema import newest_version
-from bouncekit.stores.sqlerasing import SqliteErasing
-from bouncekit.stores.sqlitefile import Database
-from bouncekit.stores.sqlstore import SqlStore
+from bouncekit.stores.sql.store import SqlStore
+from bouncekit.stores.sqlite.erasing import SqliteErasing
+from bouncekit.stores.sqlite.file import Database
+from bouncekit.stores.sqlite.schema import newest_version
 
 __all__ = ["SqliteStore"]
 

@@ -183,7 +183,7 @@ def _version(connection: sqlite3.Connection, path: str, newest: int) -> int:
 @cache
 def _migrations() -> tuple[str, ...]:
     """The migrations in order; the n-th file's name begins with n."""
-    folder = files("bouncekit.stores") / "migrations"
+    folder = files("bouncekit.stores.sqlite") / "migrations"
     found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
     assert [int(entry.name[:4]) for entry in found] == list(range(1, len(found) + 1)), "a migration is missing"
     return tuple(entry.read_text("utf-8") for entry in found)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from bouncekit.stores.codec import storable
-from bouncekit.stores.database import Database
+from bouncekit.stores.sql.database import Database
 from bouncekit.stores.trail import Entry, Trace
 
 __all__ = ["SqlTrail"]

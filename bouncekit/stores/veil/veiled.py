@@ -20,7 +20,7 @@ from bouncekit.settlement import Settlement
 from bouncekit.steps import Delivery, LookedUp, LookUp, Record
 from bouncekit.stores import Store
 from bouncekit.stores.erased import look_up
-from bouncekit.stores.veil import Veil
+from bouncekit.stores.veil.veil import Veil
 from bouncekit.suppression import Suppression
 from bouncekit.suppressionchange import Change, Place, Swap
 

@@ -13,7 +13,6 @@ from bouncekit.guard import Count, Mass, Pattern
 from bouncekit.policy import Window
 from bouncekit.settlement import Settlement
 from bouncekit.steps import LookedUp, LookUp, Record
-from bouncekit.stores import statements
 from bouncekit.stores.codec import (
     event_dict,
     key_hash,
@@ -25,7 +24,6 @@ from bouncekit.stores.codec import (
     suppression_row,
     told_rows,
 )
-from bouncekit.stores.database import Database, Rows, Transaction, repeated, retried
 from bouncekit.stores.masses import Spans, counts_of
 from bouncekit.stores.precedence import (
     CLAIM_LASTS,
@@ -36,13 +34,15 @@ from bouncekit.stores.precedence import (
     may_be_probed,
     withstands,
 )
-from bouncekit.stores.sqlcursors import SqlCursors
-from bouncekit.stores.sqlerasing import SqlErasing
-from bouncekit.stores.sqllisting import SqlListing
-from bouncekit.stores.sqlqueue import SqlQueue, settle_queued
-from bouncekit.stores.sqltallies import SqlTallies
-from bouncekit.stores.sqlthrottling import SqlThrottling
-from bouncekit.stores.sqltrail import SqlTrail
+from bouncekit.stores.sql import statements
+from bouncekit.stores.sql.cursors import SqlCursors
+from bouncekit.stores.sql.database import Database, Rows, Transaction, repeated, retried
+from bouncekit.stores.sql.erasing import SqlErasing
+from bouncekit.stores.sql.listing import SqlListing
+from bouncekit.stores.sql.queue import SqlQueue, settle_queued
+from bouncekit.stores.sql.tallies import SqlTallies
+from bouncekit.stores.sql.throttling import SqlThrottling
+from bouncekit.stores.sql.trail import SqlTrail
 from bouncekit.suppression import Standing, Suppression
 
 __all__ = ["SqlStore"]

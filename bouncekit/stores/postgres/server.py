@@ -39,9 +39,9 @@ from bouncekit.errors import (
     StoreRefused,
 )
 from bouncekit.forking import begin_afresh_in_children
-from bouncekit.stores.database import Interrupted, Rows, Values
-from bouncekit.stores.postgresplace import PostgresPlace
-from bouncekit.stores.postgresschema import migrate
+from bouncekit.stores.postgres.place import PostgresPlace
+from bouncekit.stores.postgres.schema import migrate
+from bouncekit.stores.sql.database import Interrupted, Rows, Values
 
 __all__ = ["PostgresServer"]
 
@@ -289,7 +289,7 @@ class PostgresServer:
 
 
 class _Transaction:
-    """See `bouncekit.stores.database.Transaction`. What nobody waits for is sent on together with what follows."""
+    """See `bouncekit.stores.sql.database.Transaction`. What nobody waits for is sent on together with what follows."""
 
     def __init__(self, connection: _Connection, pipeline: psycopg.Pipeline | None) -> None:
         self._connection = connection
@@ -344,7 +344,7 @@ _SPOKEN = re.compile(r"/\*!|\*/|%|\?|(?<!:):(\w+)")
 
 @lru_cache(maxsize=1024)
 def _said(statement: str) -> bytes:
-    """A statement as psycopg takes it; see `bouncekit.stores.database`."""
+    """A statement as psycopg takes it; see `bouncekit.stores.sql.database`."""
     return _SPOKEN.sub(_in_place_of, statement).encode()
 
 

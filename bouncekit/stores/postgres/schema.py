@@ -1,7 +1,7 @@
 """The tables of a store in PostgreSQL: how a database gets them, an old one the newer ones, and a foreign one is known.
 
 They have a schema of their own, so a store can be in an application's database. Migrations are the numbered files of
-`migrations/postgresql/`. The table `bouncekit` says how many have been applied; all that are missing are applied in one
+`migrations/`. The table `bouncekit` says how many have been applied; all that are missing are applied in one
 transaction, under a lock, so that any number of processes may start at once.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from bouncekit.errors import StoreCorrupt, StoreReadOnly
-from bouncekit.stores.postgresplace import PostgresPlace
+from bouncekit.stores.postgres.place import PostgresPlace
 
 __all__ = ["migrate", "newest_version"]
 
@@ -94,7 +94,7 @@ def _one(connection: _Connection, statement: str, *values: object) -> Any:
 @cache
 def _migrations() -> tuple[str, ...]:
     """The migrations in order; the n-th file's name begins with n."""
-    folder = files("bouncekit.stores") / "migrations" / "postgresql"
+    folder = files("bouncekit.stores.postgres") / "migrations"
     found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
     assert [int(entry.name[:4]) for entry in found] == list(range(1, len(found) + 1)), "a migration is missing"
     return tuple(entry.read_text("utf-8") for entry in found)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from bouncekit.stores import queuestatements as statements
 from bouncekit.stores.codec import from_milliseconds, milliseconds, storable
 from bouncekit.stores.cursors import Cursor, Trouble, kept_longer
-from bouncekit.stores.database import Database, repeated, retried
 from bouncekit.stores.leases import times
+from bouncekit.stores.sql import queuestatements as statements
+from bouncekit.stores.sql.database import Database, repeated, retried
 
 __all__ = ["SqlCursors"]
 

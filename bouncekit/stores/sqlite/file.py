@@ -24,8 +24,8 @@ from bouncekit.errors import (
     StoreReadOnly,
     StoreRefused,
 )
-from bouncekit.stores.database import Interrupted, Rows
-from bouncekit.stores.schema import check_owner, create, migrate, recognise
+from bouncekit.stores.sql.database import Interrupted, Rows
+from bouncekit.stores.sqlite.schema import check_owner, create, migrate, recognise
 
 __all__ = ["Database", "Rows", "fault"]
 

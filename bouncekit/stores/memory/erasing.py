@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from bouncekit.stores.erasing import Erased, Erasure
-from bouncekit.stores.waitingline import Message
+from bouncekit.stores.memory.waitingline import Message
 from bouncekit.suppressionchange import Change
 
 __all__ = ["MemoryErasing"]

@@ -6,7 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from bouncekit.stores.codec import milliseconds
-from bouncekit.stores.database import Database
+from bouncekit.stores.sql.database import Database
 from bouncekit.stores.tallies import Facet, Tally
 
 __all__ = ["SqlTallies"]

@@ -28,13 +28,13 @@ from bouncekit.steps import LookedUp, LookUp, Record, Strike
 from bouncekit.stores.codec import event_dict, event_json, from_milliseconds, in_milliseconds, milliseconds, subject_of
 from bouncekit.stores.erasing import Erasure
 from bouncekit.stores.masses import counts_of
-from bouncekit.stores.memorycursors import MemoryCursors
-from bouncekit.stores.memoryerasing import MemoryErasing
-from bouncekit.stores.memorylisting import MemoryListing
-from bouncekit.stores.memorymasses import MemoryMasses
-from bouncekit.stores.memoryqueue import MemoryQueue
-from bouncekit.stores.memorytallies import MemoryTallies
-from bouncekit.stores.memorythrottling import MemoryThrottling
+from bouncekit.stores.memory.cursors import MemoryCursors
+from bouncekit.stores.memory.erasing import MemoryErasing
+from bouncekit.stores.memory.listing import MemoryListing
+from bouncekit.stores.memory.masses import MemoryMasses
+from bouncekit.stores.memory.queue import MemoryQueue
+from bouncekit.stores.memory.tallies import MemoryTallies
+from bouncekit.stores.memory.throttling import MemoryThrottling
 from bouncekit.stores.precedence import (
     CLAIM_LASTS,
     caused_by,

@@ -17,8 +17,8 @@ from bouncekit.settlement import Settlement
 from bouncekit.steps import Delivery, Record
 from bouncekit.stores.codec import from_milliseconds, milliseconds
 from bouncekit.stores.leases import LONGEST
+from bouncekit.stores.memory.waitingline import Line, Message, Row, as_stored
 from bouncekit.stores.queuecodec import waiting
-from bouncekit.stores.waitingline import Line, Message, Row, as_stored
 
 __all__ = ["MemoryQueue"]
 

@@ -54,7 +54,12 @@ def read_mail(
     ... )
     >>> mail.kind.value, mail.recipients[0].recipient, str(mail.recipients[0].reply)
     ('bounce', 'jo@example.com', '552 5.2.2 Mailbox full')
+
+    Raises:
+        TypeError: the content is no bytes.
     """
+    if not isinstance(content, bytes):
+        raise TypeError(f"a mail's bytes are needed, as it arrived; {type(content).__name__} is something else")
     mail = OpenedMail(content, sent_to or ())
     if report := mail.first(_FEEDBACK_TYPES):
         return _complaint(mail, read_feedback(_plain(report)))

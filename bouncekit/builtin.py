@@ -168,6 +168,8 @@ def read_source(name: str | Path) -> "Source":
         PolicyError: the file is wrong, or one that it extends or names; every mistake with its place.
         ConfigurationError: there is neither a shipped policy nor a file of that name.
     """
+    if not isinstance(name, str | Path):
+        raise ConfigurationError(f"policy={name!r}: write a shipped name or a file, or give a Policy")
     text = str(name)
     if not text.endswith(_SUFFIXES):
         try:

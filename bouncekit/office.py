@@ -523,6 +523,8 @@ def _resolver(wanted: "bool | Resolver", clock: Clock | None) -> "Resolver | Non
         from bouncekit.mx import Resolver
 
         return Resolver(clock=clock)
+    if not hasattr(wanted, "undeliverable_of"):
+        raise ConfigurationError(f"check_domains={wanted!r}: write True or False, or give a bouncekit.mx.Resolver")
     return wanted
 
 

@@ -71,7 +71,9 @@ def open_sink(name: str | None, given: object) -> Sink:
     if isinstance(given, str):
         given = {"url": given}
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"{_where(name)}: {type(given).__name__} is no sink; write a table, or make one, such as a Webhook")
+        raise ConfigurationError(
+            f"{_where(name)}: {type(given).__name__} is no sink; write a table, or make one, such as a Webhook"
+        )
     options = dict(given)
     if unset := [key for key in options if str(key).endswith("_env")]:
         raise ConfigurationError(

@@ -30,7 +30,7 @@ class Veil:
     >>> veil.name("jo@example.com")
     '#0ad761b5-2d97297d41a8a606e76c3975fbc460cb'
     >>> veil.called("Jo@example.com").removeprefix(veil.name("jo@example.com"))
-    '.cc4d1b46'
+    '.7485644d'
     """
 
     def __init__(self, pseudonyms: Pseudonyms) -> None:

@@ -26,7 +26,7 @@ from bouncekit.aiosession import AsyncSession
 from bouncekit.bulk import Letter, deliveries_of
 from bouncekit.client import Client
 from bouncekit.errors import ConfigurationError
-from bouncekit.office import Course, Office, Retry, shares_mailbox
+from bouncekit.office import Course, Office, Retry, Upcoming, in_its_turn, shares_mailbox
 from bouncekit.report import Report
 from bouncekit.smtp import HasOffice, told
 from bouncekit.status import Action
@@ -96,6 +96,8 @@ class AsyncClient:
         self, messages: Iterable[Message] | AsyncIterable[Message], *, sender: str | None = None
     ) -> AsyncGenerator[Report, None]:
         """Send one message behind the other on one connection, a report for each; see `SMTP.send_all`.
+
+        Who makes the messages must not send by this client meanwhile, unless it has more connections than one.
 
         Raises:
             StoreUnavailable: the store does not answer; that message was not sent, nor were those behind it.
@@ -171,7 +173,7 @@ class AsyncClient:
                 yield await self.deliver(delivery)
             return
         waiting = aiter(deliveries)
-        ahead: list[tuple[Delivery, Course]] = []
+        ahead: list[Upcoming] = []
         async with self._session() as session:
             try:
                 while True:
@@ -179,7 +181,7 @@ class AsyncClient:
                         ahead.append((upcoming, self._course(upcoming)))
                     if not ahead:
                         return
-                    delivery, course = ahead.pop()
+                    delivery, course = in_its_turn(ahead.pop())
                     passage = self._passage()
                     follow = partial(self._look_ahead, delivery, waiting, ahead, passage, is_ready)
                     transact = partial(session.transact, passage=passage, follow=follow)
@@ -242,10 +244,14 @@ class AsyncClient:
 
         async def transact(step: Transact) -> Outcome:
             nonlocal trouble
-            async with self._session() as session:
-                outcome = await session.transact(step, passage)
-                trouble = session.trouble
-                return outcome
+            try:
+                async with self._session() as session:
+                    outcome = await session.transact(step, passage)
+                    trouble = session.trouble
+                    return outcome
+            except asyncio.CancelledError as error:  # while it waited for its turn: it gets none, and has its end
+                passage.cancelled = error
+                return await self._new_session().transact(step, passage)
 
         return await self._carry_out(delivery, self._course(delivery), transact, passage), trouble
 
@@ -259,17 +265,21 @@ class AsyncClient:
         self,
         delivery: Delivery,
         waiting: AsyncIterator[Delivery],
-        ahead: list[tuple[Delivery, Course]],
+        ahead: list[Upcoming],
         passage: Passage,
         is_ready: Callable[[], bool] | None,
     ) -> Transact | None:
         """The transaction that may begin behind the one of `delivery`; whose it is comes to stand in `ahead`."""
         if ahead or not self._office.gate.is_free or not (is_ready is None or is_ready()):
             return None
-        upcoming = await anext(waiting, None)
-        if upcoming is None:
+        try:
+            upcoming = await anext(waiting, None)
+            if upcoming is None:
+                return None
+            course = self._course(upcoming)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns another message than the one under way
+            ahead.append(error)
             return None
-        course = self._course(upcoming)
         ahead.append((upcoming, course))
         if shares_mailbox(delivery, upcoming):
             return None

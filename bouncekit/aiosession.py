@@ -92,6 +92,8 @@ class AsyncCarrying(Session):
                     return await self._do(asked, passage, follow)
             except asyncio.CancelledError as error:
                 passage.cancelled = error
+                if isinstance(asked, Send) and self._wire is not None and self._wire.has_sent_all:
+                    return None  # at the same moment: perhaps it was the dot
             self._is_unreachable = True  # nobody wants another line
             return _given_up(asked)
 

@@ -8,6 +8,7 @@ import queue
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from email.message import Message
 from itertools import islice
@@ -148,8 +149,9 @@ def send_many(
         while lanes:
             hear()
     except BaseException:
-        while not todo.empty():
-            todo.get_nowait()
+        with suppress(queue.Empty):  # the lanes take from it, too
+            while True:
+                todo.get_nowait()
         _end(todo, concurrency)
         while lanes:
             lanes -= results.get() is None

@@ -27,10 +27,13 @@ class Carrying(Dialling):
     # Set for an adopted connection as for one of our own, so that both start from here.
     _turn: threading.RLock
     _line: Wire | None = None  # of this socket, as long as it is ours
+    _is_asking = False  # which message comes next, with one before its dot
 
     def _transact(self, step: Transact, follow: FollowUp | None = None) -> Outcome:
         """One transaction on this connection. Threads that share it take turns: else one's mail is the other's."""
         with self._turn:
+            if self._is_asking:  # who was asked sends by us: not into that message, which goes once more behind it
+                self._drop()
             outcome: Outcome = run(self.transacting(step, follows=follow is not None), partial(self._do, follow))
             return outcome
 
@@ -43,7 +46,7 @@ class Carrying(Dialling):
             case Ready():
                 return self._made_ready()
             case Follow():
-                return follow() if follow is not None else None
+                return self._asked_for_next(follow)
             case Remember():
                 return self.office.ledger.begin(*step) if self.office is not None else None
             case HangUp():
@@ -52,6 +55,13 @@ class Carrying(Dialling):
                 return self._elsewhere(step.step) if self._elsewhere is not None else None
             case _:
                 assert_never(step)
+
+    def _asked_for_next(self, follow: FollowUp | None) -> Transact | None:
+        self._is_asking = True
+        try:
+            return follow() if follow is not None else None
+        finally:
+            self._is_asking = False
 
     def _made_ready(self) -> Conversation:
         """The line, connected and greeted."""
@@ -94,7 +104,9 @@ class Carrying(Dialling):
 
     def close(self) -> None:
         """Close the connection; the next one starts with a clean reader."""
-        self._ahead = None
+        self._ahead, self._is_asking = None, False
+        if self._line is not None:
+            self._line.line.hung_up = True
         super().close()
 
     def hang_up(self) -> tuple[int, bytes]:

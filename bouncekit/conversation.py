@@ -133,7 +133,7 @@ class Conversation:
 
     def is_silent(self) -> Generator[Any, Any, bool]:
         """Whether the server has said nothing that nobody asked for, and has not hung up."""
-        if not self.reader.is_clean:
+        if self.hung_up or not self.reader.is_clean:
             return False
         came = yield LOOK
         if came is None:
@@ -331,8 +331,8 @@ def carry(
 ) -> Generator[Any, Any, Transacted]:
     """Bring a transaction over a line to its end.
 
-    `answers` are those to its first step, where that went out already. `begin` is asked before each dot; what it
-    answers keeps it back. `behind` says what goes out with it.
+    `answers` are those to its first step, where that went out already. `behind` says what goes out with each dot. Then
+    `begin` is asked, as close to the dot as can be; what it answers keeps it back.
     """
     ahead: Ahead | None = None
     try:
@@ -346,9 +346,9 @@ def carry(
                 case Body():
                     step = steps.send((yield from line.write(step)))
                 case Dot():
+                    ahead = (yield from behind(step)) if behind is not None else None
                     refused = (yield from begin(step)) if begin is not None else None
                     if refused is None:
-                        ahead = (yield from behind(step)) if behind is not None else None
                         step = steps.send((yield from line.finish(step, ahead)))
                     else:
                         step = steps.send((refused,) * step.replies)

@@ -219,7 +219,7 @@ class _Way:
 
     def _admit(self, asked: tuple[Recipient, ...], refused: Sequence[Settlement] = ()) -> Generator[Step, Answer, None]:
         """Settle who must not be tried; the rest is the next group. Asked again behind a wait: lists change."""
-        labels = self.delivery.labels
+        self.is_shut, labels = False, self.delivery.labels
         keys = tuple(dict.fromkeys([recipient.key for recipient in asked]))
         found = yield LookUp(
             labels=labels, recipients=asked, keys=keys, claim=not labels.test, begun=bool(self.settled)
@@ -248,7 +248,6 @@ class _Way:
 
     def _ask_again(self, group: tuple[Recipient, ...]) -> Generator[Step, Answer, tuple[Recipient, ...]]:
         """Those of a group who may go still, after an answer that has shut a lane."""
-        self.is_shut = False
         found = yield LookUp(labels=self.delivery.labels, recipients=group, begun=True)
         assert isinstance(found, LookedUp)
         return (yield from self._let_through(group, found))

@@ -122,6 +122,9 @@ class Direct(SMTP):
     def _transact(self, step: Transact, follow: object = None) -> Outcome:
         """One transaction, to the recipients of the first one's domain; those behind them come next."""
         with self._turn:
+            if step.through and self._elsewhere is not None and (instead := self._elsewhere(step)):
+                self._trouble = None
+                return instead
             step = _of_one_domain(step)
             found = self._places(a_label(step.envelope.recipients[0].domain))
             if isinstance(found, _NoPlace):
@@ -252,6 +255,7 @@ class Direct(SMTP):
 
     def _without_place(self, step: Transact, why: _NoPlace) -> Outcome:
         assert self.office is not None
+        is_the_domains = why.action is Action.FAILED and why.reply.cause is not Cause.LOCAL  # else it is our doing
         statuses = tuple(
             RecipientStatus(
                 recipient=address.wire,
@@ -259,7 +263,7 @@ class Direct(SMTP):
                 stage=Stage.RCPT if why.action is Action.FAILED else Stage.CONNECT,
                 reply=why.reply,
                 status=why.status,
-                individual=why.action is Action.FAILED,
+                individual=is_the_domains,
             )
             for address in step.envelope.recipients
         )

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from bouncekit.clock import Clock
 from bouncekit.envelope import Recipient
-from bouncekit.errors import StoreError
 from bouncekit.events import EventType, bounded, show_time
 from bouncekit.guard import provider_at
 from bouncekit.ledger import LEASE
@@ -201,7 +200,7 @@ class Gate:
 
     def _read_anew(self, now: datetime) -> None:
         """The store's states. Where it does not answer, what was read last is what is known: nobody fails for that."""
-        with contextlib.suppress(StoreError):
+        with contextlib.suppress(Exception):  # whatever a store raises: the mail has perhaps gone
             self._flows = self._store.flows()
         self._read_at = now
 
@@ -211,8 +210,8 @@ class Gate:
         after = None if flow.is_free(now) else flow
         try:
             is_mine = self._store.swap_flow(lane, kept.token, after, token=token)
-        except StoreError:
-            is_mine = True  # it counts in this process, until the store answers again
+        except Exception:  # noqa: BLE001 - the same; it counts in this process, until the store answers again
+            is_mine = True
         if not is_mine:
             self._read_anew(now)
             return False

@@ -5,9 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from bouncekit.builtin import classify
 from bouncekit.classification import Classification
@@ -21,9 +20,9 @@ from bouncekit.gate import Gate, Passage
 from bouncekit.law import Law
 from bouncekit.ledger import Ledger, complain
 from bouncekit.notices import Notices
-from bouncekit.notify import Channel, Via, channel
+from bouncekit.notify import Channel, Via, open_channels
 from bouncekit.policy import Policy
-from bouncekit.pseudonym import Pseudonyms
+from bouncekit.pseudonym import Pseudonyms, open_pseudonyms
 from bouncekit.queue import Abandoned
 from bouncekit.relay import Outlet, Relay, check_fallbacks, name_at, name_of, open_relays
 from bouncekit.reply import Cause, NoReply
@@ -38,12 +37,12 @@ from bouncekit.stores.erased import check_secrets
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.throttle import NO_ROAD, Road
 from bouncekit.transports.lockstep import LockStep
-from bouncekit.verp import ReturnPaths
+from bouncekit.verp import ReturnPaths, open_return_paths
 
 if TYPE_CHECKING:
     from bouncekit.mx import Resolver
 
-__all__ = ["Course", "Office", "Retry", "open_office", "shares_mailbox", "undelivered"]
+__all__ = ["Course", "Office", "Retry", "Upcoming", "in_its_turn", "open_office", "shares_mailbox", "undelivered"]
 
 _STALLED = timedelta(minutes=15)  # that something is due and nobody takes it
 
@@ -151,14 +150,14 @@ class Office:
         under_way = next(courses, None)
         while under_way is not None:
             delivery, course = under_way
-            ahead: list[tuple[Delivery, Course]] = []
+            ahead: list[Upcoming] = []
             try:
                 follow = partial(self.look_ahead, delivery, courses, ahead, is_ready)
                 report = course.finish(partial(transact, follow=follow), via)
             finally:
                 self.ledger.forget(delivery)
             yield report
-            under_way = ahead[0] if ahead else next(courses, None)
+            under_way = in_its_turn(ahead[0]) if ahead else next(courses, None)
 
     def recover(self, attempt: Abandoned) -> Report:
         """Settle an attempt that was begun, and that nobody can settle any more who knows how it ended."""
@@ -219,16 +218,21 @@ class Office:
         self,
         delivery: Delivery,
         courses: "Iterator[tuple[Delivery, Course]]",
-        ahead: "list[tuple[Delivery, Course]]",
+        ahead: "list[Upcoming]",
         is_ready: Callable[[], bool] | None = None,
     ) -> Transact | None:
         """The transaction that may begin behind the one of `delivery`; whose it is comes to stand in `ahead`."""
         if ahead or not self.gate.is_free or not (is_ready is None or is_ready()):
             return None
-        ahead.extend(islice(courses, 1))
-        if not ahead or shares_mailbox(delivery, ahead[0][0]):
+        try:
+            upcoming = next(courses, None)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns another message than the one under way
+            ahead.append(error)
             return None
-        return ahead[0][1].first()
+        if upcoming is None:
+            return None
+        ahead.append(upcoming)
+        return None if shares_mailbox(delivery, upcoming[0]) else upcoming[1].first()
 
     @property
     def may_block(self) -> bool:
@@ -425,6 +429,16 @@ class Course:
             self.leave(via)
 
 
+Upcoming: TypeAlias = tuple[Delivery, Course] | Exception  # or what was raised instead of one
+
+
+def in_its_turn(upcoming: Upcoming) -> tuple[Delivery, Course]:
+    """The delivery that was looked at early; what was raised then is raised now."""
+    if isinstance(upcoming, Exception):
+        raise upcoming
+    return upcoming
+
+
 def open_office(
     *,
     policy: str | Path | Policy = "default",
@@ -455,7 +469,7 @@ def open_office(
     if on_store_failure not in ("raise", "send"):
         raise ConfigurationError(f"on_store_failure={on_store_failure!r}: write 'raise' or 'send'")
     _check_flags(keep_addresses=keep_addresses, watch_policy=watch_policy)
-    roles = _roles(channels or {})
+    roles = open_channels(channels or {})
     law = Law(
         policy,
         rules=rules,
@@ -469,7 +483,7 @@ def open_office(
     durable = _retry(retry)
     if durable is Retry.QUEUE and store is None:
         raise ConfigurationError("retry='queue' keeps mail in a store: add store='sqlite:///bounces.db'")
-    pseudonyms = _pseudonyms(hash_keys)
+    pseudonyms = open_pseudonyms(hash_keys)
     known = open_relays(relays or {})
     check_fallbacks(known)
     lasting = _store(store, cache)
@@ -483,7 +497,7 @@ def open_office(
         channels=roles,
         relays=known,
         resolver=_resolver(check_domains, clock),
-        return_paths=_return_paths(bounces, bounce_keys),
+        return_paths=open_return_paths(bounces, bounce_keys),
         pseudonyms=pseudonyms,
         keeps_addresses=keep_addresses,
         retry=durable,
@@ -497,14 +511,6 @@ def _check_flags(**flags: object) -> None:
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise ConfigurationError(f"{name}={value!r}: write True or False")
-
-
-def _roles(channels: Mapping[str, object]) -> dict[str, Channel]:
-    if not isinstance(channels, Mapping):
-        raise ConfigurationError(
-            "channels: a mapping of role and way is needed, such as {'operations': 'mailto:ops@example.com'}"
-        )
-    return {role: channel(spec) for role, spec in channels.items()}
 
 
 def _store(given: str | Store | None, cache: str | None) -> Store:
@@ -528,12 +534,6 @@ def _resolver(wanted: "bool | Resolver", clock: Clock | None) -> "Resolver | Non
     return wanted
 
 
-def _pseudonyms(keys: Sequence[str | bytes]) -> Pseudonyms | None:
-    if isinstance(keys, str | bytes):
-        raise ConfigurationError("hash_keys: a list of secrets is needed, not one")
-    return Pseudonyms(keys) if keys else None
-
-
 def _veiled(store: Store, pseudonyms: Pseudonyms | None) -> Store:
     if pseudonyms is None:
         raise ConfigurationError(
@@ -544,14 +544,6 @@ def _veiled(store: Store, pseudonyms: Pseudonyms | None) -> Store:
     from bouncekit.stores.veil.veiled import veiled
 
     return veiled(store, pseudonyms)
-
-
-def _return_paths(bounces: str | None, keys: Sequence[str | bytes]) -> ReturnPaths | None:
-    if bounces is None and not keys:
-        return None
-    if isinstance(keys, str | bytes):
-        raise ConfigurationError("bounce_keys: a list of secrets is needed, not one")
-    return ReturnPaths(bounces or "", tuple(key.encode() if isinstance(key, str) else key for key in keys))
 
 
 def _retry(name: str | Retry) -> Retry:

@@ -5,12 +5,12 @@ the name of its secret, so that a list tells which of them it needs, and a new o
 still good for reading.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 from bouncekit.errors import ConfigurationError
 
-__all__ = ["MARK", "Pseudonyms", "is_pseudonym", "secret_of"]
+__all__ = ["MARK", "Pseudonyms", "is_pseudonym", "open_pseudonyms", "secret_of"]
 
 MARK = "#"  # no address begins a suppression key with it and has no @
 
@@ -54,6 +54,17 @@ class Pseudonyms:
     def all_of(self, key: str) -> Iterator[str]:
         """The pseudonyms of a suppression key, by each secret."""
         return (_pseudonym(*named, key) for named in self._keys)
+
+
+def open_pseudonyms(keys: Sequence[str | bytes]) -> Pseudonyms | None:
+    """The secrets that an owner lists; None where there are none.
+
+    Raises:
+        ConfigurationError: it is one secret and no list, or see `Pseudonyms`.
+    """
+    if isinstance(keys, str | bytes):
+        raise ConfigurationError("hash_keys: a list of secrets is needed, not one")
+    return Pseudonyms(keys) if keys else None
 
 
 def is_pseudonym(key: str) -> bool:

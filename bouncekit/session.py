@@ -226,7 +226,7 @@ class Session:
         if self._group_size() == 1 or is_last or len(dot.recipients) < len(step.envelope.recipients):
             return None
         upcoming: Transact | None = yield FOLLOW
-        if upcoming is None or not self._can_carry(upcoming):
+        if upcoming is None or upcoming.through or not self._can_carry(upcoming):
             return None
         try:
             ahead = Ahead.of(self._steps(upcoming))

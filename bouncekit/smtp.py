@@ -205,6 +205,7 @@ class SMTP(Carrying):
 
         No outcome raises, it is in the report. Where the server pipelines, a message takes one round trip: its commands
         go out with the end of the one before. So take the reports as they come: while nobody does, the server waits.
+        What `messages` raises is raised behind the report of the one before.
 
         Raises:
             StoreUnavailable: the store does not answer; that message was not sent, nor were those behind it.

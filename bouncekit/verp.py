@@ -20,7 +20,7 @@ from hashlib import blake2b
 
 from bouncekit.errors import ConfigurationError
 
-__all__ = ["ReturnPath", "ReturnPaths", "Trust"]
+__all__ = ["ReturnPath", "ReturnPaths", "Trust", "open_return_paths"]
 
 _LONGEST = 64  # octets of a local part
 _LEAST_KEY = 16  # bytes
@@ -113,6 +113,19 @@ class ReturnPaths:
         age = timedelta(days=_day(at) - day)
         is_fresh = timedelta(days=-1) <= age <= self.lasts
         return ReturnPath(Trust.SIGNED if is_fresh else Trust.EXPIRED, delivery_id, mark)
+
+
+def open_return_paths(address: str | None, keys: Sequence[str | bytes]) -> ReturnPaths | None:
+    """The return paths of an owner who says where bounces arrive, and lists secrets; None where he says neither.
+
+    Raises:
+        ConfigurationError: it is one secret and no list, or see `ReturnPaths`.
+    """
+    if address is None and not keys:
+        return None
+    if isinstance(keys, str | bytes):
+        raise ConfigurationError("bounce_keys: a list of secrets is needed, not one")
+    return ReturnPaths(address or "", tuple(key.encode() if isinstance(key, str) else key for key in keys))
 
 
 def _signed_part(delivery_id: str, mark: str, day: int, key: bytes, tenant: str) -> str:

@@ -2,25 +2,32 @@
 
 import asyncio
 import smtplib
+import socket
 import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 
 from bouncekit import AsyncClient, ConfigurationError, Event, StoreUnavailable
+from bouncekit.aiooffice import Passage
+from bouncekit.aiosession import AsyncCarrying
+from bouncekit.conversation import Send
 from bouncekit.errors import StoreError
 from bouncekit.postmaster import Postmaster
 from bouncekit.report import Report
 from bouncekit.steps import LookedUp
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import Closing, Delay, Kept, ScriptedServer, Silence, refusing_port
+from bouncekit.transports.streams import StreamWire
 
 from .conftest import Heard, message
 
@@ -227,6 +234,43 @@ def test_a_send_that_is_cancelled_behind_the_dot_is_unknown(serve: Serve, postma
     assert server.copies(ADA) == 1
 
 
+class _AtItsDot(AsyncCarrying):
+    """A session in which all but the dot has gone out."""
+
+    def __init__(self, wire: StreamWire) -> None:
+        self._wire = wire
+
+    def transacting(self, step: Any, *, follows: bool = False) -> Any:
+        try:
+            yield Send(b".\r\n", 5.0)
+        except OSError:
+            return "not sent"
+        return "sent"
+
+
+def test_a_dot_that_goes_out_at_the_moment_of_a_cancellation_is_sent() -> None:
+    async def main() -> None:
+        loop, (ours, theirs) = asyncio.get_running_loop(), socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            room = 0
+            with suppress(BlockingIOError):
+                while True:
+                    room += ours.send(bytes(1000))
+            _, wire = await loop.create_connection(StreamWire, sock=ours)
+            passage = Passage(None)  # type: ignore[arg-type]
+            sending = asyncio.create_task(_AtItsDot(wire).transact(None, passage))  # type: ignore[arg-type]
+            await until(lambda: not wire.has_sent_all)
+            while room:
+                room -= len(theirs.recv(room))
+            loop.call_later(0, sending.cancel)  # timers come behind what the kernel has room for
+            assert await sending == "sent"
+            assert passage.cancelled is not None
+            assert theirs.recv(10) == b".\r\n"
+
+    asyncio.run(main())
+
+
 def test_a_time_out_around_a_send_is_a_time_out(serve: Serve, postmaster: Postmaster, heard: Heard) -> None:
     server = serve({"RCPT": Silence()})
 
@@ -256,6 +300,29 @@ def test_a_send_that_is_cancelled_while_it_waits_for_its_turn_has_sent_nothing(
 
     asyncio.run(main())
     assert (server.copies(ADA), server.copies(BOB)) == (0, 1)
+
+
+def test_what_is_left_of_a_message_when_it_is_cancelled_between_two_transactions_stays_in_the_queue(
+    serve: Serve, make_postmaster: Callable[..., Postmaster], tmp_path: Path
+) -> None:
+    server = serve({"RCPT": {BAD: Delay(0.5, "250 Ok")}}, extensions=["LIMITS RCPTMAX=1"])
+    postmaster = make_postmaster(
+        store=f"sqlite:///{tmp_path}/bounces.db", retry="queue", worker="external", relays={"main": server.url}
+    )
+
+    async def main() -> Report:
+        async with AsyncClient("main", postmaster=postmaster) as client:
+            first = asyncio.create_task(client.send(message(ADA, BOB)))
+            await until(lambda: server.sessions)
+            second = asyncio.create_task(client.send(message(BAD)))
+            report = await _cancelled_when(first, lambda: BAD.upper() in said(server))
+            await second
+            return report
+
+    report = asyncio.run(main())
+    assert [(one.action.value, one.kept) for one in report.recipients] == [("delivered", False), ("delayed", True)]
+    assert postmaster.office.store.depth(postmaster.office.clock.now()).waiting == 1
+    assert [server.copies(one) for one in (ADA, BOB)] == [1, 0]
 
 
 @pytest.mark.parametrize(("answer", "kept"), [(Silence(), 0), (Kept(Silence()), 1)])

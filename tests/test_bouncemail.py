@@ -351,6 +351,11 @@ def test_a_mail_that_was_cut_or_damaged_is_read(path: Path, data: st.DataObject)
     read_mail(bytes(raw[: data.draw(st.integers(0, len(raw)))]))
 
 
+def test_a_mail_is_bytes_and_a_text_is_refused() -> None:
+    with pytest.raises(TypeError, match="a mail's bytes are needed"):
+        read_mail("Subject: failure notice\n\n")  # type: ignore[arg-type]
+
+
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 
 

@@ -23,5 +23,5 @@ def test_faults_of_the_server_the_sender_and_the_message_are_not_the_recipients(
 
 def test_the_steps_stand_in_the_order_of_judgement() -> None:
     assert [step.value for step in Step] == [
-        "own", "provider", "table", "enhanced", "text", "subject", "code", "digit", "no_reply",
+        "own", "community", "provider", "table", "enhanced", "text", "subject", "code", "digit", "no_reply",
     ]  # fmt: skip

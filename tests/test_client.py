@@ -60,6 +60,12 @@ def test_an_url_that_is_no_relay_says_what_would_be_right_and_shows_no_password(
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize("url", [None, 25])
+def test_what_is_no_text_is_refused_as_a_relay(postmaster: Postmaster, url: object) -> None:
+    with pytest.raises(ConfigurationError, match="is no relay; write its URL"):
+        postmaster.client(url)  # type: ignore[arg-type]
+
+
 def test_a_password_is_in_no_repr(postmaster: Postmaster) -> None:
     client = Client("smtp://jo:secret@relay.example.com", postmaster=postmaster)
     assert "secret" not in repr(client) + repr(client.relay) + repr(client.__dict__)

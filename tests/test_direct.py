@@ -17,7 +17,7 @@ from bouncekit.mx import Resolver
 from bouncekit.postmaster import Postmaster
 from bouncekit.testing import Delay, ManualClock, ScriptedServer, refusing_port
 from bouncekit.testing.answers import Cut
-from bouncekit.throttle import Lane, LaneKind
+from bouncekit.throttle import Lane, LaneKind, News, Pause
 from tests import dnszone
 from tests.dnszone import Trouble, ZoneServer
 
@@ -216,6 +216,7 @@ def test_mail_that_would_come_back_to_us_fails_and_hosts_behind_us_are_not_asked
             "ann@loop.example": "failed",
             "bob@backup.example": "delayed",
         }
+        assert list(client.office.store.suppressions()) == []  # it is our own doing
     assert us.sessions == ()
     assert first.sessions
 
@@ -229,6 +230,7 @@ def test_a_strangers_mx_leads_no_mail_into_our_own_network(
     with make_postmaster(check_domains=resolver).client(f"mx:{hosts.port}") as client:
         assert action(client, "ann@example.com") == {"ann@example.com": "delayed"}
         assert action(client, "ann@[127.0.0.2]") == {"ann@[127.0.0.2]": "failed"}
+        assert list(client.office.store.suppressions()) == []
     assert server.sessions == ()
 
 
@@ -325,6 +327,25 @@ def test_a_provider_that_pauses_us_keeps_no_other_providers_mail_back(
         }
         assert list(client._postmaster.office.gate.states()) == [Lane(LaneKind.PROVIDER, "big.example")]
     assert (len(big.sessions), other.copies("cy@other.example")) == (1, 1)
+
+
+def test_while_it_is_paused_as_a_whole_a_relay_takes_its_place(
+    hosts: Hosts, zone: ZoneServer, make_postmaster: Make
+) -> None:
+    zone.add(*mx("example.com", (10, "mx.example.com", "127.0.0.2")))
+    host, spare = hosts.up("127.0.0.2"), hosts.up("127.0.0.3")
+    relays = {
+        "mx": {"url": f"mx:{hosts.port}", "private_addresses": True, "fallback": "spare"},
+        "spare": f"smtp://127.0.0.3:{hosts.port}",
+    }
+    resolver = Resolver(nameservers=[zone.host], port=zone.port, timeout=0.5, lifetime=2)
+    postmaster = make_postmaster(check_domains=resolver, relays=relays)
+    pause = Pause(length=timedelta(minutes=5))
+    postmaster.office.gate.heard([News(lane=Lane(LaneKind.RELAY, "mx"), measure=pause)], "")
+    with postmaster.client("mx") as client:
+        (settled,) = client.send(message("ann@example.com")).recipients
+    assert (settled.action, settled.relay) == ("delivered", "spare")
+    assert (host.sessions, spare.copies("ann@example.com")) == ((), 1)
 
 
 def test_the_client_shows_what_it_is() -> None:

@@ -299,6 +299,17 @@ def test_what_is_left_of_a_split_message_does_not_go_to_a_relay_that_was_paused_
     assert (len(server.messages), len(server.sessions)) == (1, 1)
 
 
+def test_none_of_the_batches_of_a_split_message_goes_to_a_relay_that_was_paused_meanwhile(
+    serve: Serve, make_postmaster: Make
+) -> None:
+    server = serve({"MAIL": ["250 Ok", LATER]}, max_recipients=100)
+    postmaster = make_postmaster()
+    with postmaster.client(server.url) as client:
+        report = client.send(message(*(f"jo{number}@example.com" for number in range(350))))
+    assert Counter(one.rule for one in report.recipients) == {None: 100, "come-back-later": 100, "held-up": 150}
+    assert (len(server.messages), len(server.sessions)) == (1, 1)
+
+
 def test_who_was_to_be_the_probe_of_a_suppression_is_so_still_behind_the_pause(
     serve: Serve, make_postmaster: Make, clock: ManualClock
 ) -> None:
@@ -372,13 +383,14 @@ def test_a_pause_that_one_process_hears_of_holds_in_all_within_a_second(clock: M
         assert not other.is_open(Outlet("main"))
 
 
-def test_a_store_that_fails_holds_nobody_up_and_a_pause_goes_on_here(clock: ManualClock) -> None:
+@pytest.mark.parametrize("error", [StoreError("away"), RuntimeError("no error that a store should raise")])
+def test_a_store_that_fails_holds_nobody_up_and_a_pause_goes_on_here(clock: ManualClock, error: Exception) -> None:
     class Failing(MemoryStore):
         def flows(self) -> Any:
-            raise StoreError("away")
+            raise error
 
         def swap_flow(self, *args: object, **more: object) -> bool:
-            raise StoreError("away")
+            raise error
 
     (gate,) = gates(Failing(), clock, 1)
     assert gate.ask({MAIN: 1}, "t") == {}

@@ -93,6 +93,12 @@ def test_a_result_that_the_store_could_not_take_is_remembered_before_the_next_se
         ({"channels": {"recipient": 42}}, "recipient|channel|42"),
         ({"patience": "soon"}, "'5m'"),
         ({"store": "mysql://host/db"}, "mysql"),
+        ({"policy": 5}, "policy=5: write a shipped name or a file"),
+        ({"channels": "mailto:ops@example.org"}, "channels: a mapping is needed"),
+        ({"check_domains": "yes"}, "check_domains='yes': write True or False"),
+        ({"watch_policy": "no"}, "watch_policy='no': write True or False"),
+        ({"keep_addresses": "no", "hash_keys": ["a long random secret"]}, "keep_addresses='no': write True or False"),
+        ({"relays": {"main": "localhost"}}, "'localhost' is no relay's URL"),
     ],
 )
 def test_a_wrong_setting_says_what_would_be_right(settings: dict[str, object], hint: str) -> None:

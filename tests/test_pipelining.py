@@ -5,7 +5,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from email.message import EmailMessage
 from pathlib import Path
@@ -452,6 +452,47 @@ def test_a_subscriber_who_sends_within_a_stream_does_not_get_into_it(serve: Serv
     assert sorted(subjects(server)) == sorted(
         [b"Subject: %d" % number for number in range(3)] + [b"Subject: Hello"] * 3
     )
+
+
+def test_who_is_asked_for_the_next_message_may_send_by_the_same_client(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve({"RCPT": {BAD: NO_SUCH_USER}})
+    with Client(server.url, postmaster=postmaster, timeout=5) as client:
+        client.deliver(client.desk.take(SENDER, BAD, BODY))
+
+        @postmaster.on("suppressed")
+        def send(event: Event) -> None:
+            client.sendmail(SENDER, ADA, BODY)
+
+        def each() -> Iterator[EmailMessage]:
+            yield message(PEOPLE[0])
+            yield message(BAD)
+            yield message(PEOPLE[1])
+            client.sendmail(SENDER, BOB, BODY)
+            client.sendmail(SENDER, BOB, BODY)
+
+        got = [actions(report) for report in client.send_all(each())]
+    assert got == [["delivered"], ["suppressed"], ["delivered"]]
+    assert [server.copies(one) for one in (*PEOPLE[:2], ADA, BOB, BAD)] == [1, 1, 1, 2, 0]
+
+
+@pytest.mark.parametrize("retry", ["never", "queue"])
+def test_what_the_list_raises_comes_behind_the_report_of_the_message_before(
+    serve: Serve, make_postmaster: Callable[..., Postmaster], client_of: ClientOf, tmp_path: Path, retry: str
+) -> None:
+    server = serve()
+    postmaster = make_postmaster(
+        store=f"sqlite:///{tmp_path}/b.db", retry=retry, relays={"main": server.url}, worker="external"
+    )
+
+    def each() -> Iterator[EmailMessage]:
+        yield message(ADA)
+        raise LookupError("the list is broken")
+
+    got: list[list[str]] = []
+    with client_of(server, postmaster) as client, pytest.raises(LookupError, match="the list is broken"):
+        got.extend(actions(report) for report in client.send_all(each()))
+    assert (got, server.copies(ADA)) == ([["delivered"]], 1)
+    assert postmaster.office.store.depth(postmaster.office.clock.now()).leased == 0
 
 
 def test_each_attempt_of_a_durable_stream_is_begun_before_its_own_dot(

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -494,7 +495,7 @@ def _fields(one: Suppression) -> dict[str, Any]:
 
 def _tables(dialect: str, same: Callable[[str], str]) -> dict[str, list[str]]:
     """Tables with their lines, in the words of SQLite."""
-    text = (ROOT / "bouncekit" / "stores" / dialect / "migrations" / "0001_first.sql").read_text("utf-8")
+    text = (files(f"bouncekit.stores.{dialect}") / "migrations" / "0001_first.sql").read_text("utf-8")
     text = same(re.sub(r"--.*", "", text))
     found = {name: body.split(",\n") for name, body in re.findall(r"CREATE TABLE (\w+) \(\n(.*?)\n\)", text, re.DOTALL)}
     found |= {name: [body] for name, body in re.findall(r"CREATE (?:UNIQUE )?INDEX (\w+) (.*?);", text, re.DOTALL)}

@@ -215,8 +215,9 @@ def pipe(to: str | None, aside: Path | None, as_json: bool, **common: Any) -> in
     \b
     bounce: "|bouncekit intake pipe --store sqlite:////var/lib/shop/bounces.db"
 
-    A mail server's alias or .forward gives it so. The address is --to, else what Postfix, Exim or qmail have set: ORIGINAL_RECIPIENT, RECIPIENT, or LOCAL_PART and
-    DOMAIN. Exit code 75, so that the server keeps the mail and tries again, for whatever is not wrong usage (64).
+    A mail server's alias or .forward gives it so. The address is --to, else what Postfix, Exim or qmail have set:
+    ORIGINAL_RECIPIENT, RECIPIENT, or LOCAL_PART and DOMAIN. Exit code 75, so that the server keeps the mail and tries
+    again, for whatever is not wrong usage (64).
     """
     try:
         _take_one(to, aside, as_json=as_json, **common)

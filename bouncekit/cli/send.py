@@ -66,8 +66,8 @@ def verb(
     letter = _letter(file, to, sender)
     config = configured(relay=relay, policy=policy, store=store, retry=retry, patience=patience)
     if config.relay is None:
-        known = f", or the name of one: {', '.join(config.relays)}" if config.relays else ""
-        raise ConfigurationError(f"no relay: give --relay smtp://localhost:25{known}; or set BOUNCEKIT_RELAY")
+        given = " or ".join(config.relays) or "smtp://localhost:25"
+        raise ConfigurationError(f"no relay: give --relay {given}, or set BOUNCEKIT_RELAY")
     with (
         open_postmaster(config) as postmaster,
         postmaster.client(config.relay, message_class=message_class, test=test, insecure_tls=insecure_tls) as client,

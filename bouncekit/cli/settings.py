@@ -139,7 +139,9 @@ def open_postmaster(
             "or write store = ... into bouncekit.toml"
         )
     if not makes_store and config.store and (path := sqlite_path(config.store)) and not path.exists():
-        raise ConfigurationError(f"{path}: there is no such store; a send makes one, or `bouncekit suppressions add` or `import`")
+        raise ConfigurationError(
+            f"{path}: there is no such store; a send, `bouncekit suppressions add` or `import` makes one"
+        )
     from bouncekit.postmaster import Postmaster
 
     settings = {**config.for_postmaster(), "worker": "external"}  # a verb that looks sends nothing

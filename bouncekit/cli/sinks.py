@@ -46,7 +46,8 @@ def verb(ctx: click.Context) -> None:
 def status(app: str | None, store: str | None, as_json: bool) -> int:
     """Show how far each sink has come, and what it failed at.
 
-    Where it failed, also when it is tried again. Exit code 1 when one is stuck: parked, failing for ten minutes, or nobody sends what has waited for so long.
+    Where it failed, also when it is tried again. Exit code 1 when one is stuck: parked, failing for ten minutes, or
+    nobody sends what has waited for so long.
     """
     with _opened(app, store) as (postmaster, names):
         now = postmaster.office.clock.now()
@@ -77,7 +78,8 @@ def replay(
     \b
     bouncekit sinks replay crm --since 2h
 
-    As far back as the store has them. Its process may run: it goes on from there. Exit code 1 when there is no such sink.
+    As far back as the store has them. Its process may run: it goes on from there. Exit code 1 when there is no such
+    sink.
     """
     if (since is None) == (first is None):
         raise ConfigurationError("say from where: either --since 2h, or --from with the sequence of an event")

@@ -57,8 +57,8 @@ def subscribers_(store: str | None, as_json: bool) -> None:
 def forget(subscriber: str, store: str | None, as_json: bool) -> int:
     """Forget a durable subscriber that is gone for good.
 
-    Events stay until every subscriber has read them. If it comes back, it begins with the oldest event that there is. Exit code 1 when there is none of that name, or
-    its process reads right now.
+    Events stay until every subscriber has read them. If it comes back, it begins with the oldest event that there is.
+    Exit code 1 when there is none of that name, or its process reads right now.
     """
     with _opened(store) as postmaster:
         office = postmaster.office

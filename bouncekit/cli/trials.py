@@ -8,9 +8,9 @@ from typing import Any
 from bouncekit.builtin import classifier, classifier_with, open_policy, read_meaning
 from bouncekit.classification import Classification
 from bouncekit.classifier import Classifier
-from bouncekit.errors import ConfigurationError
+from bouncekit.errors import ConfigurationError, PolicyError
 from bouncekit.policy import Policy
-from bouncekit.policycase import CaseResult, Difference, read_cases, run_case
+from bouncekit.policycase import CaseResult, Difference, PolicyCase, read_cases, run_case
 from bouncekit.policytrial import ExampleResult, run_examples
 from bouncekit.rulefile import is_about_replies
 from bouncekit.ruletrial import RuleResult, try_rules
@@ -83,7 +83,8 @@ def trials(name: str, cases: Iterable[Path] = ()) -> Iterator[Trial]:
     """The examples of a policy and of the files of rules that it names, then cases; or those of such a file alone.
 
     Raises:
-        PolicyError: the policy is wrong, or a file of cases.
+        PolicyError: the policy is wrong.
+        ConfigurationError: a file of cases is.
     """
     alone = classifier_alone(name)
     if alone is not None:
@@ -95,8 +96,16 @@ def trials(name: str, cases: Iterable[Path] = ()) -> Iterator[Trial]:
     if policy.meaning:
         yield from map(_of_rules, try_rules(judging, classifier()))
     for path in cases:
-        for case in read_cases(str(path), _content(path), policy):
+        for case in _cases(path, policy):
             yield _of_case(run_case(case, policy, judging.classify))
+
+
+def _cases(path: Path, policy: Policy) -> tuple[PolicyCase, ...]:
+    """The cases of a file. `policy check`, which shows all mistakes of a policy, reads none."""
+    try:
+        return read_cases(str(path), _content(path), policy)
+    except PolicyError as error:
+        raise ConfigurationError("; ".join(map(str, error.findings))) from error
 
 
 def case_files(paths: Iterable[str]) -> list[Path]:

@@ -1,7 +1,7 @@
 """A channel from what an owner writes for a role: a function, a URL, an object of their own, or several of these."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bouncekit.errors import ConfigurationError
@@ -9,7 +9,7 @@ from bouncekit.notify.notification import Notification
 from bouncekit.notify.protocol import Channel, NotifyError, Via, alone
 from bouncekit.showing import printable, redacted
 
-__all__ = ["All", "Callback", "channel"]
+__all__ = ["All", "Callback", "channel", "open_channels"]
 
 _RIGHT = "write a function that takes a Notification, an apprise URL, 'mailto:ops@example.com', or a list of those"
 
@@ -53,6 +53,18 @@ class All:
         if failures:
             first = f"{type(failures[0]).__name__}: {printable(redacted(str(failures[0])), limit=300)}"
             raise NotifyError(f"{len(failures)} of {len(self._channels)} ways failed: {first}") from failures[0]
+
+
+def open_channels(given: Mapping[str, object]) -> dict[str, Channel]:
+    """The channels of a postmaster: role to what `channel` takes.
+
+    Raises:
+        ConfigurationError: one of them describes none, or it is no mapping.
+        MissingExtra: see `channel`.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigurationError("channels: a mapping is needed, such as {'operations': 'mailto:ops@example.com'}")
+    return {role: channel(spec) for role, spec in given.items()}
 
 
 def channel(spec: object) -> Channel:

@@ -40,6 +40,11 @@ class StreamWire(asyncio.Protocol):
         """Whether the line is closed, on either side."""
         return self._is_over
 
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether the kernel has all that was written."""
+        return not self._is_full
+
     # -- called by the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

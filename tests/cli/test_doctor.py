@@ -207,7 +207,9 @@ def test_a_thoroughly_broken_set_up_is_told_as_the_docs_show_it(
 
 def test_rules_of_the_configuration_are_read_and_a_mistake_in_them_is_told(run: Run, folder: Path) -> None:
     (folder / "bouncekit.toml").write_text('rules = ["mine.toml"]\n')
-    assert "No such file" in checks(run("doctor", "--json").output)["rules"]["found"]
+    missing = checks(run("doctor", "--json").output)["rules"]
+    assert "No such file" in missing["found"]
+    assert missing["advice"] == "put the file there, or name another"
     rule = '[[rule]]\nid = "a"\nsource = "b"\ntext = "c"\ncategory = "%s"\nexamples = ["550 c"]\n'
     (folder / "mine.toml").write_text(rule % "polcy")
     found = checks(run("doctor", "--json").output)["rules"]

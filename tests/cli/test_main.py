@@ -12,7 +12,7 @@ import click
 import pytest
 
 from bouncekit import __version__
-from bouncekit.cli import VERBS
+from bouncekit.cli import VERBS, main
 
 from .conftest import ROOT, Run
 
@@ -65,6 +65,18 @@ def test_every_verb_explains_itself(run: Run, name: str, command: click.Command)
     result = run(*name.split(), "--help")
     assert result.exit_code == 0
     assert command.get_short_help_str()
+
+
+@pytest.mark.parametrize("name", sorted(VERBS.keys() - {"demo"}))
+def test_every_verb_has_an_example_in_its_help_that_its_options_allow(run: Run, name: str) -> None:
+    verb = main.get_command(click.Context(main), name)
+    assert verb is not None
+    leaves = verb.commands if isinstance(verb, click.Group) else {"": verb}
+    helps = [verb.help or "", *(leaf.help or "" for leaf in leaves.values())]
+    examples = [line.strip() for text in helps for line in text.splitlines() if f"bouncekit {name}" in line]
+    assert examples
+    known = {option for leaf in leaves.values() for one in leaf.params for option in one.opts}
+    assert {word for line in examples for word in line.split() if word.startswith("--")} <= known
 
 
 @pytest.mark.parametrize(
@@ -156,7 +168,10 @@ def test_a_verb_of_verbs_alone_is_its_help(run: Run, verb: str) -> None:
     assert (result.exit_code, result.output) == (0, run(verb, "--help").output)
 
 
-@pytest.mark.parametrize("verb", ["policy", "suppressions", "queue"])
+_OF_VERBS = ["intake", "policy", "queue", "sinks", "store", "suppressions"]
+
+
+@pytest.mark.parametrize("verb", _OF_VERBS)
 def test_help_of_a_verb_of_verbs_cuts_no_sentence(run: Run, verb: str) -> None:
     assert "..." not in run(verb, "--help").output.partition("Commands:")[2]
 

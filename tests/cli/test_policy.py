@@ -374,6 +374,10 @@ def test_a_folder_without_cases_and_a_case_with_a_slip_are_errors_of_usage(run: 
     result = run("policy", "test", "default", "--cases", "cases")
     assert result.exit_code == 2
     assert "cases/full.yaml:1:40: unknown fate 'fial'" in result.stderr
+    (cases / "cases" / "full.yaml").write_text("cases:\n  - reply: 552 Full\n    expct: {do: fail}\n")
+    told = run("policy", "test", "default", "--cases", "cases").stderr  # `policy check` reads no cases
+    assert "cases/full.yaml:3:5: unknown key 'expct': did you mean 'expect'?" in told
+    assert "policy check" not in told
 
 
 def test_coverage_names_the_rules_that_nothing_came_to(run: Run, folder: Path) -> None:

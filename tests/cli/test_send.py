@@ -169,6 +169,11 @@ def test_what_cannot_be_sent_is_exit_code_2(
     assert error in result.stderr
 
 
+def test_without_a_relay_the_configured_ones_are_named(run: Run, file: Path, folder: Path) -> None:
+    (folder / "bouncekit.toml").write_text('[relays]\nmain = "smtp://x"\nbulk = "smtp://y"\n')
+    assert "no relay: give --relay main or bulk, or set BOUNCEKIT_RELAY" in run("send", file).stderr
+
+
 def test_an_address_that_would_smuggle_is_refused_alone(run: Run, serve: Serve, file: Path) -> None:
     server = serve()
     result = run(

@@ -48,7 +48,7 @@ def test_every_kind_has_a_class_of_that_kind(kind: str) -> None:
     ("given", "says"),
     [
         ("https://crm.example.com/", "write sinks="),
-        ([7], "int is none"),
+        ([7], "int is no sink"),
         ([{}], "say of what kind"),
         ([{"url": "pigeon://x"}], "say of what kind"),
         ([{"kind": "pigeon"}], "no kind 'pigeon'; one of jsonlines, webhook"),

@@ -239,7 +239,7 @@ def test_a_worker_that_sleeps_past_its_lease_overwrites_nothing_and_a_second_cop
         sleeper = start_worker(work)
         assert sleeper.pid is not None
         wait_until(lambda: _has_begun(store, stage), EXIT_SECONDS, lambda: f"nobody came to {stage}")
-        os.kill(sleeper.pid, signal.SIGSTOP)
+        _put_to_sleep(sleeper.pid, store)
         try:
             _drain(work, postmaster)
             settled = Ledger.of([ada], server, store)
@@ -252,6 +252,22 @@ def test_a_worker_that_sleeps_past_its_lease_overwrites_nothing_and_a_second_cop
         assert not list(store.queued()), "what was settled is not in the queue again"
     assert (ledger.copies[ada], bool(ledger.marked)) == (copies, copies > 1)
     assert ledger.told[ada][: len(settled.told[ada])] == settled.told[ada]
+
+
+def _put_to_sleep(pid: int, store: Store) -> None:
+    """Stop a process where it is not writing: past a lock of the file that a sleeper holds nobody comes."""
+    assert isinstance(store, SqliteStore)
+    with closing(sqlite3.connect(store.path, timeout=0, isolation_level=None)) as connection:
+        while True:
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.01)
+            try:
+                connection.execute("BEGIN IMMEDIATE").connection.rollback()
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+                time.sleep(0.001)
+            else:
+                return
 
 
 def _has_begun(store: Store, stage: str) -> bool:

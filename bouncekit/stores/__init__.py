@@ -145,7 +145,10 @@ def open_store(url: str | None) -> Store:
             raise MissingExtra("postgres", "psycopg", "stores in PostgreSQL") from None
         return PostgresStore(url)
     if kind != "sqlite":
-        raise ConfigurationError(f"store='{scheme}://...': no such store; write 'sqlite:///bounces.db', or {_MEMORY}")
+        raise ConfigurationError(
+            f"store='{scheme}://...': no such store; write 'sqlite:///bounces.db' or 'postgresql://host/database', "
+            f"or {_MEMORY}"
+        )
     from bouncekit.stores.sqlite import SqliteStore
 
     return SqliteStore(_path(url, rest))

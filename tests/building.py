@@ -3,6 +3,7 @@
 The server speaks through the real `transaction()`, so that every status is one that SMTP can bring.
 """
 
+import gc
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -246,3 +247,14 @@ def _heard(said: str | Reply | NoReply | None, stage: Stage) -> Reply | NoReply:
     if said is None:
         return Reply(354 if stage is Stage.DATA else 250, b"2.0.0 Ok" if stage is not Stage.DATA else b"Go")
     return Reply.parse(said) if isinstance(said, str) else said
+
+
+def grows_in_line(seconds: Callable[[int], float]) -> bool:
+    """Whether the work for 10,000 is about twenty times that for 500; were it quadratic, it would be 400 times."""
+    gc.disable()  # it looks at all that the other tests have left
+    try:
+        seconds(50)
+        short, long = (min(seconds(number) for _ in range(2)) for number in (500, 10_000))
+    finally:
+        gc.enable()
+    return long < 200 * max(short, 0.001)

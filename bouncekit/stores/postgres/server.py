@@ -17,6 +17,7 @@ import random
 import re
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
@@ -258,6 +259,7 @@ class PostgresServer:
                     open=True,
                     name="bouncekit",
                 )
+                weakref.finalize(self, _close_at_exit, self._pool, self._pid)
             return self._pool
 
     def _forsake(self) -> None:
@@ -374,3 +376,9 @@ def _number(subject: object) -> int:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _close_at_exit(pool: ConnectionPool[_Connection], pid: int) -> None:
+    """Close a pool that nobody closed, while its threads still run: the interpreter's end waits for each of them."""
+    if pid == os.getpid():
+        pool.close()

@@ -19,6 +19,7 @@ _TELL_ADDRESSES = frozenset(
     test_a_mass_holds_what_its_refusals_began_and_nothing_else
     test_a_message_is_queued_with_its_events_and_once
     test_a_reply_of_any_length_is_kept_as_far_as_an_event_shows_it
+    test_a_record_that_comes_again_behind_an_erasure_is_erased_again_into_the_same
     test_a_skipped_send_leaves_the_suppression_as_it_was
     test_a_suppression_without_a_stream_binds_every_stream
     test_a_verdict_does_not_replace_and_a_success_does_not_lift_what_a_hand_put_there_meanwhile

@@ -194,12 +194,12 @@ class Queues(RuleBasedStateMachine):
         record = outcome(one.delivery, one.attempt, unknown=unknown, at=self.now, **by_end)
         self.stores.record(record)
         self.records.append(record)
-        self._recorded(one, record)
+        self._recorded(record)
         one.left, one.attempt = [address for address in one.left if address in again], None
 
-    def _recorded(self, one: Sending, record: Record) -> None:
+    def _recorded(self, record: Record) -> None:
         """What a record does, in few words."""
-        lease, message = one.delivery.lease, one.delivery.id
+        lease, message = record.delivery.lease, record.delivery.id
         events = {event.id for event in record.events}
         if events and events <= self.told:
             return
@@ -211,12 +211,12 @@ class Queues(RuleBasedStateMachine):
                 continue
             row = self.model.get(place)
             if row is None and lease is None and place not in self.spoken_for:
-                row = self.model[place] = Waiting(one.delivery.relay or "", None)
+                row = self.model[place] = Waiting(record.delivery.relay or "", None)
             if row is not None and row.is_of(lease):
                 row.due_at, row.attempts, row.attempt = settlement.retry_at, counted.attempts, None
                 row.possible_duplicate |= counted.possible_duplicate
                 row.give_back()
-        if lease is not None:
+        if lease is not None or record.occasion.attempt_id in self.owners:
             self.spoken_for |= {(message, settlement.recipient) for settlement in record.settlements}
         for row in self.model.values():
             if row.attempt == record.occasion.attempt_id and row.is_of(lease):
@@ -225,9 +225,12 @@ class Queues(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 99))
     def record_again(self, number: int) -> None:
+        """Known, unless somebody of whom it tells was erased: then it counts as far as nobody has spoken since."""
         told_before = [record for record in self.records if record.events]
         if told_before:
-            self.stores.record(told_before[number % len(told_before)])
+            record = told_before[number % len(told_before)]
+            self.stores.record(record)
+            self._recorded(record)
 
     @rule(who=st.integers(0, 99))
     def die(self, who: int) -> None:

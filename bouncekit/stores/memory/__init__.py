@@ -418,11 +418,13 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies, MemoryListing, Memo
             json = event.json if isinstance(event, _Told) else event_json(event)
             if (erased := erasure.event(json, is_about=key == erasure.key)) is None:
                 continue
-            new = event_dict(erased)["id"]
-            self._known.discard(event.id)
-            self._known.add(new)
-            self._told[place] = _Told(new, event.at, tenant, erasure.pseudonym if key == erasure.key else key, erased)
             number += 1
+            new, self._told[place] = event_dict(erased)["id"], None
+            self._known.discard(event.id)
+            if new not in self._known:  # else it was told again after an erasure, and stands there already
+                self._known.add(new)
+                subject = erasure.pseudonym if key == erasure.key else key
+                self._told[place] = _Told(new, event.at, tenant, subject, erased)
         return number
 
     def _every(self) -> Iterable[Suppression]:

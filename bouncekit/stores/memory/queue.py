@@ -277,7 +277,7 @@ class MemoryQueue(ABC):
                 self._delay(record, settlement, counted[settlement.recipient])
         for address in tuple(attempt.addresses) if attempt else ():
             self._ask_again(delivery, address)
-        if delivery.lease is not None:
+        if attempt is not None or delivery.lease is not None:
             self._settled.update(((delivery.id, settlement.recipient), None) for settlement in settlements)
             while len(self._settled) > _MOST_SETTLED:
                 self._settled.popitem(last=False)

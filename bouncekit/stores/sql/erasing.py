@@ -80,7 +80,7 @@ class _Work:
             for sequence, hashed, event in rows.values()
             if (text := self._erasure.event(event, is_about=(is_about := hashed == self._hash))) is not None
         ]
-        for sequence, is_about, text in erased:
+        for sequence, is_about, text in sorted(erased):
             self._rewrite(sequence, text, rows[sequence][1], is_about=is_about)
         return len(erased)
 
@@ -101,11 +101,15 @@ class _Work:
             number = f".{len(names) + 1}" if names else ""
             name = names.setdefault(recipient, f"{self._erasure.pseudonym}{number}")
             cleaned = None if message_id is None else self._erasure.text(message_id)
+            self._connection.execute(statements.REPEATED_OUTCOME, (attempt, recipient, attempt, name, recipient))
             self._connection.execute(statements.RENAME_OUTCOME, (name, self._new, cleaned, attempt, recipient))
         return len(rows)
 
     def _rewrite(self, sequence: int, text: str, hashed: bytes | None, *, is_about: bool) -> None:
-        values = (json.loads(text)["id"], self._new if is_about else hashed, text, sequence)
+        """Write an event anew; one that was told again after an erasure stands there already, and goes."""
+        new = json.loads(text)["id"]
+        self._connection.execute(statements.REPEATED_EVENT, (sequence, new, sequence))
+        values = (new, self._new if is_about else hashed, text, sequence)
         self._connection.execute(statements.RENAME_EVENT, values)
 
     def _all(self, statement: str, *values: object) -> list[Any]:

@@ -8,6 +8,8 @@ __all__ = [
     "RENAME_CHANGE",
     "RENAME_EVENT",
     "RENAME_OUTCOME",
+    "REPEATED_EVENT",
+    "REPEATED_OUTCOME",
     "SPELLINGS",
     "STRIKES",
     "TENANTS",
@@ -24,10 +26,15 @@ SPELLINGS = """
 EVENTS = """
     SELECT sequence, key_hash, event FROM outbox
     WHERE key_hash = ? OR lower(event) LIKE ? ESCAPE '!' ORDER BY sequence"""
+REPEATED_EVENT = """
+    DELETE FROM outbox WHERE sequence = ? AND EXISTS (SELECT 1 FROM outbox WHERE id = ? AND sequence <> ?)"""
 RENAME_EVENT = "UPDATE outbox SET id = ?, key_hash = ?, event = ? WHERE sequence = ?"
 CHANGES = "SELECT sequence, event_id, state_before, state_after FROM audit WHERE key_hash = ?"
 RENAME_CHANGE = "UPDATE audit SET key_hash = ?, event_id = ?, state_before = ?, state_after = ? WHERE sequence = ?"
 OUTCOMES = "SELECT attempt_id, recipient, message_id FROM outcomes WHERE key_hash = ? OR lower(recipient) = ?"
+REPEATED_OUTCOME = """
+    DELETE FROM outcomes WHERE attempt_id = ? AND recipient = ?
+    AND EXISTS (SELECT 1 FROM outcomes AS before WHERE attempt_id = ? AND recipient = ? AND recipient <> ?)"""
 RENAME_OUTCOME = """
     UPDATE outcomes SET recipient = ?, key_hash = ?, message_id = ? WHERE attempt_id = ? AND recipient = ?"""
 WAITS_STILL = "SELECT 1 FROM messages WHERE id = ?"

@@ -24,7 +24,8 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "demo": "Watch bouncekit handle 221, 421, 452, 550 and 552 from a mail server that misbehaves.",
-    "send": "Send a message file through the policy.",
+    "init": "Write a policy and a configuration to begin with, for the framework that is here.",
+    "send": "Send a message file through the policy, once or for each row of a table.",
     "intake": "Take in mail that came back, from a maildir, an mbox, IMAP, a pipe or LMTP.",
     "parse": "Say what bounce mails mean, a line a recipient.",
     "classify": "Say what a reply means and whose fault it is.",

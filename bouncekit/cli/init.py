@@ -1,0 +1,103 @@
+"""`bouncekit init`: a policy and a configuration to begin with, and what goes where in the application that is here."""
+
+import re
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import click
+
+from bouncekit.cli.output import show_line
+from bouncekit.errors import ConfigurationError
+
+__all__ = ["verb"]
+
+_BEGINNINGS = files("bouncekit.cli") / "beginnings"
+_WRITTEN = ("bounces.yaml", "bouncekit.toml")
+_PLAIN = "plain"
+_REQUIREMENTS = ("pyproject.toml", "setup.cfg", "setup.py", "Pipfile", "requirements*.txt", "requirements/*.txt")
+_MAX_BYTES = 1024 * 1024
+_URL = re.compile(r"[a-z+]+:[^\s\"\\]*")  # what may stand in quotes in TOML and Python
+_NAME = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*")
+
+
+def _frameworks() -> dict[str, dict[str, str]]:
+    found: dict[str, Any] = tomllib.loads((_BEGINNINGS / "frameworks.toml").read_text("utf-8"))
+    return found
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+@click.option(
+    "--framework",
+    type=click.Choice(["auto", *_frameworks()]),
+    default="auto",
+    show_default="what is found in the folder",
+    help="Whose settings to show.",
+)
+@click.option("--policy", metavar="NAME", default="transactional", show_default=True, help="What the policy extends.")
+@click.option("--store", metavar="URL", default="sqlite:///bounces.db", show_default=True, help="Where it remembers.")
+@click.option("--relay", metavar="URL", default="smtp://localhost:25", show_default=True, help="Where mail goes.")
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+def verb(folder: Path, framework: str, policy: str, store: str, relay: str, force: bool) -> None:
+    """Write bounces.yaml and bouncekit.toml, with comments, and show what goes where in your application.
+
+    \b
+    bouncekit init
+    bouncekit init --framework django --relay smtp://mail.example.org:587
+    """
+    _check(policy, store, relay)
+    given = {"policy": policy, "store": store, "relay": relay}
+    texts = {folder / name: _filled((_BEGINNINGS / name).read_text("utf-8"), given) for name in _WRITTEN}
+    if not force and (there := [str(path) for path in texts if path.exists()]):
+        raise ConfigurationError(f"{' and '.join(there)}: there already; --force replaces them")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in texts.items():
+        path.write_text(text, "utf-8")
+        show_line(f"wrote {path}")
+    name = _found(folder) if framework == "auto" else framework
+    chosen = _frameworks()[name]
+    show_line()
+    show_line(f"{chosen['into']}{'' if name == _PLAIN else f' ({name})'}:")
+    for line in ("", *_filled(chosen["text"], given).strip().splitlines(), ""):
+        show_line(f"    {line}".rstrip())
+    show_line("then: bouncekit doctor")
+
+
+def _check(policy: str, store: str, relay: str) -> None:
+    """Raises ConfigurationError: what would be written could not be read."""
+    from bouncekit.builtin import policy_names
+    from bouncekit.relay import Relay
+
+    if policy not in policy_names():
+        raise ConfigurationError(f"--policy: {policy!a} is none of {', '.join(policy_names())}")
+    if not _URL.fullmatch(store):
+        raise ConfigurationError(f"--store: {store!a} is no URL of a store, such as sqlite:///bounces.db")
+    Relay.parse(relay)
+    if not _URL.fullmatch(relay):
+        raise ConfigurationError("--relay: signs such as quotes and spaces are %-escaped in a URL")
+
+
+def _filled(text: str, given: dict[str, str]) -> str:
+    return Template(text).substitute(given)
+
+
+def _found(folder: Path) -> str:
+    """The framework whose sign is there."""
+    required = _required(folder)
+    for name, framework in _frameworks().items():
+        if framework.get("package") in required or (folder / framework.get("file", "-")).is_file():
+            return name
+    return _PLAIN
+
+
+def _required(folder: Path) -> frozenset[str]:
+    """The words of its files of requirements; names of packages are among them."""
+    words: set[str] = set()
+    for pattern in _REQUIREMENTS:
+        for path in sorted(folder.glob(pattern)):
+            with path.open("rb") as file:
+                words.update(_NAME.findall(file.read(_MAX_BYTES).decode("utf-8", "replace").lower()))
+    return frozenset(words)

@@ -1,0 +1,89 @@
+"""Columns of numbers over time, as shapes of a drawing: made here, drawn by the page, so that no script is needed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Bar", "Chart", "Column", "chart"]
+
+WIDTH, HEIGHT = 960, 220
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 4, 10, 24
+_GAP = 0.18  # of a column's room
+_SCALES = (1, 2, 5)
+_MOST_LABELS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A rectangle, and the name by which it is coloured."""
+
+    name: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The bars of one time, from the ground up; `title` says all of it in words, `label` stands below some."""
+
+    title: str
+    label: str
+    middle: float
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Columns, and the lines behind them: each its height and what it stands for."""
+
+    columns: tuple[Column, ...]
+    lines: tuple[tuple[float, int], ...]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = _LEFT
+    ground: int = HEIGHT - _BOTTOM
+
+
+def chart(columns: Sequence[tuple[str, str, Mapping[str, int]]], names: Iterable[str]) -> Chart:
+    """The drawing of columns, each with title, label and a number for each of the names, in whose order they stand.
+
+    >>> drawn = chart([("noon", "12", {"failed": 1, "delivered": 9})], ["delivered", "failed"])
+    >>> [bar.name for bar in drawn.columns[0].bars], [number for _, number in drawn.lines]
+    (['delivered', 'failed'], [0, 5, 10])
+    """
+    order = tuple(names)
+    top = _top(max((sum(numbers.get(name, 0) for name in order) for _, _, numbers in columns), default=0))
+    room = (WIDTH - _LEFT - _RIGHT) / max(len(columns), 1)
+    scale = (HEIGHT - _TOP - _BOTTOM) / top
+    every = -(-len(columns) // _MOST_LABELS)
+    drawn = tuple(
+        Column(
+            title,
+            label if place % every == 0 else "",
+            round(_LEFT + room * (place + 0.5), 1),
+            tuple(_bars(numbers, order, _LEFT + room * (place + _GAP / 2), room * (1 - _GAP), scale)),
+        )
+        for place, (title, label, numbers) in enumerate(columns)
+    )
+    steps = (0, top // 2, top) if top > 1 else (0, top)
+    return Chart(drawn, tuple((round(HEIGHT - _BOTTOM - step * scale, 1), step) for step in steps))
+
+
+def _bars(numbers: Mapping[str, int], order: Iterable[str], x: float, width: float, scale: float) -> Iterable[Bar]:
+    y = float(HEIGHT - _BOTTOM)
+    for name in order:
+        if number := numbers.get(name, 0):
+            height = max(number * scale, 1.0)  # one failure among a million is still to be seen
+            y -= height
+            yield Bar(name, round(x, 1), round(max(y, 0), 1), round(width, 1), round(height, 1))
+
+
+def _top(most: int) -> int:
+    """The next round number: what the axis ends at."""
+    scale = 1
+    while True:
+        for step in _SCALES:
+            if most <= step * scale and step * scale > 1:
+                return step * scale
+        scale *= 10

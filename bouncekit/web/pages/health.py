@@ -1,0 +1,57 @@
+"""Whether all that works behind is at work: workers, sinks, subscribers, the ways that mail takes."""
+
+from datetime import datetime, timedelta
+
+from bouncekit.forwarding import cursor_of, sink_of
+from bouncekit.queue import Depth
+from bouncekit.stores.cursors import Cursor, Reading, is_stuck, reading
+from bouncekit.web.pages.overview import needs_somebody
+from bouncekit.web.visiting import Go, NotAsked, Page, Visit
+
+__all__ = ["enable", "health"]
+
+_STALLED = timedelta(minutes=5)
+
+
+def health(visit: Visit) -> Page:
+    """How everything stands."""
+    office, now = visit.house.office, visit.now
+    store = office.store
+    depth, cursors = store.depth(now), store.cursors()
+    running = {sink.name for sink in visit.house.postmaster.forwarding.sinks}
+    sinks: dict[str, Cursor | None] = dict.fromkeys(sorted(running))
+    sinks |= {name: one for one in cursors if (name := sink_of(one.name)) is not None}
+    return Page(
+        template="health.html",
+        values={
+            "depth": depth,
+            "worker": _worker(depth, now),
+            "waiting": store.queued_relays(),
+            "relays": sorted(office.relays),
+            "lanes": sorted(office.gate.states().items()),
+            "sinks": [(name, one, reading(one, now), is_stuck(one, now)) for name, one in sinks.items()],
+            "subscribers": [one for one in cursors if sink_of(one.name) is None],
+            "newest": store.newest_at(),
+            "law": office.law.in_force,
+            "calls": list(needs_somebody(visit.house, depth, now)),
+            "Reading": Reading,
+        },
+    )
+
+
+def enable(visit: Visit) -> Go:
+    """Try a sink again at once."""
+    name = visit.text("sink")
+    if not visit.house.office.store.place_cursor(cursor_of(name), None):
+        raise NotAsked(f"no sink {name} has ever read here")
+    return Go("/health", f"sink {name} is tried again")
+
+
+def _worker(depth: Depth, now: datetime) -> tuple[str, str]:
+    """Whether somebody sends what is due, in a word and in a sentence."""
+    due_for = timedelta() if depth.oldest_due_at is None else now - depth.oldest_due_at
+    if due_for <= _STALLED:
+        return "ok", "nothing is due for long"
+    if depth.leased > depth.abandoned:
+        return "warn", "a worker is at it, and does not keep up: bouncekit worker --concurrency 4"
+    return "fail", "nobody sends what is due: start bouncekit worker"

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, cast
 
 import bouncekit.smtp
 from bouncekit.adopt import Installation
-from bouncekit.aiooffice import AsyncOffice, Passage
+from bouncekit.aiooffice import AsyncOffice, Errand
 from bouncekit.aiosession import AsyncCarrying
 from bouncekit.conversation import Conversation
 from bouncekit.errors import MissingExtra
@@ -114,15 +114,15 @@ class SMTP(_SMTP):
             self._sendmail_lock = asyncio.Lock()
         async with self._sendmail_lock:
             driver = AsyncOffice(self._office)
-            passage = driver.passage()
+            errand = driver.errand()
             session = _Adopted(self, self._office, host, self.timeout if timeout is Default.token else timeout)
             course = self._office.course(delivery, Outlet(self._desk.relay or f"{host}:{port}"))
 
             async def transact(step: Any) -> Any:
-                return await session.transact(step, passage)
+                return await session.transact(step, errand)
 
             try:
-                report = await driver.carry_out(delivery, course, transact, passage)
+                report = await driver.carry_out(delivery, course, transact, errand)
             finally:
                 session.give_back()
         try:
@@ -162,7 +162,7 @@ class _Adopted(AsyncCarrying):
     def _may_dial(self) -> bool:
         return False
 
-    async def _made_ready(self, passage: Passage) -> Conversation:
+    async def _made_ready(self, errand: Errand) -> Conversation:
         client = self._client
         if self._wire is None:
             if not client.is_connected or client.transport is None or client.protocol is None:
@@ -176,7 +176,7 @@ class _Adopted(AsyncCarrying):
             self.does_esmtp, self.esmtp_features = client.supports_esmtp, dict(client.esmtp_extensions)
         return self._wire.line
 
-    async def hang_up(self, passage: Passage) -> None:
+    async def hang_up(self, errand: Errand) -> None:
         """It is not ours to end."""
 
     def give_back(self) -> None:

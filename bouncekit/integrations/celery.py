@@ -37,7 +37,7 @@ def tick(app: Celery, postmaster: Postmaster, *, every: float = 30.0) -> Task:
     """
     worker = postmaster.worker()
 
-    @app.task(name=_NAME, shared=False, ignore_result=True, expires=every)  # type: ignore[untyped-decorator]
+    @app.task(name=_NAME, shared=False, ignore_result=True, expires=every)
     def run_due() -> int:
         return worker.run_due(seconds=every)
 

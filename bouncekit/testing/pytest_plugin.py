@@ -13,6 +13,7 @@ import pytest
 from bouncekit.events import Event
 from bouncekit.postmaster import Postmaster
 from bouncekit.testing.clock import ManualClock
+from bouncekit.testing.replies import provider_replies
 from bouncekit.testing.script import Script
 from bouncekit.testing.server import ScriptedServer
 
@@ -25,6 +26,10 @@ class MailTold(list[Event]):
     def of(self, type_: str, recipient: str | None = None) -> list[Event]:
         """Those of one type, such as "failed", perhaps about one recipient."""
         return [event for event in self if event.type == type_ and recipient in (None, event.recipient)]
+
+    def assert_nothing_told(self, recipient: str) -> None:
+        """Fails where anything was told about this recipient."""
+        self.assert_told(recipient=recipient)
 
     def assert_told(self, *types: str, recipient: str | None = None) -> None:
         """Fails unless exactly these types were told, in this order; of one recipient, or of everything."""
@@ -81,7 +86,20 @@ def mail_events(mail_postmaster: Postmaster) -> MailTold:
     return told
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with an argument `provider_reply` runs for each reply that its mark `provider_replies(...)` names."""
+    if "provider_reply" not in metafunc.fixturenames:
+        return
+    mark = metafunc.definition.get_closest_marker("provider_replies")
+    cases = provider_replies(**(mark.kwargs if mark else {}))
+    if not cases:
+        named = mark.kwargs if mark else {}
+        raise pytest.UsageError(f"{metafunc.definition.nodeid}: no shipped rule has such a reply: {named}")
+    metafunc.parametrize("provider_reply", cases, ids=[case.id for case in cases])
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marks, so that --strict-markers knows them."""
     config.addinivalue_line("markers", "smtp_script(script, **settings): what the server of `smtp_server` does")
+    config.addinivalue_line("markers", "provider_replies(**which): which cases `provider_reply` has")
     config.addinivalue_line("markers", "postmaster(**settings): how `mail_postmaster` is made")

@@ -4,7 +4,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, Self
 
@@ -36,7 +36,8 @@ class ScriptedServer:
     Exchange(command='', reply='220 mx.test ESMTP ready')
 
     Args:
-        script: Stage to answer, list of answers, or, at MAIL and RCPT (in LMTP also END_OF_DATA), address to those.
+        script: Stage to answer, list of answers, or, at MAIL and RCPT (in LMTP also END_OF_DATA), address to those. Or
+            cues of another kind, such as `bouncekit.testing.chaos.Chaos`.
         lmtp: Speaks LMTP (RFC 2033).
         extensions: EHLO keywords. SIZE, STARTTLS and AUTH are added as the next arguments say; without
             ENHANCEDSTATUSCODES the usual replies have none.
@@ -49,6 +50,8 @@ class ScriptedServer:
         idle_timeout: After so many seconds without a byte from the client between commands the server says 421 and
             closes, or does what the script has at IDLE.
         port: A fixed port, to come back on the one of an earlier server.
+        keep: Remembers so many messages, and so many sessions that are over; None: all.
+        on_message: Told each message that was taken, on the thread of its session.
 
     Raises:
         ValueError: The script has an unknown stage, a malformed reply, or an answer that means nothing at its stage.
@@ -58,7 +61,7 @@ class ScriptedServer:
 
     def __init__(
         self,
-        script: Script | None = None,
+        script: Script | Cues | None = None,
         *,
         lmtp: bool = False,
         extensions: Sequence[str] = ("PIPELINING", "8BITMIME", "SIZE", "ENHANCEDSTATUSCODES", "SMTPUTF8"),
@@ -70,11 +73,13 @@ class ScriptedServer:
         size_limit: int | None = None,
         idle_timeout: float | None = None,
         port: int = 0,
+        keep: int | None = None,
+        on_message: Callable[[Received], object] = lambda message: None,
     ) -> None:
         if implicit_tls and tls is None:
             raise ValueError("implicit_tls needs a context: tls=ssl.SSLContext(...)")
         for stage, setting, value in (("IDLE", "idle_timeout", idle_timeout), ("AUTH", "users", users)):
-            if stage in (script or {}) and value is None:
+            if isinstance(script, Mapping) and stage in script and value is None:
                 raise ValueError(f"script, {stage!r}: never comes without {setting}=...")
         self._settings = Settings(
             lmtp=lmtp,
@@ -87,7 +92,9 @@ class ScriptedServer:
             size_limit=size_limit,
             idle_timeout=idle_timeout,
         )
-        self._cues = Cues(script or {}, lmtp=lmtp)
+        self._cues = script if isinstance(script, Cues) else Cues(script or {}, lmtp=lmtp)
+        self._keep = keep
+        self._on_message = on_message
         self._address = (self.host, port)
         self._listener: socket.socket | None = None
         self._lock = threading.Lock()  # everything below
@@ -211,6 +218,7 @@ class ScriptedServer:
             connection = Connection(sock)
             thread = threading.Thread(target=self._serve, args=(connection,), name=f"{self.url} session", daemon=True)
             with self._lock:
+                self._forget_old()
                 self._connections.append(connection)
                 self._threads.append(thread)
             thread.start()
@@ -232,3 +240,15 @@ class ScriptedServer:
     def _took(self, message: Received) -> None:
         with self._lock:
             self._messages.append(message)
+            if self._keep is not None:
+                del self._messages[: -self._keep]
+        self._on_message(message)
+
+    def _forget_old(self) -> None:
+        """Forget the oldest sessions that are over, where not all are to be remembered."""
+        if self._keep is None:
+            return
+        over = [one for one in zip(self._connections, self._threads, strict=True) if one[0].closed.is_set()]
+        for connection, thread in over[: max(0, len(over) - self._keep)]:
+            self._connections.remove(connection)
+            self._threads.remove(thread)

@@ -11,7 +11,9 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from bouncekit.address import Address
+from bouncekit.budget import Budget
 from bouncekit.classification import Category, Classification, Scope
+from bouncekit.classmark import NO_CLASS_MARKS, ClassMarks
 from bouncekit.envelope import Labels, Recipient
 from bouncekit.meaning import Meaning
 from bouncekit.phrase import Phrase, Words
@@ -31,6 +33,7 @@ __all__ = [
     "Fate",
     "Guard",
     "Keep",
+    "Learn",
     "Limit",
     "MessageClass",
     "Notice",
@@ -38,6 +41,7 @@ __all__ = [
     "Range",
     "Rule",
     "Seen",
+    "SeenBy",
     "SessionDisposition",
     "SessionFate",
     "SessionRule",
@@ -75,30 +79,46 @@ class Range:
         return (self.at_least is None or number >= self.at_least) and (self.at_most is None or number <= self.at_most)
 
 
+class SeenBy(StrEnum):
+    """Whose verdicts are counted."""
+
+    RECIPIENT = "recipient"
+    DOMAIN = "domain"  # the recipient's
+    PROVIDER = "provider"  # whose server replied
+    SENDER = "sender"  # the return path
+    RELAY = "relay"  # that took the mail, or did not
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """At least this many verdicts of the same category about the recipient within a window, the present one included.
+    """At least this many verdicts of the same category within a window, the present one included.
 
-    One a day counts: a strike is a settled message, never an attempt.
+    Of the recipient one a day counts: a strike is a settled message, never an attempt. Of others each verdict does.
     """
 
     times: int
     within: timedelta
+    by: SeenBy = SeenBy.RECIPIENT
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A question to the history: how many days before today, within this time, had a strike of this category?"""
+    """A question to the history: how many days before today, within this time, had a strike of this category?
+
+    Of others than the recipient: how many such verdicts there were.
+    """
 
     category: Category
     within: timedelta
+    by: SeenBy = SeenBy.RECIPIENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
     """When a rule applies: every key that is given must match, one of its values is enough.
 
-    In `code` and `enhanced`, x stands for any number: `5xx`, `x.2.2`. In `remote_mta` and `domain`, * for anything.
+    In `code` and `enhanced`, x stands for any number: `5xx`, `x.2.2`. In names of hosts and domains, and in `sender`,
+    which is the return path, * stands for anything.
     """
 
     code: tuple[str, ...] = ()
@@ -111,6 +131,9 @@ class Condition:
     remote_mta: tuple[str, ...] = ()
     domain: tuple[str, ...] = ()
     message_class: frozenset[str] = frozenset()
+    sender: tuple[str, ...] = ()
+    tenant: frozenset[str] = frozenset()
+    stream: frozenset[str] = frozenset()
     text: tuple[Phrase, ...] = ()
     permanent: bool | None = None
     certain: bool | None = None
@@ -135,10 +158,13 @@ class Condition:
             and (not self.message_class or case.message_class in self.message_class)
             and (not self.provider or case.circumstances.provider in self.provider)
             and (not self.domain or any(_glob(domain, case.recipient.address.domain) for domain in self.domain))
+            and (not self.tenant or case.circumstances.labels.tenant in self.tenant)
+            and (not self.stream or case.circumstances.labels.stream in self.stream)
+            and (not self.sender or any(_glob(name, case.circumstances.sender) for name in self.sender))
             and (not self.remote_mta or any(_glob(name, status.remote_mta or "") for name in self.remote_mta))
             and (self.attempts is None or case.recipient.attempts in self.attempts)
             and (self.accepted is None or status.accepted in self.accepted)
-            and (self.seen is None or case.seen(self.seen.within) >= self.seen.times)
+            and (self.seen is None or case.seen(self.seen) >= self.seen.times)
             and (not self.text or any(phrase.matches(case.words) for phrase in self.text))
         )
 
@@ -155,6 +181,9 @@ class Example:
     seen: int = 1
     expired: bool = False
     message_class: str | None = None
+    tenant: str = ""
+    stream: str = ""
+    sender: str = ""
     domain: str = "example.com"
     remote_mta: str | None = None
     provider: str | None = None
@@ -184,6 +213,14 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Learn:
+    """The first wait is what greylisting of that provider has taken of late, within these bounds."""
+
+    at_least: timedelta = timedelta(minutes=1)
+    at_most: timedelta = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One rule about recipients. `where` is file:line; `slow` or `pause` is about all mail that goes the same way."""
 
@@ -191,6 +228,7 @@ class Rule:
     when: Condition = Condition()
     do: Fate
     wait: Schedule | None = None
+    learn: Learn | None = None
     suppress: Ladder | None = None
     notify: tuple[Notice, ...] = ()
     slow: Slow | None = None
@@ -213,11 +251,17 @@ class SessionRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageClass:
-    """A kind of mail: how long it is tried, what becomes of an unknown outcome, which suppressions do not bind it."""
+    """A kind of mail: how long it is tried, what becomes of an unknown outcome, which suppressions do not bind it.
+
+    `wait` bounds the waits between its attempts, whatever a rule says. `tries_late` says that what could not be tried
+    within the deadline is tried once more when it can go; else it is worthless by then, and given up.
+    """
 
     name: str
     deadline: timedelta
+    wait: Schedule | None = None
     resend_unknown: bool = False
+    tries_late: bool = True
     ignores: frozenset[Category] = frozenset()
 
 
@@ -253,12 +297,18 @@ class Keep:
 @quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """What a verdict depends on besides the reply. `jitter` is in [0, 1); `counters` answers `Policy.counters`."""
+    """What a verdict depends on besides the reply. `jitter` is in [0, 1); `counters` answers `Policy.counters`.
+
+    `sender` is the return path as the application gave it; "" for the null one. `learned` is how long greylisting has
+    taken of late where it comes from; None: nobody knows.
+    """
 
     now: datetime
     jitter: float = 0.0
     labels: Labels = Labels()
+    sender: str = ""
     provider: str | None = None
+    learned: timedelta | None = None
     counters: Mapping[Window, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -318,9 +368,10 @@ class Case:
             self._words = Words(self.classification.status.text)
         return self._words
 
-    def seen(self, within: timedelta) -> int:
-        """Days with such a verdict, today included."""
-        return self.circumstances.counters.get(Window(self.classification.category, within), 0) + 1
+    def seen(self, asked: Seen) -> int:
+        """Days with such a verdict, today included; or verdicts, this one included."""
+        window = Window(self.classification.category, asked.within, asked.by)
+        return self.circumstances.counters.get(window, 0) + 1
 
 
 _FALLBACK = Schedule("fallback", (timedelta(minutes=30), timedelta(hours=2)))
@@ -344,6 +395,7 @@ class Policy:
     hash: str = ""
     classes: Mapping[str, MessageClass]
     default_class: str
+    class_marks: ClassMarks = NO_CLASS_MARKS
     rules: tuple[Rule, ...]
     sessions: tuple[SessionRule, ...] = ()
     schedules: Mapping[str, Schedule] = field(default_factory=lambda: MappingProxyType({}))
@@ -354,6 +406,7 @@ class Policy:
     guard: Guard = Guard()
     keep: Keep = Keep()
     throttles: Throttles = NO_THROTTLES
+    budget: Budget | None = None
     meaning: Meaning = field(default_factory=Meaning)
 
     def message_class(self, name: str | None) -> MessageClass:
@@ -362,12 +415,16 @@ class Policy:
 
     def counters(self, classification: Classification) -> tuple[Window, ...]:
         """What `decide` wants to know from the recipient's history; empty for nearly every reply."""
-        within = {
-            rule.when.seen.within
+        asked = {
+            (rule.when.seen.within, rule.when.seen.by)
             for rule in self.rules
             if rule.when.seen and (not rule.when.category or classification.category in rule.when.category)
         }
-        return tuple(Window(classification.category, length) for length in sorted(within))
+        return tuple(Window(classification.category, within, by) for within, by in sorted(asked))
+
+    def learns(self, classification: Classification) -> bool:
+        """Whether a rule may come back when such a verdict is usually over."""
+        return classification.category is Category.GREYLISTED and any(rule.learn for rule in self.rules)
 
     def may_suppress(self, classification: Classification) -> bool:
         """Whether a rule could suppress for such a verdict; only then is the guard asked."""
@@ -383,22 +440,33 @@ class Policy:
         kind = self.message_class(circumstances.labels.message_class)
         if classification.status.action is Action.UNKNOWN:
             return self._unknown(kind, recipient, circumstances)
-        deadline = (recipient.first_attempt_at or circumstances.now) + kind.deadline
+        deadline = _deadline(kind, recipient, circumstances.now)
         case = Case(classification, recipient, circumstances, message_class=kind.name)
         case.expired = circumstances.now >= deadline
         rule = self._first(case)
         if rule.do is not Fate.RETRY:
             return _disposition(rule, expired=case.expired)
-        retry_at = self._next_try(rule, classification, recipient, circumstances, deadline)
+        retry_at = self._next_try(rule, kind, classification, recipient, circumstances, deadline)
         if rule is _NO_RULE and classification.permanent:
             return _disposition(rule, fate=Fate.FAIL)
         if retry_at < deadline:
             return _disposition(rule, retry_at=retry_at)
-        case.expired = True
-        last = self._first(case)
-        if last.do is Fate.HOLD:
-            return _disposition(last, expired=True)
-        return _disposition(last if last.do is not Fate.RETRY else rule, fate=Fate.FAIL, expired=True)
+        return self._at_the_end(case, rule)
+
+    def deadline(self, recipient: Recipient, labels: Labels, now: datetime) -> datetime:
+        """When a recipient is tried no more: counted from its first attempt, or from when it was put into the queue."""
+        return _deadline(self.message_class(labels.message_class), recipient, now)
+
+    def tries_late(self, labels: Labels) -> bool:
+        """Whether what could not be tried within its deadline is tried once more."""
+        return self.message_class(labels.message_class).tries_late
+
+    def give_up(
+        self, classification: Classification, recipient: Recipient, circumstances: Circumstances
+    ) -> Disposition:
+        """The disposition of one recipient whom nobody could be asked about in time: nothing is tried again."""
+        kind = self.message_class(circumstances.labels.message_class)
+        return self._at_the_end(Case(classification, recipient, circumstances, message_class=kind.name))
 
     def decide_session(self, classification: Classification, *, reconnects: int = 0) -> SessionDisposition:
         """The disposition of a connection that a server ended, or whose end we asked for."""
@@ -410,6 +478,15 @@ class Policy:
                 return SessionDisposition(rule.do, rule.id, rule.where)
         return _NO_SESSION_RULE
 
+    def _at_the_end(self, case: Case, rule: Rule | None = None) -> Disposition:
+        """What the rules say where no other try comes in time; the `rule` that wanted one, if theirs is one more."""
+        case.expired = True
+        last = self._first(case)
+        if last.do is Fate.HOLD:
+            return _disposition(last, expired=True)
+        decided = rule if rule is not None and last.do is Fate.RETRY else last
+        return _disposition(decided, fate=Fate.FAIL, expired=True)
+
     def _first(self, case: Case) -> Rule:
         for rule in self.rules:
             if _possible(rule, case) and rule.when.matches(case):
@@ -419,19 +496,27 @@ class Policy:
     def _next_try(
         self,
         rule: Rule,
+        kind: MessageClass,
         classification: Classification,
         recipient: Recipient,
         circumstances: Circumstances,
         deadline: datetime,
     ) -> datetime:
-        """By the schedule, or later where the reply asks for that.
+        """By the schedule, no later than the class's own says, or later where the reply asks for that.
 
         Never earlier: the schedule is how little the owner bothers a server, and no server can have us hammer it. Nor
         so late that there is no other try: "try again in 10000 days" is a delay of a day, and a hint behind the
         deadline one of most of the time that is left.
         """
         now = circumstances.now
-        retry_at = now + (rule.wait or _FALLBACK).wait(max(recipient.attempts, 1), circumstances.jitter)
+        attempt = max(recipient.attempts, 1)
+        waits = [
+            schedule.wait(attempt, circumstances.jitter) for schedule in (rule.wait or _FALLBACK, kind.wait) if schedule
+        ]
+        if rule.learn is not None and circumstances.learned is not None and attempt == 1:
+            learned = min(max(circumstances.learned, rule.learn.at_least), rule.learn.at_most)
+            waits[0] = jittered(learned, circumstances.jitter)
+        retry_at = now + min(waits)
         if classification.wait_hint is None:
             return retry_at
         asked = jittered(min(classification.wait_hint, _LONGEST_HINT), circumstances.jitter)
@@ -441,8 +526,9 @@ class Policy:
         """No reply to the dot: the class says which is worse, a possible duplicate or a possible loss."""
         where = f"class {kind.name}"
         if kind.resend_unknown:
-            wait = next(iter(self.schedules.values()), _FALLBACK).wait(max(recipient.attempts, 1), circumstances.jitter)
-            if circumstances.now + wait < (recipient.first_attempt_at or circumstances.now) + kind.deadline:
+            schedule = kind.wait or next(iter(self.schedules.values()), _FALLBACK)
+            wait = schedule.wait(max(recipient.attempts, 1), circumstances.jitter)
+            if circumstances.now + wait < _deadline(kind, recipient, circumstances.now):
                 return Disposition(
                     action=Action.UNKNOWN,
                     fate=Fate.RETRY,
@@ -451,6 +537,10 @@ class Policy:
                     retry_at=circumstances.now + wait,
                 )
         return Disposition(action=Action.UNKNOWN, fate=Fate.FAIL, rule="leave-unknown", where=where)
+
+
+def _deadline(kind: MessageClass, recipient: Recipient, now: datetime) -> datetime:
+    return (recipient.first_attempt_at or now) + kind.deadline
 
 
 def _disposition(

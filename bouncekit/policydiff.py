@@ -11,6 +11,7 @@ from bouncekit.policyprint import rule_data, settings_data
 from bouncekit.policytrial import NOW, decided, status_of_example
 from bouncekit.schedule import show_duration
 from bouncekit.status import RecipientStatus
+from bouncekit.throttle import in_words
 
 __all__ = ["FaceChange", "How", "RuleChange", "SettingChange", "faces", "rule_changes", "setting_changes"]
 
@@ -137,5 +138,5 @@ def _face(policy: Policy, classify: Classify, example: Example) -> tuple[str, st
         first = done.ladder.provisional or done.ladder.confirmed[0]
         parts.append(f"suppress for {show_duration(first) if first else 'good'}")
     parts += [f"notify {notice.channel}" for notice in done.notices]
-    parts += [type(done.measure).__name__.lower()] if done.measure is not None else []  # slow, pause
+    parts += [in_words(done.measure)] if done.measure is not None else []
     return ", ".join(parts), done.rule

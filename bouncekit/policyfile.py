@@ -14,7 +14,9 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
+from bouncekit.budget import Budget
 from bouncekit.classification import Category, Scope, scope_of
+from bouncekit.classmark import ClassMarks
 from bouncekit.errors import Finding, PolicyError, RuleError
 from bouncekit.meaning import Meaning, RuleFile
 from bouncekit.policy import (
@@ -27,15 +29,18 @@ from bouncekit.policy import (
     Notice,
     Policy,
     Rule,
+    SeenBy,
     SessionFate,
     SessionRule,
 )
 from bouncekit.policyschema import (
+    BudgetText,
     ClassText,
     LadderText,
     NoticeText,
     PolicyText,
     RuleText,
+    ScheduleText,
     Section,
     SessionRuleText,
     ThrottleText,
@@ -214,11 +219,17 @@ def _rule_files(tree: Tree) -> Iterator[tuple[str, Path, str]]:
 
 
 def _names_more_schedules(files: Iterable[_File]) -> bool:
-    """Whether a rule waits by a name that no file defines."""
+    """Whether a rule or a class waits by a name that no file defines."""
     listed = (name for file in files for name in _listed(file.tree.value(("schedules",))))
     defined = {name for name in listed if isinstance(name, str)}
-    rules = (rule for file in files for rule in _listed(file.tree.value(("rules",))) if isinstance(rule, dict))
-    return any(isinstance(wait := rule.get("wait"), str) and wait not in defined for rule in rules)
+    said = [one for file in files for one in (*_listed(file.tree.value(("rules",))), *_classes_in(file.tree))]
+    waits = (one.get("wait") for one in said if isinstance(one, dict))
+    return any(isinstance(wait, str) and wait not in defined for wait in waits)
+
+
+def _classes_in(tree: Tree) -> list[Any]:
+    classes = tree.value(("classes",))
+    return list(classes.values()) if isinstance(classes, dict) else []
 
 
 def _validate_all(
@@ -313,7 +324,8 @@ def _contradictions(tree: Tree) -> Iterator[Finding]:
             if not isinstance(rule, dict):
                 continue
             for path, message in quarrels(rule):
-                yield replace(tree.finding((section, index, *path), message), code=_QUARRELS.get(str(path[0]), ""))
+                code, fix = _QUARRELS.get(str(path[0]), ("", ""))
+                yield replace(tree.finding((section, index, *path), message), code=code, fix=fix)
             rule_id = rule.get("id")
             if isinstance(rule_id, str) and seen.setdefault(rule_id, index) != index:
                 first = tree.where((section, seen[rule_id]))
@@ -324,12 +336,12 @@ def _contradictions(tree: Tree) -> Iterator[Finding]:
         yield tree.finding(("classes", name, "default"), f"{quoted(default[0])} is the default class already; keep one")
 
 
-_QUARRELS = {"when": "suppress-not-recipient"}
+_QUARRELS = {"when": ("suppress-not-recipient", "leave suppress out, or make a rule of its own for the recipient")}
 
 
 def _quarrels(rule: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
     do = rule.get("do")
-    for key, fate in (("wait", Fate.RETRY), ("suppress", Fate.FAIL)):
+    for key, fate in (("wait", Fate.RETRY), ("learn", Fate.RETRY), ("suppress", Fate.FAIL)):
         if key in rule and isinstance(do, str) and do in _FATES and do != fate:
             yield (key,), f"{key} goes with do: {fate} only, not with {do}"
     when = rule.get("when")
@@ -343,6 +355,9 @@ def _quarrels(rule: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
             for index, value in enumerate(_listed(when.get(key))):
                 if isinstance(value, str) and value in others:
                     yield ("when", key, index), f"{value} is not about the recipient, and nothing else may suppress"
+        seen = when.get("seen")
+        if isinstance(seen, dict) and seen.get("by") in _OF_OTHERS:
+            yield ("when", "seen", "by"), f"nobody is suppressed for what others of a {seen['by']} brought about"
     for measure in ("slow", "pause"):
         if measure in rule and (value := _of_one(when)):
             yield (measure,), f"{value} is about one mail or mailbox: no reason to {measure} all that goes this way"
@@ -362,6 +377,7 @@ def _session_quarrels(rule: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
 
 
 _FATES = frozenset(map(str, Fate))
+_OF_OTHERS = frozenset(map(str, SeenBy)) - {str(SeenBy.RECIPIENT)}
 # Nobody was asked, for what DNS says about the domain, or for what the address is.
 _OF_THE_ADDRESS = frozenset({Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS, Cause.LOCAL})
 # A reply before RCPT concerns the session or the message; no reply concerns the way (RFC 5321 3.8).
@@ -412,9 +428,10 @@ def _is_default(value: object) -> bool:
 
 
 def _waits_of(parts: Iterable[_Part]) -> list[str]:
-    """The schedules that rules name and no file defines."""
+    """The schedules that rules and classes name and no file defines."""
     defined = {name for part in parts for name in part.says.schedules}
-    waits = (rule.wait for part in parts for rule in part.says.rules)
+    waits = [rule.wait for part in parts for rule in part.says.rules]
+    waits += [one.wait for part in parts for one in part.says.classes.values()]
     return [wait for wait in waits if isinstance(wait, str) and wait not in defined]
 
 
@@ -424,12 +441,13 @@ def _build(name: str, parts: Sequence[_Part], digest: str, used: Mapping[str, Sc
     schedules = {key: build_schedule(key, one) for says in from_base for key, one in says.schedules.items()}
     schedules |= used
     ladders = {key: _ladder(key, one) for says in from_base for key, one in says.ladders.items()}
-    classes = {key: _class(key, one) for says in from_base for key, one in says.classes.items()}
+    classes = {key: _class(key, one, schedules) for says in from_base for key, one in says.classes.items()}
     limits = {key: one for says in from_base for key, one in _limits(says)}
     templates = {key: Template(key, one.subject, one.text) for says in from_base for key, one in says.templates.items()}
     guards = [says.guard for says in from_base if says.guard]
     keep = {key: one for says in from_base if says.keep for key, one in says.keep.given().items()}
     throttles = [says.throttles for says in from_base if says.throttles]
+    budgets = [says.budget for says in from_base if says.budget]
     rules = _merged((part.tree, "rules", part.says.rules) for part in parts)
     sessions = _merged((part.tree, "sessions", part.says.sessions) for part in parts)
     return Policy(
@@ -437,6 +455,7 @@ def _build(name: str, parts: Sequence[_Part], digest: str, used: Mapping[str, Sc
         hash=digest,
         classes=MappingProxyType(classes),
         default_class=_default_class(parts) or "",
+        class_marks=_class_marks(parts),
         rules=tuple(_rule(text, where, schedules, ladders, _Notices(templates, limits)) for text, where in rules),
         sessions=tuple(SessionRule(**_given(text), where=where) for text, where in sessions),
         schedules=MappingProxyType(schedules),
@@ -450,6 +469,7 @@ def _build(name: str, parts: Sequence[_Part], digest: str, used: Mapping[str, Sc
             relays=_throttles(said.relays for said in throttles),
             providers=_throttles(said.providers for said in throttles),
         ),
+        budget=_budget(budgets[-1]) if budgets else None,
         meaning=meaning,
     )
 
@@ -504,7 +524,7 @@ def _rule(
         given["notify"] = tuple(map(notices.built, text.notify))
     if text.do is Fate.RETRY:
         wait = text.wait or next(iter(schedules))
-        given["wait"] = schedules[wait] if isinstance(wait, str) else build_schedule(text.id, wait)
+        given["wait"] = _schedule(text.id, wait, schedules)
     if text.suppress is not None:
         given["suppress"] = ladders[text.suppress]
     return Rule(**given, where=where)
@@ -515,17 +535,40 @@ def _given(text: RuleText | SessionRuleText) -> dict[str, Any]:
     return given | {"when": Condition(**text.when.given() if text.when else {})}
 
 
-def _class(name: str, text: ClassText) -> MessageClass:
+def _schedule(name: str, wait: str | ScheduleText, schedules: Mapping[str, Schedule]) -> Schedule:
+    """The schedule of that name, or the one that is written out under this one."""
+    return schedules[wait] if isinstance(wait, str) else build_schedule(name, wait)
+
+
+def _class(name: str, text: ClassText, schedules: Mapping[str, Schedule]) -> MessageClass:
     return MessageClass(
         name=name,
         deadline=text.deadline,
+        wait=None if text.wait is None else _schedule(name, text.wait, schedules),
         resend_unknown=text.unknown == "resend",
+        tries_late=text.late == "try",
         ignores=frozenset(text.ignores or ()),
+    )
+
+
+def _class_marks(parts: Sequence[_Part]) -> ClassMarks:
+    """By which headers classes are known: those of the owner's first, and of each class as its last file says."""
+    classes = {name: one for part in reversed(parts) for name, one in part.says.classes.items()}
+    ordered = dict.fromkeys(name for part in parts for name in part.says.classes)
+    return ClassMarks(
+        naming=next((part.says.class_header for part in parts if part.says.class_header), None),
+        classes=tuple((name, marks) for name in ordered if (marks := tuple(classes[name].headers or ()))),
     )
 
 
 def _throttles(said: Iterable[Mapping[str, ThrottleText]]) -> Mapping[str, Throttle]:
     return MappingProxyType({name: Throttle(**one.given()) for by_name in said for name, one in by_name.items()})
+
+
+def _budget(text: BudgetText) -> Budget | None:
+    """None where no level is stated: then nothing is counted."""
+    budget = Budget(**text.given())
+    return budget if any(budget.bounds()) else None
 
 
 def _ladder(name: str, text: LadderText) -> Ladder:

@@ -4,145 +4,54 @@ Each finding has a code that stays, the place, what is wrong and what would be r
 file; what it extends is its author's.
 """
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from difflib import get_close_matches
-from enum import StrEnum
 from itertools import pairwise
 from types import MappingProxyType
 
 from bouncekit.classification import Category, Scope, scope_of
 from bouncekit.errors import Finding
-from bouncekit.policy import Condition, Fate, MessageClass, Policy, Rule, SessionRule
+from bouncekit.policy import Condition, Fate, MessageClass, Policy, Rule, SeenBy, SessionRule
 from bouncekit.policyfile import Source
 from bouncekit.policyspace import Box, Space
 from bouncekit.policytext import quoted
 from bouncekit.reply import Cause, Stage
+from bouncekit.rulelint import phrase_faults
 from bouncekit.schedule import Schedule, show_duration
 from bouncekit.suppression import Ladder
 
-__all__ = ["FAULTS", "Fault", "Level", "lint"]
-
-
-class Level(StrEnum):
-    """How much a finding matters."""
-
-    ERROR = "error"  # does not do what it says
-    WARNING = "warning"  # does it, and hardly anybody can want that
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A kind of finding: what it is, and why that is one."""
-
-    level: Level
-    what: str
-    why: str
-
-
-FAULTS: Mapping[str, Fault] = MappingProxyType(
-    {
-        "grammar": Fault(Level.ERROR, "the file says what no policy can say", "nothing of it holds"),
-        "suppress-not-recipient": Fault(
-            Level.ERROR,
-            "a suppression for what is not about the recipient",
-            "a good recipient would pay for somebody else's fault; bouncekit suppresses nobody for it",
-        ),
-        "unreachable-rule": Fault(
-            Level.ERROR, "a rule that is never reached", "the rules before it take all that it asks for"
-        ),
-        "contradictory-rules": Fault(
-            Level.ERROR, "two rules that ask for the same and do different things", "the second one never decides"
-        ),
-        "overlapping-rules": Fault(
-            Level.WARNING,
-            "two rules that ask for the same in part and do different things",
-            "which one decides hangs on their order, and neither says so",
-        ),
-        "hides-base": Fault(
-            Level.ERROR, "a rule that takes every reply", "no rule of the policy that the file extends is ever reached"
-        ),
-        "never-matches": Fault(Level.ERROR, "a condition that no reply can meet", "the rule never decides"),
-        "uncovered": Fault(
-            Level.WARNING,
-            "replies that no rule is about",
-            "a permanent one fails and any other is tried again, without a word of why",
-        ),
-        "uncovered-session": Fault(
-            Level.WARNING, "ends of sessions that no rule is about", "the session is closed, and nobody dials again"
-        ),
-        "unknown-provider": Fault(
-            Level.ERROR, "a provider that bouncekit does not know", "the rule never decides for it"
-        ),
-        "code-in-phrase": Fault(
-            Level.WARNING, "a phrase that begins with a reply code", "the text of a reply begins behind its code"
-        ),
-        "regex-in-phrase": Fault(
-            Level.WARNING, "a phrase that looks like a regular expression", "its signs only separate words"
-        ),
-        "retry-without-end": Fault(
-            Level.WARNING, "tries without an end in sight", "servers take note of who keeps knocking"
-        ),
-        "retry-too-late": Fault(
-            Level.ERROR, "a first retry behind the deadline", "nothing is ever tried again, it fails at once"
-        ),
-        "retry-when-expired": Fault(
-            Level.ERROR,
-            "a retry for what has expired",
-            "there is no time left: it fails, and this rule names no measure",
-        ),
-        "retries-the-final": Fault(
-            Level.WARNING,
-            "a retry of a final verdict about the recipient",
-            "the same will be said again (RFC 5321 4.2.1), and spam filters count unknown users",
-        ),
-        "hasty-suppression": Fault(
-            Level.WARNING,
-            "a suppression at the first temporary reply",
-            "a temporary reply says that it may be otherwise in an hour",
-        ),
-        "wide-suppression": Fault(
-            Level.WARNING,
-            "a suppression for any kind of reply",
-            "most replies are not about the recipient, and none of those suppresses",
-        ),
-        "tells-recipient": Fault(
-            Level.WARNING,
-            "a notice to the recipient about what is not his doing",
-            "he cannot mend it, and hears that something is wrong with his mailbox",
-        ),
-        "seen-beyond-memory": Fault(
-            Level.WARNING, "a look further back than the store remembers", "it remembers 366 days of verdicts"
-        ),
-        "unused-name": Fault(Level.WARNING, "a name that no rule uses", "most likely another one was meant"),
-        "ignores-nothing": Fault(
-            Level.WARNING, "a class that ignores suppressions which no rule makes", "it ignores nothing"
-        ),
-        "ladder-goes-down": Fault(
-            Level.WARNING, "a ladder with a rung shorter than the one before", "who fails again is let in sooner"
-        ),
-        "misspelt-id": Fault(
-            Level.WARNING,
-            "an id that is nearly that of a rule of the base",
-            "it does not take that rule's place, but goes before all of them",
-        ),
-    }
-)
+__all__ = ["lint"]
 
 _LONG_DEADLINE = timedelta(days=30)
 _MANY_TRIES = 1_000
 _REMEMBERED = timedelta(days=366)
 _THEMSELVES = "recipient"
+_LEAST_REFUSAL, _REFUSALS = 400, 200  # codes from 400 to 599
+_LEVELS = ("warn", "slow", "stop")
+# docs.aws.amazon.com/ses/latest/dg/reputationdashboardmessages.html, as of 2025
+_CLOSED_AT: Mapping[str, float] = MappingProxyType({"bounces": 0.1, "complaints": 0.005})
 _NOT_TAKEN_ALWAYS = frozenset({Fate.SPLIT, Fate.ALONE})  # only where they can help: the next rule is asked too
 _IMPERSONAL = frozenset({Stage.CONNECT, Stage.EHLO, Stage.STARTTLS, Stage.AUTH, Stage.MAIL, Stage.RSET, Stage.IDLE})
 _OF_THE_ADDRESS = frozenset({Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS, Cause.LOCAL})
 _SILENT = frozenset({Cause.LOST, Cause.TIMED_OUT})
 _NOT_IN_HOSTS = frozenset("@/ \t,;:")
-_BEGINS_WITH_CODE = re.compile(r"\s*[2-5]\d\d\b").match
-_REGEX = re.compile(r"\.[*+?]|\\[dwsbDWS.]|^\^|\$$|\][*+?{]|\[\^|\[\w-\w|\(\?|\w\|\w").search
-_SETS = ("category", "scope", "stage", "cause", "provider", "message_class", "code", "enhanced", "text", "domain")
+_SETS = (
+    "category",
+    "scope",
+    "stage",
+    "cause",
+    "provider",
+    "message_class",
+    "tenant",
+    "stream",
+    "code",
+    "enhanced",
+    "text",
+    "domain",
+    "sender",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,18 +219,25 @@ def _gaps(asked: _Asked) -> Iterator[Finding]:
     rules = [rule for rule in asked.policy.rules if rule.do not in _NOT_TAKEN_ALWAYS]
     left = asked.space.left([asked.space.everything()], [asked.boxes[rule.id] for rule in rules])
     for permanent, kind in ((True, "permanent"), (False, "temporary")):
-        found = {
-            category
-            for box in left or ()
-            if permanent in asked.space.values("permanent", box)
-            for category in asked.space.values("category", box)
-        }
+        boxes = [box for box in left or () if permanent in asked.space.values("permanent", box)]
+        found = {category for box in boxes for category in asked.space.values("category", box)}
         if found:
             every = len(found) == len(Category)
-            names = "any category" if every else ", ".join(sorted(found))
+            names = ("any category" if every else ", ".join(sorted(found))) + _codes(asked.space, boxes)
             end = "{id: permanent, do: fail}" if permanent else "{id: temporary, when: {permanent: false}, do: retry}"
             message = f"no rule is about some {kind} replies of {names}"
             yield asked.source.finding("uncovered", message, f"end with {end}", "rules")
+
+
+def _codes(space: Space, boxes: Iterable[Box]) -> str:
+    """The reply codes of some cases, for people; "" where they are of any."""
+    found = {code for box in boxes for code in space.values("code", box) if code is not None and code >= _LEAST_REFUSAL}
+    if not found or len(found) == _REFUSALS:
+        return ""
+    firsts = sorted(code for code in found if code - 1 not in found)
+    lasts = sorted(code for code in found if code + 1 not in found)
+    spans = (str(one) if one == last else f"{one}-{last}" for one, last in zip(firsts, lasts, strict=True))
+    return f" with the code {', '.join(spans)}"
 
 
 def _session_gaps(asked: _Asked) -> Iterator[Finding]:
@@ -375,7 +291,7 @@ def _never(when: Condition, *, is_about_recipient: bool) -> Iterator[tuple[str, 
             yield "enhanced", "its first digit is never another one than the code's (RFC 2034 4)", "let them agree"
     if when.attempts is not None and when.attempts.at_most == 0:
         yield "attempts", "the present attempt counts, so that there is always one", "write attempts: 1 for the first"
-    if when.seen is not None and when.seen.times > when.seen.within.days + 1:
+    if when.seen is not None and when.seen.by is SeenBy.RECIPIENT and when.seen.times > when.seen.within.days + 1:
         most = when.seen.within.days + 1
         what = f"one verdict a day counts, and {show_duration(when.seen.within)} have no {when.seen.times}"
         yield "seen", what, f"ask for at most {most} times, or a longer time"
@@ -383,6 +299,8 @@ def _never(when: Condition, *, is_about_recipient: bool) -> Iterator[tuple[str, 
         names = getattr(when, key)
         if names and all(set(name) & _NOT_IN_HOSTS or name.endswith(".") for name in names):
             yield key, f"{quoted(names[0])} is the name of no host", "write a name, such as *.example.com"
+    if when.sender and not any("@" in name or "*" in name for name in when.sender):
+        yield "sender", f"{quoted(when.sender[0])} is no return path", "write an address, or '*@news.example.com'"
     if not is_about_recipient:
         return
     if when.stage == {Stage.QUIT}:
@@ -397,13 +315,8 @@ def _never(when: Condition, *, is_about_recipient: bool) -> Iterator[tuple[str, 
 
 def _phrases(rule: Rule | SessionRule, source: Source, section: str) -> Iterator[Finding]:
     for at, phrase in enumerate(rule.when.text):
-        if _BEGINS_WITH_CODE(phrase.text):
-            what = f"{quoted(phrase.text)}: a text begins behind its reply code"
-            yield source.finding("code-in-phrase", what, "ask for it by code:", section, rule.id, "when", "text", at)
-        if _REGEX(phrase.text):
-            what = f"{quoted(phrase.text)}: there are no regular expressions here"
-            fix = "whole words, * for any run of words, # for a number"
-            yield source.finding("regex-in-phrase", what, fix, section, rule.id, "when", "text", at)
+        for code, what, fix in phrase_faults(phrase.text):
+            yield source.finding(code, what, fix, section, rule.id, "when", "text", at)
 
 
 # -- tries
@@ -421,8 +334,9 @@ def _retries(asked: _Asked) -> Iterator[Finding]:
         longest = max(_classes(rule, asked.policy), key=lambda one: one.deadline, default=None)
         if longest is None:
             continue
-        if waits.wait(1) >= longest.deadline:
-            message = f"the first wait is {show_duration(waits.wait(1))}, and the deadline {_of(longest)}"
+        first = min(one.wait(1) for one in (waits, longest.wait) if one is not None)
+        if first >= longest.deadline:
+            message = f"the first wait is {show_duration(first)}, and the deadline {_of(longest)}"
             fix = "a shorter first wait, or a later deadline"
             yield asked.source.finding("retry-too-late", message, fix, "rules", rule.id, "wait")
         if (tries := _tries(waits, longest.deadline)) >= _MANY_TRIES:
@@ -435,6 +349,10 @@ def _retries(asked: _Asked) -> Iterator[Finding]:
             yield asked.source.finding("retries-the-final", message, fix, "rules", rule.id, "do")
     for name in asked.own_names("classes", asked.policy.classes):
         one = asked.policy.classes[name]
+        if one.wait is not None and one.wait.wait(1) >= one.deadline:
+            message = f"the first wait is {show_duration(one.wait.wait(1))}, and the deadline {_of(one)}"
+            fix = "a shorter first wait, or a later deadline"
+            yield asked.source.finding("retry-too-late", message, fix, "classes", name, "wait")
         if one.deadline > _LONG_DEADLINE:
             message = f"a deadline of {show_duration(one.deadline)}; the standard has 4 to 5 days (RFC 5321 4.5.4.1)"
             yield asked.source.finding(
@@ -524,17 +442,30 @@ def _lasting(rung: timedelta | None) -> str:
     return "forever" if rung is None else show_duration(rung)
 
 
+def _budget(asked: _Asked) -> Iterator[Finding]:
+    """Rates of which the first level comes when the relay's provider has closed the account."""
+    budget = asked.policy.budget
+    stated = [(name, getattr(budget, name)) for name in _LEVELS if budget is not None and getattr(budget, name)]
+    for rate, closed in _CLOSED_AT.items():
+        level, lowest = next(((name, most) for name, bound in stated if (most := getattr(bound, rate))), ("", 0.0))
+        if lowest >= closed and asked.source.is_own("budget", level):
+            message = f"nobody hears of {rate} below {lowest * 100:.4g}%"
+            fix = f"well below the {closed * 100:g}% at which Amazon SES closes an account"
+            yield asked.source.finding("late-budget", message, fix, "budget", level, rate)
+
+
 # -- names
 
 
 def _names(asked: _Asked) -> Iterator[Finding]:
     policy = asked.policy
     notices = [notice for rule in policy.rules for notice in rule.notify]
+    waits = [*(rule.wait for rule in policy.rules), *(one.wait for one in policy.classes.values())]
     used = {
-        "schedules": {rule.wait.name for rule in policy.rules if rule.wait} | set(list(policy.schedules)[:1]),
+        "schedules": {wait.name for wait in waits if wait} | set(list(policy.schedules)[:1]),
         "ladders": {rule.suppress.name for rule in policy.rules if rule.suppress},
         "templates": {notice.template.name for notice in notices if notice.template},
-        "channels": {notice.channel for notice in notices},
+        "channels": {notice.channel for notice in notices} | set(policy.budget.notify if policy.budget else ()),
     }
     for section, names in used.items():
         for name in asked.own_names(section, getattr(policy, section)):
@@ -584,5 +515,6 @@ _CHECKS: Sequence[Callable[[_Asked], Iterator[Finding]]] = (
     _retries,
     _measures,
     _ladders,
+    _budget,
     _names,
 )

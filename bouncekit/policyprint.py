@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from bouncekit.budget import Bound, Budget
 from bouncekit.meaning import Meaning
 from bouncekit.phrase import Phrase
 from bouncekit.policy import Example, Limit, MessageClass, Notice, Policy, Range, Rule, Seen, SessionFate, SessionRule
@@ -37,10 +38,12 @@ def settings_data(policy: Policy) -> dict[str, Any]:
         "channels": _shown_channels(policy),
         "templates": {name: {"subject": one.subject, "text": one.text} for name, one in policy.templates.items()},
         "schedules": {name: _shown_schedule(one) for name, one in policy.schedules.items()},
-        "classes": {name: _shown_class(one, policy.default_class) for name, one in policy.classes.items()},
+        "classes": _shown_classes(policy),
+        "class_header": policy.class_marks.naming,
         "ladders": {name: _shown_ladder(one) for name, one in policy.ladders.items()},
         "guard": _shown_fields(policy.guard),
         "throttles": _shown_throttles(policy.throttles),
+        "budget": _shown_budget(policy.budget),
         "keep": {name: "forever" if one is None else one for name, one in _shown_fields(policy.keep).items()},
     }
 
@@ -62,8 +65,9 @@ def rule_data(rule: Rule | SessionRule, policy: Policy) -> dict[str, Any]:
             shown["at_most"] = rule.at_most
     else:
         if rule.wait is not None:
-            is_named = policy.schedules.get(rule.wait.name) == rule.wait
-            shown["wait"] = rule.wait.name if is_named else _shown_schedule(rule.wait)
+            shown["wait"] = _shown_wait(rule.wait, policy)
+        if rule.learn is not None:
+            shown["learn"] = _shown_fields(rule.learn) or show_duration(rule.learn.at_most)
         if rule.suppress is not None:
             shown["suppress"] = rule.suppress.name
         if rule.notify:
@@ -100,10 +104,27 @@ def _shown_throttles(throttles: Throttles) -> dict[str, dict[str, Any]]:
 
 def _shown_throttle(throttle: Throttle) -> dict[str, Any]:
     return {
-        name: f"{value.number}/{show_duration(value.within)}" if isinstance(value, Pace) else value
+        name: _shown_pace(value) if isinstance(value, Pace) else value
         for name in ("rate", "recipients", "at_once")
         if (value := getattr(throttle, name)) is not None
     }
+
+
+def _shown_budget(budget: Budget | None) -> dict[str, Any]:
+    if budget is None:
+        return {}
+    bounds = {name: _shown_bound(bound) for name in ("warn", "slow", "stop") if (bound := getattr(budget, name))}
+    shown = _shown_fields(budget) | bounds
+    return shown | ({"rate": _shown_pace(budget.rate)} if "rate" in shown else {})
+
+
+def _shown_bound(bound: Bound) -> dict[str, str]:
+    named = {"bounces": bound.bounces, "complaints": bound.complaints}
+    return {name: f"{round(most * 100, 4):g}%" for name, most in named.items() if most is not None}
+
+
+def _shown_pace(pace: Pace) -> str:
+    return f"{pace.number}/{show_duration(pace.within)}"
 
 
 def _shown_channels(policy: Policy) -> Any:
@@ -134,10 +155,27 @@ def _shown_schedule(schedule: Schedule) -> Any:
     return {"first": _shown(schedule.waits), **grows}
 
 
-def _shown_class(one: MessageClass, default: str) -> dict[str, Any]:
-    shown = {"deadline": show_duration(one.deadline), "unknown": "resend" if one.resend_unknown else "fail"}
+def _shown_classes(policy: Policy) -> dict[str, Any]:
+    """The classes; those that are known by headers first, in the order in which these are looked for."""
+    first = [name for name, _ in policy.class_marks.classes]
+    names = dict.fromkeys((*first, *policy.classes) if len(first) > 1 else policy.classes)
+    return {name: _shown_class(policy.classes[name], policy) for name in names}
+
+
+def _shown_class(one: MessageClass, policy: Policy) -> dict[str, Any]:
+    shown: dict[str, Any] = {"deadline": show_duration(one.deadline)}
+    shown |= {} if one.wait is None else {"wait": _shown_wait(one.wait, policy)}
+    shown |= {} if one.tries_late else {"late": "fail"}
+    shown["unknown"] = "resend" if one.resend_unknown else "fail"
     shown |= {"ignores": _shown(one.ignores)} if one.ignores else {}
-    return shown | ({"default": True} if one.name == default else {})
+    marks = dict(policy.class_marks.classes).get(one.name, ())
+    shown |= {"headers": _shown(tuple(map(str, marks)))} if marks else {}
+    return shown | ({"default": True} if one.name == policy.default_class else {})
+
+
+def _shown_wait(wait: Schedule, policy: Policy) -> Any:
+    """A schedule by its name, or written out where it has none in this policy."""
+    return wait.name if policy.schedules.get(wait.name) == wait else _shown_schedule(wait)
 
 
 def _shown_ladder(ladder: Ladder) -> dict[str, Any]:

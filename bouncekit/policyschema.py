@@ -20,8 +20,9 @@ from pydantic import (
     model_validator,
 )
 
+from bouncekit.budget import Bound
 from bouncekit.classification import Category, Scope, scope_of
-from bouncekit.policy import Example, Range, Seen
+from bouncekit.policy import Example, Learn, Range, Seen, SeenBy
 from bouncekit.policytext import quoted
 from bouncekit.policyvalue import (
     BOUND,
@@ -30,6 +31,7 @@ from bouncekit.policyvalue import (
     MAX_RULES,
     NAME_PATTERN,
     AnyOf,
+    BudgetSpan,
     CategoryWord,
     CauseWord,
     ChannelName,
@@ -44,11 +46,14 @@ from bouncekit.policyvalue import (
     LaneWord,
     Lasting,
     Many,
+    MarkText,
     Maybe,
     Name,
+    NamingHeader,
     Natural,
     PaceText,
     PauseLength,
+    Percent,
     PhraseText,
     Positive,
     Rate,
@@ -58,6 +63,7 @@ from bouncekit.policyvalue import (
     RuleId,
     ScheduleName,
     ScopeWord,
+    SeenByWord,
     SessionFateWord,
     Share,
     Short,
@@ -70,7 +76,7 @@ from bouncekit.policyvalue import (
 )
 from bouncekit.reply import Stage
 from bouncekit.schedule import Phase, waits_of
-from bouncekit.throttle import Pause, Slow
+from bouncekit.throttle import Pace, Pause, Slow
 
 __all__ = [
     "ChannelText",
@@ -201,10 +207,17 @@ Numbers = Annotated[
 
 
 class SeenText(Section):
-    """How often the recipient had a verdict of this category, one a day, the present one included."""
+    """How often there was a verdict of this category, the present one included; of the recipient, one a day counts."""
 
     times: Positive
     within: Duration
+    by: SeenByWord = Field(SeenBy.RECIPIENT, description="Whose verdicts are counted.")
+
+    @model_validator(mode="after")
+    def _is_remembered(self) -> "SeenText":
+        if self.by is not SeenBy.RECIPIENT and self.within > timedelta(days=30):
+            raise ValueError(f"verdicts by {self.by} are counted for 30d; write a shorter time")
+        return self
 
 
 SeenOften = Annotated[SeenText, AfterValidator(lambda text: Seen(**text.given()))]
@@ -236,6 +249,9 @@ class ConditionText(SessionConditionText):
     provider: Maybe[AnyOf[Text]] = Field(None, description="The provider that the classifier knows the server by.")
     domain: Maybe[Many[Text]] = Field(None, description="The recipient's domain; * stands for anything.")
     message_class: Maybe[AnyOf[ClassName]] = Field(None, description="The message's class.")
+    sender: Maybe[Many[Text]] = Field(None, description="The return path; * stands for anything: '*@news.example.com'.")
+    tenant: Maybe[AnyOf[Text]] = Field(None, description="Whose mail it is.")
+    stream: Maybe[AnyOf[Text]] = Field(None, description="Of which stream it is.")
     expired: Maybe[Flag] = Field(None, description="Whether the class's deadline leaves no other try.")
     attempts: Maybe[Numbers] = Field(None, description="Attempts so far, the present one included.")
     seen: Maybe[SeenOften] = Field(
@@ -262,6 +278,9 @@ class ExampleText(Section):
     seen: Positive = 1
     expired: Flag = False
     message_class: Maybe[ClassName] = None
+    tenant: Text = ""
+    stream: Text = ""
+    sender: Text = ""
     domain: Text = "example.com"
     remote_mta: Maybe[Text] = None
     provider: Maybe[Text] = None
@@ -322,6 +341,26 @@ Paused = Annotated[
 ]
 
 
+class LearnText(Section):
+    """The first wait is what greylisting of that provider has taken of late, within bounds."""
+
+    at_least: Duration = Field(timedelta(minutes=1), description="No wait is shorter;")
+    at_most: Duration = Field(timedelta(hours=1), description="and none is longer.")
+
+    @model_validator(mode="after")
+    def _has_room(self) -> "LearnText":
+        if self.at_least > self.at_most:
+            raise ValueError("at_most is shorter than at_least")
+        return self
+
+
+Learning = Annotated[
+    LearnText,
+    AfterValidator(lambda text: Learn(**text.given())),
+    Short(lambda value: {"at_most": value}, {"type": "string", "pattern": DURATION_PATTERN}),
+]
+
+
 class RuleText(Section):
     """A rule about one recipient that was not delivered; the first that matches decides."""
 
@@ -329,6 +368,7 @@ class RuleText(Section):
     when: Maybe[ConditionText] = Field(None, description="When it applies; always, where this is left out.")
     do: FateWord = Field(description="What becomes of the recipient.")
     wait: Maybe[Wait] = Field(None, description="With retry: a schedule; else the first one.")
+    learn: Maybe[Learning] = Field(None, description="With retry, of what is greylisted: come back when it is over.")
     suppress: Maybe[LadderName] = Field(None, description="With fail: the ladder to suppress it by.")
     notify: Maybe[Notices] = Field(None, description="Channels to tell.")
     slow: Maybe[Slower] = Field(None, description="Slow all mail that goes this way: what its pace is divided by.")
@@ -356,11 +396,18 @@ class ClassText(Section):
     """A kind of mail."""
 
     deadline: Duration = Field(description="How long a message is tried.")
+    wait: Maybe[Wait] = Field(None, description="The waits between its attempts, where those of a rule are longer.")
+    late: Literal["try", "fail"] = Field(
+        "try", description="What could not be tried within the deadline: try it once more, or fail without a try."
+    )
     unknown: Literal["resend", "fail"] = Field(
         "fail", description="The reply to the final dot never came: risk a duplicate (resend) or a loss (fail)."
     )
     ignores: Maybe[AnyOf[Annotated[CategoryWord, AfterValidator(_about_recipients)]]] = Field(
         None, description="Suppressions of these categories do not bind it."
+    )
+    headers: Maybe[Many[MarkText]] = Field(
+        None, description="Mail with one of these is of this class: a name, or a name and value, 'Precedence: bulk'."
     )
     default: Flag = Field(False, description="The class of messages that name none.")
 
@@ -429,6 +476,47 @@ class ThrottlesText(Section):
     providers: dict[Text, ThrottleText] = Field({}, max_length=MAX_ITEMS, description="By the name of a provider.")
 
 
+class BoundText(Section):
+    """The rates at which a level begins; one of them is enough."""
+
+    bounces: Maybe[Percent] = Field(None, description="Bad addresses among those who were sent to: 5%.")
+    complaints: Maybe[Percent] = Field(None, description="Complaints for each who was sent to: 0.1%.")
+
+
+def _bound(text: BoundText) -> Bound:
+    if text.bounces is None and text.complaints is None:
+        raise ValueError("no rate; write {bounces: 5%}, {complaints: 0.1%}, or both")
+    return Bound(**text.given())
+
+
+Bounds = Annotated[BoundText, AfterValidator(_bound)]
+
+
+class BudgetText(Section):
+    """How many bounces and complaints a stream of mail may bring; {} for any number."""
+
+    within: BudgetSpan = Field(timedelta(days=7), description="The time that rates are counted over, 1h to 30d.")
+    at_least: Positive = Field(1000, description="Recipients in that time; of fewer, rates say nothing.")
+    warn: Maybe[Bounds] = Field(None, description="When it is told.")
+    slow: Maybe[Bounds] = Field(None, description="When mail of the classes in `holds` goes at `rate` only.")
+    stop: Maybe[Bounds] = Field(None, description="When mail of these classes waits.")
+    rate: PaceText = Field(Pace(60, timedelta(minutes=1)), description="Messages in a time, at the level slow: 60/m.")
+    holds: Maybe[AnyOf[ClassName]] = Field(None, description="Classes that are slowed and stopped; others always go.")
+    notify: Maybe[Many[ChannelName]] = Field(None, description="Channels that hear of each level.")
+
+    @model_validator(mode="after")
+    def _means_something(self) -> "BudgetText":
+        if (self.slow or self.stop) and not self.holds:
+            raise ValueError("slow and stop need the classes that they hold: holds: bulk")
+        if "recipient" in (self.notify or ()):
+            raise ValueError("a budget is about no recipient; notify another channel")
+        for name in ("bounces", "complaints"):
+            rising = [most for bound in (self.warn, self.slow, self.stop) if bound and (most := getattr(bound, name))]
+            if rising != sorted(rising):
+                raise ValueError(f"{name}: warn comes first, then slow, then stop; let them rise")
+        return self
+
+
 class MeaningText(Section):
     """Files of rules that say what replies mean; they go before the shipped ones."""
 
@@ -460,12 +548,16 @@ class PolicyText(Section):
     classes: dict[Name, ClassText] = Field(
         {}, max_length=MAX_ITEMS, description="Kinds of mail, by name; one of them is the default."
     )
+    class_header: Maybe[NamingHeader] = Field(
+        None, description="A header that names a message's class, besides X-Bouncekit-Class; it is not sent."
+    )
     ladders: dict[Name, LadderText] = Field(
         {}, max_length=MAX_ITEMS, description="How long suppressions last, by name."
     )
     guard: Maybe[GuardText] = None
     keep: Maybe[KeepText] = None
     throttles: Maybe[ThrottlesText] = None
+    budget: Maybe[BudgetText] = None
     sessions: list[SessionRuleText] = Field([], description="Rules about connections.", max_length=MAX_RULES)
     rules: list[RuleText] = Field([], description="Rules about recipients.", max_length=MAX_RULES)
     schema_: Maybe[Text] = Field(None, alias="$schema", description="For editors; not read.")

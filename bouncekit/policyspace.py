@@ -209,7 +209,7 @@ def _phrase(one: Phrase, other: Phrase) -> bool:
 
 
 def _seen(one: Seen, other: Seen) -> bool:
-    return one.times >= other.times and one.within <= other.within
+    return one.by is other.by and one.times >= other.times and one.within <= other.within
 
 
 _FOLLOWS: dict[str, Callable[[Any, Any], bool]] = {
@@ -217,6 +217,9 @@ _FOLLOWS: dict[str, Callable[[Any, Any], bool]] = {
     "provider": _same,
     "remote_mta": _glob,
     "domain": _glob,
+    "sender": _glob,
+    "tenant": _same,
+    "stream": _same,
     "text": _phrase,
     "seen": _seen,
 }

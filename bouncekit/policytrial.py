@@ -99,7 +99,8 @@ def decided(policy: Policy, example: Example, verdict: Classification) -> Dispos
     )
     circumstances = Circumstances(
         now=NOW,
-        labels=Labels(message_class=example.message_class),
+        labels=Labels(message_class=example.message_class, tenant=example.tenant, stream=example.stream),
+        sender=example.sender,
         provider=example.provider,
         counters=dict.fromkeys(policy.counters(verdict), example.seen - 1),
     )

@@ -24,9 +24,11 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import core_schema
 
+from bouncekit.budget import LONGEST
 from bouncekit.classification import Category, Scope
+from bouncekit.classmark import HeaderMark, is_header_name
 from bouncekit.phrase import Phrase
-from bouncekit.policy import Fate, SessionFate
+from bouncekit.policy import Fate, SeenBy, SessionFate
 from bouncekit.policytext import quoted
 from bouncekit.reply import Cause, Reply, Stage
 from bouncekit.schedule import parse_duration
@@ -41,6 +43,7 @@ __all__ = [
     "MAX_RULE_FILES",
     "NAME_PATTERN",
     "AnyOf",
+    "BudgetSpan",
     "CategoryWord",
     "CauseWord",
     "ChannelName",
@@ -55,11 +58,14 @@ __all__ = [
     "LaneWord",
     "Lasting",
     "Many",
+    "MarkText",
     "Maybe",
     "Name",
+    "NamingHeader",
     "Natural",
     "PaceText",
     "PauseLength",
+    "Percent",
     "PhraseText",
     "Positive",
     "Rate",
@@ -69,6 +75,7 @@ __all__ = [
     "RuleId",
     "ScheduleName",
     "ScopeWord",
+    "SeenByWord",
     "SessionFateWord",
     "Share",
     "Short",
@@ -95,6 +102,7 @@ _CODE = re.compile(r"[2-5][0-9x][0-9x]").fullmatch
 _ENHANCED = re.compile(r"[245x]\.(?:0|[1-9]\d{0,2}|x)\.(?:0|[1-9]\d{0,2}|x)", re.ASCII).fullmatch
 _WHOLE = re.compile(r"\d{1,7}", re.ASCII).fullmatch
 _PERCENT = re.compile(r"\d{1,3}%", re.ASCII).fullmatch
+_RATE_OF = re.compile(r"\d{1,3}(?:\.\d{1,4})?%", re.ASCII).fullmatch
 _DECIMAL = re.compile(r"\d{1,7}(?:\.\d{1,6})?", re.ASCII).fullmatch
 DURATION_PATTERN = r"^\d{1,9}(\.\d{1,6})?(ms|[smhdw])$"
 _RATE_PATTERN = r"^\d{1,7}/(\d{1,9}(\.\d{1,6})?)?(ms|[smhdw])$"
@@ -245,11 +253,24 @@ def _pause(value: object) -> timedelta:
     return duration
 
 
+def _budget_span(value: object) -> timedelta:
+    if not timedelta(hours=1) <= (duration := _duration(value)) <= LONGEST:
+        raise ValueError(f"{quoted(value)} is not between 1h and {LONGEST.days}d")
+    return duration
+
+
 def _share(value: object) -> float:
     """A part of the whole: 10%."""
     if not _PERCENT(text := _text(value)) or not 1 <= int(text[:-1]) <= 100:
         raise ValueError(f"{quoted(text)}: write a share from 1% to 100%")
     return int(text[:-1]) / 100
+
+
+def _percent(value: object) -> float:
+    """A rate: 5%, 0.1%."""
+    if not _RATE_OF(text := _text(value)) or not 0 < float(text[:-1]) <= 100:
+        raise ValueError(f"{quoted(text)}: write a rate above 0% and up to 100%, such as 5% or 0.1%")
+    return float(text[:-1]) / 100
 
 
 def _worded(longest: int, *, lines: bool) -> Callable[[object], str]:
@@ -264,6 +285,17 @@ def _worded(longest: int, *, lines: bool) -> Callable[[object], str]:
         return str(value)
 
     return read
+
+
+def _mark(value: object) -> HeaderMark:
+    return HeaderMark.parse(_text(value))
+
+
+def _naming_header(value: object) -> str:
+    """A header that may be taken out of a message: nothing that its readers need begins so."""
+    if not is_header_name(text := _text(value)) or not text.lower().startswith("x-") or len(text) < 3:
+        raise ValueError(f"{quoted(text)}: it is taken out of the message, so it begins with X-, such as X-Mail-Kind")
+    return text
 
 
 def _reply(value: object) -> str:
@@ -295,7 +327,14 @@ def _called(kind: type[StrEnum]) -> str:
     return _CALLED.get(kind) or kind.__name__.lower()
 
 
-_CALLED: Mapping[type[StrEnum], str] = {SessionFate: "fate of a session", LaneKind: "lane"}
+_CALLED: Mapping[type[StrEnum], str] = {SessionFate: "fate of a session", SeenBy: "subject"}
+_WAYS = (LaneKind.RELAY, LaneKind.PROVIDER)  # that a reply can slow or pause
+
+
+def _way(value: object) -> LaneKind:
+    if (text := _text(value)) not in _WAYS:
+        raise ValueError(f"unknown lane {quoted(text)}: {nearest(text, _WAYS)}")
+    return LaneKind(text)
 
 
 def _known(kind: str) -> Callable[[object, ValidationInfo], str]:
@@ -341,9 +380,14 @@ Factor = Annotated[float, PlainValidator(_factor), _says(type_="number", exclusi
 ReplyText = Annotated[str, PlainValidator(_reply), _says(minLength=1, maxLength=4096)]
 Rate = Annotated[tuple[int, timedelta], PlainValidator(_rate), _says(pattern=_RATE_PATTERN)]
 PaceText = Annotated[Pace, PlainValidator(lambda value: Pace(*_rate(value))), _says(pattern=_RATE_PATTERN)]
+BudgetSpan = Annotated[timedelta, PlainValidator(_budget_span), _says(pattern=DURATION_PATTERN)]
 PauseLength = Annotated[timedelta, PlainValidator(_pause), _says(pattern=DURATION_PATTERN)]
 Share = Annotated[float, PlainValidator(_share), _says(pattern=r"^\d{1,3}%$")]
-LaneWord = Annotated[LaneKind, PlainValidator(_word(LaneKind)), _enum(LaneKind)]
+MarkText = Annotated[HeaderMark, PlainValidator(_mark), _says(minLength=1, maxLength=255)]
+NamingHeader = Annotated[str, PlainValidator(_naming_header), _says(pattern=r"^[Xx]-[!-9;-~]+$", maxLength=64)]
+SeenByWord = Annotated[SeenBy, PlainValidator(_word(SeenBy)), _enum(SeenBy)]
+LaneWord = Annotated[LaneKind, PlainValidator(_way), WithJsonSchema({"enum": [str(one) for one in _WAYS]})]
+Percent = Annotated[float, PlainValidator(_percent), _says(pattern=r"^\d{1,3}(\.\d{1,4})?%$")]
 Subject = Annotated[str, PlainValidator(_worded(200, lines=False)), _says(minLength=1, maxLength=200)]
 Wording = Annotated[str, PlainValidator(_worded(10_000, lines=True)), _says(minLength=1, maxLength=10_000)]
 StageWord = Annotated[Stage, PlainValidator(_word(Stage)), _enum(Stage)]

@@ -1,10 +1,11 @@
-"""What a channel is told about one recipient: plain sentences, and the event behind them."""
+"""What a channel is told about one recipient, or about a stream: plain sentences, and the event behind them."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from bouncekit.events import Event
+from bouncekit.notify.budgetwords import told_of_stream
 from bouncekit.notify.wording import wording_of
 from bouncekit.policy import Notice
 from bouncekit.reply import NoReply, Reply
@@ -32,8 +33,8 @@ class Notification:
     """One notice on its way to one channel.
 
     `subject` is one line, `text` a few; what servers wrote in them is escaped. `recipient` is the address that the
-    mail was for: whom a callback has to reach in another way. `more` counts others that the digest kept back
-    since the notice before, or the channel's limit.
+    mail was for: whom a callback has to reach in another way; "" where the notice is about a stream of mail. `more`
+    counts others that the digest kept back since the notice before, or the channel's limit.
     """
 
     channel: str
@@ -56,9 +57,11 @@ class Notification:
 
 
 def compose(event: Event, notice: Notice, more: int = 0) -> Notification:
-    """The notification that a notice of the policy asks for; `event` carries the settlement that it is about."""
+    """The notification that a notice of the policy asks for, about the settlement or the stream of `event`."""
     settlement = event.settlement
-    assert settlement is not None, "a notice is about a settlement"
+    if settlement is None:
+        subject, text = told_of_stream(event)
+        return Notification(channel=notice.channel, recipient="", subject=subject, text=text, event=event)
     if notice.template is not None:
         subject, text = notice.template.fill(_values(event, settlement, more))
     else:

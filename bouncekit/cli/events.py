@@ -5,39 +5,33 @@ import json
 import select
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import click
 
 from bouncekit.address import parse_address, suppression_key
+from bouncekit.cli.eventpages import LATE, Told, backwards, first_behind, forwards, newest_number
+from bouncekit.cli.eventquery import event_line, query
 from bouncekit.cli.output import progress
 from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, store_option
-from bouncekit.cli.telling import rule, said, second
 from bouncekit.events import EventType
-from bouncekit.showing import printable
 
 if TYPE_CHECKING:
     from bouncekit.stores import Store
 
-__all__ = ["LATE", "backwards", "first_behind", "forwards", "newest_number", "verb"]
+__all__ = ["verb"]
 
-_PAGE = 1000  # events read at once
+_PAGE = 1000  # events printed at once
 _FOLLOWED = 20  # that --follow shows first
 _POLL_SECONDS = 0.5
-LATE = timedelta(hours=1)  # how much later than it happened an event may have been remembered
-_WIDTH = max(map(len, EventType))
-_MAX_CELL = 300
 _MOST_HISTORY = 100_000  # events about one mailbox
 
-Told: TypeAlias = Mapping[str, Any]
-Numbered: TypeAlias = tuple[int, Told]
 
-
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--follow", is_flag=True, help=f"Show the last {_FOLLOWED}, then go on until Ctrl-C.")
 @click.option(
     "--type",
@@ -53,7 +47,9 @@ Numbered: TypeAlias = tuple[int, Told]
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest so many.")
 @store_option
 @json_option("JSON lines: the events as CloudEvents")
+@click.pass_context
 def verb(
+    ctx: click.Context,
     follow: bool,
     types: tuple[str, ...],
     recipient: str | None,
@@ -68,10 +64,13 @@ def verb(
     \b
     bouncekit events --since 2h --type failed --type suppression_added
     bouncekit events --follow --json | jq .subject
+    bouncekit events query --provider gmail --code 5xx --by rule
     """
+    if ctx.invoked_subcommand is not None:
+        return
     if follow and limit is None and since is None:
         limit = _FOLLOWED
-    show = json.dumps if as_json else _line
+    show = json.dumps if as_json else event_line
     key = None if recipient is None else suppression_key(parse_address(recipient).wire)
     with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
         kept, now = postmaster.office.store, postmaster.office.clock.now()
@@ -137,64 +136,6 @@ def _print(events: Iterable[Told], show: Callable[[Told], str]) -> None:
         click.echo("\n".join(lines))
 
 
-def _line(told: Told) -> str:
-    """2026-11-25 03:56:38Z  failed  full@example.com  552 5.2.2 Mailbox full  mailbox-full (default.yaml:41)."""
-    data: Told = told.get("data") or {}
-    cells = (told.get("subject"), said(data), rule(data))
-    shown = (printable(str(cell), limit=_MAX_CELL) for cell in cells if cell)
-    return "  ".join((second(told.get("time")), str(told.get("type")).ljust(_WIDTH), *shown))
-
-
-# What a store has is a sequence of numbers with gaps, read from any of them on.
-
-
-def forwards(store: "Store", after: int, last: int | None) -> Iterator[Numbered]:
-    """The events behind a number, up to the last one."""
-    while page := store.events(after=after, limit=_PAGE):
-        for number, told in page:
-            if last is not None and number > last:
-                return
-            yield number, told
-        after = page[-1][0]
-
-
-def backwards(store: "Store", first: int, last: int) -> Iterator[Numbered]:
-    """The events up to a number, newest first, back to what lies behind the first one."""
-    while last > first:
-        after = max(last - _PAGE, first)
-        page = store.events(after=after, limit=last - after)
-        yield from reversed([one for one in page if one[0] <= last])
-        last = after
-
-
-def newest_number(store: "Store") -> int:
-    """The number of the newest event, 0 where there is none: found by halves, since the store may hold millions."""
-    low, high = 0, 1
-    while found := store.events(after=high, limit=1):
-        low = found[0][0]
-        high = 2 * low
-    while low < high:
-        middle = (low + high) // 2
-        if found := store.events(after=middle, limit=1):
-            low = found[0][0]
-        else:
-            high = middle
-    return low
-
-
-def first_behind(store: "Store", at: datetime, newest: int) -> int:
-    """A number up to which all happened before a time, as far as times grow with the numbers."""
-    low, high = 0, newest
-    while low < high:
-        middle = (low + high) // 2
-        found = store.events(after=middle, limit=1)
-        if found and datetime.fromisoformat(found[0][1]["time"]) < at:
-            low = found[0][0]
-        else:
-            high = middle
-    return low
-
-
 def _wait() -> None:
     """Let some time pass, less where whoever reads the output has gone: then there is nothing to go on for."""
     if not hasattr(select, "poll"):  # Windows
@@ -204,3 +145,6 @@ def _wait() -> None:
     output.register(sys.stdout.fileno(), 0)  # errors and the other end's leaving are always reported
     if output.poll(_POLL_SECONDS * 1000):
         raise BrokenPipeError(errno.EPIPE, "nobody reads the output any more")
+
+
+verb.add_command(query)

@@ -1,65 +1,81 @@
-"""`bouncekit why ADDRESS`: everything that happened to an address, and whether mail to it is held back."""
+"""`bouncekit why ADDRESS`: the whole history of a mailbox, whether mail to it is held back, and what comes next."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
-from bouncekit.cli.output import show_json, show_line, show_minute, show_table
-from bouncekit.cli.settings import configured, json_option, open_postmaster, store_option
-from bouncekit.cli.telling import rule, said, second
-from bouncekit.events import suppression_data
-from bouncekit.suppression import Standing
+from bouncekit.cli.cards import lang_option, page_width
+from bouncekit.cli.output import show_json, show_line
+from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, policy_option, store_option
 
 if TYPE_CHECKING:
-    from bouncekit.suppression import Suppression
+    from bouncekit.timeline import History
 
 __all__ = ["verb"]
 
 
 @click.command()
 @click.argument("address")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many events.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many moments."
+)
+@click.option("--since", callback=duration, metavar="DURATION", help="Only what happened so long ago at most: 30d.")
+@click.option("--tenant", default="", metavar="NAME", help="Whose mail; a mailbox has a history with each tenant.")
+@click.option("--stream", default="", metavar="NAME", help="Of which stream the mail in question is.")
+@click.option("--class", "message_class", metavar="NAME", help="Of which class it is: some are held back by less.")
+@lang_option
+@policy_option
 @store_option
-@json_option("one JSON document: address, suppressed, suppression, events")
-def verb(address: str, limit: int, store: str | None, as_json: bool) -> int:
-    """Tell what happened to ADDRESS, newest first, and whether mail to it is held back, until when and why.
+@json_option("one JSON document: address, suppressed, suppression, waiting, next, advice, moments, events ...")
+def verb(
+    address: str,
+    limit: int,
+    since: timedelta | None,
+    tenant: str,
+    stream: str,
+    message_class: str | None,
+    lang: str,
+    policy: str | None,
+    store: str | None,
+    as_json: bool,
+) -> int:
+    """Tell all that is known of ADDRESS: whether mail to it is held back, what comes next, what happened.
 
     \b
     bouncekit why bob@example.com --store sqlite:///bounces.db
+    bouncekit why bob@example.com --since 7d --stream newsletter --lang hi
 
-    Needs a store. Exit code 1 when nothing is known about the address.
+    Newest first. ADDRESS may be a pseudonym of the list, too. Needs a store. Exit code 1 when nothing is known of it.
     """
+    from bouncekit.recalling import tenants_that_know
+
     if not address.strip():
         raise click.UsageError("no address")
-    with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
-        standing = postmaster.suppressions.get(address)
-        is_held_back = address in postmaster.suppressions
-        events = list(postmaster.why(address, limit=limit))
+    with open_postmaster(configured(store=store, policy=policy), needs_store=True, makes_store=False) as postmaster:
+        found = postmaster.history(
+            address,
+            tenant=tenant,
+            stream=stream,
+            message_class=message_class,
+            since=None if since is None else postmaster.office.clock.now() - since,
+            limit=limit,
+            lang=lang,
+        )
+        tenants = () if as_json or found.is_known else tenants_that_know(postmaster.office, address)
     if as_json:
-        shown = suppression_data(standing) if standing else None
-        show_json({"address": address, "suppressed": is_held_back, "suppression": shown, "events": events})
+        told = [one.event.to_dict() for one in found.moments if one.event is not None]
+        show_json({**found.to_dict(), "events": told})
     else:
-        show_line(_verdict(address, standing, is_held_back=is_held_back, has_events=bool(events)))
-        if events:
-            show_line()
-            show_table(("time", "event", "what was said", "rule"), map(_row, events))
-    return 0 if events or standing else 1
+        _show(found)
+        if others := ", ".join(name or '""' for name in tenants if name != tenant):
+            show_line(f"there is something of other tenants, to be seen with --tenant: {others}")
+    return 0 if found.is_known else 1
 
 
-def _verdict(address: str, standing: "Suppression | None", *, is_held_back: bool, has_events: bool) -> str:
-    """One sentence for somebody who asks whether mail goes out."""
-    if standing is None:
-        return f"{address}: mail goes out" if has_events else f"{address}: nothing is known about it"
-    why = f"{standing.category}, {standing.standing}, by {standing.by}"
-    until = f"until {show_minute(standing.expires_at)}" if standing.expires_at else "for good"
-    if standing.standing is Standing.HELD:
-        return f"{address}: mail goes out; a mass of equal refusals made the verdict on it doubtful ({why})"
-    if is_held_back:
-        return f"{address}: mail is held back {until} ({why})"
-    return f"{address}: mail goes out again; it was held back {until} ({why})"
+def _show(found: "History") -> None:
+    from bouncekit.cli.timelines import page
 
-
-def _row(event: Mapping[str, Any]) -> tuple[object, ...]:
-    data: Mapping[str, Any] = event.get("data") or {}
-    return second(event.get("time")), event.get("type"), said(data), rule(data)
+    width, by_cursor = page_width()
+    for line in page(found, width, by_cursor=by_cursor):
+        click.echo(line)

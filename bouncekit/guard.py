@@ -26,6 +26,7 @@ __all__ = [
     "Mass",
     "Pattern",
     "fingerprint",
+    "masked_words",
     "provider_at",
     "reach",
     "trips",
@@ -56,6 +57,9 @@ class Count(NamedTuple):
 
 _ASSUMED = Count(2, 100)  # the usual share of a provider that we have not written to; ordinary lists have 0.5 to 2 %
 _LEAST = Count(4, 1000)  # no usual share is less: a list that was never so clean must not look like a bad hour
+_MANY_DAYS, _MANY_ANSWERS = 3, 500  # so many days with so many answers each, and the worst day is known too
+# Beyond the worst day: that part of the guard's times, that multiple of its number, and so many standard deviations.
+_OF_THE_TIMES, _TIMES_THE_NUMBER, _DEVIATIONS = 0.4, 3, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +115,16 @@ def trips(guard: Guard, mass: Mass) -> bool:
 
     Counted against the other answers and not against all: where a fifth is refused on any day, five times the share
     would be everybody, and the guard could never trip.
+
+    Where there is mail on most days, and so the worst of them is known, twice that one is a mass too, of three times as
+    many: no list gets so much worse within the hour.
     """
-    common = usual(mass.days)
-    return any(one.refusals >= guard.at_least and _exceeds(one, common, guard.times_usual) for one in mass.recent)
+    common, worst = usual(mass.days), _worst(mass.days)
+    return any(
+        one.refusals >= guard.at_least
+        and (_exceeds(one, common, guard.times_usual) or (worst is not None and _stands_out(guard, one, worst)))
+        for one in mass.recent
+    )
 
 
 def usual(days: Iterable[Count]) -> Count:
@@ -139,7 +150,7 @@ def reach(guard: Guard) -> timedelta:
 def fingerprint(status: RecipientStatus, provider: str) -> str:
     """Sixteen digits that are the same for replies that differ in addresses, numbers, names and ids alone."""
     enhanced = status.enhanced
-    parts = (provider, str(status.code or ""), str(enhanced or ""), *_said(status.text, status.recipient))
+    parts = (provider, str(status.code or ""), str(enhanced or ""), *masked_words(status.text, status.recipient))
     return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
@@ -177,7 +188,23 @@ def _exceeds(count: Count, common: Count, times: float) -> bool:
     return count.refusals * usual_others >= times * common.refusals * others
 
 
-def _said(text: str, recipient: str) -> list[str]:
+def _worst(days: Iterable[Count]) -> Count | None:
+    """The largest share of any day; None where too few are known, and one of them may well be topped."""
+    known = [one for one in days if one.answers >= _MANY_ANSWERS]
+    return max((*known, _LEAST), key=_share) if len(known) >= _MANY_DAYS else None
+
+
+def _stands_out(guard: Guard, count: Count, worst: Count) -> bool:
+    """Whether there are many more refusals than on the worst day, and by no chance."""
+    expected = _share(worst) * count.answers
+    return (
+        count.refusals >= _TIMES_THE_NUMBER * guard.at_least
+        and _exceeds(count, worst, _OF_THE_TIMES * guard.times_usual)
+        and count.refusals - expected >= _DEVIATIONS * expected**0.5
+    )
+
+
+def masked_words(text: str, recipient: str) -> list[str]:
     """The words of a reply with all that changes from one to the next as #, which stands for a run of such."""
     own = {recipient.lower(), *recipient.lower().split("@")}
     words: list[str] = []

@@ -144,6 +144,55 @@ def test_it_is_seen_in_six_windows_too() -> None:
     assert reach(GUARD) == timedelta(hours=1)
 
 
+REGULAR = (Count(10, 1000), Count(16, 1000), Count(14, 1000))  # the worst has sixteen in a thousand
+
+
+@pytest.mark.parametrize(
+    ("refusals", "answers", "is_mass"),
+    [
+        (70, 2000, True),  # thirty-five in a thousand
+        (55, 1000, False),  # fewer than three times `at_least`
+        (60, 2000, False),  # not twice the worst day
+        (160, 10_000, False),
+        (330, 10_000, True),
+    ],
+)
+def test_where_the_worst_day_is_known_twice_that_one_is_a_mass(refusals: int, answers: int, is_mass: bool) -> None:
+    assert trips(GUARD, mass(refusals, answers, *REGULAR)) is is_mass
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        pytest.param((), id="never written to"),
+        pytest.param((Count(14, 1000), Count(16, 1000)), id="two days"),
+        pytest.param((Count(6, 400),) * 30, id="little mail"),
+        pytest.param((*REGULAR, Count(30, 1000)), id="as bad once"),
+        pytest.param((*REGULAR, Count(600, 1000)), id="an outage before"),
+    ],
+)
+def test_where_the_worst_day_is_not_known_or_was_as_bad_it_takes_five_times_the_usual(days: tuple[Count, ...]) -> None:
+    assert not trips(GUARD, Mass(recent=(Count(350, 10_000),), days=days))
+    assert trips(GUARD, Mass(recent=(Count(3500, 10_000),), days=days))
+
+
+def test_a_larger_multiple_is_one_of_the_worst_day_too() -> None:
+    blunt = Guard(at_least=20, within=timedelta(minutes=10), times_usual=20)
+    assert not trips(blunt, mass(700, 10_000, *REGULAR))
+
+
+@given(
+    st.lists(st.integers(500, 50_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1),
+    st.data(),
+)
+def test_no_day_that_has_been_is_a_mass_when_it_comes_again(days: list[tuple[int, int]], data: st.DataObject) -> None:
+    again = data.draw(st.sampled_from(days))
+    known = [Count(*day) for day in days]
+    common = usual(known)
+    if again[0] * (common.answers - common.refusals) < 5 * common.refusals * (again[1] - again[0]):
+        assert not trips(GUARD, mass(*again, *known))
+
+
 @pytest.mark.parametrize(("refusals", "is_mass"), [(350, False), (360, True)])
 def test_where_a_tenth_is_always_dead_a_third_is_five_times_that(refusals: int, is_mass: bool) -> None:
     assert trips(GUARD, mass(refusals, 1000, Count(1000, 10_000))) is is_mass

@@ -5,18 +5,23 @@ import signal
 import sys
 import warnings
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bouncekit.classification import Category
-from bouncekit.envelope import Labels
+from bouncekit.envelope import Counted, Labels
 from bouncekit.policy import Window
 from bouncekit.reply import NoReply, Reply
-from bouncekit.steps import LookUp
+from bouncekit.status import Taken
+from bouncekit.steps import LookUp, Outcome, Record
 from bouncekit.stores.memory import MemoryStore
+from bouncekit.throttle import NO_ROAD
+from bouncekit.wholesale import wholesale
 
-from .building import ANN, BOB, CY, DI, LOST, NOW, suppression
+from .building import ANN, BOB, CY, DI, LOST, NOW, POLICY, delivery_to, suppression
 from .contract.stores import put, send, told_of
 
 FULL_NOW = "452 4.2.2 Over quota"
@@ -56,6 +61,58 @@ def test_the_strikes_of_one_mailbox_do_not_grow_for_ever() -> None:
         send(store, ANN, answers={ANN: FULL_NOW}, now=NOW + timedelta(days=day))
     question = LookUp(labels=Labels(), windows=((ANN, window),))
     assert store.look_up(question, NOW + timedelta(days=400)).counters == {(ANN, window): 366}
+
+
+@settings(max_examples=40)
+@given(
+    groups=st.lists(st.lists(st.sampled_from((ANN, BOB, CY, DI)), min_size=1, max_size=4, unique=True), max_size=8),
+    most=st.sampled_from((3, 100)),
+    looks=st.integers(0, 8),
+    prunes=st.booleans(),
+)
+def test_deliveries_that_are_kept_folded_are_told_as_all_others_are(
+    groups: list[list[str]],
+    most: int,
+    looks: int,
+    prunes: bool,
+) -> None:
+    folded, plain = MemoryStore(most_events=most), MemoryStore(most_events=most)
+    for number, group in enumerate(groups):
+        record = taken_by_all(f"a{number}", *group, at=NOW + timedelta(minutes=number))
+        other = told_of(suppression(ANN, since=NOW + timedelta(minutes=number)))
+        for store, one in ((folded, record), (plain, replace(record, events=tuple(record.events)))):
+            store.record(one)
+            if most > len(group):
+                store.record(one)  # which is known
+            if number % 3 == 0:
+                store.tell((other,))
+            if number == looks:
+                assert store.events(after=1, limit=2) is not None
+                if prunes:
+                    store.prune(before=NOW + timedelta(minutes=2))
+                if most > len(group):
+                    store.record(one)
+    assert folded.events() == plain.events()
+    assert folded.history(ANN) == plain.history(ANN)
+    assert (folded.newest_at(), folded._unread(1)) == (plain.newest_at(), plain._unread(1))
+    assert folded.addressed("d1") == plain.addressed("d1")
+    assert (folded._known, folded._last) == (plain._known, plain._last)
+
+
+def test_of_folded_deliveries_nothing_is_made_before_somebody_reads() -> None:
+    store, record = MemoryStore(), taken_by_all("a1", ANN, BOB)
+    store.record(record)
+    assert not hasattr(record.events, "_made")
+    assert [event["subject"] for _, event in store.events()] == [ANN, BOB]
+
+
+def taken_by_all(attempt_id: str, *addresses: str, at: datetime = NOW) -> Record:
+    """What is recorded of a message that the server took for all."""
+    delivery = delivery_to(*addresses)
+    outcome = Outcome(attempt_id=attempt_id, now=at, statuses=())
+    statuses = Taken(delivery.envelope.recipients, Reply(250, b"Ok"), "mx.example.com")
+    people = Counted(delivery.recipients, at)
+    return wholesale(people, statuses, outcome, delivery=delivery, policy=POLICY, road=NO_ROAD)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,15 @@ def test_an_outage_costs_at_most_24_of_40000_good_addresses(kind: str, share: Sh
         assert len(replay.sender.alarms()) == 1
 
 
+@pytest.mark.parametrize("share", [0.02, 0.03, 0.05])
+def test_an_outage_that_refuses_few_is_seen_by_who_writes_every_day(share: float) -> None:
+    replay = Replay(MemoryStore(), each=20, before=1000)
+    good = replay.outage(at(share), 10_000)
+    assert replay.sender.refused > 300
+    assert replay.sender.bound(good) <= MOST_LOST
+    assert len(replay.sender.alarms()) == 1
+
+
 @pytest.mark.parametrize("kind", STORES)
 @pytest.mark.parametrize("share", [at(0.6), at(1.0)], ids=["60%", "100%"])
 def test_the_worse_an_outage_is_the_sooner_it_is_seen(kind: str, share: Share, tmp_path: Path) -> None:
@@ -173,6 +182,14 @@ def test_a_list_that_always_has_a_tenth_dead_addresses_still_suppresses_them() -
 
 def test_the_first_mailing_to_an_ordinary_list_suppresses_its_dead_addresses() -> None:
     assert bound_by_mailing(before=0, usual=0, dead=0.05) == [(50, 50)] * 3
+
+
+@pytest.mark.parametrize("dead", [0.04, 0.1, 0.2, 0.3])
+def test_of_a_bad_list_among_daily_mail_the_second_mailing_suppresses_every_dead_address(dead: float) -> None:
+    gone = round(2000 * dead)
+    first, *later = bound_by_mailing(before=1000, usual=0.01, dead=dead, number=2000)
+    assert first == (0, gone)
+    assert later == [(gone, gone)] * 2
 
 
 @pytest.mark.parametrize("before", [0, 1000])

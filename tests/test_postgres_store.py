@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import BouncekitError, ConfigurationError, StoreCorrupt, StoreError, StoreReadOnly
+from bouncekit.errors import BouncekitError, ConfigurationError, StoreCorrupt, StoreError, StoreReadOnly, StoreRefused
 from bouncekit.events import EventType
 from bouncekit.stores import Store, open_store
 from bouncekit.stores.codec import told_rows
@@ -477,6 +477,42 @@ def test_no_password_is_in_a_message_a_repr_or_the_log(caplog: pytest.LogCapture
     with pytest.raises(StoreError, match=r"the server refuses .*nowhere"):
         open_store(f"{server_url()}{separator}dbname=nowhere&password=canary")
     assert "canary" not in caplog.text
+
+
+FLOW = "INSERT INTO flows (kind, name, token, state) VALUES (?, ?, 't', '{}')"
+HELD = """
+    INSERT INTO recipients (message, address, position, tenant, key, domain, relay, state)
+    VALUES (?, ?, ?, '', '', '', 'main', 'held')"""
+REFUSED = {
+    "what the table's rules forbid": (FLOW, ("neither", "main")),
+    "a row that is there": (FLOW, ("relay", "taken")),
+    "no value where one must be": (FLOW, ("relay", None)),
+    "what belongs to a row that is not there": (HELD, ("none", "ann@example.com", 0)),
+    "a number that is too large for the server": (HELD, ("none", "ann@example.com", 2**70)),
+    "a text with a NUL": (FLOW, ("relay", "a\0b")),
+    "what is no value at all": (FLOW, ("relay", object())),
+}
+
+
+@pytest.mark.parametrize("told_by", ["the next answer", "the commit"])
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_the_server_cannot_take_is_refused_by_name_and_the_store_goes_on(
+    store: Any, what: str, told_by: str
+) -> None:
+    statement, values = REFUSED[what]
+    with store._database.writing() as transaction:
+        transaction.execute(FLOW, ("relay", "taken"))
+
+    def write() -> None:
+        with store._database.writing() as transaction:
+            transaction.execute(FLOW, ("relay", "beside"))
+            transaction.executemany(statement, [values])
+            if told_by == "the next answer":
+                transaction.execute("SELECT 1").fetchall()
+
+    with pytest.raises(StoreRefused):
+        write()
+    assert store._database.read("SELECT name FROM flows") == [("taken",)]
 
 
 def test_text_that_the_server_would_refuse_is_spelled_out(store: Store) -> None:

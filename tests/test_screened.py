@@ -32,10 +32,11 @@ from tests.valkey import Valkey
 # What forwards as it is, since it puts nobody on the list. A method that may must be written out in `_Screened`.
 PUTS_NOBODY_THERE = frozenset(
     """
-    abandoned addressed begin changes changes_at changes_of claim claim_cursor cursors depth drop drop_cursor enqueue
-    events extend flows history kept lift move_cursor newest_at note_trouble overwrite_deleted place_cursor prune
-    pseudonymous queued queued_message queued_relays read_cursor release release_cursor requeue standing suppression
-    suppressions swap_flow tally tally_events tell tenants_of trouble_of
+    abandoned addressed begin changes changes_at changes_of claim claim_cursor cursors depth drop drop_cursor
+    enqueue events extend flows history kept levels lift move_cursor newest_at note_trouble overdue
+    overwrite_deleted place_cursor prune pseudonymous queued queued_message queued_relays read_cursor release
+    release_cursor requeue search spent standing suppression suppressions swap_flow swap_level tally tally_events
+    tell tenants_of trouble_of
     """.split()
 )
 

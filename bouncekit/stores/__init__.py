@@ -12,10 +12,12 @@ from typing import Any, Protocol, Self
 from bouncekit.errors import ConfigurationError, MissingExtra
 from bouncekit.events import Event
 from bouncekit.steps import LookedUp, LookUp, Record
+from bouncekit.stores.budgeting import Budgeting
 from bouncekit.stores.cursors import Cursors
 from bouncekit.stores.erasing import Erasing
 from bouncekit.stores.listing import Listing
 from bouncekit.stores.queueing import Queue
+from bouncekit.stores.searching import Searching
 from bouncekit.stores.tallies import Tallies
 from bouncekit.stores.throttling import Throttling
 from bouncekit.suppression import Suppression
@@ -23,7 +25,7 @@ from bouncekit.suppression import Suppression
 __all__ = ["Store", "open_store"]
 
 
-class Store(Queue, Cursors, Tallies, Listing, Erasing, Throttling, Protocol):
+class Store(Queue, Cursors, Tallies, Listing, Erasing, Throttling, Searching, Budgeting, Protocol):
     """Suppressions, histories and events, the queue, and what is counted of it all.
 
     Safe to share between threads, and to keep over a fork.
@@ -56,7 +58,7 @@ class Store(Queue, Cursors, Tallies, Listing, Erasing, Throttling, Protocol):
         replaces, and no success lifts, what stands on the list by hand.
 
         With `held`, also what verdicts have put there since that time and by that pattern is held from now on,
-        whoever's it is; the audit says that the guard did it.
+        whoever's it is; the audit says that the guard did it, and with `spent` their streams' budgets get it back.
 
         Of a delivery that names a relay, also the queue: who is delayed or held waits in it from now on, who has a
         final outcome leaves it, and the attempt is settled. See `bouncekit.stores.queueing` for who comes too late.

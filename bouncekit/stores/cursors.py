@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
-__all__ = ["Cursor", "Cursors", "Trouble", "kept_longer"]
+__all__ = ["Cursor", "Cursors", "Reading", "Trouble", "is_stuck", "kept_longer", "reading"]
 
 _COUNTED = timedelta(days=35)  # the guard compares with the 30 days before yesterday
 _STRUCK = timedelta(days=366)
+_SLOW = timedelta(minutes=10)  # of failures, or of an event that nobody takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,16 @@ class Cursor:
     unread_since: datetime | None
     leased_until: datetime | None
     trouble: Trouble | None = None
+
+
+class Reading(StrEnum):
+    """How a reader gets on."""
+
+    OK = "ok"  # nothing waits for long
+    BEHIND = "behind"  # an event has waited for long, and nobody has failed: nobody sends
+    FAILING = "failing"  # it is tried again by itself
+    PARKED = "parked"  # it is not tried again before somebody enables it
+    NEW = "new"  # it has never read
 
 
 class Cursors(Protocol):
@@ -98,3 +110,24 @@ class Cursors(Protocol):
 def kept_longer(before: datetime, now: datetime | None) -> tuple[datetime, datetime]:
     """Up to when the counts of the guard, and strikes, are forgotten: verdicts to come need the latest of them."""
     return (before, before) if now is None else (min(before, now - _COUNTED), min(before, now - _STRUCK))
+
+
+def reading(cursor: Cursor | None, now: datetime) -> Reading:
+    """How a reader gets on by its cursor; None where it has none yet."""
+    if cursor is None:
+        return Reading.NEW
+    if cursor.trouble is not None:
+        return Reading.PARKED if cursor.trouble.next_try_at is None else Reading.FAILING
+    is_late = cursor.unread_since is not None and now - cursor.unread_since > _SLOW
+    is_sending = cursor.moved_at is not None and now - cursor.moved_at < _SLOW
+    return Reading.BEHIND if is_late and not is_sending else Reading.OK
+
+
+def is_stuck(cursor: Cursor | None, now: datetime) -> bool:
+    """Whether somebody has to do something about it, or soon will have to."""
+    stands = reading(cursor, now)
+    if stands is Reading.FAILING:
+        assert cursor is not None
+        assert cursor.trouble is not None
+        return now - cursor.trouble.since > _SLOW
+    return stands in (Reading.PARKED, Reading.BEHIND)

@@ -1,17 +1,33 @@
-"""What the guard's counts are in a store: numbers by minute, for what is new, and by day, for what is usual."""
+"""What is counted in a store: for the guard by minute, what is new, and by day, what is usual; by hour for budgets."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
+from bouncekit.budget import Spent, Stream
 from bouncekit.guard import REACH, USUAL_TIME
+from bouncekit.spending import BAD_ADDRESS
 from bouncekit.steps import Record
 from bouncekit.stores.codec import milliseconds
+from bouncekit.suppression import Suppression
 
-__all__ = ["Counted", "CountedBy", "Spans", "counts_of"]
+__all__ = [
+    "SPENT_BY",
+    "Counted",
+    "CountedBy",
+    "Spans",
+    "beginning",
+    "counts_of",
+    "given_back",
+    "hour",
+    "subject_of_stream",
+]
 
 _MINUTE = 60_000
+_HOUR = 3_600_000
 _DAY = 86_400_000
 
 
@@ -23,6 +39,15 @@ class CountedBy(StrEnum):
     REFUSALS = "refusals"  # those of a fingerprint, by the minute
     REFUSALS_DAILY = "refusals_daily"  # all of a provider that may suppress
     TRIPS = "trips"  # how often a fingerprint was found to be a mass, by the minute
+    SENT = "sent"  # recipients of a stream, by the hour
+    BOUNCED = "bounced"  # those of them whose address was bad
+    COMPLAINED = "complained"
+    VERDICTS = "verdicts"  # about a domain, a provider, a sender or a relay, by the minute
+    GREYLISTED = "greylisted"  # recipients whom a provider's greylist let in, by the minute
+    GREYLIST_SECONDS = "greylist_seconds"  # how long that took
+
+
+SPENT_BY = (CountedBy.SENT, CountedBy.BOUNCED, CountedBy.COMPLAINED)  # in the order of `Spent`
 
 
 class Counted(NamedTuple):
@@ -55,7 +80,7 @@ class Spans(NamedTuple):
 
 
 def counts_of(record: Record) -> Iterator[Counted]:
-    """What a record adds to the guard's counts."""
+    """What a record adds to the counts."""
     at = milliseconds(record.occasion.at)
     minute, day = _minute(at), at - at % _DAY
     for answers in record.answers:
@@ -66,6 +91,40 @@ def counts_of(record: Record) -> Iterator[Counted]:
             yield Counted(CountedBy.REFUSALS_DAILY, answers.provider, day, number)
     for held in record.held:
         yield Counted(CountedBy.TRIPS, held.pattern.fingerprint, minute, 1)
+    for (of, subject), more in record.numbers:
+        yield Counted(CountedBy(of.value), subject, minute, more)
+    if record.spent is not None and any(record.spent):
+        labels = record.occasion.labels
+        yield from _spent(Stream(labels.tenant, labels.stream), at, record.spent)
+
+
+def given_back(held: Suppression) -> Iterator[Counted]:
+    """The bounce that a stream gets back for whom the guard holds: it was the server, and no bad address."""
+    if held.since == held.changed_at and held.category in BAD_ADDRESS:
+        yield from _spent(Stream(held.tenant, held.stream), milliseconds(held.since), Spent(bounced=-1))
+
+
+def _spent(stream: Stream, at: int, spent: Spent) -> Iterator[Counted]:
+    subject = subject_of_stream(stream)
+    for by, number in zip(SPENT_BY, spent, strict=True):
+        if number:
+            yield Counted(by, subject, hour(at), number)
+
+
+@lru_cache(maxsize=1024)
+def subject_of_stream(stream: Stream) -> str:
+    """A stream as one text, from which `json.loads` has it back."""
+    return json.dumps(stream)
+
+
+def beginning(now: datetime, within: timedelta) -> int:
+    """From which minute on a sum is asked for."""
+    return _minute(milliseconds(now - within))
+
+
+def hour(at: int) -> int:
+    """When the hour of a time began."""
+    return at - at % _HOUR
 
 
 def _minute(at: int) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
+from bouncekit.envelope import Labels
 from bouncekit.settlement import Settlement
 from bouncekit.status import Action
 from bouncekit.steps import Record
@@ -10,6 +11,7 @@ from bouncekit.suppression import Standing, Suppression
 
 __all__ = ["CLAIM_LASTS", "caused_by", "ends_probe", "foremost", "is_repeated", "may_be_probed", "withstands"]
 
+_NO_END = (Action.SUPPRESSED, Action.DELIVERED)
 CLAIM_LASTS = timedelta(days=1)  # a probe whose outcome nobody recorded may be granted again after this
 
 
@@ -33,9 +35,9 @@ def caused_by(settlement: Settlement) -> Suppression | None:
     return None if settlement.action is Action.SUPPRESSED else settlement.suppression
 
 
-def ends_probe(settlement: Settlement) -> bool:
-    """Whether an outcome may be a probe's, after which the next message may be one."""
-    return bool(settlement.key) and settlement.action not in (Action.SUPPRESSED, Action.DELIVERED)
+def ends_probe(settlement: Settlement, labels: Labels) -> bool:
+    """Whether an outcome may be a probe's, after which the next message may be one. Test traffic is none."""
+    return bool(settlement.key) and not labels.test and settlement.action not in _NO_END
 
 
 def withstands(standing: Suppression | None, verdict: Suppression | None, at: datetime) -> bool:

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _SMALL_BYTES = 1024  # content up to this size is not compressed
+_NO_OPTIONS = "[]"  # those of nearly every message
 _QUICKLY = 1  # the level: half the size of a text at a quarter of the time
 
 # In the order of `message_row`.
@@ -38,7 +39,9 @@ MESSAGE_COLUMNS = (
     "encoding, size_bytes, content"
 )
 # Of `delivery_of`, which puts them into the order of `position`.
-RECIPIENT_COLUMNS = "position, address, given, key, attempts, first_attempt_at, possible_duplicate"
+RECIPIENT_COLUMNS = (
+    "position, address, given, key, attempts, first_attempt_at, give_up_at, greylisted_at, possible_duplicate"
+)
 # Of `kept_of`.
 KEPT_COLUMNS = "id, message_id, sender, relay, message_class, tenant, stream, test, created_at, keep_until, size_bytes"
 # Of `queued_of`; `r` is recipients, `m` messages.
@@ -62,8 +65,8 @@ def message_row(delivery: Delivery, at: datetime) -> tuple[object, ...]:
         labels.test,
         storable(envelope.message_id),
         envelope.sender.wire,
-        json.dumps(envelope.mail_options),
-        json.dumps(envelope.rcpt_options),
+        _options(envelope.mail_options),
+        _options(envelope.rcpt_options),
         encoding,
         len(envelope.content),
         content,
@@ -72,7 +75,12 @@ def message_row(delivery: Delivery, at: datetime) -> tuple[object, ...]:
 
 def recipient_row(delivery: Delivery, recipient: Recipient, position: int) -> dict[str, object]:
     """What a row of recipients says about the recipient; when it is due and who is at it comes on top."""
-    address, first = recipient.address, recipient.first_attempt_at
+    address, first, last, grey = (
+        recipient.address,
+        recipient.first_attempt_at,
+        recipient.give_up_at,
+        recipient.greylisted_at,
+    )
     return {
         "message": delivery.id,
         "address": address.wire,
@@ -85,6 +93,8 @@ def recipient_row(delivery: Delivery, recipient: Recipient, position: int) -> di
         "attempts": recipient.attempts,
         "retried": recipient.attempts > 0,
         "first_attempt_at": None if first is None else milliseconds(first),
+        "give_up_at": None if last is None else milliseconds(last),
+        "greylisted_at": None if grey is None else milliseconds(grey),
         "possible_duplicate": recipient.possible_duplicate,
     }
 
@@ -173,7 +183,15 @@ def kept_of(row: Sequence[Any]) -> Kept:
 
 
 def _recipient(
-    position: int, wire: str, given: str | None, key: str, attempts: int, first: int | None, possible_duplicate: int
+    position: int,
+    wire: str,
+    given: str | None,
+    key: str,
+    attempts: int,
+    first: int | None,
+    last: int | None,
+    grey: int | None,
+    possible_duplicate: int,
 ) -> Recipient:
     address = parse_address(wire)
     if address.wire != wire or not wire:
@@ -183,6 +201,8 @@ def _recipient(
         key=key,
         attempts=attempts,
         first_attempt_at=None if first is None else from_milliseconds(first),
+        give_up_at=None if last is None else from_milliseconds(last),
+        greylisted_at=None if grey is None else from_milliseconds(grey),
         possible_duplicate=bool(possible_duplicate),
     )
 
@@ -209,7 +229,13 @@ def _unpacked(encoding: str, stored: bytes, size_bytes: int) -> bytes:
     return content
 
 
+def _options(options: Sequence[str]) -> str:
+    return json.dumps(options) if options else _NO_OPTIONS
+
+
 def _texts(text: str) -> tuple[str, ...]:
+    if text == _NO_OPTIONS:
+        return ()
     found = json.loads(text)
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
         raise ValueError("its options are no list of texts")

@@ -70,6 +70,12 @@ class Queue(Protocol):
             oldest_first: who could be had longest comes first, tried or not.
         """
 
+    def overdue(self, *, now: datetime, lease: Lease, limit: int, relay: str) -> Sequence[Delivery]:
+        """Take, as `claim` does, up to `limit` messages of a relay of which a recipient should be given up by now.
+
+        Whose `give_up_at` was last comes first. They are due, so that `claim` would take them as well, in their turn.
+        """
+
     def abandoned(self, *, now: datetime, lease: Lease, limit: int) -> Sequence[Abandoned]:
         """Take up to `limit` attempts that were begun and not settled when their leases ended, oldest first.
 

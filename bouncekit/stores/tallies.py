@@ -18,6 +18,7 @@ class Facet(StrEnum):
     RULE = "rule"  # the policy's
     HOST = "host"  # the one that replied
     DOMAIN = "domain"  # the recipient's, in lower case
+    JUDGE = "judge"  # the rule that classified the reply, with its file:line
 
 
 class Tallies(Protocol):

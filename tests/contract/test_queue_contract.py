@@ -14,7 +14,7 @@ from bouncekit.errors import AddressError, StoreError
 from bouncekit.events import EventType
 from bouncekit.queue import LONGEST_LEASE, Begun, Depth, Lease, LeaseLost, QueueState
 from bouncekit.stores import Store
-from tests.building import ANN, BOB, CY, DI, LOST, NOW, suppression
+from tests.building import ANN, BOB, CY, DI, LOST, NOW, POLICY, suppression
 
 from .queueing import (
     LATER,
@@ -64,7 +64,14 @@ def test_a_message_comes_back_whole(store: Store, content: bytes) -> None:
     given = mail_to(*people, content=content, tenant="a", stream="news", message_class="urgent", test=True)
     first = datetime(2026, 1, 1, 11, tzinfo=NOW.tzinfo)
     recipients = tuple(
-        replace(one, attempts=number, first_attempt_at=first, possible_duplicate=number == 2)
+        replace(
+            one,
+            attempts=number,
+            first_attempt_at=first,
+            give_up_at=first + MINUTE * number if number else None,
+            greylisted_at=first if number == 1 else None,
+            possible_duplicate=number == 2,
+        )
         for number, one in enumerate(given.recipients)
     )
     envelope = replace(given.envelope, mail_options=("BODY=8BITMIME", "SMTPUTF8"), rcpt_options=("NOTIFY=NEVER",))
@@ -299,10 +306,66 @@ def test_who_is_delayed_waits_and_is_sent_the_same_message_when_it_is_time(store
     assert claim(store, now=LATER - MINUTE) == []
     (again,) = claim(store, now=LATER + 5 * MINUTE)
     assert again.envelope == replace(sent.envelope, recipients=(sent.envelope.recipients[0],))
-    assert again.recipients == (replace(sent.recipients[0], attempts=1, first_attempt_at=NOW),)
+    at = NOW + POLICY.classes["normal"].deadline
+    assert again.recipients == (replace(sent.recipients[0], attempts=1, first_attempt_at=NOW, give_up_at=at),)
     report = work(store, again, now=LATER + 6 * MINUTE)
     assert len(report.delivered) == 1
     assert list(store.queued()) == []
+
+
+def queued_until(store: Any, minutes: int, *addresses: str, **settings: Any) -> Any:
+    """A message that is to be given up then, and is due now."""
+    sent = mail_to(*addresses, **settings)
+    recipients = tuple(replace(one, first_attempt_at=NOW, give_up_at=NOW + minutes * MINUTE) for one in sent.recipients)
+    sent = replace(sent, recipients=recipients)
+    store.enqueue(sent, due_at=NOW, at=NOW)
+    return sent
+
+
+def overdue(store: Any, minutes: float, *, relay: str = "main", limit: int = 10, token: str = "") -> list[str]:
+    now = NOW + minutes * MINUTE
+    return wires(*store.overdue(now=now, lease=lease(token, now=now), limit=limit, relay=relay))
+
+
+def test_whose_deadline_has_passed_is_found_the_latest_first(store: Store) -> None:
+    queued_until(store, 10, ANN)
+    queued_until(store, 12, BOB, relay="other")
+    queued_until(store, 11, CY)
+    enqueue(store, DI)  # has no deadline
+    assert overdue(store, 9.9) == []
+    assert overdue(store, 10) == [ANN]
+    assert overdue(store, 11) == [CY], "one is somebody's now"
+    assert overdue(store, 60, relay="other") == [BOB]
+    assert overdue(store, 60) == [CY, ANN], "those leases are over"
+    assert overdue(store, 60, limit=0) == []
+
+
+def test_who_is_late_is_taken_once_and_comes_back_when_it_is_given_back(store: Store) -> None:
+    queued_until(store, 10, ANN, BOB)
+    assert overdue(store, 20, token="mine") == [ANN, BOB]
+    assert overdue(store, 20) == claim(store, now=NOW + 20 * MINUTE) == []
+    store.release("mine")
+    assert overdue(store, 20) == [ANN, BOB]
+
+
+def test_what_is_held_or_under_way_is_not_late(store: Store) -> None:
+    sent = queued_until(store, 10, ANN)
+    mine, *_ = claim(store, "mine", now=NOW)
+    attempt = begin(store, mine)
+    assert overdue(store, 60) == [], "its dot may have gone out"
+    store.record(outcome(mine, attempt, held=[ANN], at=NOW + 60 * MINUTE))
+    assert overdue(store, 120) == []
+    assert store.requeue(sent.id, None, at=NOW + 120 * MINUTE) == 1
+    assert overdue(store, 121) == [ANN], "released, and no time left"
+
+
+def test_a_deadline_may_be_moved_with_each_outcome(store: Store) -> None:
+    queued_until(store, 10, ANN)
+    (mine,) = claim(store, "mine", now=NOW)
+    longer = replace(mine, recipients=(replace(mine.recipients[0], give_up_at=NOW + 90 * MINUTE),))
+    store.record(outcome(longer, new_id(), delayed=[ANN], at=NOW + MINUTE))
+    assert overdue(store, 60) == []
+    assert overdue(store, 90) == [ANN]
 
 
 def test_a_message_whose_relay_nobody_named_is_not_kept(store: Store) -> None:

@@ -10,29 +10,31 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
+from functools import partial
+from itertools import islice, repeat
 from types import TracebackType
 from typing import Any, Self
 
 from bouncekit.classification import Category
 from bouncekit.envelope import Labels
 from bouncekit.errors import StoreError
-from bouncekit.events import Event, EventType, event_id
+from bouncekit.events import Deliveries, Event, EventType, event_id
 from bouncekit.forking import begin_afresh_in_children
-from bouncekit.guard import Held
 from bouncekit.policy import Window
 from bouncekit.reply import NoReply, Reply
-from bouncekit.settlement import Settlement
+from bouncekit.settlement import Delivered, Settlement
 from bouncekit.status import Action
 from bouncekit.steps import LookedUp, LookUp, Record, Strike
 from bouncekit.stores.codec import event_dict, event_json, from_milliseconds, in_milliseconds, milliseconds, subject_of
 from bouncekit.stores.erasing import Erasure
-from bouncekit.stores.masses import counts_of
+from bouncekit.stores.masses import counts_of, given_back
+from bouncekit.stores.memory.budgeting import MemoryBudgeting
 from bouncekit.stores.memory.cursors import MemoryCursors
 from bouncekit.stores.memory.erasing import MemoryErasing
 from bouncekit.stores.memory.listing import MemoryListing
 from bouncekit.stores.memory.masses import MemoryMasses
 from bouncekit.stores.memory.queue import MemoryQueue
+from bouncekit.stores.memory.searching import Kept, MemorySearching
 from bouncekit.stores.memory.tallies import MemoryTallies
 from bouncekit.stores.memory.throttling import MemoryThrottling
 from bouncekit.stores.precedence import (
@@ -75,12 +77,29 @@ class _Told:
     json: str
 
 
+@dataclass(slots=True)
+class _Folded:
+    """Deliveries that nobody has read yet: what makes their events, and how many of them are not forgotten."""
+
+    deliveries: Deliveries
+    left: int
+
+
 _Place = tuple[str, str, str]  # tenant, stream and key
 _Days = dict[int, int]  # day -> the time of its last strike
 _Strikes = dict[Category, _Days]
 
 
-class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies, MemoryListing, MemoryErasing, MemoryThrottling):
+class MemoryStore(
+    MemoryQueue,
+    MemoryCursors,
+    MemoryTallies,
+    MemoryListing,
+    MemoryErasing,
+    MemoryThrottling,
+    MemoryBudgeting,
+    MemorySearching,
+):
     """A store for one process.
 
     >>> with MemoryStore() as store:
@@ -93,12 +112,15 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies, MemoryListing, Memo
         MemoryCursors.__init__(self)
         MemoryListing.__init__(self)
         MemoryThrottling.__init__(self)
+        MemoryBudgeting.__init__(self)
         self._listed: dict[tuple[str, str], dict[str, _Listed]] = {}  # (tenant, key) -> stream -> suppression
         self._strikes: OrderedDict[tuple[str, str, str], _Strikes] = OrderedDict()  # the latest struck stand last
-        self._told: deque[Event | _Told | None] = deque()  # None: forgotten, between others that are not
+        self._events: deque[Event | _Told | _Folded | None] = deque()  # None: forgotten, between others that are not
         self._alike: dict[str, dict[_Place, None]] = {}  # fingerprint -> what a verdict put there, the latest last
         self._masses = MemoryMasses()
         self._known: set[str] = set()
+        self._folded: dict[str, _Folded] = {}  # by their attempts
+        self._unfolded: dict[str, None] = {}  # attempts of the latest that were read, since each event is known then
         self._last = 0  # the sequence number of the newest event
         self._most_events = most_events
         self._most_struck = most_struck
@@ -114,7 +136,7 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies, MemoryListing, Memo
         tenant, listed = question.labels.tenant, self._listed
         # Without the lock: one look in a dict is whole, and nearly nobody is on the list.
         maybe = [key for key in question.keys if (tenant, key) in listed] if listed else ()
-        if not maybe and not question.windows and not question.fingerprints:
+        if not maybe and not (question.windows or question.sums or question.fingerprints):
             return LookedUp(now=now)
         with self._lock:
             found = self._find(maybe, question.labels, now)
@@ -123,19 +145,20 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies, MemoryListing, Memo
                 suppressions={key: one.suppression for key, one in found.items()},
                 probes=self._claim(found, now) if question.claim else frozenset(),
                 counters={asked: self._count(question.labels, *asked, now) for asked in question.windows},
+                sums={asked: self._masses.sum(asked, now) for asked in question.sums},
                 masses={asked: self._masses.mass(asked, question.within, now) for asked in question.fingerprints},
             )
 
     def record(self, record: Record) -> None:
         """See `Store.record`."""
-        events = record.events
         with self._lock:
             self._check_open()
-            if is_repeated(record, self._known.__contains__):
+            if self._is_repeated(record):
                 return
-            for settlement in record.settlements:
-                if settlement.action is not Action.DELIVERED or settlement.lifted is not None:
-                    self._settle(settlement, record)
+            if not isinstance(record.settlements, Delivered):
+                for settlement in record.settlements:
+                    if settlement.action is not Action.DELIVERED or settlement.lifted is not None:
+                        self._settle(settlement, record)
             if record.delivery.relay is not None:
                 self._settle_queued(record)
             if record.strikes:
@@ -143,9 +166,12 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies, MemoryListing, Memo
             if record.cleared and self._strikes:
                 self._clear(record.cleared, record.occasion.labels)
             if record.held:
-                self._hold(record.held, record.occasion.at)
+                self._hold(record)
             self._masses.add(counts_of(record))
-            self._keep(events)
+            if (deliveries := self._foldable(record)) is not None:
+                self._fold(deliveries)
+            else:
+                self._keep(record.events)
 
     def tell(self, events: Sequence[Event]) -> None:
         """See `Store.tell`."""
@@ -284,6 +310,19 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies, MemoryListing, Memo
         """In the child the thread that held the lock may not exist."""
         self._lock = threading.Lock()
 
+    def _kept(self, after: int, before: int | None, *, newest_first: bool) -> Iterator[Kept]:
+        """See `MemorySearching._kept`."""
+        with self._lock:
+            self._check_open()
+            told, first = tuple(self._told), self._last - len(self._told) + 1
+        start = max(after + 1 - first, 0)
+        stop = len(told) if before is None else min(max(before - first, 0), len(told))
+        for place in reversed(range(start, stop)) if newest_first else range(start, stop):
+            if (event := told[place]) is not None:
+                tenant, key = _subject(event)
+                type_ = _dict(event)["type"] if isinstance(event, _Told) else event.type.value
+                yield Kept(first + place, type_, milliseconds(event.at), tenant, key, partial(_dict, event))
+
     def _told_between(self, since: int, until: int) -> Iterator[dict[str, Any]]:
         with self._lock:
             self._check_open()
@@ -320,7 +359,7 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies, MemoryListing, Memo
     def _settle(self, settlement: Settlement, record: Record) -> None:
         """What one outcome does to the suppression list."""
         labels, at = record.occasion.labels, record.occasion.at
-        if ends_probe(settlement):
+        if ends_probe(settlement, labels):
             for stream, one in self._listed.get((labels.tenant, settlement.key), {}).items():
                 if stream in (labels.stream, ""):
                     one.probe_at = None
@@ -337,16 +376,18 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies, MemoryListing, Memo
                 told = event_id(record.occasion.attempt_id, settlement.recipient, type_)
                 self._change(place_of(caused), caused, by=caused.by, at=at, event_id=told)
 
-    def _hold(self, several: Iterable[Held], at: datetime) -> None:
+    def _hold(self, record: Record) -> None:
         """Hold what verdicts have put on the list while a mass grew: the latest of that kind, back to its beginning."""
-        for held in several:
+        for held in record.held:
             for place in tuple(reversed(self._alike.get(held.pattern.fingerprint, {}))):
                 one = self._standing(*place)
                 if one is None or one.changed_at < held.since:
                     break
                 if one.since >= held.since:
                     doubted = replace(one, standing=Standing.HELD)
-                    self._change(place_of(one), doubted, by="guard", at=at, event_id=held.event_id)
+                    self._change(place_of(one), doubted, by="guard", at=record.occasion.at, event_id=held.event_id)
+                    if record.spent is not None:
+                        self._masses.add(given_back(one))
 
     def _forget_alike(self, listed: _Listed | None) -> None:
         fingerprint = listed and listed.suppression.evidence.fingerprint
@@ -373,17 +414,73 @@ class MemoryStore(MemoryQueue, MemoryCursors, MemoryTallies, MemoryListing, Memo
         for key in keys:
             self._strikes.pop((labels.tenant, labels.stream, key), None)
 
+    def _is_repeated(self, record: Record) -> bool:
+        """See `precedence.is_repeated`; of deliveries that are folded no event is made for that."""
+        if record.occasion.attempt_id in self._folded:
+            if self._foldable(record) is not None:
+                return True
+            self._unfold()
+        return self._foldable(record) is None and is_repeated(record, self._known.__contains__)
+
+    def _foldable(self, record: Record) -> Deliveries | None:
+        """The deliveries whose events need not be made before somebody reads them, unless somebody has."""
+        events = record.events
+        if not isinstance(events, Deliveries) or record.delivery.relay is not None:
+            return None  # a queue asks of each whether it is known
+        if record.occasion.attempt_id in self._unfolded:
+            return None
+        return events if len(events.settlements.statuses.reply.raw) <= _LONG_REPLY_BYTES else None
+
     def _keep(self, events: Iterable[Event]) -> None:
-        told, known = self._told, self._known
         for event in events:
-            id_ = event.id
-            if id_ in known:
+            if event.id not in self._known:
+                self._known.add(event.id)
+                self._events.append(_slim(event))
+                self._last += 1
+                self._forget_oldest()
+
+    def _fold(self, deliveries: Deliveries) -> None:
+        """Keep the events of deliveries as the one value that makes them, in as many places as they are."""
+        number = len(deliveries)
+        folded = self._folded[deliveries.occasion.attempt_id] = _Folded(deliveries, number)
+        self._events.extend(repeat(folded, number))
+        self._last += number
+        self._forget_oldest()
+
+    def _unfold(self) -> None:
+        """Make the events that are still folded; they are the latest, nearly always."""
+        behind: list[Event | _Told | _Folded | None] = []
+        while self._folded:
+            entry = self._events.pop()
+            if not isinstance(entry, _Folded):
+                behind.append(entry)
                 continue
-            known.add(id_)
-            told.append(_slim(event))
-            self._last += 1
-            if len(told) > self._most_events and (gone := told.popleft()) is not None:
-                known.discard(gone.id)
+            for _ in range(entry.left - 1):
+                self._events.pop()
+            made = entry.deliveries[len(entry.deliveries) - entry.left :]
+            self._known.update([event.id for event in made])
+            behind += map(_slim, reversed(made))
+            del self._folded[entry.deliveries.occasion.attempt_id]
+            self._unfolded[entry.deliveries.occasion.attempt_id] = None
+        self._events.extend(reversed(behind))
+        while len(self._unfolded) > self._most_events:
+            del self._unfolded[next(iter(self._unfolded))]
+
+    def _forget_oldest(self) -> None:
+        while len(self._events) > self._most_events:
+            gone = self._events.popleft()
+            if isinstance(gone, _Folded):
+                gone.left -= 1
+                if not gone.left:
+                    del self._folded[gone.deliveries.occasion.attempt_id]
+            elif gone is not None:
+                self._known.discard(gone.id)
+
+    @property
+    def _told(self) -> "deque[Event | _Told | None]":
+        """All that was told, for who wants to read it."""
+        self._unfold()
+        return self._events  # type: ignore[return-value]
 
     def _unread(self, sequence: int) -> tuple[int, datetime | None]:
         """See `MemoryCursors._unread`."""

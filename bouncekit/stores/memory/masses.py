@@ -1,12 +1,15 @@
-"""The guard's counts of a store in memory, of the 20,000 providers and fingerprints that were counted last."""
+"""The counts of a store in memory, of the 20,000 providers, fingerprints and streams that were counted last."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import takewhile
 
+from bouncekit.budget import Spent, Stream
 from bouncekit.guard import Count, Mass, Pattern
-from bouncekit.stores.masses import Counted, CountedBy, Spans
+from bouncekit.stores.budgeting import stream_of
+from bouncekit.stores.masses import SPENT_BY, Counted, CountedBy, Spans, beginning, hour, subject_of_stream
+from bouncekit.tallied import Sum
 
 __all__ = ["MemoryMasses"]
 
@@ -51,6 +54,24 @@ class MemoryMasses:
             ),
             goes_on=self._sum(CountedBy.TRIPS, fingerprint, spans.reach) > 0,
         )
+
+    def sum(self, asked: Sum, now: datetime) -> int:
+        """See `Store.look_up`."""
+        number = asked.number
+        return self._sum(CountedBy(number.of.value), number.subject, beginning(now, asked.within))
+
+    def spent(self, since: int, stream: Stream | None) -> dict[Stream, Spent]:
+        """See `Budgeting.spent`."""
+        asked = None if stream is None else subject_of_stream(stream)
+        names = {name for by, name in self._numbers if by in SPENT_BY} if asked is None else {asked}
+        began = hour(since)
+        found = {name: Spent(*(max(self._sum(by, name, began), 0) for by in SPENT_BY)) for name in names}
+        return {stream_of(name): spent for name, spent in found.items() if any(spent)}
+
+    def forgive(self, stream: Stream) -> None:
+        """Begin the counts of a stream anew."""
+        for by in SPENT_BY:
+            self._numbers.pop((by, subject_of_stream(stream)), None)
 
     def _sum(self, by: CountedBy, subject: str, since: int) -> int:
         """The sum of what is not older, from the newest on: there may be a day of minutes, and an hour is asked for."""

@@ -87,7 +87,7 @@ class MemoryQueue(ABC):
                     raise LeaseLost(f"{address} of the message {delivery.id} is in somebody else's hands by now")
             self._attempts[begun.attempt_id] = _Attempt(delivery.id, owner, set(addresses), milliseconds(begun.at))
             for recipient in begun.recipients:
-                row = self._row_of(delivery, recipient, begun.at)
+                row = self._row_of(delivery, replace(recipient, give_up_at=None), begun.at)
                 first = row.recipient.first_attempt_at or recipient.first_attempt_at or begun.at
                 row.recipient = as_stored(replace(row.recipient, first_attempt_at=first))
                 row.attempt, row.owner, row.until = begun.attempt_id, owner, self._end_of(begun.lease)
@@ -119,6 +119,21 @@ class MemoryQueue(ABC):
                     self._line.add(message, row)
                 claimed.append(message.to(rows, lease.token))
         return claimed
+
+    def overdue(self, *, now: datetime, lease: Lease, limit: int, relay: str) -> Sequence[Delivery]:
+        """See `Queue.overdue`."""
+        at = milliseconds(now)
+        taken: list[Delivery] = []
+        with self._lock:
+            self._check_open()
+            until = self._end_of(lease)
+            for message in self._line.late(self._messages, at, relay, limit):
+                rows = [row for row in message.rows.values() if row.is_free(at)]
+                for row in rows:
+                    row.take(lease.token, until)
+                    self._line.add(message, row)
+                taken.append(message.to(rows, lease.token))
+        return taken
 
     def abandoned(self, *, now: datetime, lease: Lease, limit: int) -> Sequence[Abandoned]:
         """See `Queue.abandoned`."""

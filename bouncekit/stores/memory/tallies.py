@@ -19,6 +19,7 @@ _FACETS: Mapping[Facet, Callable[[_Data], str | None]] = MappingProxyType(
         Facet.CATEGORY: lambda data: data["category"],
         Facet.RULE: lambda data: data["rule"],
         Facet.HOST: lambda data: data["remote_mta"],
+        Facet.JUDGE: lambda data: data["classified_by"],
         Facet.DOMAIN: lambda data: _domain(data["recipient"]),
     }
 )

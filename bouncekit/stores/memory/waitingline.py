@@ -27,6 +27,7 @@ class Row:
     until: int = 0
     fence: int = 0
     entry: tuple[bool, int] | None = None  # its entry in the line; any other one is out of date
+    looked_after_at: int | None = None  # its entry among those with a deadline; the same
 
     @property
     def free_at(self) -> int | None:
@@ -130,15 +131,46 @@ class Line:
 
     def __init__(self) -> None:
         self._heaps: dict[str, tuple[list[_Entry], list[_Entry]]] = {}  # relay -> never tried, tried
+        self._deadlines: dict[str, list[tuple[int, str, str]]] = {}  # relay -> when, message, recipient
+        self._late: dict[str, dict[tuple[str, str], None]] = {}  # those whose time is over, in its order
 
     def add(self, message: Message, row: Row) -> None:
         """See that a row, new or changed, has its entry."""
+        self._add_deadline(message, row)
         free_at, was_tried = row.free_at, row.recipient.attempts > 0
         if free_at is None or (row.entry is not None and row.entry[0] == was_tried and row.entry[1] <= free_at):
             return
         row.entry = (was_tried, free_at)
         heaps = self._heaps.setdefault(message.delivery.relay or "", ([], []))
         heapq.heappush(heaps[was_tried], (*row.entry, message.delivery.id, row.recipient.address.wire))
+
+    def late(self, messages: dict[str, Message], at: int, relay: str, limit: int) -> list[Message]:
+        """The messages of a relay with a recipient who can be had and whose time is over, the latest first."""
+        heap, late = self._deadlines.get(relay, []), self._late.setdefault(relay, {})
+        while heap and heap[0][0] <= at:
+            when, name, address = heapq.heappop(heap)
+            if (row := _row(messages, name, address)) is not None and row.looked_after_at == when:
+                row.looked_after_at = None
+                late[name, address] = None
+        found: dict[str, Message] = {}
+        for name, address in reversed(tuple(late)):
+            row = _row(messages, name, address)
+            if row is None or (last := row.recipient.give_up_at) is None or milliseconds(last) > at:
+                del late[name, address]
+                if row is not None:
+                    self._add_deadline(messages[name], row)
+            elif row.is_free(at) and len(found) < limit:
+                found[name] = messages[name]
+        return list(found.values())
+
+    def _add_deadline(self, message: Message, row: Row) -> None:
+        last = row.recipient.give_up_at
+        when, name = None if last is None else milliseconds(last), message.delivery.id
+        address, relay = row.recipient.address.wire, message.delivery.relay or ""
+        if when is None or when == row.looked_after_at or (name, address) in self._late.get(relay, {}):
+            return
+        row.looked_after_at = when
+        heapq.heappush(self._deadlines.setdefault(relay, []), (when, name, address))
 
     def next(
         self, messages: dict[str, Message], at: int, relays: Collection[str] | None, *, oldest_first: bool = False
@@ -161,12 +193,19 @@ class Line:
         return None
 
 
+def _row(messages: dict[str, Message], name: str, address: str) -> Row | None:
+    message = messages.get(name)
+    return message.rows.get(address) if message else None
+
+
 def as_stored(recipient: Recipient) -> Recipient:
     """A recipient as a store keeps it: what it went through in one session is forgotten, times are milliseconds."""
-    first = recipient.first_attempt_at
+    first, last, grey = recipient.first_attempt_at, recipient.give_up_at, recipient.greylisted_at
     return replace(
         recipient,
         reconnects=0,
         repeats=0,
         first_attempt_at=None if first is None else from_milliseconds(milliseconds(first)),
+        give_up_at=None if last is None else from_milliseconds(milliseconds(last)),
+        greylisted_at=None if grey is None else from_milliseconds(milliseconds(grey)),
     )

@@ -54,6 +54,7 @@ _STATEMENT_SECONDS = 60
 _IDLE_SECONDS = 30  # in a transaction
 _MANY = 64  # locks of one transaction; beyond that it takes the one that stands for all
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 1.0
+_OPENING_SECONDS = 3.0  # no more patience than this before there ever was a connection: nothing is under way
 
 # A queue is empty now and long a minute later, and the server plans by what it knew a while ago: so it is told to go by
 # the indexes, row by row, which is right for all that is asked here.
@@ -95,6 +96,7 @@ _FAULTS: Mapping[str, tuple[type[StoreError], str]] = {
 }
 # The server goes or comes, or has ended one of two that were in each other's way.
 _PASSING = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
+_NOT_SENT = (psycopg.DataError, psycopg.ProgrammingError)  # without a SQLSTATE: a value that the server does not have
 # Who is refused while connecting gets no SQLSTATE from libpq, only words.
 _COMING = ("starting up", "shutting down", "recovery mode", "not yet accepting", "not accepting", "too many clients")
 
@@ -200,7 +202,7 @@ class PostgresServer:
 
     def _open(self) -> str:
         """Make or check the tables, by a connection of its own; the server's version."""
-        tries = 0
+        tries, until = 0, time.monotonic() + _OPENING_SECONDS
         while True:
             try:
                 with psycopg.connect(**self._settings()) as connection:
@@ -211,7 +213,8 @@ class PostgresServer:
             except psycopg.Error as error:
                 failed = self._failed(error)
                 tries += 1
-                if not (isinstance(failed, Interrupted) and self.wait(failed, tries)):
+                is_early = time.monotonic() < until
+                if not (isinstance(failed, Interrupted) and is_early and self.wait(failed, tries)):
                     raise failed from error
 
     def _settings(self) -> dict[str, Any]:
@@ -286,6 +289,8 @@ class PostgresServer:
             return StoreError(f"{self.place}: the server refuses ({said})")
         if state in _PASSING or state.startswith("08") or (not state and isinstance(error, psycopg.OperationalError)):
             return Interrupted(f"{self.place}: the server is away, or others are in the way ({said})")
+        if not state and isinstance(error, _NOT_SENT):
+            return StoreRefused(f"{self.place}: {_RULES} ({said})")
         kind, advice = _FAULTS.get(state) or _FAULTS.get(state[:2]) or (StoreError, "see the server's log")
         return kind(f"{self.place}: {advice} ({said})")
 

@@ -115,6 +115,18 @@ class SqlQueue:
                 claimed += _taken(transaction, some, taking)
         return claimed
 
+    @repeated
+    def overdue(self, *, now: datetime, lease: Lease, limit: int, relay: str) -> Sequence[Delivery]:
+        """See `Queue.overdue`."""
+        at, over = milliseconds(now), times(now)
+        asked = (storable(relay), at, at, limit)
+        if limit < 1 or not self._database.read(statements.LATE, asked):
+            return []
+        taking = {"token": lease.token, "until": milliseconds(lease.until), **over}
+        with self._database.writing() as transaction:
+            late = dict.fromkeys(message for _, message in transaction.execute(statements.LATE, asked).fetchall())
+            return _taken(transaction, list(late), taking) if late else []
+
     def _may_be_set_back(self, at: int) -> bool:
         """Whether it is earlier than before, or nobody here knows: then all that is leased is looked through."""
         before, self._claimed_at = self._claimed_at, at

@@ -34,6 +34,7 @@ __all__ = [
     "IS_SETTLED",
     "KEEP",
     "KEPT",
+    "LATE",
     "LEAVE",
     "MESSAGE",
     "MESSAGES",
@@ -65,11 +66,12 @@ KEEP = f"""
     ON CONFLICT (id) DO NOTHING"""
 _RECIPIENT = """
     INSERT INTO recipients (message, address, position, given, tenant, key, domain, relay, state, due_at,
-    attempts, retried, first_attempt_at, possible_duplicate, attempt_id, lease_owner, lease_until, free_at)
+    attempts, retried, first_attempt_at, possible_duplicate, attempt_id, lease_owner, lease_until, free_at,
+    give_up_at, greylisted_at)
     VALUES (:message, :address, :position, :given, :tenant, :key, :domain, :relay"""
 ENQUEUE = f"""
     {_RECIPIENT}, :state, :due_at,
-    :attempts, :retried, :first_attempt_at, :possible_duplicate, NULL, NULL, NULL, :due_at)
+    :attempts, :retried, :first_attempt_at, :possible_duplicate, NULL, NULL, NULL, :due_at, :give_up_at, :greylisted_at)
     ON CONFLICT (message, address) DO NOTHING"""
 
 # -- an attempt; at fence 0 a row is the application's own, and who comes without a lease is the application
@@ -78,7 +80,7 @@ BEGIN_ATTEMPT = """
     INSERT INTO attempts (id, message, relay, owner, begun_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
 BEGIN = f"""
     {_RECIPIENT}, 'due', :at,
-    :attempts, :retried, :first_attempt_at, :possible_duplicate, :attempt, :token, :until, NULL)
+    :attempts, :retried, :first_attempt_at, :possible_duplicate, :attempt, :token, :until, NULL, NULL, :greylisted_at)
     ON CONFLICT (message, address) DO UPDATE SET
     attempt_id = excluded.attempt_id, lease_until = excluded.lease_until, free_at = NULL
     WHERE recipients.fence = 0 AND recipients.lease_owner = excluded.lease_owner AND recipients.attempt_id IS NULL"""
@@ -96,6 +98,7 @@ _OURS = "(coalesce(lease_owner, '') = :lease OR (CAST(:lease AS TEXT) IS NULL AN
 DELAY = f"""
     UPDATE recipients SET state = :state, due_at = :due_at, attempts = :attempts, retried = :retried,
     first_attempt_at = coalesce(:first_attempt_at, first_attempt_at),
+    give_up_at = :give_up_at, greylisted_at = :greylisted_at,
     possible_duplicate = max(possible_duplicate, :possible_duplicate),
     attempt_id = NULL, lease_owner = NULL, lease_until = NULL, free_at = :due_at
     WHERE message = :message AND address = :address AND {_OURS}"""
@@ -134,6 +137,10 @@ FREE = """
     SELECT DISTINCT retried, free_at, message FROM recipients
     WHERE relay = ? AND retried = ? AND free_at <= ? AND (free_at, message) > (?, ?)
     ORDER BY free_at, message LIMIT ?"""
+# Whose deadline passed last comes first: the others are late already.
+LATE = """
+    SELECT DISTINCT give_up_at, message FROM recipients
+    WHERE relay = ? AND give_up_at <= ? AND free_at <= ? ORDER BY give_up_at DESC, message DESC LIMIT ?"""
 TAKE = f"""
     UPDATE recipients SET lease_owner = :token, lease_until = :until, fence = fence + 1, free_at = max(due_at, :until)
     WHERE message IN (%s) AND free_at <= :now /*! AND (message, address) IN (

@@ -28,6 +28,7 @@ __all__ = [
     "REMOVE",
     "STANDING",
     "STRIKE",
+    "SUM",
     "TELL",
 ]
 
@@ -79,6 +80,8 @@ DAYS = """
     AND began_at = answered.began_at), 0) AS BIGINT), CAST(sum(answered.number) AS BIGINT) FROM counters AS answered
     WHERE answered.name = 'answers_daily' AND answered.subject = :provider
     AND answered.began_at >= :usual AND answered.began_at < :until GROUP BY answered.began_at"""
+SUM = """
+    SELECT CAST(coalesce(sum(number), 0) AS BIGINT) FROM counters WHERE name = ? AND subject = ? AND began_at >= ?"""
 ADD = """
     INSERT INTO counters (name, subject, began_at, number) VALUES (?, ?, ?, ?)
     ON CONFLICT (name, subject, began_at, slot) DO UPDATE SET number = counters.number + excluded.number"""

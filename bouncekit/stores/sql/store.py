@@ -1,7 +1,7 @@
 """A store in a SQL database: what it says is the same for all of them. A commit is durable when a method returns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -24,7 +24,7 @@ from bouncekit.stores.codec import (
     suppression_row,
     told_rows,
 )
-from bouncekit.stores.masses import Spans, counts_of
+from bouncekit.stores.masses import Counted, Spans, beginning, counts_of, given_back
 from bouncekit.stores.precedence import (
     CLAIM_LASTS,
     caused_by,
@@ -35,15 +35,18 @@ from bouncekit.stores.precedence import (
     withstands,
 )
 from bouncekit.stores.sql import statements
+from bouncekit.stores.sql.budgeting import SqlBudgeting
 from bouncekit.stores.sql.cursors import SqlCursors
 from bouncekit.stores.sql.database import Database, Rows, Transaction, repeated, retried
 from bouncekit.stores.sql.erasing import SqlErasing
 from bouncekit.stores.sql.listing import SqlListing
 from bouncekit.stores.sql.queue import SqlQueue, settle_queued
+from bouncekit.stores.sql.searching import SqlSearching
 from bouncekit.stores.sql.tallies import SqlTallies
 from bouncekit.stores.sql.throttling import SqlThrottling
 from bouncekit.stores.sql.trail import SqlTrail
 from bouncekit.suppression import Standing, Suppression
+from bouncekit.tallied import Sum
 
 __all__ = ["SqlStore"]
 
@@ -67,7 +70,18 @@ class _Mark(NamedTuple):
     event_id: str
 
 
-class SqlStore(SqlQueue, SqlCursors, SqlTallies, SqlListing, SqlErasing, SqlThrottling, SqlTrail, ABC):
+class SqlStore(
+    SqlQueue,
+    SqlCursors,
+    SqlTallies,
+    SqlListing,
+    SqlErasing,
+    SqlThrottling,
+    SqlBudgeting,
+    SqlSearching,
+    SqlTrail,
+    ABC,
+):
     """All of `bouncekit.stores.Store`, over the database that a subclass opens."""
 
     _database: Database
@@ -111,6 +125,7 @@ class SqlStore(SqlQueue, SqlCursors, SqlTallies, SqlListing, SqlErasing, SqlThro
             suppressions={key: suppression for key, (suppression, _) in found.items()},
             probes=probes,
             counters={asked: self._count(question.labels, *asked, now) for asked in question.windows},
+            sums={asked: self._sum(asked, now) for asked in question.sums},
             masses={pattern: self._mass(pattern, question.within, now) for pattern in question.fingerprints},
         )
 
@@ -125,7 +140,7 @@ class SqlStore(SqlQueue, SqlCursors, SqlTallies, SqlListing, SqlErasing, SqlThro
         strikes, cleared, counts = (
             _strike_rows(record),
             [(*_owner(record.occasion.labels), key_hash(key)) for key in record.cleared],
-            [(by.value, storable(subject), began_at, number) for by, subject, began_at, number in counts_of(record)],
+            _count_rows(counts_of(record)),
         )
         with self._database.writing(*_about(record)) as transaction:
             if is_repeated(record, lambda event: _is_told(transaction, event)):
@@ -259,6 +274,11 @@ class SqlStore(SqlQueue, SqlCursors, SqlTallies, SqlListing, SqlErasing, SqlThro
         ((number,),) = self._database.read(statements.COUNT, asked)
         return int(number)
 
+    def _sum(self, asked: Sum, now: datetime) -> int:
+        about = (asked.number.of.value, storable(asked.number.subject), beginning(now, asked.within))
+        ((number,),) = self._database.read(statements.SUM, about)
+        return int(number)
+
     def _mass(self, pattern: Pattern, within: timedelta, now: datetime) -> Mass:
         asked: dict[str, object] = Spans.at(now, within)._asdict()
         asked |= {"provider": storable(pattern.provider), "fingerprint": pattern.fingerprint}
@@ -275,7 +295,8 @@ def _about(record: Record) -> Iterator[object]:
     yield record.delivery.id
     yield record.occasion.attempt_id
     for one in record.settlements:
-        if one.key and (ends_probe(one) or one.lifted is not None or caused_by(one) is not None):
+        touches = ends_probe(one, record.occasion.labels) or one.lifted is not None or caused_by(one) is not None
+        if one.key and touches:
             yield key_hash(one.key)
     if record.held:
         yield None  # whoever it is
@@ -331,7 +352,7 @@ def _settle(transaction: Transaction, settlement: Settlement, record: Record) ->
     def mark(by: str, type_: EventType) -> _Mark:
         return _Mark(occasion.at, by, event_id(occasion.attempt_id, settlement.recipient, type_))
 
-    if ends_probe(settlement):
+    if ends_probe(settlement, occasion.labels):
         transaction.execute(statements.RELEASE, (*_owner(occasion.labels), key_hash(settlement.key)))
     if lifted is not None:
         standing = _standing(_query(transaction), place := _place(lifted))
@@ -353,6 +374,8 @@ def _hold(transaction: Transaction, record: Record) -> None:
         for row in transaction.execute(statements.ALIKE, alike).fetchall():
             one = suppression_of(row)
             _put(transaction, replace(one, standing=Standing.HELD), _place(one), mark)
+            if record.spent is not None:
+                transaction.executemany(statements.ADD, _count_rows(given_back(one)))
 
 
 def _standing(query: _Query, place: _Place) -> Suppression | None:
@@ -384,6 +407,10 @@ def _note(
     transaction.execute(
         statements.AUDIT, (milliseconds(mark.at), act, storable(mark.by), *place, mark.event_id, *states)
     )
+
+
+def _count_rows(counts: Iterable[Counted]) -> list[tuple[object, ...]]:
+    return [(by.value, storable(subject), began_at, number) for by, subject, began_at, number in counts]
 
 
 def _strike_rows(record: Record) -> list[tuple[object, ...]]:

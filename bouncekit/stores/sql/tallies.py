@@ -16,6 +16,7 @@ _FACETS = MappingProxyType(
         Facet.CATEGORY: "category",
         Facet.RULE: "rule",
         Facet.HOST: "remote_mta",
+        Facet.JUDGE: "classified_by",
         # What stands behind the last @: a local part may hold one too, and a pseudonym has none.
         Facet.DOMAIN: "CASE WHEN recipient LIKE '%@%' THEN "
         "lower(substr(recipient, length(rtrim(recipient, replace(recipient, '@', ''))) + 1)) ELSE '' END",

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,19 @@ from bouncekit.errors import (
 )
 from bouncekit.stores.sql.database import Interrupted, Rows
 from bouncekit.stores.sqlite.schema import check_owner, create, migrate, recognise
+from bouncekit.stores.sqlite.turns import Shared, Turns
 
 __all__ = ["Database", "Rows", "fault"]
 
 _CHECKED_BYTES = 16 * 1024 * 1024  # a file up to this size is read through when it is opened first: 0.1 s
-_PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF", "cell_size_check = ON")
+_PRAGMAS = (
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "trusted_schema = OFF",
+    "cell_size_check = ON",
+    # Of the log, 32 MB: what many commits change is written back once, and one commit of many waits for it.
+    "wal_autocheckpoint = 8000",
+)
 
 _MOVED = "moved, deleted or replaced while it was open; put it back"
 _FULL = "its disk is full; make room, then nothing else is to be done"
@@ -116,11 +124,11 @@ class Database:
         self._local = threading.local()
         self._handles: WeakSet[_Handle] = WeakSet()
         self._lock = threading.Lock()  # guards `_handles`
-        self._writes = threading.Lock()  # held by the thread that writes; taken behind its handle's
         self._paused: list[_Handle] = []
         self._identity: tuple[int, int] | None = None  # of the file, once we have had it: then no other is taken
         self._lost: tuple[int, int, int] | None = None  # where its log was, if it was missed while it was open
         self._closed = False
+        self._turns = Turns()  # to write
         self._pragmas: tuple[str, ...] = _PRAGMAS
         _databases.add(self)
         handle = self._mine()
@@ -139,34 +147,45 @@ class Database:
 
     @contextmanager
     def writing(self, *about: object) -> Iterator[sqlite3.Connection]:
-        """A transaction that holds the lock for writers from its start; what raises inside undoes all of it."""
-        handle = self._mine()
-        with handle.lock, self._turn():
-            connection = self._ready(handle)
-            try:
-                try:
-                    connection.execute("BEGIN IMMEDIATE")
-                    yield connection
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:
-                        with suppress(sqlite3.Error):
-                            connection.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise self._failed(handle, error) from error
+        """A transaction that holds the lock for writers from its start; what raises inside undoes all of it.
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """This process's turn to write: SQLite has who waits sleep ever longer, and this wakes him at once."""
-        writes = self._writes
-        if not writes.acquire(timeout=self._busy_seconds):
+        It may share its commit with those of other threads, see `turns`.
+        """
+        if not self._turns.take(self._busy_seconds):
             kind, advice = _FAULTS[sqlite3.SQLITE_LOCKED]
             raise kind(f"{self.path}: {advice}")
+        shared = self._turns.enter(self._begin)
         try:
-            yield
+            with shared.part(_breaks) as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise self._fault(error) from error
         finally:
-            writes.release()
+            self._turns.leave(shared)
+            if shared.failed is not None:
+                raise self._failed_together(shared.failed, shared) from shared.failed
+
+    def _failed_together(self, error: sqlite3.Error, shared: Shared) -> StoreError:
+        """What is told to each who shared a commit: nobody knows whose fault it was, and so nobody is refused."""
+        failed = self._fault(error)
+        if shared.has_several and isinstance(failed, StoreRefused):
+            return StoreError(f"{self.path}: undone with what another thread wrote; ask again ({error})")
+        return failed
+
+    def _begin(self) -> Shared:
+        """A transaction on this thread's connection, which nobody else has until it is over."""
+        handle = self._mine()
+        handle.lock.acquire()
+        try:
+            connection = self._ready(handle)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                raise self._failed(handle, error) from error
+        except BaseException:
+            handle.lock.release()
+            raise
+        return Shared(connection, partial(_let_go, handle))
 
     def say(self, pragma: str) -> None:
         """Have every connection begin with one more pragma, those that are open too."""
@@ -342,8 +361,11 @@ class Database:
 
     def _failed(self, handle: _Handle, error: sqlite3.Error | OSError) -> StoreError:
         """The error by its name; a connection that may not be good any more is closed, and opened anew when needed."""
-        if isinstance(error, sqlite3.Error) and _code(error) & 0xFF not in _HARMLESS:
+        if isinstance(error, sqlite3.Error) and _breaks(error):
             handle.shut()
+        return self._fault(error)
+
+    def _fault(self, error: sqlite3.Error | OSError) -> StoreError:
         return fault(error, self.path, busy_seconds=self._busy_seconds)
 
     # -- around a fork
@@ -366,8 +388,14 @@ class Database:
             if handle.lock.locked():  # by a thread that was not done and does not exist here
                 handle.lock = threading.Lock()
         if in_child:
-            self._writes = threading.Lock()
+            self._turns.start_afresh()
         self._lock.release()
+
+
+def _let_go(handle: _Handle, failed: sqlite3.Error | None) -> None:
+    if failed is not None and _breaks(failed):
+        handle.shut()
+    handle.lock.release()
 
 
 def fault(error: sqlite3.Error | OSError, path: str | os.PathLike[str], *, busy_seconds: float) -> StoreError:
@@ -383,6 +411,11 @@ def fault(error: sqlite3.Error | OSError, path: str | os.PathLike[str], *, busy_
     kind, advice = _FAULTS.get(code) or _FAULTS.get(code & 0xFF) or (StoreError, "")
     advice = advice.format(seconds=busy_seconds)
     return kind(f"{path}: {advice} ({error})" if advice else f"{path}: {error}")
+
+
+def _breaks(error: sqlite3.Error) -> bool:
+    """Whether the connection may not be as good as before."""
+    return not isinstance(error, _NOT_BOUND) and _code(error) & 0xFF not in _HARMLESS
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -20,6 +20,7 @@ from bouncekit.settlement import Settlement
 from bouncekit.steps import Delivery, LookedUp, LookUp, Record
 from bouncekit.stores import Store
 from bouncekit.stores.erased import look_up
+from bouncekit.stores.searching import Search
 from bouncekit.stores.veil.veil import Veil
 from bouncekit.suppression import Suppression
 from bouncekit.suppressionchange import Change, Place, Swap
@@ -144,6 +145,19 @@ class _Veiled:
         if sum(map(bool, told)) > 1:
             every.sort(key=lambda event: str(event["time"]), reverse=True)
         return every[: max(limit, 0)]
+
+    def search(
+        self,
+        wanted: Search,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        newest_first: bool = False,
+        limit: int = 1000,
+    ) -> Sequence[tuple[int, dict[str, Any]]]:
+        keys = frozenset(name for key in wanted.keys for name in self._veil.names(key))
+        asked = replace(wanted, keys=keys)
+        return self._store.search(asked, after=after, before=before, newest_first=newest_first, limit=limit)
 
     def tenants_of(self, key: str) -> frozenset[str]:
         return frozenset().union(*map(self._store.tenants_of, self._veil.names(key)))

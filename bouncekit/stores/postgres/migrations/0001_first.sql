@@ -171,8 +171,9 @@ CREATE TABLE cursors (
     CHECK ((failing_since IS NULL) = (failures = 0) AND (failing_since IS NULL) = (last_error IS NULL))
 );
 
--- Numbers by minute or day: how often a fingerprint was seen of late, how often a provider usually refuses. The number
--- is the sum over all slots: where many write at once, each adds to its own.
+-- Numbers by minute, hour or day: how often a fingerprint was seen of late, how often a provider usually refuses, how
+-- many bounces and complaints a stream has brought. The number is the sum over all slots: where many write at once, each
+-- adds to its own.
 CREATE TABLE counters (
     name     TEXT COLLATE "C" NOT NULL,
     subject  TEXT COLLATE "C" NOT NULL,
@@ -184,14 +185,24 @@ CREATE TABLE counters (
 
 CREATE INDEX counters_by_time ON counters (began_at);
 
--- How fast mail may go to a relay or a provider, where that is bounded now: `state` is JSON, `token` is new with each
--- change, and who changes it says which one he has read.
+-- How fast mail of a stream, or to a relay or a provider, may go, where that is bounded now: `state` is JSON, `token` is
+-- new with each change, and who changes it says which one he has read.
 CREATE TABLE flows (
-    kind  TEXT COLLATE "C" NOT NULL CHECK (kind IN ('relay', 'provider')),
+    kind  TEXT COLLATE "C" NOT NULL CHECK (kind IN ('stream', 'relay', 'provider')),
     name  TEXT COLLATE "C" NOT NULL,
     token TEXT COLLATE "C" NOT NULL,
     state TEXT COLLATE "C" NOT NULL,
     PRIMARY KEY (kind, name)
+);
+
+-- At which level a stream stands whose bounces or complaints have used up some of its budget. `token` as above.
+CREATE TABLE budgets (
+    tenant TEXT COLLATE "C" NOT NULL,
+    stream TEXT COLLATE "C" NOT NULL,
+    token  TEXT COLLATE "C" NOT NULL,
+    level  TEXT COLLATE "C" NOT NULL CHECK (level IN ('warned', 'slowed', 'stopped')),
+    since  BIGINT           NOT NULL,
+    PRIMARY KEY (tenant, stream)
 );
 
 -- Messages that somebody still waits for. `id` is the delivery's; `relay` is a name that the application explains,
@@ -233,7 +244,8 @@ CREATE INDEX attempts_settled ON attempts (settled_at) WHERE settled_at IS NOT N
 -- Their recipients. A row is claimed when it is due and no lease runs; each claim raises `fence`, and who comes back
 -- with an older lease is too late. At fence 0 it is the application's own. `attempt_id` is set from before the first
 -- byte of the dot until the outcome is known. `free_at` is when a row can be had, by its time and its lease; NULL
--- where it cannot. It and `retried` follow from the others, and are columns so that the queue is read from an index.
+-- where it cannot; `give_up_at` when somebody looks after it, whatever it waits for. `free_at` and `retried` follow from
+-- the others, and are columns so that the queue is read from an index.
 CREATE TABLE recipients (
     message            TEXT COLLATE "C" NOT NULL REFERENCES messages (id),
     address            TEXT COLLATE "C" NOT NULL,
@@ -254,6 +266,8 @@ CREATE TABLE recipients (
     fence              BIGINT           NOT NULL DEFAULT 0,
     retried            BIGINT           NOT NULL DEFAULT 0 CHECK (retried = (attempts > 0)::INTEGER),
     free_at            BIGINT,
+    give_up_at         BIGINT,
+    greylisted_at      BIGINT,
     PRIMARY KEY (message, address),
     CHECK ((state = 'due') = (due_at IS NOT NULL)),
     CHECK ((lease_owner IS NULL) = (lease_until IS NULL)),
@@ -264,6 +278,7 @@ CREATE TABLE recipients (
 
 CREATE INDEX recipients_free ON recipients (relay, retried, free_at, message, due_at) WHERE free_at IS NOT NULL;
 -- Of one column each, so that the planner takes none of them for what another one is for.
+CREATE INDEX recipients_late ON recipients (relay, give_up_at, message) WHERE give_up_at IS NOT NULL;
 CREATE INDEX recipients_open ON recipients (lease_until) WHERE attempt_id IS NOT NULL;
 CREATE INDEX recipients_held ON recipients (state) WHERE state = 'held';
 CREATE INDEX recipients_by_lease ON recipients (lease_owner) WHERE lease_owner IS NOT NULL;

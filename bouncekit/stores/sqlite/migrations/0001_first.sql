@@ -124,8 +124,9 @@ CREATE TABLE cursors (
     CHECK ((failing_since IS NULL) = (failures = 0) AND (failing_since IS NULL) = (last_error IS NULL))
 ) STRICT, WITHOUT ROWID;
 
--- Numbers by minute or day: how often a fingerprint was seen of late, how often a provider usually refuses. The number
--- is the sum over all slots: where many write at once, each adds to its own.
+-- Numbers by minute, hour or day: how often a fingerprint was seen of late, how often a provider usually refuses, how
+-- many bounces and complaints a stream has brought. The number is the sum over all slots: where many write at once, each
+-- adds to its own.
 CREATE TABLE counters (
     name     TEXT    NOT NULL,
     subject  TEXT    NOT NULL,
@@ -137,14 +138,24 @@ CREATE TABLE counters (
 
 CREATE INDEX counters_by_time ON counters (began_at);
 
--- How fast mail may go to a relay or a provider, where that is bounded now: `state` is JSON, `token` is new with each
--- change, and who changes it says which one he has read.
+-- How fast mail of a stream, or to a relay or a provider, may go, where that is bounded now: `state` is JSON, `token` is
+-- new with each change, and who changes it says which one he has read.
 CREATE TABLE flows (
-    kind  TEXT NOT NULL CHECK (kind IN ('relay', 'provider')),
+    kind  TEXT NOT NULL CHECK (kind IN ('stream', 'relay', 'provider')),
     name  TEXT NOT NULL,
     token TEXT NOT NULL,
     state TEXT NOT NULL,
     PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;
+
+-- At which level a stream stands whose bounces or complaints have used up some of its budget. `token` as above.
+CREATE TABLE budgets (
+    tenant TEXT    NOT NULL,
+    stream TEXT    NOT NULL,
+    token  TEXT    NOT NULL,
+    level  TEXT    NOT NULL CHECK (level IN ('warned', 'slowed', 'stopped')),
+    since  INTEGER NOT NULL,
+    PRIMARY KEY (tenant, stream)
 ) STRICT, WITHOUT ROWID;
 
 -- Messages that somebody still waits for. `id` is the delivery's; `relay` is a name that the application explains,
@@ -186,7 +197,8 @@ CREATE INDEX attempts_settled ON attempts (settled_at) WHERE settled_at IS NOT N
 -- Their recipients. A row is claimed when it is due and no lease runs; each claim raises `fence`, and who comes back
 -- with an older lease is too late. At fence 0 it is the application's own. `attempt_id` is set from before the first
 -- byte of the dot until the outcome is known. `free_at` is when a row can be had, by its time and its lease; NULL
--- where it cannot. It and `retried` follow from the others, and are columns so that the queue is read from an index.
+-- where it cannot; `give_up_at` when somebody looks after it, whatever it waits for. `free_at` and `retried` follow from
+-- the others, and are columns so that the queue is read from an index.
 CREATE TABLE recipients (
     message            TEXT    NOT NULL REFERENCES messages (id),
     address            TEXT    NOT NULL,
@@ -207,6 +219,8 @@ CREATE TABLE recipients (
     fence              INTEGER NOT NULL DEFAULT 0,
     retried            INTEGER NOT NULL DEFAULT 0 CHECK (retried = (attempts > 0)),
     free_at            INTEGER,
+    give_up_at         INTEGER,
+    greylisted_at      INTEGER,
     PRIMARY KEY (message, address),
     CHECK ((state = 'due') = (due_at IS NOT NULL)),
     CHECK ((lease_owner IS NULL) = (lease_until IS NULL)),
@@ -215,6 +229,7 @@ CREATE TABLE recipients (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX recipients_free ON recipients (relay, retried, free_at, message, due_at) WHERE free_at IS NOT NULL;
+CREATE INDEX recipients_late ON recipients (relay, give_up_at, message) WHERE give_up_at IS NOT NULL;
 CREATE INDEX recipients_open ON recipients (lease_until, attempt_id) WHERE attempt_id IS NOT NULL;
 CREATE INDEX recipients_held ON recipients (state) WHERE state = 'held';
 CREATE INDEX recipients_by_lease ON recipients (lease_owner, lease_until, attempt_id) WHERE lease_owner IS NOT NULL;

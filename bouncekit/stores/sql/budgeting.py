@@ -1,0 +1,95 @@
+"""Budgets in a SQL store: a small row for each stream that has used up some of its own, and numbers by the hour."""
+# ruff: noqa: S608
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from bouncekit.budget import Level, Spent, Stream
+from bouncekit.events import Event
+from bouncekit.stores.budgeting import KeptLevel, stream_of
+from bouncekit.stores.codec import from_milliseconds, milliseconds, storable, told_rows
+from bouncekit.stores.masses import SPENT_BY, hour, subject_of_stream
+from bouncekit.stores.sql import statements
+from bouncekit.stores.sql.database import Database, Transaction, retried
+
+__all__ = ["SqlBudgeting"]
+
+_NAMES = ", ".join(f"'{by.value}'" for by in SPENT_BY)
+_SPENT = f"""
+    SELECT name, subject, CAST(sum(number) AS BIGINT) FROM counters
+    WHERE name IN ({_NAMES}) AND began_at >= ? GROUP BY name, subject"""
+_SPENT_BY_ONE = f"""
+    SELECT name, subject, CAST(sum(number) AS BIGINT) FROM counters
+    WHERE name IN ({_NAMES}) AND subject = ? AND began_at >= ? GROUP BY name, subject"""
+_FORGIVE = f"DELETE FROM counters WHERE name IN ({_NAMES}) AND subject = ?"
+_LEVELS = "SELECT tenant, stream, level, since, token FROM budgets"
+_LEVEL = f"{_LEVELS} WHERE tenant = ? AND stream = ?"
+_NEW = """
+    INSERT INTO budgets (tenant, stream, token, level, since) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (tenant, stream) DO NOTHING"""
+_SWAP = "UPDATE budgets SET token = ?, level = ?, since = ? WHERE tenant = ? AND stream = ? AND token = ?"
+_DROP = "DELETE FROM budgets WHERE tenant = ? AND stream = ? AND token = ?"
+_IS_KEPT = "SELECT 1 FROM budgets WHERE tenant = ? AND stream = ?"
+
+
+class SqlBudgeting:
+    """See `bouncekit.stores.budgeting.Budgeting`."""
+
+    _database: Database
+
+    def spent(self, *, since: datetime, stream: Stream | None = None) -> Mapping[Stream, Spent]:
+        """See `Budgeting.spent`."""
+        began = hour(milliseconds(since))
+        if stream is None:
+            rows = self._database.read(_SPENT, (began,))
+        else:
+            rows = self._database.read(_SPENT_BY_ONE, (subject_of_stream(stream), began))
+        found: dict[Stream, dict[str, int]] = {}
+        for name, subject, number in rows:
+            found.setdefault(stream_of(subject), {})[name] = max(number, 0)
+        return {one: Spent(*(numbers.get(by.value, 0) for by in SPENT_BY)) for one, numbers in found.items()}
+
+    def levels(self, *, stream: Stream | None = None) -> Mapping[Stream, KeptLevel]:
+        """See `Budgeting.levels`."""
+        rows = self._database.read(_LEVELS) if stream is None else self._database.read(_LEVEL, _place(stream))
+        return {
+            stream or Stream(tenant, name): KeptLevel(Level(level), from_milliseconds(since), token)
+            for tenant, name, level, since, token in rows
+        }
+
+    @retried
+    def swap_level(
+        self,
+        stream: Stream,
+        before: str | None,
+        after: KeptLevel,
+        *,
+        events: Sequence[Event] = (),
+        forgives: bool = False,
+    ) -> bool:
+        """See `Budgeting.swap_level`."""
+        told = told_rows(events)
+        with self._database.writing() as transaction:
+            if not _swapped(transaction, _place(stream), before, after):
+                return False
+            if forgives:
+                transaction.execute(_FORGIVE, (subject_of_stream(stream),))
+            transaction.executemany(statements.TELL, told)
+        return True
+
+
+def _swapped(transaction: Transaction, place: tuple[str, str], before: str | None, after: KeptLevel) -> bool:
+    """Whether the level was still the one before, and is the other one now."""
+    if after.level is Level.WITHIN:
+        if before is None:
+            return transaction.execute(_IS_KEPT, place).fetchone() is None
+        return transaction.execute(_DROP, (*place, before)).rowcount == 1
+    assert after.since is not None
+    row = (after.token, after.level.value, milliseconds(after.since))
+    if before is None:
+        return transaction.execute(_NEW, (*place, *row)).rowcount == 1
+    return transaction.execute(_SWAP, (*row, *place, before)).rowcount == 1
+
+
+def _place(stream: Stream) -> tuple[str, str]:
+    return storable(stream.tenant), storable(stream.name)

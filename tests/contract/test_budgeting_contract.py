@@ -1,0 +1,154 @@
+"""What every store keeps of budgets: counts by the hour, with their record or not at all, and one level for all."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+
+from bouncekit.budget import Level, Spent, Stream
+from bouncekit.classification import Category
+from bouncekit.envelope import Labels
+from bouncekit.events import Event, EventType, Occasion, event_id
+from bouncekit.guard import Held, Pattern
+from bouncekit.steps import Record
+from bouncekit.stores.budgeting import KeptLevel
+from bouncekit.suppression import Evidence
+from tests.building import ANN, NOW, delivery_to, suppression
+
+from .stores import new_id, put
+
+NEWS, OTHER = Stream("acme", "news"), Stream("acme/news", "")
+HOUR = timedelta(hours=1)
+STOPPED = KeptLevel(Level.STOPPED, NOW, "t1")
+
+
+def told(at: datetime = NOW, stream: Stream = NEWS, type_: EventType = EventType.BUDGET_STOPPED) -> Event:
+    occasion = Occasion(attempt_id=new_id(), at=at, labels=Labels(tenant=stream.tenant, stream=stream.name))
+    return Event(id=event_id(occasion.attempt_id, None, type_), type=type_, occasion=occasion)
+
+
+def spending(stream: Stream, spent: Spent, at: datetime = NOW) -> Record:
+    event = told(at, stream, EventType.CLOSED)
+    return Record(delivery=delivery_to(ANN), occasion=event.occasion, events=(event,), spent=spent)
+
+
+def spend(store: Any, stream: Stream, spent: Spent, *, at: datetime = NOW) -> None:
+    store.record(spending(stream, spent, at))
+
+
+def test_nothing_is_spent_and_nobody_is_held_at_first(store: Any) -> None:
+    assert store.spent(since=NOW) == {}
+    assert store.levels() == {}
+
+
+def test_what_a_stream_spends_is_added_up_and_belongs_to_no_other(store: Any) -> None:
+    spend(store, NEWS, Spent(100, 3, 0))
+    spend(store, NEWS, Spent(50, 0, 1))
+    spend(store, OTHER, Spent(7, 7, 7))
+    spend(store, Stream(), Spent(0, 0, 0))
+    assert store.spent(since=NOW - HOUR) == {NEWS: Spent(150, 3, 1), OTHER: Spent(7, 7, 7)}
+    assert store.spent(since=NOW - HOUR, stream=NEWS) == {NEWS: Spent(150, 3, 1)}
+    assert store.spent(since=NOW - HOUR, stream=Stream("nobody")) == {}
+
+
+def test_what_is_older_counts_no_more(store: Any) -> None:
+    for hours in range(5):
+        spend(store, NEWS, Spent(10, 1, 0), at=NOW + hours * HOUR)
+    assert store.spent(since=NOW + 3 * HOUR, stream=NEWS) == {NEWS: Spent(20, 2, 0)}
+    assert store.spent(since=NOW + 3 * HOUR + timedelta(minutes=59), stream=NEWS) == {NEWS: Spent(20, 2, 0)}
+    assert store.spent(since=NOW + 9 * HOUR, stream=NEWS) == {}
+
+
+def test_a_record_that_comes_twice_spends_once(store: Any) -> None:
+    one = spending(NEWS, Spent(1, 1, 0))
+    store.record(one)
+    store.record(one)
+    assert store.spent(since=NOW) == {NEWS: Spent(1, 1, 0)}
+
+
+def test_a_level_is_kept_with_its_event_and_by_who_knows_the_one_before(store: Any) -> None:
+    event = told()
+    assert store.swap_level(NEWS, None, STOPPED, events=(event,))
+    assert not store.swap_level(NEWS, None, replace(STOPPED, token="t2"), events=(told(),))
+    assert not store.swap_level(NEWS, "t0", replace(STOPPED, token="t2"), events=(told(),))
+    assert store.levels() == store.levels(stream=NEWS) == {NEWS: STOPPED}
+    assert store.levels(stream=OTHER) == {}
+    assert [one["id"] for _, one in store.events()] == [event.id]
+    assert store.swap_level(NEWS, "t1", KeptLevel(Level.WARNED, NOW + HOUR, "t3"))
+    assert store.levels() == {NEWS: KeptLevel(Level.WARNED, NOW + HOUR, "t3")}
+
+
+def test_who_is_within_his_budget_leaves_nothing_behind(store: Any) -> None:
+    store.swap_level(NEWS, None, STOPPED)
+    assert not store.swap_level(NEWS, "t0", KeptLevel())
+    assert store.swap_level(NEWS, "t1", KeptLevel())
+    assert store.levels() == {}
+    assert store.swap_level(NEWS, None, KeptLevel())
+
+
+def test_what_is_forgiven_begins_anew_and_nobody_elses(store: Any) -> None:
+    spend(store, NEWS, Spent(100, 50, 5))
+    spend(store, OTHER, Spent(1, 1, 1))
+    store.swap_level(NEWS, None, STOPPED)
+    assert not store.swap_level(NEWS, "t0", KeptLevel(), forgives=True)
+    assert store.spent(since=NOW, stream=NEWS) == {NEWS: Spent(100, 50, 5)}
+    assert store.swap_level(NEWS, "t1", KeptLevel(), forgives=True)
+    assert store.spent(since=NOW) == {OTHER: Spent(1, 1, 1)}
+    spend(store, NEWS, Spent(2, 1, 0))
+    assert store.spent(since=NOW, stream=NEWS) == {NEWS: Spent(2, 1, 0)}
+
+
+@pytest.mark.parametrize("name", ["", "a/b", 'quo"te', "nul\0", "\udcff", "stra\u00dfe"])
+def test_whatever_a_stream_is_called(store: Any, name: str) -> None:
+    stream = Stream(name, name)
+    spend(store, stream, Spent(3, 2, 1))
+    assert store.spent(since=NOW, stream=stream) == {stream: Spent(3, 2, 1)}
+    assert store.swap_level(stream, None, STOPPED)
+    assert store.levels(stream=stream) == {stream: STOPPED}
+
+
+def test_of_many_that_see_a_level_reached_one_tells_it(store: Any) -> None:
+    begin, won = Barrier(6), []
+
+    def swap() -> None:
+        token = new_id()
+        begin.wait()
+        if store.swap_level(NEWS, None, replace(STOPPED, token=token), events=(told(),)):
+            won.append(token)
+
+    threads = [Thread(target=swap) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [store.levels()[NEWS].token] == won
+    assert len(store.events()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "spent", "bounced"),
+    [
+        ({}, Spent(), 4),
+        ({"category": Category.MAILBOX_FULL}, Spent(), 5),  # which had not been counted
+        ({"since": NOW - timedelta(minutes=20)}, Spent(), 5),  # a second verdict, which a probe may have brought
+        ({}, None, 5),  # the policy has no budget: nothing had been counted
+    ],
+)
+def test_what_the_guard_holds_is_given_back(
+    store: Any, changes: dict[str, Any], spent: Spent | None, bounced: int
+) -> None:
+    pattern = Pattern("example.com", "f")
+    start = {"category": Category.USER_UNKNOWN, "since": NOW, "changed_at": NOW, "evidence": Evidence(fingerprint="f")}
+    one = suppression(ANN, tenant=NEWS.tenant, stream=NEWS.name, **{**start, **changes})
+    spend(store, NEWS, Spent(100, 5, 0))
+    put(store, one)
+    store.record(replace(spending(OTHER, Spent()), spent=spent, held=(Held(pattern, NOW - HOUR, "guard-event"),)))
+    assert store.spent(since=NOW - HOUR, stream=NEWS) == {NEWS: Spent(100, bounced, 0)}
+
+
+def test_more_given_back_than_was_counted_is_nothing(store: Any) -> None:
+    spend(store, NEWS, Spent(3, 1, 0))
+    spend(store, NEWS, Spent(0, -2, 0))
+    assert store.spent(since=NOW, stream=NEWS) == {NEWS: Spent(3, 0, 0)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from bouncekit.errors import AddressError
 from bouncekit.quick import quick
 
-__all__ = ["Address", "domain_of", "parse_address", "suppression_key", "wire_addresses"]
+__all__ = ["Address", "ascii_form", "domain_of", "parse_address", "suppression_key", "wire_addresses"]
 
 # Domains whose owner ignores dots in the local part, and the character after which they ignore the rest.
 # Only providers that document it: two people who differ by a dot elsewhere are two people.
@@ -157,6 +157,18 @@ def a_label(domain: str) -> str:
         return idna.encode(domain, uts46=True).decode("ascii")
     except (idna.IDNAError, UnicodeError):
         return domain
+
+
+def ascii_form(address: Address) -> Address:
+    """The address as it travels without SMTPUTF8: its domain as A-labels.
+
+    Raises:
+        UnicodeEncodeError: its local part is beyond ASCII, so it cannot (RFC 6531).
+    """
+    local, at, _ = address.wire.rpartition("@")
+    wire = f"{local}@{a_label(address.domain)}" if at else address.wire
+    wire.encode("ascii")
+    return Address(wire, a_label(address.domain), False)
 
 
 def _inside_brackets(text: str) -> str:

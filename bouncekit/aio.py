@@ -21,10 +21,12 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
-from bouncekit.aiooffice import AsyncOffice, Passage
+from bouncekit.aiodirect import AsyncDirect
+from bouncekit.aiooffice import AsyncOffice, Errand
 from bouncekit.aiosession import AsyncSession
 from bouncekit.bulk import Letter, deliveries_of
 from bouncekit.client import Client
+from bouncekit.direct import Direct
 from bouncekit.errors import ConfigurationError
 from bouncekit.office import Course, Office, Retry, Upcoming, in_its_turn, shares_mailbox
 from bouncekit.report import Report
@@ -61,11 +63,10 @@ class AsyncClient:
         if connections < 1:
             raise ConfigurationError(f"connections={connections}: one is needed at the least")
         self._blocking = Client(url, postmaster=postmaster, **options)  # for what is done on threads
-        if self._blocking.relay.is_direct:
-            raise ConfigurationError("mx: is for bouncekit.Client; an AsyncClient sends through a relay")
         self._office: Office = self._blocking.office
         self._connections = connections
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None  # for lines that nobody uses
         self._driver = AsyncOffice(self._office)
 
     def __repr__(self) -> str:
@@ -74,10 +75,16 @@ class AsyncClient:
     # -- sending
 
     async def send(
-        self, message: Message, *, sender: str | None = None, recipients: str | Sequence[str] | None = None
+        self,
+        message: Message,
+        *,
+        sender: str | None = None,
+        recipients: str | Sequence[str] | None = None,
+        message_class: str | None = None,
+        test: bool | None = None,
     ) -> Report:
-        """Send a message to its recipients, or to those given. Returns and raises what `Client.send` does."""
-        delivery = self._blocking.desk.compose(message, sender, recipients)
+        """Send a message to its recipients, or to those given. Takes, returns and raises what `Client.send` does."""
+        delivery = self._blocking.desk.compose(message, sender, recipients, message_class=message_class, test=test)
         return await self._send(delivery, sender or delivery.envelope.sender.wire)
 
     async def sendmail(
@@ -124,7 +131,7 @@ class AsyncClient:
         Raises:
             StoreUnavailable: the store does not answer. Whatever is raised, what is under way is brought to its end.
         """
-        self._passage()
+        self._errand()
         lanes = min(concurrency or self._connections, self._connections)
         todo: asyncio.Queue[tuple[Letter, Delivery] | None] = asyncio.Queue(lanes)
         tally: Counter[Action] = Counter()
@@ -140,7 +147,7 @@ class AsyncClient:
             while not lane.is_over:
                 async with aclosing(self.deliver_all(lane.burst(), lane.is_ready)) as reports:
                     async for report in reports:
-                        tally.update(one.action for one in report.recipients)
+                        tally.update(report.actions)
                         letter = lane.letters.popleft()
                         heard = on_result(letter, report) if on_result is not None else None
                         if isinstance(heard, Awaitable):
@@ -150,11 +157,18 @@ class AsyncClient:
         return tally
 
     async def submit(
-        self, message: Message, *, sender: str | None = None, recipients: str | Sequence[str] | None = None
+        self,
+        message: Message,
+        *,
+        sender: str | None = None,
+        recipients: str | Sequence[str] | None = None,
+        message_class: str | None = None,
+        test: bool | None = None,
     ) -> Report:
         """Store a message now and let a worker send it; see `Client.submit`."""
-        passage, desk = self._passage(), self._blocking.desk
-        return passage.over(await passage.call(desk.submit, desk.compose(message, sender, recipients)))
+        errand, desk = self._errand(), self._blocking.desk
+        delivery = desk.compose(message, sender, recipients, message_class=message_class, test=test)
+        return errand.over(await errand.call(desk.submit, delivery))
 
     async def deliver(self, delivery: Delivery) -> Report:
         """Send what was taken from the queue, or composed. No outcome raises, it is in the report."""
@@ -182,10 +196,10 @@ class AsyncClient:
                     if not ahead:
                         return
                     delivery, course = in_its_turn(ahead.pop())
-                    passage = self._passage()
-                    follow = partial(self._look_ahead, delivery, waiting, ahead, passage, is_ready)
-                    transact = partial(session.transact, passage=passage, follow=follow)
-                    yield await self._carry_out(delivery, course, transact, passage)
+                    errand = self._errand()
+                    follow = partial(self._look_ahead, delivery, waiting, ahead, errand, is_ready)
+                    transact = partial(session.transact, errand=errand, follow=follow)
+                    yield await self._carry_out(delivery, course, transact, errand)
             finally:
                 session.leave_ahead()
 
@@ -193,12 +207,14 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Say QUIT on every free connection, and wait for asynchronous subscribers. The next send dials again."""
-        passage = self._passage()
+        errand = self._errand()
+        while self._closing:
+            await asyncio.wait(self._closing)
         while self._free:
-            await self._free.pop().hang_up(passage)
-        await passage.call(self._blocking.close)
-        await passage.call(self._office.ledger.bus.drain, _CLOSE_SECONDS)
-        passage.over(None)
+            await self._free.pop().hang_up(errand)
+        await errand.call(self._blocking.close)
+        await errand.call(self._office.ledger.bus.drain, _CLOSE_SECONDS)
+        errand.over(None)
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -209,28 +225,58 @@ class AsyncClient:
         await self.close()
 
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator[AsyncSession]:
+    async def _session(self) -> AsyncIterator[AsyncSession | AsyncDirect]:
         """A connection of our own for a while."""
-        self._passage()
+        self._errand()
         async with self._turns:
             session = self._free.pop() if self._free else self._new_session()
             try:
                 yield session
             finally:
                 self._free.append(session)
+                self._look_later(session.idle_seconds)
 
-    def _new_session(self) -> AsyncSession:
+    def _look_later(self, seconds: float) -> None:
+        """Look after idle connections when the first of them may be due."""
+        if self._timer is None and self._loop is not None:
+            self._timer = self._loop.call_later(seconds, self._close_idle)
+
+    def _close_idle(self) -> None:
+        assert self._loop is not None
+        self._timer = None
+        closing = self._loop.create_task(self._close_those_idle())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def _close_those_idle(self) -> None:
+        """Close the free connections that were idle for too long; nobody sends over them meanwhile."""
+        errand, lefts = self._errand(), []
+        for session in tuple(self._free):
+            if session in self._free:
+                self._free.remove(session)
+                try:
+                    lefts.append(await session.close_idle(errand))
+                finally:
+                    self._free.insert(0, session)
+        if open_ := [left for left in lefts if left is not None]:
+            self._look_later(min(open_))
+
+    def _new_session(self) -> AsyncSession | AsyncDirect:
         client = self._blocking
+        if isinstance(client.desk, Direct):
+            return AsyncDirect(client.desk)
         return AsyncSession(client.desk, client.relay, client.manner, client.context)
 
-    def _passage(self) -> Passage:
+    def _errand(self) -> Errand:
         """A send on the running loop. One that was used before on another loop starts anew."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop = loop
             self._turns = asyncio.Semaphore(self._connections)
-            self._free: list[AsyncSession] = []
-        return self._driver.passage()
+            self._free: list[AsyncSession | AsyncDirect] = []
+            self._timer = None
+            self._closing: set[asyncio.Task[None]] = set()
+        return self._driver.errand()
 
     # -- a delivery
 
@@ -240,33 +286,33 @@ class AsyncClient:
 
     async def _deliver(self, delivery: Delivery) -> tuple[Report, Exception | None]:
         """The report, and what kept the last transaction from beginning."""
-        passage, trouble = self._passage(), None
+        errand, trouble = self._errand(), None
 
         async def transact(step: Transact) -> Outcome:
             nonlocal trouble
             try:
                 async with self._session() as session:
-                    outcome = await session.transact(step, passage)
+                    outcome = await session.transact(step, errand)
                     trouble = session.trouble
                     return outcome
             except asyncio.CancelledError as error:  # while it waited for its turn: it gets none, and has its end
-                passage.cancelled = error
-                return await self._new_session().transact(step, passage)
+                errand.cancelled = error
+                return await self._new_session().transact(step, errand)
 
-        return await self._carry_out(delivery, self._course(delivery), transact, passage), trouble
+        return await self._carry_out(delivery, self._course(delivery), transact, errand), trouble
 
     def _course(self, delivery: Delivery) -> Course:
         return self._office.course(delivery, self._blocking.desk.outlet)
 
-    async def _carry_out(self, delivery: Delivery, course: Course, transact: Any, passage: Passage) -> Report:
-        return await self._driver.carry_out(delivery, course, transact, passage, self._blocking.send_notice)
+    async def _carry_out(self, delivery: Delivery, course: Course, transact: Any, errand: Errand) -> Report:
+        return await self._driver.carry_out(delivery, course, transact, errand, self._blocking.send_notice)
 
     async def _look_ahead(
         self,
         delivery: Delivery,
         waiting: AsyncIterator[Delivery],
         ahead: list[Upcoming],
-        passage: Passage,
+        errand: Errand,
         is_ready: Callable[[], bool] | None,
     ) -> Transact | None:
         """The transaction that may begin behind the one of `delivery`; whose it is comes to stand in `ahead`."""
@@ -283,7 +329,7 @@ class AsyncClient:
         ahead.append((upcoming, course))
         if shares_mailbox(delivery, upcoming):
             return None
-        first: Transact | None = await self._driver.do(passage, course.first)
+        first: Transact | None = await self._driver.do(errand, course.first)
         return first
 
 

@@ -20,7 +20,7 @@ from bouncekit.report import Report
 from bouncekit.smtperrors import StoreUnavailable, with_report
 from bouncekit.steps import Answer, Delivery, Outcome, Transact, Wait
 
-__all__ = ["AsyncOffice", "Passage"]
+__all__ = ["AsyncOffice", "Errand"]
 
 _THREADS = 8  # of one postmaster; none is started before there is something to do
 
@@ -28,7 +28,7 @@ _Answer = TypeVar("_Answer")
 _Result = TypeVar("_Result")
 
 
-class Passage:
+class Errand:
     """One send under way: what may block goes to threads, and a cancellation waits until the send has its end.
 
     `cancelled` is the cancellation that came meanwhile, to be raised then.
@@ -74,21 +74,21 @@ class AsyncOffice:
     def __init__(self, office: Office) -> None:
         self._office = office
 
-    def passage(self) -> Passage:
+    def errand(self) -> Errand:
         """For a send on the running loop, where asynchronous subscribers are awaited from now on."""
         self._office.ledger.bus.attach(asyncio.get_running_loop())
-        return Passage(_threads_of(self._office))
+        return Errand(_threads_of(self._office))
 
-    async def do(self, passage: Passage, function: Callable[..., _Answer], *arguments: object) -> _Answer:
+    async def do(self, errand: Errand, function: Callable[..., _Answer], *arguments: object) -> _Answer:
         """Call what may block on a thread; what does not, here."""
-        return await passage.call(function, *arguments) if self._office.may_block else function(*arguments)
+        return await errand.call(function, *arguments) if self._office.may_block else function(*arguments)
 
     async def carry_out(
         self,
         delivery: Delivery,
         course: Course,
         transact: Callable[[Transact], Awaitable[Outcome]],
-        passage: Passage,
+        errand: Errand,
         via: Via | None = None,
     ) -> Report:
         """The report of a delivery, with all done that it asks for. Notices that go by mail go `via` that.
@@ -99,36 +99,36 @@ class AsyncOffice:
         """
         is_patient = self._office.retry is Retry.WAIT and delivery.relay is None
         try:
-            report = await self._drive(course, transact, passage, is_patient=is_patient)
+            report = await self._drive(course, transact, errand, is_patient=is_patient)
         except StoreError as error:
             raise StoreUnavailable(str(error), undelivered(delivery, str(error))) from error
         finally:
             self._office.ledger.forget(delivery)
-            await self.do(passage, course.leave, via)
+            await self.do(errand, course.leave, via)
             if self._office.ledger.bus.is_crowded:
-                await passage.call(self._office.ledger.bus.wait_for_room)
-        return passage.over(report)
+                await errand.call(self._office.ledger.bus.wait_for_room)
+        return errand.over(report)
 
     async def _drive(
         self,
         course: Course,
         transact: Callable[[Transact], Awaitable[Outcome]],
-        passage: Passage,
+        errand: Errand,
         *,
         is_patient: bool,
     ) -> Report:
         clock = self._office.clock
         until = clock.now() + self._office.patience
-        reached = await self.do(passage, course.advance, None)
+        reached = await self.do(errand, course.advance, None)
         while not isinstance(reached, Report):
             answer: Answer
             if isinstance(reached, Wait):
-                may_wait = is_patient and reached.until <= until and passage.cancelled is None
+                may_wait = is_patient and reached.until <= until and errand.cancelled is None
                 seconds = max((reached.until - clock.now()).total_seconds(), 0.0)
-                answer = may_wait and await passage.sleep(seconds, clock)
+                answer = may_wait and await errand.sleep(seconds, clock)
             else:
                 answer = await transact(reached)
-            reached = await self.do(passage, course.advance, answer)
+            reached = await self.do(errand, course.advance, answer)
         return reached
 
 

@@ -7,14 +7,15 @@ Before the dot all are delayed, behind it *unknown*. Then the cancellation goes 
 import asyncio
 import errno
 import ssl
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, assert_never
 
-from bouncekit.aiooffice import Passage
-from bouncekit.conversation import Conversation, Look, Receive, Send, Talk
+from bouncekit.aiooffice import Errand
+from bouncekit.conversation import Conversation, Look, Receive, Send, Talk, Turn
 from bouncekit.events import EventType
 from bouncekit.office import Office
-from bouncekit.opening import Manner, NotOpened, StartTls, opening
+from bouncekit.opening import Manner, NotOpened, Opened, StartTls, opening
 from bouncekit.relay import Relay
 from bouncekit.reply import Cause, Reply, Stage
 from bouncekit.session import (
@@ -83,52 +84,64 @@ class AsyncCarrying(Session):
         if self._ahead is not None:
             self._drop()
 
-    async def transact(self, step: Transact, passage: Passage, follow: FollowUp | None = None) -> Outcome:
-        """One transaction; a cancellation ends it and is kept by the passage."""
+    async def transact(self, step: Transact, errand: Errand, follow: FollowUp | None = None) -> Outcome:
+        """One transaction; a cancellation ends it and is kept by the errand."""
 
         async def do(asked: Asked) -> Any:
+            if errand.cancelled is not None:
+                return self._give_up(asked)
             try:
-                if passage.cancelled is None:
-                    return await self._do(asked, passage, follow)
+                return await self._do(asked, errand, follow)
             except asyncio.CancelledError as error:
-                passage.cancelled = error
-                if isinstance(asked, Send) and self._wire is not None and self._wire.has_sent_all:
-                    return None  # at the same moment: perhaps it was the dot
-            self._is_unreachable = True  # nobody wants another line
-            return _given_up(asked)
+                errand.cancelled = error
+                return self._cut_off(asked)
 
         outcome: Outcome = await run(self.transacting(step, follows=follow is not None), do)
-        if passage.cancelled is not None:
+        if errand.cancelled is not None:
             self._drop()
         return outcome
 
-    async def _do(self, asked: Asked, passage: Passage, follow: FollowUp | None) -> Any:
+    def _give_up(self, asked: Asked) -> Any:
+        """The answer to a step that is not begun any more: nobody wants another line either."""
+        self._is_unreachable = True
+        return _given_up(asked)
+
+    def _cut_off(self, asked: Asked) -> Any:
+        """The answer to a step that was under way. At the same moment all may have gone out: perhaps it was the dot."""
+        if isinstance(asked, Turn | Send):
+            if self._wire is not None and self._wire.has_sent_all:
+                return None if isinstance(asked, Send) else (b"", _cancelled(), 0.0)
+            self._is_unreachable = True
+            raise _cancelled()
+        return self._give_up(asked)
+
+    async def _do(self, asked: Asked, errand: Errand, follow: FollowUp | None) -> Any:
         """Carry out one step of a transaction."""
         match asked:
-            case Send() | Receive() | Look():
+            case Turn() | Send() | Receive() | Look():
                 assert self._wire is not None
                 return await self._wire.do(asked)
             case Ready():
-                return await self._made_ready(passage)
+                return await self._made_ready(errand)
             case Follow():
                 return await follow() if follow is not None else None
             case Remember():
-                refused = await passage.call(self.office.ledger.begin, *asked)
-                return _given_up(asked) if refused is None and passage.cancelled is not None else refused
+                refused = await errand.call(self.office.ledger.begin, *asked)
+                return _given_up(asked) if refused is None and errand.cancelled is not None else refused
             case HangUp():
-                return await self.hang_up(passage)
+                return await self.hang_up(errand)
             case Elsewhere():
-                return await passage.call(self._elsewhere, asked.step) if self._elsewhere is not None else None
+                return await errand.call(self._elsewhere, asked) if self._elsewhere is not None else None
             case _:
                 assert_never(asked)
 
-    async def _made_ready(self, passage: Passage) -> Conversation:
+    @abstractmethod
+    async def _made_ready(self, errand: Errand) -> Conversation:
         """The line, open and greeted; raises what smtplib and asyncio raise where there is none."""
-        raise NotImplementedError
 
-    async def hang_up(self, passage: Passage) -> None:
+    @abstractmethod
+    async def hang_up(self, errand: Errand) -> None:
         """Say QUIT and close, whatever the answer."""
-        raise NotImplementedError
 
 
 class AsyncSession(AsyncCarrying):
@@ -144,7 +157,8 @@ class AsyncSession(AsyncCarrying):
         assert model.office is not None
         self.office = model.office
         self.esmtp_features, self.does_esmtp = {}, False
-        self._host, self._port = relay.host, relay.port
+        self._host = self._address = relay.host
+        self._port = relay.port
         self._is_lmtp = model._is_lmtp
         self._dsn, self._lock_step, self._chunking = model._dsn, model._lock_step, model._chunking
         self._elsewhere = model._elsewhere
@@ -158,18 +172,18 @@ class AsyncSession(AsyncCarrying):
     def _may_dial(self) -> bool:
         return True
 
-    async def _made_ready(self, passage: Passage) -> Conversation:
+    async def _made_ready(self, errand: Errand) -> Conversation:
         if self._wire is None:
-            await self._dial(passage)
+            await self._dial(errand)
         assert self._wire is not None
         return self._wire.line
 
-    async def _dial(self, passage: Passage) -> None:
+    async def _dial(self, errand: Errand) -> None:
         """Open the session, as often as it may help."""
         import tenacity
 
         async def sleep(seconds: float) -> None:
-            if not await passage.sleep(seconds, self.office.clock):
+            if not await errand.sleep(seconds, self.office.clock):
                 raise _cancelled()
 
         self._is_unreachable = True
@@ -180,20 +194,20 @@ class AsyncSession(AsyncCarrying):
             raise
         self._is_unreachable = False
         if self._was_connected:
-            await passage.call(self._tell, EventType.RECONNECTED, self._port)
+            await errand.call(self._tell, EventType.RECONNECTED, self._port)
         self._was_connected = True
 
     async def _dial_once(self) -> None:
         self.esmtp_features, self.does_esmtp = {}, False
         seconds = self._timeout or CONNECT_SECONDS
         tls = self._context if self._tls_at_once else None
-        self._wire = wire = await connect(self._host, self._port, tls=tls, seconds=seconds)
+        self._wire = wire = await connect(self._address, self._port, tls=tls, seconds=seconds)
         wire.line.timeout = self._timeout
         try:
             greeting = await run(wire.line.read_reply(Stage.CONNECT), wire.do)
             if not (isinstance(greeting, Reply) and greeting.code == 220):
                 raise session_error(Stage.CONNECT, greeting)
-            opened = await run(opening(wire.line, self._manner), self._do_opening)
+            opened = await self._opened()
             if isinstance(opened, NotOpened):
                 raise session_error(opened.stage, opened.answer)
         except BaseException:
@@ -202,13 +216,33 @@ class AsyncSession(AsyncCarrying):
         self.does_esmtp, self.esmtp_features = opened.extensions is not None, dict(opened.extensions or {})
         self._begin_afresh()
 
-    async def _do_opening(self, asked: Send | Receive | Look | StartTls) -> Any:
+    async def _opened(self) -> Opened | NotOpened:
+        """What comes before the first message: EHLO, TLS, login."""
+        assert self._wire is not None
+        opened: Opened | NotOpened = await run(opening(self._wire.line, self._manner), self._do_opening)
+        return opened
+
+    async def _do_opening(self, asked: Turn | Send | Receive | Look | StartTls) -> Any:
         assert self._wire is not None
         if not isinstance(asked, StartTls):
             return await self._wire.do(asked)
         return await self._wire.start_tls(self._context, self._host)
 
-    async def hang_up(self, passage: Passage) -> None:
+    @property
+    def idle_seconds(self) -> float:
+        """How long a line is kept without a message."""
+        return self._most_idle
+
+    async def close_idle(self, errand: Errand) -> float | None:
+        """Close the line if it was idle for too long; in how many seconds it will have been, None: there is none."""
+        if self._wire is None:
+            return None
+        if (left := self._idle_left()) > 0:
+            return left
+        await self.hang_up(errand)
+        return None
+
+    async def hang_up(self, errand: Errand) -> None:
         """Say QUIT and close, whatever the answer."""
         wire, self._wire, self._ahead = self._wire, None, None
         if wire is None:
@@ -217,7 +251,7 @@ class AsyncSession(AsyncCarrying):
             answer = await run(wire.line.say_goodbye(), wire.do)
         finally:
             wire.close()
-        await passage.call(self._tell_closed, answer)
+        await errand.call(self._tell_closed, answer)
 
     def _tell(self, type_: EventType, port: int) -> None:
         self.office.tell_session(type_, remote_mta=self._host, port=port)
@@ -232,6 +266,8 @@ def _given_up(asked: Asked) -> Any:
     match asked:
         case Look():
             return b""
+        case Turn():
+            return asked.data, None, 0.0  # a look finds the end
         case Remember():
             return NotSent(Cause.LOST, "the send was cancelled")
         case Follow() | Elsewhere() | HangUp():

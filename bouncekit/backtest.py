@@ -14,11 +14,12 @@ from functools import lru_cache
 from typing import Any
 
 from bouncekit.classification import Category, Classification, Scope
-from bouncekit.policy import Circumstances, Disposition, Fate, Policy, Window
+from bouncekit.policy import Circumstances, Disposition, Fate, Policy, SeenBy, Window
 from bouncekit.recorded import LIFTED, REMEMBERED, SKIPPED, Recorded, recorded
 from bouncekit.schedule import show_duration
 from bouncekit.status import RecipientStatus
 from bouncekit.suppression import Evidence, Standing, Suppression, climb
+from bouncekit.throttle import in_words
 
 __all__ = ["Backtest", "Change", "Difference", "Outcome", "Tally", "Verb", "warm_up"]
 
@@ -54,7 +55,7 @@ class Outcome:
     wait: timedelta | None = None
     ladder: str | None = None
     channels: tuple[str, ...] = ()
-    measure: str = ""  # about the way: slow, pause
+    measure: str = ""  # about the way: slow by 2, pause 15m
 
     @property
     def face(self) -> str:
@@ -357,7 +358,11 @@ class _Side:
         if asked and verdict.status.accepted:
             verdict = replace(verdict, status=replace(verdict.status, accepted=0))
         circumstances = Circumstances(
-            now=past.at, labels=past.labels, provider=verdict.provider, counters=self._counters(past, verdict)
+            now=past.at,
+            labels=past.labels,
+            sender=past.sender,
+            provider=verdict.provider,
+            counters=self._counters(past, verdict),
         )
         done = self.policy.decide(verdict, recipient, circumstances)
         verb = _verb(done, is_final=past.is_reported)
@@ -370,7 +375,7 @@ class _Side:
             wait=done.retry_at - past.at if done.retry_at is not None and verb is Verb.RETRIED else None,
             ladder=done.ladder.name if done.ladder and suppresses and not past.doubted else None,
             channels=tuple(sorted(notice.channel for notice in done.notices)),
-            measure=type(done.measure).__name__.lower() if done.measure is not None else "",
+            measure=in_words(done.measure) if done.measure is not None else "",
         )
 
     def _counters(self, past: Recorded, verdict: Classification) -> Mapping[Window, int]:
@@ -381,6 +386,7 @@ class _Side:
         return {
             window: sum(day < today and last >= past.at - window.within for day, last in days.items())
             for window in windows
+            if window.by is SeenBy.RECIPIENT
         }
 
 

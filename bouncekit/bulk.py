@@ -24,16 +24,19 @@ __all__ = ["BATCH", "Letter", "OnResult", "deliveries_of", "send_many"]
 BATCH = 100  # recipients of one transaction, which every server takes (RFC 5321 4.5.3.1.8)
 _UNDER_WAY = 4  # messages for each connection: the one that it is at, the next, and some that wait
 
-Letter: TypeAlias = Message | tuple[Message, Iterable[str]] | tuple[str, Iterable[str], bytes | str]
+Letter: TypeAlias = Message | tuple[Message, Iterable[str]] | tuple[str, Iterable[str], bytes | str] | Delivery
 OnResult: TypeAlias = Callable[[Letter, Report], object]
 
 
 def deliveries_of(letter: Letter, desk: SMTP, sender: str | None = None) -> Iterator[Delivery]:
     """A delivery for each hundred of a letter's recipients, made when it is asked for.
 
-    A letter is a message, to whom its headers name; `(message, recipients)`; or `(sender, recipients, content)`.
+    A letter is a message, to whom its headers name; `(message, recipients)`; `(sender, recipients, content)`; or what
+    `SMTP.compose` and `take` have made of one.
     """
-    if isinstance(letter, Message):
+    if isinstance(letter, Delivery):
+        yield from _batches(letter, desk)
+    elif isinstance(letter, Message):
         yield from _batches(desk.compose(letter, sender), desk)
     elif len(letter) == 2:
         message, people = letter
@@ -132,7 +135,7 @@ def send_many(
             raise result
         else:
             under_way -= 1
-            tally.update(one.action for one in result[1].recipients)
+            tally.update(result[1].actions)
             if on_result is not None:
                 on_result(*result)
 
@@ -154,7 +157,8 @@ def send_many(
                 todo.get_nowait()
         _end(todo, concurrency)
         while lanes:
-            lanes -= results.get() is None
+            with suppress(Exception):  # what was raised first is told; these results are told all the same
+                hear()
         raise
     return tally
 

@@ -12,18 +12,25 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from bouncekit.errors import ConfigurationError
-from bouncekit.events import Event, EventType
+from bouncekit.events import Deliveries, Event, EventType
 from bouncekit.forking import begin_afresh_in_children
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Bus", "Handler"]
+__all__ = ["Bus", "Handler", "Selective"]
 
 Handler: TypeAlias = Callable[[Event], object]
+
+
+class Selective(Protocol):
+    """A subscriber that says beforehand whether it would do anything with events of a type, as long as that is so."""
+
+    def wants(self, type_: EventType) -> bool: ...
+
 
 _CAPACITY = 1_000  # events that wait for one asynchronous subscriber; each holds a settlement of a few KiB at most
 _STUCK_SECONDS = 60.0
@@ -82,6 +89,8 @@ class Bus:
 
     def publish(self, events: Sequence[Event]) -> None:
         """Tell the events, in their order. Plain subscribers have heard them when this returns."""
+        if isinstance(events, Deliveries) and not self._is_heard(EventType.DELIVERED):
+            return  # nobody would look at what is made for him
         for event in events:
             for subscriber in self._routes.get(event.type, ()):
                 try:
@@ -90,6 +99,10 @@ class Bus:
                         self._hear_later(subscriber, event, answer)
                 except Exception:  # noqa: BLE001 - whatever a subscriber raises, the send must not suffer
                     subscriber.complain(event)
+
+    def _is_heard(self, type_: EventType) -> bool:
+        """Whether a subscriber wants events of a type now; who has no word in that (`Selective`) wants all."""
+        return any(one.wants is None or one.wants(type_) for one in self._routes.get(type_, ()))
 
     def attach(self, loop: "asyncio.AbstractEventLoop") -> None:
         """Have asynchronous subscribers awaited on an application's loop, until that is closed."""
@@ -240,10 +253,11 @@ class Bus:
 class _Subscriber:
     """A handler, and the events that wait for it where it is asynchronous."""
 
-    __slots__ = ("handler", "moved_at", "task", "waiting")
+    __slots__ = ("handler", "moved_at", "task", "waiting", "wants")
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
+        self.wants: Callable[[EventType], bool] | None = getattr(handler, "wants", None)  # of a `Selective` one
         self.waiting: deque[tuple[Event, Coroutine[Any, Any, object]]] = deque()
         self.moved_at = 0.0  # on the monotonic clock, when it last finished an event or got the first of some
         self.task: asyncio.Task[None] | None = None

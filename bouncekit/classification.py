@@ -49,7 +49,7 @@ class Category(StrEnum):
     NETWORK_ERROR = "network_error"  # no connection, connection lost, DNS, routing, loop
     SYSTEM_ERROR = "system_error"  # a malfunction on the other side
     SYSTEM_FULL = "system_full"  # the server is out of storage, not the mailbox
-    EXPIRED = "expired"  # a server gave up after its retry time
+    EXPIRED = "expired"  # a server gave up after its retry time, or we did before anybody was asked
     COMPLAINT = "complaint"  # a feedback report
     AUTO_REPLY = "auto_reply"  # a vacation notice, no bounce
     UNKNOWN = "unknown"  # nothing matched

@@ -52,6 +52,7 @@ _CAUSES = {
     Cause.NO_SUCH_DOMAIN: Category.BAD_DOMAIN,
     Cause.NULL_MX: Category.BAD_DOMAIN,
     Cause.NO_ADDRESS: Category.BAD_DOMAIN,
+    Cause.OVERDUE: Category.EXPIRED,
 }
 _RECIPIENT = Scope.RECIPIENT  # looking up a member of an enum costs more than the rest of the line
 _SAYS_MORE = frozenset({Category.MAILBOX_FULL, Category.MAILBOX_DISABLED, Category.MOVED})

@@ -17,10 +17,12 @@ from bouncekit.bulk import Letter, OnResult, send_many
 from bouncekit.direct import Direct
 from bouncekit.errors import ConfigurationError
 from bouncekit.forking import begin_afresh_in_children
+from bouncekit.idling import close_when_idle
 from bouncekit.office import Office, Retry, open_office
 from bouncekit.opening import Manner
 from bouncekit.relay import Outlet, Relay
 from bouncekit.report import Report
+from bouncekit.session import Elsewhere
 from bouncekit.smtp import LMTP, SMTP, SMTP_SSL, HasOffice
 from bouncekit.status import Action
 from bouncekit.steps import Delivery, Outcome, Transact
@@ -114,11 +116,17 @@ class Client:
         return f"<Client {self.relay}>"
 
     def send(
-        self, message: Message, *, sender: str | None = None, recipients: str | Sequence[str] | None = None
+        self,
+        message: Message,
+        *,
+        sender: str | None = None,
+        recipients: str | Sequence[str] | None = None,
+        message_class: str | None = None,
+        test: bool | None = None,
     ) -> Report:
-        """Send a message to its recipients, or to those given. Returns and raises what `SMTP.send_message` does."""
+        """Send a message to its recipients, or to those given. See `SMTP.send_message` for arguments and results."""
         with self._lock:
-            return self._own().send_message(message, sender, recipients)
+            return self._own().send_message(message, sender, recipients, message_class=message_class, test=test)
 
     def sendmail(
         self,
@@ -167,7 +175,13 @@ class Client:
         )
 
     def submit(
-        self, message: Message, *, sender: str | None = None, recipients: str | Sequence[str] | None = None
+        self,
+        message: Message,
+        *,
+        sender: str | None = None,
+        recipients: str | Sequence[str] | None = None,
+        message_class: str | None = None,
+        test: bool | None = None,
     ) -> Report:
         """Store a message now and let a worker send it: `report.delayed` are those whom it waits for.
 
@@ -178,7 +192,7 @@ class Client:
             ConfigurationError: nothing is queued here.
         """
         with self._desk_lock:
-            return self.desk.submit_message(message, sender, recipients)
+            return self.desk.submit_message(message, sender, recipients, message_class=message_class, test=test)
 
     @property
     def office(self) -> Office:
@@ -229,6 +243,15 @@ class Client:
     ) -> None:
         self.close()
 
+    def close_idle(self) -> float | None:
+        """Close the line if it was idle for too long; see `bouncekit.idling`. A send that is under way goes on."""
+        if not self._lock.acquire(blocking=False):
+            return self._session._most_idle  # it is sending: so long it will not have been idle
+        try:
+            return self._session.close_idle()
+        finally:
+            self._lock.release()
+
     def start_afresh(self) -> None:
         """Forget, in the child of a fork, the locks that a thread of the parent may have held."""
         self._lock = threading.RLock()
@@ -251,14 +274,14 @@ class Client:
         name = url if url in relays else self._name or ("mx" if relay.is_direct else f"{relay.host}:{relay.port}")
         return Outlet(name, fallback, is_direct=relay.is_direct)
 
-    def _carry_elsewhere(self, step: Transact) -> Outcome | None:
+    def _carry_elsewhere(self, asked: Elsewhere) -> Outcome | None:
         """The transaction by the relay that takes this one's place; None where that cannot be reached either."""
-        gate, fallback = self._postmaster.office.gate, self._outlet.fallback
+        step, gate, fallback = asked.step, self._postmaster.office.gate, self._outlet.fallback
         assert fallback is not None
         if not step.through and not self.relay.is_direct:
-            trouble = self._session._trouble
-            why = f"it cannot be reached: {trouble}" if trouble is not None else "it cannot be reached"
-            gate.unreachable(self._outlet.name, why, step.delivery.id)
+            why = f"it cannot be reached: {asked.trouble}" if asked.trouble is not None else "it cannot be reached"
+            if not step.delivery.labels.test:
+                gate.unreachable(self._outlet.name, why, step.delivery.id)
         is_only_way = bool(step.through)  # the one that is paused is not asked, whatever becomes of this
         if not is_only_way and not gate.is_open(Outlet(fallback)):
             return None
@@ -298,8 +321,13 @@ class Client:
 
     def _placed(self, session: SMTP) -> SMTP:
         session.given_outlet = self._outlet
+        session._tell_opened = self._watch
         session._elsewhere = self._carry_elsewhere if self._outlet.fallback else None
         return session
+
+    def _watch(self) -> None:
+        """A line was opened: somebody is to close it, if nobody uses it."""
+        close_when_idle(self)
 
     def _greet(self, session: SMTP) -> None:
         """What comes before the first message: EHLO, TLS, login."""

@@ -1,11 +1,47 @@
-"""What is told of a session that is over."""
+"""What becomes of a session that is over: what the policy says of it, who goes on in another one, what is told."""
 
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from bouncekit.classification import Classification
 from bouncekit.events import Event, EventType, Occasion, bounded, event_id
-from bouncekit.policy import SessionDisposition
+from bouncekit.policy import Policy, SessionDisposition, SessionFate
 from bouncekit.reply import Reply, Stage
-from bouncekit.steps import SessionEnd
+from bouncekit.status import Action, RecipientStatus
+from bouncekit.steps import Outcome, SessionEnd
 
-__all__ = ["closed"]
+__all__ = ["closed", "goes_on", "session_of"]
+
+
+def session_of(
+    outcome: Outcome,
+    verdicts: Iterable[Classification],
+    policy: Policy,
+    classify: Callable[[RecipientStatus], Classification],
+    *,
+    reconnects: int,
+) -> SessionDisposition | None:
+    """What a policy says about the session of a transaction, where the server ended it."""
+    ended = outcome.ended
+    if ended is None:
+        return None
+    about = next((verdict for verdict in verdicts if verdict.status.reply is ended.reply), None)
+    if about is None:
+        about = classify(RecipientStatus(recipient="", action=Action.DELAYED, stage=ended.stage, reply=ended.reply))
+    session = policy.decide_session(about, reconnects=reconnects)
+    if not outcome.can_redial:
+        return replace(session, fate=SessionFate.CLOSE)
+    return replace(session, fate=SessionFate.RECONNECT) if outcome.lost_replies else session
+
+
+def goes_on(status: RecipientStatus, outcome: Outcome, session: SessionDisposition) -> bool:
+    """Whether a recipient was only voided by the end of the session, and another one may take it up."""
+    return (
+        session.fate is SessionFate.RECONNECT
+        and status.action is Action.DELAYED
+        and outcome.ended is not None
+        and status.reply is outcome.ended.reply
+    )
 
 
 def closed(

@@ -15,6 +15,7 @@ __all__ = ["DsnRequest", "limit_of", "mail_line", "rcpt_lines", "size_limit"]
 
 Extensions = Mapping[str, str]  # of the EHLO reply, names in lower case
 
+_NONE: frozenset[str] = frozenset()
 _NOTIFY = ("SUCCESS", "FAILURE", "DELAY")  # or NEVER alone (RFC 3461 4.1)
 _MAX_ENVID = 100
 _MAX_ORCPT = 500
@@ -61,7 +62,7 @@ def mail_line(envelope: Envelope, extensions: Extensions | None, dsn: DsnRequest
     """
     options: list[str] = []
     if extensions is not None:
-        stated = _names(envelope.mail_options)
+        stated = _names(envelope.mail_options) if envelope.mail_options else _NONE
         if "size" in extensions and "SIZE" not in stated:
             options.append(f"size={envelope.size_bytes}")
         options += envelope.mail_options
@@ -80,9 +81,12 @@ def rcpt_lines(envelope: Envelope, extensions: Extensions | None, dsn: DsnReques
     """RCPT for each recipient of an envelope."""
     if extensions is None:
         return [_line("rcpt to", address) for address in envelope.recipients]
-    stated, options = _names(envelope.rcpt_options), _joined(envelope.rcpt_options)
     if dsn is None or "dsn" not in extensions:
+        if not envelope.rcpt_options:
+            return [f"rcpt to:<{address.wire}>\r\n".encode() for address in envelope.recipients]
+        options = _joined(envelope.rcpt_options)
         return [_line("rcpt to", address, options) for address in envelope.recipients]
+    stated, options = _names(envelope.rcpt_options), _joined(envelope.rcpt_options)
     if not envelope.sender.wire:
         options += "" if "NOTIFY" in stated else " NOTIFY=NEVER"
     elif dsn.notify and "NOTIFY" not in stated:
@@ -110,7 +114,9 @@ def limit_of(extensions: Extensions | None, name: str) -> int | None:
     >>> limit_of({"limits": "RCPTMAX=20 MAILMAX=5"}, "MAILMAX"), limit_of({}, "RCPTMAX")
     (5, None)
     """
-    for word in extensions.get("limits", "").split() if extensions else ():
+    if not extensions or "limits" not in extensions:
+        return None
+    for word in extensions["limits"].split():
         key, _, value = word.partition("=")
         if key.upper() == name and value.isascii() and value.isdecimal() and len(value) <= 6:
             return int(value) or None

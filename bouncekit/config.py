@@ -28,6 +28,8 @@ of them; `Postmaster.from_config()` and the command line do.
     [sinks.crm]                            # a table for each; a key that ends in _env names a variable with the value
     url = "https://crm.example.com/hook"
     secret_env = "CRM_SECRET"
+    [web.users.asha]                       # of `bouncekit serve`; see bouncekit.web.settings
+    password = "scrypt:14:8:1:..."
 """
 
 import os
@@ -48,7 +50,7 @@ __all__ = ["Config"]
 _FILE, _PROJECT, _SECTION = "bouncekit.toml", "pyproject.toml", "[tool.bouncekit]"
 _PREFIX = "BOUNCEKIT_"
 # And what their variables begin with. A sink is more than a URL: it stands in a file, and names variables of its own.
-_TABLES = {"channels": "BOUNCEKIT_CHANNEL_", "relays": "BOUNCEKIT_RELAY_", "sinks": None}
+_TABLES = {"channels": "BOUNCEKIT_CHANNEL_", "relays": "BOUNCEKIT_RELAY_", "sinks": None, "web": None}
 _ENV = "_env"  # ends a key of a sink that names the variable with the value: secret_env = "CRM_SECRET"
 _FILES_OF_SINKS = ("target", "ca")
 _SQLITE = "sqlite:///"
@@ -89,6 +91,7 @@ class Config:
     channels: Mapping[str, str | tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     relays: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     sinks: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    web: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     @classmethod
@@ -106,6 +109,7 @@ class Config:
         for more in (_from_table(_read_toml(folder / _FILE), str(folder / _FILE), folder), _from_environ(environ)):
             found = found.overridden_by(more)
         found.tables["sinks"] = {name: _with_values(sink, environ) for name, sink in found.tables["sinks"].items()}
+        found.tables["web"] = _with_values(found.tables["web"], environ)
         tables: dict[str, Any] = {name: MappingProxyType(table) for name, table in found.tables.items()}
         return cls(**found.values, **tables, sources=MappingProxyType(found.sources))
 
@@ -317,7 +321,7 @@ def _entry(key: str, way: object, place: str) -> Any:
         if isinstance(way, dict):
             return way
         raise ConfigurationError(f"{place}: a table is needed, with kind or url, and options")
-    if isinstance(way, str) and way:
+    if key == "web" or (isinstance(way, str) and way):
         return way
     if key == "relays":
         if isinstance(way, dict) and isinstance(way.get("url"), str):
@@ -328,10 +332,10 @@ def _entry(key: str, way: object, place: str) -> Any:
     raise ConfigurationError(f"{place}: a URL in quotes is needed, or a list of them")
 
 
-def _with_values(sink: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
-    """A sink with the values of the variables that it names. One that is not set stays: whoever needs it says so."""
+def _with_values(table: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
+    """A table with the values of the variables that it names. One that is not set stays: whoever needs it says so."""
     found: dict[str, object] = {}
-    for key, value in sink.items():
+    for key, value in table.items():
         if key.endswith(_ENV) and isinstance(value, str) and environ.get(value):
             found[key.removesuffix(_ENV)] = environ[value]
         else:

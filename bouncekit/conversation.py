@@ -5,9 +5,13 @@ A generator asks whoever holds the line, and takes the answer:
     Send      these bytes                       -> nothing; what is left and what came, where it `listens` meanwhile
     Receive   what comes                        -> the bytes, b"" where the other side is done, and the seconds it took
     Look      whether something is here by now  -> None, or the bytes, b"" where the other side is done
+    Turn      all three: look, send, receive    -> what is left to send, what came or why nothing did, the seconds
 
 What fails is thrown in: OSError where the line is cut, TimeoutError where the seconds were not enough. So a blocking
 and an asynchronous line differ in how they send and wait, and in nothing that is decided here.
+
+A Turn is how nearly all goes: the server is silent, all is sent at once, and one piece holds what is answered. Whatever
+is otherwise goes on with the other three, from where the turn has come to.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -27,6 +31,7 @@ __all__ = [
     "Send",
     "Talk",
     "Tap",
+    "Turn",
     "carry",
 ]
 
@@ -73,6 +78,19 @@ class Look(NamedTuple):
     """Take what is here, without waiting. What TLS says for itself is nothing."""
 
 
+class Turn(NamedTuple):
+    """Look whether nothing is here, send all of it at once, and wait so many seconds for what is answered (0: do not).
+
+    Answer what is left: all, where something is here, or where that cannot be known; what came, None where nobody has
+    waited; and the seconds that took. What fails behind the last byte is answered in place of what came, and not thrown
+    in: it makes a difference whether a dot has gone out.
+    """
+
+    data: bytes | memoryview
+    seconds: float  # for sending
+    wait: float = 0.0
+
+
 LOOK = Look()
 Talk = Generator[Any, Any, Any]  # of the steps above; what it is answered depends on the step
 
@@ -108,18 +126,25 @@ class Conversation:
 
     # -- reading
 
-    def read_reply(self, stage: Stage, *, deadline: float | None = None) -> Generator[Any, Any, Reply | NoReply]:
-        """The next reply. `deadline` is seconds for the whole of it."""
-        seconds = left = deadline or self.timeout or DEADLINES[stage]
+    def read_reply(
+        self, stage: Stage, *, deadline: float | None = None, came: bytes | OSError | None = None, took: float = 0.0
+    ) -> Generator[Any, Any, Reply | NoReply]:
+        """The next reply. `deadline` is seconds for the whole of it; so many it `took` until this `came`."""
+        seconds = deadline or self.timeout or DEADLINES[stage]
+        left = seconds - took
         try:
             while (answer := self.reader.next()) is None:
-                if left <= 0:
-                    return self._heard(NoReply(Cause.TIMED_OUT, f"no whole reply to {stage} within {seconds:g} s"))
-                data, took = yield Receive(left)
-                if not data:
+                if came is None:
+                    if left <= 0:
+                        return self._heard(NoReply(Cause.TIMED_OUT, f"no whole reply to {stage} within {seconds:g} s"))
+                    came, took = yield Receive(left)
+                    left -= took
+                if isinstance(came, OSError):
+                    raise came
+                if not came:
                     return self._heard(NoReply(Cause.LOST, f"the connection was closed while {stage} was unanswered"))
-                self.reader.feed(data)
-                left -= took
+                self.reader.feed(came)
+                came = None
         except TimeoutError:
             return self._heard(NoReply(Cause.TIMED_OUT, f"no whole reply to {stage} within {seconds:g} s"))
         except OSError as error:
@@ -156,26 +181,40 @@ class Conversation:
     def exchange(self, group: Commands) -> Generator[Any, Any, Sequence[Reply | NoReply]]:
         """Send the lines of a group in one write and read a reply to each. Behind the end of a session none follows."""
         commands = group.commands
-        if not (yield from self.is_silent()):
-            return ((yield from self.unasked()),) * len(commands)
+        data = commands[0].line if len(commands) == 1 else b"".join([one.line for one in commands])
+        left: bytes | memoryview = data
+        came: bytes | OSError | None = None
+        took = 0.0
         answers: list[Reply | NoReply] = []
         try:
-            yield from self._send_group(b"".join([one.line for one in commands]), commands, answers)
+            if self._may_turn:
+                seconds = self.timeout or DEADLINES[commands[0].stage]
+                left, came, took = yield Turn(data, seconds, seconds)
+                if type(came) is bytes and (replies := self._usual(came, len(commands))) is not None:
+                    return replies
+            if left:
+                if left is data and not (yield from self.is_silent()):
+                    return ((yield from self.unasked()),) * len(commands)
+                yield from self._send_group(left, commands, answers)
         except OSError as error:
             if len(commands) == 1:
                 return ((yield from self._cut_off(error)),)
             # Perhaps the server said why before it hung up.
             return (yield from self._read_group(commands, answers, _MOMENT))
-        return (yield from self._read_group(commands, answers))
+        return (yield from self._read_group(commands, answers, came=came, took=took))
 
     def write(self, body: Body) -> Generator[Any, Any, Sequence[NoReply]]:
         """Send the content block by block; stop as soon as the server speaks. Nothing where all went out."""
         data = memoryview(body.data)
         for start in range(0, len(data), BLOCK_BYTES):
-            if not (yield from self.is_silent()):
-                return ((yield from self.unasked()),)
+            left = block = data[start : start + BLOCK_BYTES]
             try:
-                yield from self._send(data[start : start + BLOCK_BYTES], BLOCK_SECONDS)
+                if self._may_turn:
+                    left, _, _ = yield Turn(block, self.timeout or BLOCK_SECONDS)
+                if left:
+                    if left is block and not (yield from self.is_silent()):
+                        return ((yield from self.unasked()),)
+                    yield from self._send(left, BLOCK_SECONDS)
             except OSError as error:
                 return ((yield from self._cut_off(error)),)
         return ()
@@ -185,24 +224,60 @@ class Conversation:
 
         With the dot go the commands of the transaction behind it, if there is one `ahead`; their answers are put there.
         """
-        if not (yield from self.is_silent()):
-            return ((yield from self.unasked()),) * dot.replies
+        data = dot.end if ahead is None else dot.end + ahead.lines
+        left: bytes | memoryview = data
+        came: bytes | OSError | None = None
+        took = 0.0
         try:
-            yield from self._send(dot.end if ahead is None else dot.end + ahead.lines, DEADLINES[Stage.DATA])
+            if self._may_turn:
+                left, came, took = yield Turn(
+                    data, self.timeout or DEADLINES[Stage.DATA], self.timeout or DEADLINES[Stage.END_OF_DATA]
+                )
+                if type(came) is bytes and (replies := self._finished(came, dot, ahead)) is not None:
+                    return replies
+            if left:
+                if left is data and not (yield from self.is_silent()):
+                    return ((yield from self.unasked()),) * dot.replies
+                yield from self._send(left, DEADLINES[Stage.DATA])
         except OSError as error:
             # The kernel took nothing of a small plain write that failed; of a larger one, or of TLS, nobody can tell.
-            if ahead is not None or self.is_tls:
+            if ahead is not None or self.is_tls or left is not data:
                 return (NoReply(Cause.LOST, _why(error)),) * dot.replies
             return ((yield from self._cut_off(error)),) * dot.replies
         answers: list[Reply | NoReply] = []
         for _ in range(dot.replies):
-            lost = answers and isinstance(answers[-1], NoReply)
-            answers.append(answers[-1] if lost else (yield from self.read_reply(Stage.END_OF_DATA)))
+            if answers and isinstance(answers[-1], NoReply):
+                answers.append(answers[-1])
+                continue
+            answers.append((yield from self.read_reply(Stage.END_OF_DATA, came=came, took=took)))
+            came, took = None, 0.0
         if ahead is not None and not _is_over(answers[-1]):
             ahead.heard((yield from self._read_group(ahead.commands, [])))
         if len(answers) > 1 and not self.reader.is_clean and not _is_over(answers[-1]):
             return (NoReply(Cause.PROTOCOL, "more replies than recipients: nobody knows whose is whose"),) * dot.replies
         return answers
+
+    @property
+    def _may_turn(self) -> bool:
+        """Whether things may go as usual: nothing lies here, and nobody listens in."""
+        return self.tap is None and not self.hung_up and self.reader.is_clean
+
+    def _usual(self, came: bytes, count: int) -> Sequence[Reply] | None:
+        """What came, where it is so many replies and nothing else, none of several ends the session."""
+        replies = self.reader.take(came, count)
+        if replies is None or count == 1:
+            return replies
+        return replies if {one.code for one in replies}.isdisjoint(CLOSES) else None
+
+    def _finished(self, came: bytes, dot: Dot, ahead: "Ahead | None") -> Sequence[Reply] | None:
+        """The replies to a dot, where they and those to what went out with it came as usual."""
+        if ahead is None:
+            return self._usual(came, dot.replies)
+        replies = self._usual(came, dot.replies + len(ahead.commands))
+        if replies is None:
+            return None
+        ahead.heard(replies[dot.replies :])
+        return replies[: dot.replies]
 
     def say_goodbye(self) -> Generator[Any, Any, Reply | NoReply]:
         """QUIT, and what is said to it within two seconds."""
@@ -220,7 +295,9 @@ class Conversation:
             self.tap.sent(bytes(data))
         yield Send(data, self.timeout or seconds)
 
-    def _send_group(self, data: bytes, commands: Sequence[Command], answers: list[Reply | NoReply]) -> Talk:
+    def _send_group(
+        self, data: bytes | memoryview, commands: Sequence[Command], answers: list[Reply | NoReply]
+    ) -> Talk:
         """Send several lines, and take what is answered meanwhile (RFC 2920 3.1).
 
         Raises:
@@ -231,9 +308,9 @@ class Conversation:
             yield from self._send(data, seconds)
             return
         if self.tap is not None:
-            self.tap.sent(data)
+            self.tap.sent(bytes(data))
         seconds = self.timeout or seconds
-        left: bytes | memoryview = data
+        left = data
         while left:
             left, came, took = yield Send(left, seconds, listens=True)
             seconds -= took
@@ -259,13 +336,20 @@ class Conversation:
             raise ConnectionResetError
 
     def _read_group(
-        self, commands: Sequence[Command], answers: list[Reply | NoReply], deadline: float | None = None
+        self,
+        commands: Sequence[Command],
+        answers: list[Reply | NoReply],
+        deadline: float | None = None,
+        *,
+        came: bytes | OSError | None = None,
+        took: float = 0.0,
     ) -> Generator[Any, Any, Sequence[Reply | NoReply]]:
         """The answers to a group, some of which are here already."""
         for command in commands[len(answers) :]:
             answer = answers[-1] if answers and _is_over(answers[-1]) else self._whole()
             if answer is None:
-                answer = yield from self.read_reply(command.stage, deadline=deadline)
+                answer = yield from self.read_reply(command.stage, deadline=deadline, came=came, took=took)
+                came, took = None, 0.0
             answers.append(answer)
         if len(commands) > 1 and not self.reader.is_clean and not _is_over(answers[-1]):
             return (NoReply(Cause.PROTOCOL, "more replies than commands: nobody knows whose is whose"),) * len(commands)
@@ -338,20 +422,21 @@ def carry(
     try:
         step = next(steps) if answers is None else steps.send(answers)
         while True:
-            match step:
-                case Commands() if ahead is not None:  # RSET, which went out behind the dot
-                    step = steps.send((ahead.reset,))
-                case Commands():
-                    step = steps.send((yield from line.exchange(step)))
-                case Body():
-                    step = steps.send((yield from line.write(step)))
-                case Dot():
-                    ahead = (yield from behind(step)) if behind is not None else None
-                    refused = (yield from begin(step)) if begin is not None else None
-                    if refused is None:
-                        step = steps.send((yield from line.finish(step, ahead)))
-                    else:
-                        step = steps.send((refused,) * step.replies)
+            kind = type(step)
+            if kind is Commands and ahead is not None:
+                step = steps.send((ahead.reset,))  # RSET, which went out behind the dot
+            elif kind is Commands:
+                step = steps.send((yield from line.exchange(step)))  # type: ignore[arg-type]
+            elif kind is Body:
+                step = steps.send((yield from line.write(step)))  # type: ignore[arg-type]
+            else:
+                assert isinstance(step, Dot)
+                ahead = (yield from behind(step)) if behind is not None else None
+                refused = (yield from begin(step)) if begin is not None else None
+                if refused is None:
+                    step = steps.send((yield from line.finish(step, ahead)))
+                else:
+                    step = steps.send((refused,) * step.replies)
     except StopIteration as done:
         result: Transacted = done.value
         return result

@@ -10,18 +10,18 @@ A split, a lone repeat and a reconnect happen at once and are no outcome: only w
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bouncekit.address import Address, parse_address
-from bouncekit.classification import Classification, Scope
-from bouncekit.closing import closed
-from bouncekit.envelope import Recipient
-from bouncekit.errors import AddressError
-from bouncekit.events import Event, EventType, Occasion, event_id, events_of
+from bouncekit.classification import Classification
+from bouncekit.closing import closed, goes_on, session_of
+from bouncekit.envelope import Counted, Recipient
+from bouncekit.events import event_id, events_of
 from bouncekit.guard import Answers
+from bouncekit.handing import Classify, refusals
 from bouncekit.lanes import Hearing, parted, together, why_held
 from bouncekit.policy import Circumstances, Disposition, Fate, Policy, SessionDisposition, SessionFate, Window
 from bouncekit.queue import Abandoned
@@ -29,8 +29,10 @@ from bouncekit.reply import Cause, NoReply, Stage
 from bouncekit.report import Report
 from bouncekit.returned import Returned, complaint
 from bouncekit.schedule import jitter_of
-from bouncekit.settlement import Settlement, delivered, held_up, refused_here, settle, skipped, unjudged
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.settlement import Settlement, delivered, held_up, settle, skipped, unjudged
+from bouncekit.sorting import Sorted
+from bouncekit.spending import spent_of
+from bouncekit.status import Action, RecipientStatus, Taken
 from bouncekit.steps import (
     Answer,
     Delivery,
@@ -43,15 +45,16 @@ from bouncekit.steps import (
     Strike,
     Transact,
     Wait,
+    strikes_of,
 )
 from bouncekit.suppression import Standing, Suppression
+from bouncekit.tallied import Number, Scene, greylisted_at, waited
 from bouncekit.throttle import NO_ROAD, News, Road
 from bouncekit.verp import ReturnPaths
 from bouncekit.watch import NOTHING, Heard, answered, answers_of, answers_to, patterns, watch
+from bouncekit.wholesale import occasion_of, wholesale
 
-__all__ = ["Classify", "absorb", "deliver", "recover", "refusals", "submitted"]
-
-Classify = Callable[[RecipientStatus], Classification]
+__all__ = ["absorb", "deliver", "give_up", "recover"]
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _ALWAYS_TAKEN = 100  # recipients that every server has to take in one transaction (RFC 5321 4.5.3.1.8)
@@ -70,7 +73,7 @@ def deliver(
     With `return_paths` each transaction has a signed one, so that its bounces prove what they are about. `road` are the
     lanes that it takes, as far as they are known before anybody is asked.
     """
-    return (yield from _Way(delivery, classify, policy, return_paths, road).go())
+    return _Way(delivery, classify, policy, return_paths, road).go()
 
 
 def recover(attempt: Abandoned, *, classify: Classify, policy: Policy) -> Steps:
@@ -78,7 +81,7 @@ def recover(attempt: Abandoned, *, classify: Classify, policy: Policy) -> Steps:
 
     Its recipients are *unknown*, and the policy says whether they go once more. Nothing is sent here.
     """
-    return (yield from _Way(attempt.delivery, classify, policy).recover(attempt.attempt_id))
+    return (yield from _Way(attempt.delivery, classify, policy).recover(attempt))
 
 
 def absorb(news: Returned, *, classify: Classify, policy: Policy) -> Steps:
@@ -89,41 +92,12 @@ def absorb(news: Returned, *, classify: Classify, policy: Policy) -> Steps:
     return (yield from _Way(news.delivery, classify, policy).absorb(news))
 
 
-def submitted(delivery: Delivery, occasion: Occasion, *, classify: Classify) -> tuple[Report, tuple[Event, ...]]:
-    """What is reported and told of a delivery that goes into the queue before anybody tries it."""
-    envelope = delivery.envelope
-    occasion = replace(occasion, message_id=envelope.message_id, sender=envelope.sender.wire, labels=delivery.labels)
-    queued = [
-        Settlement(
-            recipient=one.address.wire,
-            action=Action.DELAYED,
-            rule="submitted",
-            fate=Fate.RETRY,
-            retry_at=occasion.at,
-            kept=True,
-            key=one.key,
-        )
-        for one in delivery.recipients
-    ]
-    refused = refusals(delivery, classify)
-    events = [event for settlement in refused for event in events_of(settlement, occasion)]
-    events += [
-        Event(
-            id=event_id(occasion.attempt_id, one.recipient, EventType.QUEUED),
-            type=EventType.QUEUED,
-            occasion=occasion,
-            recipient=one.recipient,
-            settlement=one,
-        )
-        for one in queued
-    ]
-    report = Report.of(queued + refused, message_id=envelope.message_id, given=delivery.given, durable=True)
-    return report, tuple(events)
+def give_up(delivery: Delivery, why: str, *, classify: Classify, policy: Policy) -> Steps:
+    """Settle those of a queued message whose deadline has passed while nobody could be asked. Nothing is sent here.
 
-
-def refusals(delivery: Delivery, classify: Classify) -> list[Settlement]:
-    """The settlements of a delivery's addresses that must not reach the wire."""
-    return [_refused(refusal, classify) for refusal in delivery.refused]
+    Who has more time by this policy than by the one that he was queued under waits on.
+    """
+    return (yield from _Way(delivery, classify, policy).give_up(why))
 
 
 class _Way:
@@ -141,8 +115,9 @@ class _Way:
         self.classify = classify
         self.policy = policy
         self.return_paths = return_paths
-        self.jitter = jitter_of(delivery.id)  # its recipients share it: who waits together goes on together
+        self.kind = policy.message_class(delivery.labels.message_class)
         self.settled: dict[str, Settlement] = {}
+        self.whole: Sequence[Settlement] | None = None  # everybody's, where there was one outcome for all
         self.now = _NEVER  # by the last look-up
         self.previous: Mapping[str, Suppression] = {}
         self.providers: Mapping[str, str] = {}  # whose servers take the mail of a domain, where that is known
@@ -154,10 +129,12 @@ class _Way:
         self.road = road
         self.is_shut = False  # a lane of it, by an answer to this delivery
         self.details: Mapping[str, Any] = {}  # what every event of it carries besides
+        self.learned: Mapping[str, timedelta | None] = {}  # how long greylisting takes where a recipient is, by key
         self.watch = NOTHING  # what the guard sees of the transaction that is being judged
 
     def go(self) -> Steps:
-        yield from self._admit(self.delivery.recipients, refusals(self.delivery, self.classify))
+        refused = refusals(self.delivery, self.classify) if self.delivery.refused else ()
+        yield from self._admit(self.delivery.recipients, refused)
         while True:
             while self.groups:
                 group = self.groups.popleft()
@@ -176,9 +153,23 @@ class _Way:
             yield from self._admit(due)
         return self.report()
 
-    def recover(self, attempt_id: str) -> Steps:
-        group, now = self.delivery.recipients, (yield from self._previous())
-        yield from self._judge(group, Outcome(attempt_id=attempt_id, now=now, statuses=_unknown(group)))
+    def recover(self, attempt: Abandoned) -> Steps:
+        now = yield from self._previous()
+        group = tuple(map(self._timed, self.delivery.recipients))
+        yield from self._judge(group, Outcome(attempt_id=attempt.attempt_id, now=now, statuses=attempt.statuses))
+        return self.report()
+
+    def give_up(self, why: str) -> Steps:
+        now = yield from self._previous()
+        outcome = self._too_late(now)
+        timed = tuple(map(self._timed, self.delivery.recipients))
+        settlements = [
+            self._given_up(one, why, outcome)
+            if now >= self._deadline(one, now)
+            else replace(held_up(one, why, now), kept=True)
+            for one in timed
+        ]
+        yield from self._remember(self._record(settlements, timed, outcome))
         return self.report()
 
     def absorb(self, news: Returned) -> Steps:
@@ -206,14 +197,22 @@ class _Way:
         return found.now
 
     def report(self) -> Report:
-        asked = [recipient.address.wire for recipient in self.delivery.recipients]
-        asked += [refusal.address for refusal in self.delivery.refused]
+        settlements = self.whole
+        if settlements is None:
+            asked = [recipient.address.wire for recipient in self.delivery.recipients]
+            asked += [refusal.address for refusal in self.delivery.refused]
+            settlements = [self.settled[address] for address in asked]
         return Report.of(
-            [self.settled[address] for address in asked],
+            settlements,
             message_id=self.delivery.envelope.message_id,
             given=self.delivery.given,
             durable=self.delivery.relay is not None,
         )
+
+    @property
+    def jitter(self) -> float:
+        """The recipients share it: who waits together goes on together."""
+        return jitter_of(self.delivery.id)
 
     # -- before anything is sent
 
@@ -230,19 +229,24 @@ class _Way:
         settlements = list(refused)
         free: list[Recipient] = []
         probes = set(found.probes)
-        for recipient in asked:
-            by = self._held_back(recipient, found, probes) if found.suppressions else None
+        for recipient in asked if found.suppressions else ():
+            by = self._held_back(recipient, found, probes)
             if by is None:
-                free.append(recipient.started(found.now))
+                free.append(recipient)
             else:
                 settlements.append(skipped(recipient, by))
+        if not found.suppressions:
+            free += asked
         if settlements:
             outcome = Outcome(attempt_id=self.delivery.id, now=found.now, statuses=())
             yield from self._remember(self._record(settlements, (), outcome))
         if found.undeliverable and (doomed := tuple(one for one in free if one.address.wire in found.undeliverable)):
             free = [one for one in free if one not in doomed]
             statuses = tuple(found.undeliverable[one.address.wire] for one in doomed)
-            yield from self._judge(doomed, Outcome(attempt_id=found.attempt_id, now=found.now, statuses=statuses))
+            outcome = Outcome(attempt_id=found.attempt_id, now=found.now, statuses=statuses)
+            yield from self._judge(self._started(doomed), outcome)
+        if self.delivery.relay is not None:
+            free = list(map(self._timed, self._started(free)))
         may_go = yield from self._let_through(tuple(free), found)
         self.groups.extend(together(may_go, self.road))
 
@@ -260,11 +264,51 @@ class _Way:
         may_go, waiting = parted(recipients, self.road, found.held)
         if waiting:
             is_kept = self.delivery.relay is not None
-            settlements = [replace(held_up(one, why_held(by), by.until), kept=is_kept) for one, by in waiting]
-            self.waiting += [(by.until, one) for one, by in waiting]
             outcome = Outcome(attempt_id=found.attempt_id, now=found.now, statuses=())
+            settlements = []
+            waiting = tuple(zip(self._started([one for one, _ in waiting]), [by for _, by in waiting], strict=True))
+            for one, by in waiting:
+                deadline = self._deadline(one, found.now)
+                if found.now >= deadline or (by.until >= deadline and not self.kind.tries_late):
+                    settlements.append(self._given_up(one, why_held(by), outcome))
+                else:
+                    until = min(by.until, deadline)
+                    settlements.append(replace(held_up(one, why_held(by), until), kept=is_kept))
+                    self.waiting.append((until, one))
             yield from self._remember(self._record(settlements, [one for one, _ in waiting], outcome))
         return may_go
+
+    def _started(self, recipients: Iterable[Recipient]) -> tuple[Recipient, ...]:
+        """The same, whose first attempt began when they were admitted, unless they had one."""
+        return tuple([one.started(self.now) for one in recipients])
+
+    # -- whose time is over
+
+    def _deadline(self, recipient: Recipient, now: datetime) -> datetime:
+        return (recipient.first_attempt_at or now) + self.kind.deadline
+
+    def _timed(self, recipient: Recipient) -> Recipient:
+        """The same, with the time at which somebody looks after it, whatever it waits for by then."""
+        first = recipient.first_attempt_at
+        at = None if first is None else first + self.kind.deadline
+        return recipient if recipient.give_up_at == at else replace(recipient, give_up_at=at)
+
+    def _too_late(self, now: datetime) -> Outcome:
+        """What brings the end of who was not tried in time: no attempt, and yet of a name of its own."""
+        return Outcome(attempt_id=event_id(self.delivery.id, None, f"overdue {now.isoformat()}"), now=now, statuses=())
+
+    def _given_up(self, recipient: Recipient, why: str, outcome: Outcome) -> Settlement:
+        """The settlement of one whose deadline passes while nobody can be asked. The rules say who hears of it."""
+        status = RecipientStatus(
+            recipient=recipient.address.wire,
+            action=Action.FAILED,
+            stage=Stage.CONNECT,
+            reply=NoReply(Cause.OVERDUE, why),
+        )
+        verdict = self.classify(status)
+        disposition = self.policy.give_up(verdict, recipient, self._circumstances(verdict, recipient, outcome, {}))
+        settlement = self._settle(verdict, replace(disposition, ladder=None, measure=None), recipient, outcome)
+        return replace(settlement, stage=None)
 
     def _held_back(self, recipient: Recipient, found: LookedUp, probes: set[str]) -> Suppression | None:
         """The suppression that binds this recipient now. An expired one lets one of `probes` through, and uses it up.
@@ -274,8 +318,7 @@ class _Way:
         suppression = found.suppressions.get(recipient.key)
         if suppression is None or suppression.standing is Standing.HELD:
             return None
-        ignores = self.policy.message_class(self.delivery.labels.message_class).ignores
-        if suppression.category in ignores and suppression.standing is not Standing.MANUAL:
+        if suppression.category in self.kind.ignores and suppression.standing is not Standing.MANUAL:
             return None
         if suppression.binds(found.now):
             return suppression
@@ -290,7 +333,7 @@ class _Way:
 
     def _transact(self, group: tuple[Recipient, ...]) -> Generator[Step, Answer, None]:
         envelope = self.delivery.envelope
-        addresses = tuple(recipient.address for recipient in group)
+        addresses = tuple([recipient.address for recipient in group])
         if addresses != envelope.recipients:
             envelope = replace(envelope, recipients=addresses)
         if self.return_paths is not None and envelope.sender.wire:  # the null one must stay what it is
@@ -307,9 +350,30 @@ class _Way:
         if beyond := group[len(outcome.statuses) :]:
             self.groups.appendleft(beyond)
             group = group[: len(outcome.statuses)]
-        pairs = zip(group, outcome.statuses, strict=True)
-        self.alive.update([recipient.key for recipient, status in pairs if status.action is Action.DELIVERED])
-        yield from self._judge(group, outcome)
+        if isinstance(outcome.statuses, Taken):
+            self.alive.update([recipient.key for recipient in group])
+            is_plain = not (group[0].attempts and any(one.greylisted_at for one in group))
+            if is_plain and (not self.previous or self.previous.keys().isdisjoint(self.alive)):
+                return (yield from self._settle_all(group, outcome.statuses, outcome))
+        else:
+            pairs = zip(group, outcome.statuses, strict=True)
+            self.alive.update([recipient.key for recipient, status in pairs if status.action is Action.DELIVERED])
+        return (yield from self._judge(self._started(group), outcome))
+
+    def _settle_all(
+        self, group: tuple[Recipient, ...], statuses: Taken, outcome: Outcome
+    ) -> Generator[Step, Answer, None]:
+        """What `_judge` comes to where the message was taken for all, and nobody stood on the list: nearly always."""
+        if outcome.through != self.road.through:
+            self.road = replace(self.road, through=outcome.through)
+        record = wholesale(
+            Counted(group, self.now), statuses, outcome, delivery=self.delivery, policy=self.policy, road=self.road
+        )
+        if not self.settled and len(group) == len(self.delivery.recipients):
+            self.whole = record.settlements
+        else:
+            self.settled.update([(one.recipient, one) for one in record.settlements])
+        yield from self._remember(record)
 
     def _signed(self, group: tuple[Recipient, ...], paths: ReturnPaths) -> Address:
         """The return path of one transaction."""
@@ -323,34 +387,43 @@ class _Way:
             for status in outcome.statuses
             if status.action is not Action.DELIVERED
         }
-        session = self._session(outcome, verdicts.values(), group)
+        reconnects = max(recipient.reconnects for recipient in group)
+        session = session_of(outcome, verdicts.values(), self.policy, self.classify, reconnects=reconnects)
         self.watch = NOTHING
         counters = (yield from self._ask(group, outcome, verdicts)) if verdicts else {}
         if outcome.through != self.road.through:
             self.road = replace(self.road, through=outcome.through)
-        into = _Sorted(Hearing(self.road, self.jitter))
+        into = Sorted(Hearing(self.road, self.jitter))
         for recipient, status in zip(group, outcome.statuses, strict=True):
             verdict = verdicts.get(status.recipient)
             if verdict is None:
                 counted = recipient.counted()
                 into.settlements.append(delivered(status, counted, self.previous.get(recipient.key)))
                 into.recipients.append(counted)
+                into.numbers += waited(counted, status, outcome.now)
                 into.hearing.add(recipient.address.domain, status)
             elif isinstance(status.reply, NoReply) and status.reply.cause is Cause.TAKEN:
                 # Whoever has the recipient settles it, and is the only one who does.
                 self.settled[status.recipient] = replace(unjudged(status, verdict), kept=True, key=recipient.key)
-            elif session is not None and self._goes_on(status, outcome, session):
+            elif session is not None and goes_on(status, outcome, session):
                 again = replace(recipient, reconnects=recipient.reconnects + 1)
                 (into.apart if status.individual else into.together).append(again)
             else:
                 self._place(recipient, verdict, outcome, counters.get(recipient.key, {}), into)
         self.reconnecting = session is not None and session.fate is SessionFate.RECONNECT
         if verdicts:
+            into.numbers += self._scene.counted(verdicts.values())
             self.groups.extendleft((one,) for one in reversed(into.apart + into.alone))
             self.groups.extendleft(reversed(into.batches()))
             self.is_shut |= into.hearing.shuts
         news = into.hearing.news.values()
-        yield from self._remember(self._record(into.settlements, into.recipients, outcome, session, news))
+        record = self._record(into.settlements, into.recipients, outcome, session, news, into.numbers)
+        yield from self._remember(record)
+
+    @property
+    def _scene(self) -> Scene:
+        relay = self.road.through or (self.road.relay.name if self.road.relay else self.delivery.relay or "")
+        return Scene(self.policy, self.delivery.envelope.sender.wire, relay)
 
     def _meaning(self, status: RecipientStatus) -> Classification:
         """What a status means. A reply that nobody asked for is no verdict: whatever it says, it is not for good."""
@@ -364,7 +437,7 @@ class _Way:
         verdict: Classification,
         outcome: Outcome,
         counters: Mapping[Window, int],
-        into: "_Sorted",
+        into: Sorted,
     ) -> None:
         """Let the policy decide about one recipient that was not delivered."""
         status = verdict.status
@@ -378,54 +451,35 @@ class _Way:
             into.alone.append(replace(recipient, repeats=recipient.repeats + 1))
         else:
             unknown = recipient.possible_duplicate or status.action is Action.UNKNOWN
-            counted = replace(counted, reconnects=0, repeats=0, possible_duplicate=unknown)
+            counted = replace(
+                counted,
+                reconnects=0,
+                repeats=0,
+                possible_duplicate=unknown,
+                greylisted_at=greylisted_at(recipient, verdict, outcome.now),
+            )
             into.settlements.append(self._settle(verdict, disposition, counted, outcome))
             into.recipients.append(counted)
             if disposition.retry_at is not None:
                 self.waiting.append((disposition.retry_at, counted))
 
-    def _session(
-        self, outcome: Outcome, verdicts: Iterable[Classification], group: tuple[Recipient, ...]
-    ) -> SessionDisposition | None:
-        """What the policy says about the session, where the server ended it."""
-        if outcome.ended is None:
-            return None
-        about = next((verdict for verdict in verdicts if verdict.status.reply is outcome.ended.reply), None)
-        if about is None:
-            status = RecipientStatus(
-                recipient="", action=Action.DELAYED, stage=outcome.ended.stage, reply=outcome.ended.reply
-            )
-            about = self.classify(status)
-        session = self.policy.decide_session(about, reconnects=max(recipient.reconnects for recipient in group))
-        if not outcome.can_redial:
-            return replace(session, fate=SessionFate.CLOSE)
-        return replace(session, fate=SessionFate.RECONNECT) if outcome.lost_replies else session
-
-    def _goes_on(self, status: RecipientStatus, outcome: Outcome, session: SessionDisposition) -> bool:
-        """Whether a recipient was only voided by the end of the session, and another one may take it up."""
-        return (
-            session.fate is SessionFate.RECONNECT
-            and status.action is Action.DELAYED
-            and outcome.ended is not None
-            and status.reply is outcome.ended.reply
-        )
-
     def _ask(
         self, group: tuple[Recipient, ...], outcome: Outcome, verdicts: Mapping[str, Classification]
     ) -> Generator[Step, Answer, Mapping[str, Mapping[Window, int]]]:
         """The counters that the policy asks for, by key, and what the guard sees; nearly always nobody is asked."""
-        windows = dict.fromkeys(
-            (recipient.key, window)
-            for recipient in group
-            if recipient.address.wire in verdicts
-            for window in self.policy.counters(verdicts[recipient.address.wire])
-        )
+        self.learned, scene, asked = {}, self._scene, {}
+        for recipient in group:
+            if recipient.address.wire in verdicts:
+                asked[recipient.key] = scene.asked(verdicts[recipient.address.wire])
+        windows = [(key, one) for key, of_it in asked.items() for one in of_it.windows]
+        sums = dict.fromkeys(one for of_it in asked.values() for one in of_it.all_sums)
         suspects = {} if self.delivery.labels.test else patterns(self.policy, verdicts)
-        if not windows and not suspects:
+        if not windows and not suspects and not sums:
             return {}
         found = yield LookUp(
             labels=self.delivery.labels,
             windows=tuple(windows),
+            sums=tuple(sums),
             fingerprints=tuple(dict.fromkeys(suspects.values())),
             within=self.policy.guard.within,
             begun=True,
@@ -434,9 +488,10 @@ class _Way:
         if suspects:
             own = self._counted(answers_to(group, outcome.statuses, verdicts, suspects), outcome)
             self.watch = watch(self.policy.guard, suspects, found.masses, own)
-        counters: dict[str, dict[Window, int]] = {}
+        self.learned = {key: of_it.learned(found.sums) for key, of_it in asked.items()}
+        counters = {key: of_it.counted(found.sums) for key, of_it in asked.items()}
         for (key, window), number in found.counters.items():
-            counters.setdefault(key, {})[window] = number
+            counters[key][window] = number
         return counters
 
     def _counted(self, answers: Iterable[Heard], outcome: Outcome) -> tuple[Answers, ...]:
@@ -449,14 +504,24 @@ class _Way:
         outcome: Outcome,
         counters: Mapping[Window, int],
     ) -> Disposition:
-        circumstances = Circumstances(
+        return self.policy.decide(verdict, recipient, self._circumstances(verdict, recipient, outcome, counters))
+
+    def _circumstances(
+        self,
+        verdict: Classification,
+        recipient: Recipient,
+        outcome: Outcome,
+        counters: Mapping[Window, int],
+    ) -> Circumstances:
+        return Circumstances(
             now=outcome.now,
             jitter=self.jitter,
             labels=self.delivery.labels,
+            sender=self.delivery.envelope.sender.wire,
             provider=verdict.provider or self.providers.get(recipient.address.domain),
+            learned=self.learned.get(recipient.key),
             counters=counters,
         )
-        return self.policy.decide(verdict, recipient, circumstances)
 
     def _settle(
         self, verdict: Classification, disposition: Disposition, recipient: Recipient, outcome: Outcome
@@ -494,23 +559,15 @@ class _Way:
         outcome: Outcome,
         session: SessionDisposition | None = None,
         news: Iterable[News] = (),
+        numbers: Iterable[tuple[Number, int]] = (),
     ) -> Record:
         """One Record of all that this outcome settled; also remembered here for the report."""
-        delivery, envelope = self.delivery, self.delivery.envelope
+        delivery = self.delivery
         if outcome.through:
             settlements = [replace(settlement, relay=outcome.through) for settlement in settlements]
         for settlement in settlements:
             self.settled[settlement.recipient] = settlement
-        occasion = Occasion(
-            attempt_id=outcome.attempt_id,
-            at=outcome.now,
-            message_id=envelope.message_id,
-            sender=envelope.sender.wire,
-            labels=delivery.labels,
-            policy=self.policy.name,
-            policy_hash=self.policy.hash,
-            delivery_id=delivery.id or None,
-        )
+        occasion = occasion_of(delivery, outcome, self.policy)
         events = [event for settlement in settlements for event in events_of(settlement, occasion)]
         judged = [one for one in settlements if one.category is not None]
         if self.details:
@@ -518,7 +575,8 @@ class _Way:
         if outcome.ended is not None and session is not None:
             events.append(closed(occasion, outcome.ended, session, remote_mta=outcome.remote_mta))
         counts = not delivery.labels.test
-        strikes = [strike for strike in _strikes(judged, self.alive) if strike not in self.struck]
+        budget = self.policy.budget if counts else None
+        strikes = [strike for strike in strikes_of(judged, self.alive) if strike not in self.struck]
         self.struck.update(strikes)
         cleared = dict.fromkeys([one.key for one in settlements if one.action is Action.DELIVERED and not one.category])
         doubted = [one for one in judged if one.doubted]
@@ -530,67 +588,10 @@ class _Way:
             strikes=tuple(strikes) if counts else (),
             cleared=tuple(cleared) if counts else (),
             answers=self._counted(answers_of(settlements), outcome) if counts else (),
+            spent=spent_of(budget, settlements, self.previous, self.alive, outcome.now, is_reported=bool(self.details)),
+            numbers=tuple(numbers) if counts else (),
             news=tuple(news) if counts else (),
             held=self.watch.held(doubted, occasion) if doubted else (),
             events=(*events, *self.watch.alarms(doubted, occasion)) if doubted else tuple(events),
             keep=self.policy.keep.messages,
         )
-
-
-@dataclass(slots=True)
-class _Sorted:
-    """Where the recipients of one transaction go from it: settled, or once more at once."""
-
-    hearing: Hearing
-    settlements: list[Settlement] = field(default_factory=list)
-    recipients: list[Recipient] = field(default_factory=list)  # the settled ones, with this attempt counted
-    together: list[Recipient] = field(default_factory=list)
-    apart: list[Recipient] = field(default_factory=list)  # whose own RCPT ended the session: it may do so again
-    alone: list[Recipient] = field(default_factory=list)
-    at_most: int = 0  # of `together` in one transaction, where the server has shown a limit
-
-    def batches(self) -> list[tuple[Recipient, ...]]:
-        """Those who go on together. All 9,900 behind a limit of 100 offered again and again would be 500,000 RCPTs."""
-        size = self.at_most or len(self.together) or 1
-        return [tuple(self.together[start : start + size]) for start in range(0, len(self.together), size)]
-
-
-def _unknown(group: tuple[Recipient, ...]) -> tuple[RecipientStatus, ...]:
-    """What is known about the recipients of an attempt whose end nobody has seen."""
-    lost = NoReply(Cause.LOST, "whoever was sending ended before the reply to the end of the data was remembered")
-    return tuple(
-        RecipientStatus(
-            recipient=one.address.wire,
-            action=Action.UNKNOWN,
-            stage=Stage.END_OF_DATA,
-            reply=lost,
-            accepted=len(group),
-            individual=len(group) == 1,
-        )
-        for one in group
-    )
-
-
-def _refused(refusal: AddressError, classify: Classify) -> Settlement:
-    status = RecipientStatus(
-        recipient=refusal.address,
-        action=Action.FAILED,
-        stage=Stage.RCPT,
-        reply=NoReply(Cause.LOCAL, refusal.why),
-    )
-    return refused_here(refusal.address, classify(status))
-
-
-def _strikes(settlements: Iterable[Settlement], alive: Set[str]) -> Iterable[Strike]:
-    """A strike for each mailbox that was itself the fault: one, however many spellings of it this message had."""
-    return dict.fromkeys(
-        Strike(key=one.key, category=one.category)
-        for one in settlements
-        if one.category is not None
-        and one.scope is Scope.RECIPIENT
-        and one.individual
-        and one.stage is not None  # somebody was asked
-        and not one.doubted
-        and one.key
-        and one.key not in alive
-    )

@@ -8,6 +8,7 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from bouncekit.conversation import DEADLINES
@@ -37,6 +38,7 @@ class Dialling(Session, smtplib.SMTP):
     _is_redialling = False
     _is_logging_in = False
     _was_connected = False
+    _tell_opened: Callable[[], object] | None = None  # whoever looks after a line that is kept
 
     def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:
         """Connect; see `smtplib.SMTP.connect`."""
@@ -81,7 +83,7 @@ class Dialling(Session, smtplib.SMTP):
         if self.given_outlet is not None:
             return self.given_outlet
         host, port = self._dialled[:2] if self._dialled else (self._host, 0)
-        return Outlet(self.relay or (f"{host}:{port}" if port else host))
+        return _outlet(self.relay, host, port)
 
     @property
     def _is_open(self) -> bool:
@@ -125,6 +127,8 @@ class Dialling(Session, smtplib.SMTP):
             raise
         finally:
             self._is_redialling = False
+        if self._tell_opened is not None:
+            self._tell_opened()
         if self.office is not None and not is_first:
             self.office.tell_session(EventType.RECONNECTED, remote_mta=host, port=port)
 
@@ -209,3 +213,8 @@ class Dialling(Session, smtplib.SMTP):
         """Close a connection that is lost or not in step any more; it may be dialled again."""
         self.close()
         self._was_dropped = True
+
+
+@lru_cache(maxsize=256)
+def _outlet(relay: str | None, host: str, port: int) -> Outlet:
+    return Outlet(relay or (f"{host}:{port}" if port else host))

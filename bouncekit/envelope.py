@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bouncekit.address import Address, suppression_key
+from bouncekit.ondemand import OnDemand
 from bouncekit.quick import quick
 
-__all__ = ["Envelope", "Labels", "Recipient"]
+__all__ = ["Counted", "Envelope", "Labels", "Recipient"]
 
 
 @quick
@@ -50,13 +51,17 @@ class Recipient:
     """One recipient's way so far.
 
     `attempts` counts the transactions that ended with an answer about this recipient, the present one included;
-    a split, a lone repeat and a reconnect are no attempts. `first_attempt_at` starts the deadline.
+    a split, a lone repeat and a reconnect are no attempts. `first_attempt_at` starts the deadline: the first attempt,
+    or when it was put into the queue. `give_up_at` is that deadline, for who waits in the queue; None: nobody looks.
+    `greylisted_at` is since when nothing but a greylist has kept it waiting; None: it is not that.
     """
 
     address: Address
     key: str
     attempts: int = 0
     first_attempt_at: datetime | None = None
+    give_up_at: datetime | None = None
+    greylisted_at: datetime | None = None
     reconnects: int = 0
     repeats: int = 0
     possible_duplicate: bool = False
@@ -80,7 +85,26 @@ class Recipient:
             key=self.key,
             attempts=attempts,
             first_attempt_at=first_attempt_at,
+            give_up_at=self.give_up_at,
+            greylisted_at=self.greylisted_at,
             reconnects=self.reconnects,
             repeats=self.repeats,
             possible_duplicate=self.possible_duplicate,
         )
+
+
+class Counted(OnDemand[Recipient]):
+    """Recipients one attempt later; those who had none before had their first one at this time."""
+
+    __slots__ = ("at", "recipients")
+
+    def __init__(self, recipients: tuple[Recipient, ...], at: datetime) -> None:
+        self.recipients = recipients
+        self.at = at
+
+    def __len__(self) -> int:
+        return len(self.recipients)
+
+    def make(self) -> tuple[Recipient, ...]:
+        """The recipients after the attempt."""
+        return tuple([one.started(self.at).counted() for one in self.recipients])

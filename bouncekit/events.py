@@ -14,13 +14,14 @@ from typing import Any
 
 from bouncekit.classification import Category, Scope
 from bouncekit.envelope import Labels
+from bouncekit.ondemand import OnDemand
 from bouncekit.quick import quick
 from bouncekit.reply import NoReply, Reply, Stage
-from bouncekit.settlement import Settlement
+from bouncekit.settlement import Delivered, Settlement
 from bouncekit.status import Action
 from bouncekit.suppression import Suppression
 
-__all__ = ["SCHEMA", "Event", "EventType", "Occasion", "bounded", "event_id", "events_of", "show_time"]
+__all__ = ["SCHEMA", "Deliveries", "Event", "EventType", "Occasion", "bounded", "event_id", "events_of", "show_time"]
 
 SCHEMA = 1
 _SOURCE = "bouncekit"
@@ -52,6 +53,10 @@ class EventType(StrEnum):
     SLOWED = "slowed"  # mail to a relay or a provider goes more slowly from now on
     PAUSED = "paused"  # no mail goes to a relay or a provider for a time
     RESUMED = "resumed"  # a trial behind a pause went well: mail goes there again
+    BUDGET_WARNED = "budget_warned"  # a stream has used up some of what it may bounce and be complained of
+    BUDGET_SLOWED = "budget_slowed"  # its mail goes more slowly
+    BUDGET_STOPPED = "budget_stopped"  # its mail waits
+    BUDGET_RECOVERED = "budget_recovered"  # it is within its budget again, or somebody let it go on
     POLICY_LOADED = "policy_loaded"  # another policy holds from now on
     POLICY_REFUSED = "policy_refused"  # a policy is faulty, and the one before holds on
     SHADOW_DIFFERED = "shadow_differed"  # a policy on trial would have done otherwise, so many times
@@ -187,6 +192,23 @@ def events_of(settlement: Settlement, occasion: Occasion) -> tuple[Event, ...]:
     if settlement.suppression is not None and settlement.action is not Action.SUPPRESSED and not settlement.doubted:
         return told, _event(EventType.SUPPRESSION_ADDED, settlement, occasion, settlement.suppression)
     return (told,)
+
+
+class Deliveries(OnDemand[Event]):
+    """The events of recipients of whom there is nothing to tell but that they got the message: one for each."""
+
+    __slots__ = ("occasion", "settlements")
+
+    def __init__(self, settlements: Delivered, occasion: Occasion) -> None:
+        self.settlements = settlements
+        self.occasion = occasion
+
+    def __len__(self) -> int:
+        return len(self.settlements)
+
+    def make(self) -> tuple[Event, ...]:
+        """An event for each recipient, as `events_of` makes it."""
+        return tuple([event for one in self.settlements for event in events_of(one, self.occasion)])
 
 
 def _event(

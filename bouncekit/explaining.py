@@ -20,7 +20,7 @@ from bouncekit.schedule import show_duration
 from bouncekit.showing import printable
 from bouncekit.status import Action, RecipientStatus
 
-__all__ = ["Comparison", "Explanation", "compare", "explain"]
+__all__ = ["Comparison", "Explanation", "compare", "explain", "is_bare_code"]
 
 WIDTH = 80  # of what `str` gives
 
@@ -67,16 +67,21 @@ class Explanation:
     def __str__(self) -> str:
         return self.show()
 
+    def sections(self) -> list[tuple[str, Rows]]:
+        """What there is to say, each with a title and rows of label and text: of the reply, then of its codes."""
+        words = code_cards().words(self.language)
+        found: list[tuple[str, Rows]] = [
+            (f"{card.code} {card.name}", [*_digits(card, words), *_advice(card, words)]) for card in self.cards
+        ]
+        if self.reply is not None:
+            found.insert(0, (printable(str(self.reply), limit=_LONGEST), _verdict(self, words)))
+        return found
+
     def show(self, width: int = WIDTH, *, by_cursor: bool = False) -> str:
         """A page of so many columns. `by_cursor` is for a terminal alone: see `bouncekit.columns.labelled`."""
-        words = code_cards().words(self.language)
-        titles = [f"{card.code} {card.name}" for card in self.cards]
-        sections: list[Rows] = [[*_digits(card, words), *_advice(card, words)] for card in self.cards]
-        if self.reply is not None:
-            titles.insert(0, printable(str(self.reply), limit=_LONGEST))
-            sections.insert(0, _verdict(self, words))
-        told = labelled(sections, width, by_cursor=by_cursor)
-        pages = ([*wrapped(title, width), *lines] for title, lines in zip(titles, told, strict=True))
+        sections = self.sections()
+        told = labelled([rows for _, rows in sections], width, by_cursor=by_cursor)
+        pages = ([*wrapped(title, width), *lines] for (title, _), lines in zip(sections, told, strict=True))
         return "\n\n".join("\n".join(page) for page in pages)
 
 
@@ -145,6 +150,16 @@ def explain(
     if reply.raw or stage is not None or accepted is not None:
         return _explained(reply, text, language, stage, accepted, policy, (rules, community_rules))
     return Explanation(asked=text, language=language, cards=_cards(reply, language))
+
+
+def is_bare_code(text: str) -> bool:
+    """Whether a code stands alone, which is explained by its card whatever a policy says.
+
+    >>> [is_bare_code(text) for text in ("552", "5.2.2", "552 Mailbox full", "full")]
+    [True, True, False, False]
+    """
+    text = text.strip()
+    return bool(_enhanced(text)) or (len(text) == 3 and text.isascii() and text.isdigit())
 
 
 def compare(

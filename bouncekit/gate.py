@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bouncekit.clock import Clock
-from bouncekit.envelope import Recipient
+from bouncekit.envelope import Labels, Recipient
 from bouncekit.events import EventType, bounded, show_time
 from bouncekit.guard import provider_at
 from bouncekit.ledger import LEASE
@@ -23,7 +23,22 @@ from bouncekit.provider import provider_of_host
 from bouncekit.relay import Outlet
 from bouncekit.stores import Store
 from bouncekit.stores.throttling import KeptFlow
-from bouncekit.throttle import Change, Flow, Held, Lane, LaneKind, News, Pause, Road, ask, heard, left
+from bouncekit.throttle import (
+    NO_THROTTLE,
+    Change,
+    Flow,
+    Held,
+    Lane,
+    LaneKind,
+    News,
+    Pause,
+    Road,
+    Throttle,
+    ask,
+    heard,
+    left,
+)
+from bouncekit.treasurer import Treasurer
 
 if TYPE_CHECKING:
     from bouncekit.mx import Resolver
@@ -37,6 +52,7 @@ _MOST_LANES = 10_000  # whose pace is measured
 _MEASURED = timedelta(minutes=1)
 _FURTHEST = timedelta(hours=1)  # behind the lane's opening that anybody is told to wait
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_UNLABELLED = Labels()
 _UNREACHABLE = Pause(length=timedelta(seconds=30), at_most=timedelta(minutes=10), then=1.0)
 
 Tell = Callable[..., None]
@@ -47,13 +63,24 @@ class Gate:
 
     Args:
         tell: tells an event about no recipient, by its type and details.
+        treasurer: knows whose mail has used up its budget; None: nobody's has.
         has_fallback: whether a relay that cannot be reached is paused, since another takes its place.
     """
 
-    def __init__(self, policy: Policy, store: Store, clock: Clock, tell: Tell, *, has_fallback: bool = False) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        store: Store,
+        clock: Clock,
+        tell: Tell,
+        treasurer: Treasurer | None = None,
+        *,
+        has_fallback: bool = False,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._tell = tell
+        self._treasurer = treasurer
         self._has_fallback = has_fallback
         self.follow(policy)
         self._flows: Mapping[Lane, KeptFlow] = {}
@@ -65,21 +92,29 @@ class Gate:
         """Go by this policy from now on."""
         measures = [measure for rule in policy.rules for measure in (rule.slow, rule.pause) if measure is not None]
         self._policy = policy
-        self._is_needed = bool(policy.throttles or measures or self._has_fallback)
+        has_budget = self._treasurer is not None and self._treasurer.is_needed
+        self._is_needed = bool(policy.throttles or measures or self._has_fallback or has_budget)
         self._knows_providers = bool(policy.throttles.providers) or any(
             measure.of is LaneKind.PROVIDER for measure in measures
         )
 
-    def passage(self, outlet: Outlet | None, token: str, resolver: "Resolver | None") -> "Passage | None":
+    def passage(
+        self, outlet: Outlet | None, token: str, resolver: "Resolver | None", labels: Labels = _UNLABELLED
+    ) -> "Passage | None":
         """What one delivery passes by; None where nothing can be slow or paused."""
-        return Passage(self, outlet, token, resolver) if self._is_needed and outlet is not None else None
+        return Passage(self, outlet, token, resolver, labels) if self._is_needed and outlet is not None else None
 
-    def lets_all_pass(self, relay: Lane) -> bool:
+    def stream(self, labels: Labels) -> Lane | None:
+        """The lane of a stream whose budget has something to say to such mail."""
+        return self._treasurer.lane(labels) if self._treasurer else None
+
+    def lets_all_pass(self, relay: Lane, *, is_test: bool = False) -> bool:
         """Whether nothing is slow, paused or limited anywhere: then a message to this relay has passed."""
         now = self._clock.now()
         if self._policy.throttles or self._read(now):
             return False
-        self._count(relay, now)
+        if not is_test:
+            self._count(relay, now)
         return True
 
     def is_open(self, outlet: Outlet) -> bool:
@@ -95,6 +130,8 @@ class Gate:
     @property
     def is_free(self) -> bool:
         """Whether nothing is slow, paused or limited anywhere."""
+        if self._treasurer and not self._treasurer.holds_nobody:
+            return False
         return not self._is_needed or not (self._policy.throttles or self._read(self._clock.now()))
 
     @property
@@ -114,21 +151,21 @@ class Gate:
         _, held = self._asked(self._kept(lane, now).flow, lane, now, "", 1)
         return held is None or held.until - now <= _SLEPT
 
-    def ask(self, wanted: Mapping[Lane, int], token: str) -> dict[Lane, Held]:
+    def ask(self, wanted: Mapping[Lane, int], token: str, *, is_test: bool = False) -> dict[Lane, Held]:
         """Who may not pass, of the lanes in their order, each with its recipients. Short waits are slept.
 
-        Where a relay is shut, nobody asks for the providers behind it.
+        Where a stream or a relay is shut, nobody asks for what lies behind it.
         """
         end = self._clock.now() + _SLEPT
         held: dict[Lane, Held] = {}
         for lane, recipients in wanted.items():
-            while (by := self._ask_one(lane, recipients, token)) is not None:
+            while (by := self._ask_one(lane, recipients, token, is_test=is_test)) is not None:
                 now = self._clock.now()
                 if by.is_paused or by.until > end or now >= end:
-                    held[lane] = self._in_line(by, now)
+                    held[lane] = by if is_test else self._in_line(by, now)
                     break
                 self._clock.sleep(max((by.until - now).total_seconds(), 0.001))
-            if lane in held and lane.kind is LaneKind.RELAY:
+            if lane in held and lane.kind is not LaneKind.PROVIDER:
                 break
         return held
 
@@ -147,21 +184,39 @@ class Gate:
             if any(hold.token == token for hold in self._kept(lane, self._clock.now()).flow.holds):
                 self._change(lane, lambda flow: (left(flow, self._clock.now(), token=token), None))
 
-    def _ask_one(self, lane: Lane, recipients: int, token: str) -> Held | None:
+    def _ask_one(self, lane: Lane, recipients: int, token: str, *, is_test: bool) -> Held | None:
         now = self._clock.now()
         for _ in range(_MOST_TRIES):
             kept = self._kept(lane, now)
-            flow, held = self._asked(kept.flow, lane, now, token, recipients)
+            flow, held = self._asked(kept.flow, lane, now, token, recipients, is_test=is_test)
             if held is not None:
                 return held
             if flow == kept.flow or self._swap(lane, kept, flow, now):
-                self._count(lane, now)
+                if not is_test:
+                    self._count(lane, now)
                 return None
         return Held(lane, now + _FRESH, f"too many ask for {lane} at the same time")
 
-    def _asked(self, flow: Flow, lane: Lane, now: datetime, token: str, recipients: int) -> tuple[Flow, Held | None]:
-        throttle = self._policy.throttles.of(lane)
-        return ask(flow, throttle, now, lane=lane, token=token, recipients=recipients, lease=LEASE)
+    def _asked(
+        self, flow: Flow, lane: Lane, now: datetime, token: str, recipients: int, *, is_test: bool = False
+    ) -> tuple[Flow, Held | None]:
+        if lane.kind is LaneKind.STREAM and self._treasurer and (held := self._treasurer.held(lane, now)) is not None:
+            return flow, held
+        return ask(
+            flow,
+            self._throttle(lane),
+            now,
+            lane=lane,
+            token=token,
+            recipients=recipients,
+            lease=LEASE,
+            is_test=is_test,
+        )
+
+    def _throttle(self, lane: Lane) -> Throttle:
+        if lane.kind is LaneKind.STREAM:
+            return self._treasurer.throttle(lane) if self._treasurer else NO_THROTTLE
+        return self._policy.throttles.of(lane)
 
     def _judged(self, flow: Flow, news: News, token: str) -> tuple[Flow, Change | None]:
         now = self._clock.now()
@@ -240,7 +295,7 @@ class Gate:
     def _in_line(self, held: Held, now: datetime) -> Held:
         """Who has to wait comes back in his turn, and not with all others: each at the pace that will be there then."""
         flow = self._kept(held.lane, now).flow
-        throttle = self._policy.throttles.of(held.lane)
+        throttle = self._throttle(held.lane)
         paces = [pace for pace in (flow.pace, throttle.rate and throttle.rate.per_second) if pace]
         if flow.pause is not None and flow.before:
             paces.append(flow.before * flow.pause.then)
@@ -266,35 +321,41 @@ def _road(relay: str) -> Road:
 class Passage:
     """One delivery's way through the gate."""
 
-    def __init__(self, gate: Gate, outlet: Outlet, token: str, resolver: "Resolver | None") -> None:
+    def __init__(
+        self, gate: Gate, outlet: Outlet, token: str, resolver: "Resolver | None", labels: Labels = _UNLABELLED
+    ) -> None:
         self._gate = gate
         self._outlet = outlet
         self._token = token
+        self._labels = labels
         self._resolver = resolver
         self._lanes: set[Lane] = set()
         self.road = _road(outlet.name)  # as far as it is known before anybody is asked
+        assert self.road.relay is not None
+        self._relay = self.road.relay
 
     def ask(self, recipients: Sequence[Recipient]) -> tuple[Road | None, Mapping[Lane, Held]]:
         """The lanes that a message to these takes, None: as before; and those which it may not take now."""
-        relay = Lane(LaneKind.RELAY, self._outlet.name)
-        if not self._asks_providers and self._gate.lets_all_pass(relay):
+        relay, stream = self._relay, self._gate.stream(self._labels)
+        if stream is None and not self._asks_providers and self._gate.lets_all_pass(relay, is_test=self._labels.test):
             return None, _NOBODY
         domains = [recipient.address.domain for recipient in recipients]
         providers = self._providers(dict.fromkeys(domains)) if self._asks_providers else {}
-        wanted = {relay: len(domains)}
+        wanted = {lane: len(domains) for lane in (stream, relay) if lane is not None}
         for domain in domains:
             if lane := providers.get(domain):
                 wanted[lane] = wanted.get(lane, 0) + 1
-        road = Road(relay=relay, providers=providers, is_direct=self._outlet.is_direct)
-        held = self._gate.ask(wanted, self._token)
+        road = Road(stream=stream, relay=relay, providers=providers, is_direct=self._outlet.is_direct)
+        held = self._gate.ask(wanted, self._token, is_test=self._labels.test)
         self._lanes |= wanted.keys()
         if relay in held and (other := self._outlet.fallback):
             instead = Lane(LaneKind.RELAY, other)
-            wanted = {instead: len(domains), **{lane: number for lane, number in wanted.items() if lane != relay}}
-            second = self._gate.ask(wanted, self._token)
+            behind = {lane: number for lane, number in wanted.items() if lane.kind is LaneKind.PROVIDER}
+            wanted = {instead: len(domains), **behind}
+            second = self._gate.ask(wanted, self._token, is_test=self._labels.test)
             if instead not in second:
                 self._lanes.add(instead)
-                return Road(relay=relay, providers=providers, through=other), second
+                return Road(stream=stream, relay=relay, providers=providers, through=other), second
         return road, held
 
     def heard(self, news: Sequence[News]) -> None:

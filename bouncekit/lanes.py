@@ -1,7 +1,8 @@
 """What a delivery has to do with the lanes that it takes: who may go, who waits, and what each answer says of them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from bouncekit.classification import Classification, Scope
 from bouncekit.envelope import Recipient
@@ -61,6 +62,14 @@ class Hearing:
         """Whether a lane is to be paused by it."""
         return any(isinstance(one.measure, Pause) for one in self.news.values())
 
+    @staticmethod
+    def of_all_well(recipients: Sequence[Recipient], road: Road) -> tuple[News, ...]:
+        """What is heard where everybody got the message."""
+        if not road.providers:
+            return tuple(map(_well, road.lanes("")))
+        domains = dict.fromkeys([one.address.domain for one in recipients])
+        return tuple(map(_well, dict.fromkeys([lane for domain in domains for lane in road.lanes(domain)])))
+
     def add(
         self,
         domain: str,
@@ -86,6 +95,11 @@ class Hearing:
                 why = f"{masked(bounded(str(status.reply)) or '')} (rule {disposition.rule})"  # kept, and nobody's own
                 one = News(lane=lane, measure=measure, hint=verdict.wait_hint, jitter=self.jitter, why=why)
             self.news[lane] = one if before is None else max(before, one, key=_weight)
+
+
+@lru_cache(maxsize=256)
+def _well(lane: Lane) -> News:
+    return News(lane=lane, well=True)
 
 
 _ANSWERED = frozenset({Action.DELIVERED, Action.FAILED})

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from bouncekit.builtin import classifier_with, classify, read_meaning, read_source
 from bouncekit.classification import Classification
+from bouncekit.envelope import Labels
 from bouncekit.errors import ConfigurationError, Finding
 from bouncekit.events import EventType, bounded
 from bouncekit.forking import begin_afresh_in_children
+from bouncekit.ledger import complain
 from bouncekit.policy import Policy
 from bouncekit.shadow import Shadow
 from bouncekit.status import RecipientStatus
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["InForce", "Law"]
 
 _LOOKS = timedelta(seconds=2)  # between two looks at the files
+_MOST_DOUBTED = 100  # classes that messages name and the policy does not have
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 Tell = Callable[..., None]
@@ -87,12 +90,19 @@ class Law:
         self._looked_at = _LONG_AGO
         self._files = self.in_force.files
         self._loaded = self._seen = _prints(self._files)
+        self._doubted: set[str] = set()
         self.start_afresh()
         begin_afresh_in_children(self)
 
     def start_afresh(self) -> None:
         """In the child of a fork nobody is reading files."""
         self._reading = threading.Lock()
+        self._refusing = threading.local()
+
+    @property
+    def rule_files(self) -> Mapping[str, Sequence[str | Path]]:
+        """The owner's files of rules, and those of others, by the names that `explain` has for them."""
+        return {"rules": self._rules["own"], "community_rules": self._rules["community"]}
 
     def serve(self, tell: Tell, now: Callable[[], datetime], *followers: Callable[[Policy], None]) -> None:
         """Tell what happens here by `tell`, and whoever keeps something of a policy that there is another."""
@@ -118,22 +128,13 @@ class Law:
             ConfigurationError: something is wrong; what held before holds on, and an event tells it. PolicyError
                 and RuleError with every mistake.
         """
-        with self._reading:
-            given = self._given if policy is None else policy
-            try:
-                found = self._read(given)
-            except ConfigurationError as error:
-                self._wait_for_mending(error)
-                self._tell(EventType.POLICY_REFUSED, by=by, **_wrong(error))
-                raise
-            before, self._given = self.in_force, given
-            self._files = found.files
-            self._loaded = self._seen = _prints(self._files)
-            if _is_same(before, found):
-                return False
-            self.in_force = found
-            for follow in self._followers:
-                follow(found.policy)
+        try:
+            before, found = self._exchange(policy)
+        except ConfigurationError as error:
+            self._tell_refused(error, by)
+            raise
+        if found is None:
+            return False
         self._tell(
             EventType.POLICY_LOADED,
             by=by,
@@ -143,6 +144,47 @@ class Law:
         )
         _tell_of(before.shadow, self._tell, self._now, closing=True)
         return True
+
+    def doubt(self, labels: Labels) -> None:
+        """Say in the log, once, that a message names a class which the policy does not have."""
+        name, policy = labels.message_class, self.in_force.policy
+        if name is None or name in policy.classes or name in self._doubted or len(self._doubted) >= _MOST_DOUBTED:
+            return
+        self._doubted.add(name)
+        known = ", ".join(policy.classes)
+        complain("a message says that its class is %a; policy %s has %s", name, policy.name, known)
+
+    def _exchange(self, policy: str | Path | Policy | None) -> tuple[InForce, InForce | None]:
+        """Read, and put in place what was read: what held before, and what holds now; None where that is the same.
+
+        Nobody is told while somebody reads: who hears of it may well ask for another policy.
+        """
+        with self._reading:
+            given = self._given if policy is None else policy
+            try:
+                found = self._read(given)
+            except ConfigurationError as error:
+                self._wait_for_mending(error)
+                raise
+            before, self._given = self.in_force, given
+            self._files = found.files
+            self._loaded = self._seen = _prints(self._files)
+            if _is_same(before, found):
+                return before, None
+            self.in_force = found
+            for follow in self._followers:
+                follow(found.policy)
+        return before, found
+
+    def _tell_refused(self, error: ConfigurationError, by: str) -> None:
+        """Tell it once: who hears of it and asks again in vain is not told again of what he has just been told."""
+        if getattr(self._refusing, "is_told", False):
+            return
+        self._refusing.is_told = True
+        try:
+            self._tell(EventType.POLICY_REFUSED, by=by, **_wrong(error))
+        finally:
+            self._refusing.is_told = False
 
     def tell_due(self, *, closing: bool = False) -> None:
         """Tell what the shadow has found, where that is due."""

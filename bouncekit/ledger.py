@@ -75,7 +75,10 @@ class Ledger:
         now = self._clock.now()
         late: list[Event] = []
         try:
-            self.catch_up(late)
+            if self._backlog:
+                self.catch_up(late)
+            if self._pseudonyms is None:
+                return self.store.look_up(question, now), late
             return look_up(self.store, question, now, self._pseudonyms), late
         except Exception as error:
             if not (self._sends_without_store or question.begun):
@@ -115,14 +118,15 @@ class Ledger:
         """
         told: list[Event] = []
         try:
-            self.catch_up(told)
+            if self._backlog:
+                self.catch_up(told)
             self.store.record(record)
         except Exception as error:  # noqa: BLE001 - whatever a store raises now, the mail has gone
             unkept = _unkept(record, self._begun.get(record.delivery.id, ()))
             self._keep(_letting_go(record, unkept) if unkept else record, error)
             return unkept, told
         self.publish(record.events)
-        if any(settlement.kept for settlement in record.settlements):
+        if record.keeps_somebody:
             self._tell_queued()
         return frozenset(), (*told, *record.events) if told else record.events
 

@@ -1,6 +1,8 @@
 """Notices of what happened: through the channels of the roles that the policy names, and told as events themselves."""
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from bouncekit.events import Event, EventType, event_id
@@ -9,6 +11,8 @@ from bouncekit.policy import Notice
 from bouncekit.showing import printable, redacted
 
 __all__ = ["Notices"]
+
+_MOST_KEPT = 1_000
 
 
 class Notices:
@@ -19,19 +23,29 @@ class Notices:
         self.via: Via | None = None  # how a notice goes by mail where no connection is in use
         self._tell = tell
         self._moderation = Moderation()
+        self._kept: deque[tuple[Event, Notice]] = deque(maxlen=_MOST_KEPT)
 
     def give(self, event: Event, via: Via | None) -> None:
         """Give the notices that an event carries; those that go by mail go `via` it. Raises nothing of a channel's."""
         settlement = event.settlement
         if settlement is None or not settlement.notices or event.type.value != settlement.action.value:
             return  # the event of the action carries them, those of its side effects do not
+        if event.occasion.labels.test:
+            return  # it would use up what a channel may hear
         for notice in settlement.notices:
             more = self._moderation.admit(notice, event)
             if more is not None:
                 self._send(event, notice, more, via)
 
+    def keep(self, event: Event, notice: Notice) -> None:
+        """Give this notice of an event about no recipient as soon as something is given; none such comes in masses."""
+        self._kept.append((event, notice))
+
     def give_due(self, now: datetime, via: Via | None, *, closing: bool = False) -> None:
         """Give what was kept back and is due; with `closing`, all that was kept back."""
+        with suppress(IndexError):  # several threads may give
+            while True:
+                self._send(*self._kept.popleft(), 0, via)
         for folded in self._moderation.due(now, closing=closing):
             self._send(folded.event, folded.notice, folded.more, via)
 

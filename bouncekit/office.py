@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,15 @@ from bouncekit.builtin import classify
 from bouncekit.classification import Classification
 from bouncekit.clock import Clock, SystemClock
 from bouncekit.closing import closed
-from bouncekit.delivery import absorb, deliver, recover, refusals, submitted
+from bouncekit.delivery import absorb, deliver, give_up, recover
 from bouncekit.envelope import Labels
-from bouncekit.errors import ConfigurationError, StoreError
-from bouncekit.events import Event, EventType, Occasion, event_id, show_time
+from bouncekit.errors import ConfigurationError
+from bouncekit.events import Deliveries, Event, EventType, Occasion, event_id
 from bouncekit.gate import Gate, Passage
+from bouncekit.handing import begun, refusals, submitted
 from bouncekit.law import Law
-from bouncekit.ledger import Ledger, complain
+from bouncekit.ledger import Ledger
+from bouncekit.lookout import Lookout
 from bouncekit.notices import Notices
 from bouncekit.notify import Channel, Via, open_channels
 from bouncekit.policy import Policy
@@ -37,14 +39,13 @@ from bouncekit.stores.erased import check_secrets
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.throttle import NO_ROAD, Road
 from bouncekit.transports.lockstep import LockStep
+from bouncekit.treasurer import Treasurer
 from bouncekit.verp import ReturnPaths, open_return_paths
 
 if TYPE_CHECKING:
     from bouncekit.mx import Resolver
 
 __all__ = ["Course", "Office", "Retry", "Upcoming", "in_its_turn", "open_office", "shares_mailbox", "undelivered"]
-
-_STALLED = timedelta(minutes=15)  # that something is due and nobody takes it
 
 
 class Retry(StrEnum):
@@ -88,11 +89,13 @@ class Office:
         hidden = pseudonyms if keeps_addresses else None
         self.ledger = Ledger(store, clock, sends_without_store=send_without_store, pseudonyms=hidden)
         has_fallback = any("fallback" in relay.options for relay in self.relays.values())
-        self.gate = Gate(self.policy, store, clock, self.tell_session, has_fallback=has_fallback)
-        law.serve(self.tell_session, clock.now, self.gate.follow)
-        self.lock_step = LockStep()
         self.notices = Notices(channels or {}, self.ledger.tell)
-        self._watched_at = self._stalled_at = datetime.min.replace(tzinfo=UTC)
+        self.on_wait: Callable[[datetime], None] = lambda until: None  # told before a patient send sleeps until then
+        self.treasurer = Treasurer(self.policy, self.ledger, self.notices, clock)
+        self.gate = Gate(self.policy, store, clock, self.tell_session, self.treasurer, has_fallback=has_fallback)
+        law.serve(self.tell_session, clock.now, self.treasurer.follow, self.gate.follow)
+        self.lock_step = LockStep()
+        self._lookout = Lookout(store, clock, self.gate, self.tell_session)
 
     @property
     def policy(self) -> Policy:
@@ -165,6 +168,15 @@ class Office:
         steps = recover(attempt, classify=held.classify, policy=held.judging)
         return Course(self, steps).finish(_send_nothing, None)
 
+    def give_up(self, delivery: Delivery, why: str) -> Report:
+        """Settle those of a queued message whose deadline has passed; nothing is sent. `why` nobody could be asked."""
+        held = self.law.look()
+        try:
+            steps = give_up(delivery, why, classify=held.classify, policy=held.judging)
+            return Course(self, steps).finish(_send_nothing, None)
+        finally:
+            self.ledger.forget(delivery)
+
     def absorb(self, news: Returned) -> Sequence[Settlement]:
         """Let news of a mail that came back go the way of a server's reply.
 
@@ -184,6 +196,7 @@ class Office:
             StoreError: the store does not answer, nothing was queued.
         """
         occasion = self.occasion()
+        delivery = begun(delivery, self.policy, occasion.at)
         report, events = submitted(delivery, occasion, classify=self.classify)
         self.ledger.enqueue(delivery, events)
         if self.resolver is not None:
@@ -211,7 +224,7 @@ class Office:
     def course(self, delivery: Delivery, outlet: Outlet | None) -> "Course":
         """A delivery, ready to be carried out."""
         resolver = self.router if outlet is not None and outlet.is_direct else self.resolver
-        passage = self.gate.passage(outlet, delivery.id, resolver)
+        passage = self.gate.passage(outlet, delivery.id, resolver, delivery.labels)
         return Course(self, self._steps(delivery, NO_ROAD if passage is None else passage.road), passage)
 
     def look_ahead(
@@ -237,7 +250,8 @@ class Office:
     @property
     def may_block(self) -> bool:
         """Whether anything but a send may take its time: a store on a disk or a network, DNS, a channel, a pace."""
-        is_quick = isinstance(self.store, MemoryStore) and self.resolver is None and not self.notices.channels
+        asks_dns = self.resolver is not None or self._router is not None
+        is_quick = isinstance(self.store, MemoryStore) and not asks_dns and not self.notices.channels
         return not (is_quick and self.gate.is_free)
 
     @property
@@ -265,7 +279,8 @@ class Office:
                     due += told
                 case Record():
                     answer, told = self.ledger.record(step)
-                    due += told
+                    if not isinstance(told, Deliveries):  # of whom there is no notice to give
+                        due += told
                     if passage is not None and step.news:
                         passage.heard(step.news)
                 case Wait():
@@ -292,6 +307,7 @@ class Office:
             stop=lambda state: _waits(state).until > until,
             wait=due_in,
             sleep=self.clock.sleep,
+            before_sleep=lambda state: self.on_wait(_waits(state).until),
             retry_error_callback=lambda state: _waits(state),
         )(lambda: advance(next(answers, True)))
         return reached if isinstance(reached, Report) else _end(advance(False))
@@ -356,22 +372,7 @@ class Office:
 
     def watch_queue(self) -> None:
         """Tell that mail has been due for a while and nobody sends it; asks the store once a minute at the most."""
-        now = self.clock.now()
-        if abs(now - self._watched_at) < timedelta(minutes=1):  # a clock may be set back
-            return
-        self._watched_at = now
-        try:
-            depth = self.store.depth(now)
-        except StoreError:
-            return  # whoever sends says so
-        since = depth.oldest_due_at
-        if since is None or now - since < _STALLED or abs(now - self._stalled_at) < _STALLED:
-            return
-        if any(flow.is_paused(now) for flow in self.gate.states().values()):
-            return  # that is why
-        self._stalled_at = now
-        self.tell_session(EventType.QUEUE_STALLED, due=depth.due, oldest_due_at=show_time(since))
-        complain("%d queued recipients are due, the oldest since %s, and nobody sends them", depth.due, since)
+        self._lookout.look()
 
 
 class Course:

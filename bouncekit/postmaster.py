@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bouncekit.address import parse_address, suppression_key
+from bouncekit.budget import Balance, Stream
 from bouncekit.client import Client
 from bouncekit.clock import Clock
 from bouncekit.errors import ConfigurationError
@@ -24,10 +25,13 @@ from bouncekit.suppressionlist import SuppressionList
 from bouncekit.worker import Worker, is_held_back
 
 if TYPE_CHECKING:
+    from bouncekit.codes import Language
     from bouncekit.forgetting import Forgotten
     from bouncekit.mx import Resolver
+    from bouncekit.recipientstatus import RecipientNews
     from bouncekit.returns import Absorbed
     from bouncekit.sinks.protocol import Sink
+    from bouncekit.timeline import History
 
 __all__ = ["Postmaster"]
 
@@ -273,6 +277,22 @@ class Postmaster:
 
         return absorb_mail(self.office, content, arrived_at=arrived_at, tenant=tenant)
 
+    def budget(self, stream: str = "", *, tenant: str = "") -> Balance:
+        """What a stream has spent of the policy's budget of bounces and complaints, and the level that it is at.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        return self.office.treasurer.balance(Stream(tenant, stream))
+
+    def resume(self, stream: str = "", *, tenant: str = "", by: str = "owner") -> bool:
+        """Let a stream go on whose budget is used up, and begin its counts anew; False where nothing held it.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        return self.office.treasurer.resume(Stream(tenant, stream), by=by)
+
     def forget(self, address: str, *, by: str = "owner") -> "Forgotten":
         """Erase a person from the store, who stays suppressed under a pseudonym: of every tenant.
 
@@ -292,6 +312,59 @@ class Postmaster:
         """What happened to an address, newest first: events as `Event.to_dict` gives them."""
         key = suppression_key(parse_address(address).wire)
         return iter(self.office.store.history(key, tenant=tenant, limit=limit))
+
+    def history(
+        self,
+        address: str,
+        *,
+        tenant: str = "",
+        stream: str = "",
+        message_class: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+        lang: "str | Language" = "en",
+    ) -> "History":
+        """All that is known of an address, also of one that was erased: what happened, what holds, what comes next.
+
+        What happened goes back to `since`, up to so many moments. Tenant, stream and class are those of the mail in
+        question: whether it is held back, and which counts of verdicts matter. The cards are in the language `lang`.
+
+        Raises:
+            AddressError: the address is none.
+            ConfigurationError: the policy has no such class.
+            ValueError: there is no such language.
+            StoreError: the store does not answer.
+        """
+        from bouncekit.codes import Language
+        from bouncekit.recalling import recall
+
+        return recall(
+            self.office,
+            address,
+            tenant=tenant,
+            stream=stream,
+            message_class=message_class,
+            since=since,
+            limit=limit,
+            language=Language(lang),
+        )
+
+    def status(
+        self, address: str, *, tenant: str = "", stream: str = "", lang: "str | Language" = "en"
+    ) -> "RecipientNews":
+        """What the owner of an address may be told: how mail to it fares, why, since when, and what helps.
+
+        In the language `lang`, en or hi. Show it to nobody else.
+
+        Raises:
+            AddressError: the address is none.
+            ValueError: there is no such language.
+            StoreError: the store does not answer.
+        """
+        from bouncekit.codes import Language
+        from bouncekit.recipientstatus import news_for
+
+        return news_for(self.office, address, tenant=tenant, stream=stream, language=Language(lang))
 
     def close(self) -> None:
         """Finish the message that is being sent, wait for subscribers, close the store. What is queued stays there.

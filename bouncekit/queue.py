@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from bouncekit.envelope import Labels, Recipient
 from bouncekit.errors import StoreError
+from bouncekit.reply import Cause, NoReply, Stage
+from bouncekit.status import Action, RecipientStatus
 from bouncekit.steps import Delivery
 
 __all__ = ["LONGEST_LEASE", "Abandoned", "Begun", "Depth", "Kept", "Lease", "LeaseLost", "QueueState", "Queued"]
@@ -54,6 +56,23 @@ class Abandoned:
 
     attempt_id: str
     delivery: Delivery
+
+    @property
+    def statuses(self) -> tuple[RecipientStatus, ...]:
+        """What is known of its recipients."""
+        group = self.delivery.recipients
+        lost = NoReply(Cause.LOST, "whoever was sending ended before the reply to the end of the data was remembered")
+        return tuple(
+            RecipientStatus(
+                recipient=one.address.wire,
+                action=Action.UNKNOWN,
+                stage=Stage.END_OF_DATA,
+                reply=lost,
+                accepted=len(group),
+                individual=len(group) == 1,
+            )
+            for one in group
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,7 @@ class Recorded:
     key: tuple[str, str, str]  # tenant, stream, suppression key
     chain: tuple[str, str]  # message and recipient
     labels: Labels
+    sender: str
     status: RecipientStatus
     recorded: Classification | None
     action: str
@@ -122,6 +123,7 @@ def recorded(told: Told) -> Recorded | None:
         key=(labels.tenant, labels.stream, to.key),
         chain=(message, recipient),
         labels=labels,
+        sender=data.get("sender") or "",
         status=status,
         recorded=recorded,
         action=data.get("action", ""),
@@ -199,8 +201,10 @@ def _action(recorded: str, reply: Reply | NoReply | None) -> Action:
         return Action.UNKNOWN
     if isinstance(reply, Reply):
         return Action.FAILED if reply.is_permanent else Action.DELAYED
-    final = reply is not None and reply.cause in (Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS, Cause.LOCAL)
-    return Action.FAILED if final else Action.DELAYED
+    return Action.FAILED if reply is not None and reply.cause in _FINAL else Action.DELAYED
+
+
+_FINAL = frozenset({Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS, Cause.LOCAL, Cause.OVERDUE})
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -4,9 +4,10 @@ Bytes go the same way as text. A bare CR or LF in a message is where one server 
 does not (SMTP smuggling, CVE-2023-51764): it becomes CRLF, whatever API the message came through.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from bouncekit.classmark import NO_CLASS_MARKS, ClassMarks
 from bouncekit.quick import quick
 
 __all__ = ["Rendered", "canonical", "dot_stuffed", "ending_line", "read_headers", "with_message_id"]
@@ -22,11 +23,13 @@ class Rendered:
     """A message ready to be sent: `message_id` with its angle brackets, `marks` from X-Bouncekit-* headers.
 
     `content` no longer has those headers. Names of marks are in lower case: `class`, `tenant`, `stream`, `test`.
+    `implied_class` is the class that its other headers speak for.
     """
 
     content: bytes
     message_id: str | None = None
     marks: Mapping[str, str] = field(default_factory=dict)
+    implied_class: str | None = None
 
 
 def canonical(message: str | bytes) -> bytes:
@@ -63,8 +66,8 @@ def ending_line(content: bytes) -> bytes:
     return b"" if content.endswith(b"\r\n") else b"\r\n"
 
 
-def read_headers(content: bytes) -> Rendered:
-    r"""What the headers of canonical content say to us.
+def read_headers(content: bytes, known: ClassMarks = NO_CLASS_MARKS) -> Rendered:
+    r"""What the headers of canonical content say to us; `known` are those by which its class is known.
 
     >>> rendered = read_headers(b"X-Bouncekit-Class: bulk\r\nMessage-ID: <1@example.com>\r\n\r\nhello")
     >>> rendered.message_id, dict(rendered.marks), rendered.content
@@ -74,11 +77,18 @@ def read_headers(content: bytes) -> Rendered:
     head = content[:size]
     lower = head.lower()
     marks: dict[str, str] = {}
+    named: dict[str, str] = {}
     if _OURS in lower:
-        head, marks = _take_marks(head)
+        head, taken = _take(head, _OURS)
+        marks = dict(map(_mark, taken))
+    if known.naming is not None and (naming := known.naming.lower().encode()) in lower:
+        head, taken = _take(head, naming + b":")
+        named = {"class": _mark(naming + b":" + taken[-1])[1]} if taken else {}
+    if marks or named:
         content = head + content[size:]
         lower = head.lower()
-    return Rendered(content, _message_id(head, lower), marks)
+    implied = _implied_class(head, lower, known) if known.classes else None
+    return Rendered(content, _message_id(head, lower), {**named, **marks}, implied)
 
 
 def with_message_id(content: bytes, message_id: str) -> bytes:
@@ -118,22 +128,41 @@ def _unfolded(head: bytes, start: int) -> str:
     return " ".join(value.decode("latin-1").split())
 
 
-def _take_marks(head: bytes) -> tuple[bytes, dict[str, str]]:
-    """The header block without X-Bouncekit-* headers, and those."""
+def _implied_class(head: bytes, lower: bytes, known: ClassMarks) -> str | None:
+    """The first class that a header speaks for, by its name or by its value too."""
+    for class_, mark in known.each():
+        for start in _starts(lower, mark.name.lower().encode() + b":"):
+            if mark.value is None or _unfolded(head, start).lower() == mark.value:
+                return class_
+    return None
+
+
+def _starts(lower: bytes, name: bytes) -> Iterator[int]:
+    """Where the value of each header of that name begins."""
+    if lower.startswith(name):
+        yield len(name)
+    at = lower.find(b"\r\n" + name)
+    while at >= 0:
+        yield at + 2 + len(name)
+        at = lower.find(b"\r\n" + name, at + 2)
+
+
+def _take(head: bytes, beginning: bytes) -> tuple[bytes, list[bytes]]:
+    """The header block without the headers that begin so, and what stands behind that in each."""
     kept: list[bytes] = []
-    marked: list[bytes] = []
+    taken: list[bytes] = []
     taking = False
     for line in head.split(b"\r\n"):
         is_folded = line[:1] in (b" ", b"\t")
         if not is_folded:
-            taking = line[: len(_OURS)].lower() == _OURS
+            taking = line[: len(beginning)].lower() == beginning
         if not taking:
             kept.append(line)
         elif is_folded:
-            marked[-1] += line
+            taken[-1] += line
         else:
-            marked.append(line[len(_OURS) :])
-    return b"\r\n".join(kept), dict(map(_mark, marked))
+            taken.append(line[len(beginning) :])
+    return b"\r\n".join(kept), taken
 
 
 def _mark(header: bytes) -> tuple[str, str]:

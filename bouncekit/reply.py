@@ -25,6 +25,7 @@ _ENHANCED = re.compile(r"[\s#:<(-]*(?:[245][0-9]{2}[\s:-]+)?#?([245])\.([0-9]{1,
 _ENHANCED_AT_END = re.compile(r"\(#?([245])\.([0-9]{1,3})\.([0-9]{1,3})(?:\s*-[^()]*)?\)\W*$").search
 _WRITTEN = re.compile(r"\W*([1-5][0-9][0-9])(?:[ :-]+|$)").match
 _CODES = {b"%d" % code: code for code in range(100, 600)}
+_KNOWN_LINES, _KNOWN_BYTES = 16, 512  # that a reader remembers: a hundred recipients are answered alike
 _DIGITS = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})").fullmatch
 
 
@@ -60,6 +61,7 @@ class Cause(StrEnum):
     UNSTORED = "unstored"  # we did not send the dot: the store could not remember that we were about to
     TAKEN = "taken"  # we did not send the dot: another worker has the recipient by now
     LOCAL = "local"  # we did not ask: the reason is on our side
+    OVERDUE = "overdue"  # we did not ask in time: its deadline passed, or would have, while the message waited
 
 
 class EnhancedStatusCode(NamedTuple):
@@ -183,7 +185,7 @@ class ReplyReader:
     Reply(code=250, raw=b'mx.example.com\nPIPELINING')
     """
 
-    __slots__ = ("_broken", "_buffer", "_code", "_lines", "_ok", "_ok_line", "_scanned", "_size")
+    __slots__ = ("_broken", "_buffer", "_code", "_known", "_lines", "_scanned", "_size")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -192,7 +194,7 @@ class ReplyReader:
         self._lines: list[bytes] = []
         self._size = 0
         self._broken: NoReply | None = None
-        self._ok_line, self._ok = b"250", Reply(250, b"")  # the latest: a hundred recipients are answered alike
+        self._known: dict[bytes, Reply] = {}  # lines that were read, with their ends and without: what replies they are
 
     def feed(self, data: bytes) -> None:
         """Take what came from the network. Call `next` before the next read, so that the buffer stays bounded."""
@@ -203,6 +205,22 @@ class ReplyReader:
     def is_clean(self) -> bool:
         """Whether nothing lies here that no one has asked for."""
         return not self._buffer and not self._lines and self._broken is None
+
+    def take(self, data: bytes, count: int) -> list[Reply] | None:
+        """These bytes as so many replies of a line each; None, and nothing is taken, where they are anything else.
+
+        What answers a command or a group nearly always comes as that.
+        """
+        if self._buffer or self._lines or self._broken is not None:
+            return None
+        if count == 1 and (reply := self._known.get(data)) is not None:
+            return [reply]
+        lines = data.split(b"\n")
+        if lines.pop() or len(lines) != count:
+            return None
+        known = self._known
+        replies = [known.get(line) or self._in_one_line(line) for line in lines]
+        return replies if all(replies) else None  # type: ignore[return-value]
 
     def next(self) -> Reply | NoReply | None:
         """The next whole reply; None while it is not complete; a NoReply, for ever, once the stream is no SMTP."""
@@ -225,14 +243,16 @@ class ReplyReader:
 
     def _in_one_line(self, line: bytes) -> Reply | None:
         """A reply of one line, as nearly all are: what `_take` makes of it, in a third of the time."""
-        if line == self._ok_line:
-            return self._ok
+        if (known := self._known.get(line)) is not None:
+            return known
         code = _CODES.get(line[:3])
         if code is None or line[3:4] != b" " or len(line) > MAX_LINE_BYTES:
             return None
         reply = Reply(code, line[4:].strip(b" \t\r"))
-        if code == 250:
-            self._ok_line, self._ok = line, reply
+        if code < 400 and len(line) <= _KNOWN_BYTES:  # two refusals are two, though they read the same
+            if len(self._known) >= _KNOWN_LINES:
+                self._known.clear()
+            self._known[line] = self._known[line + b"\n"] = reply
         return reply
 
     def _take(self, line: bytes) -> Reply | NoReply | None:

@@ -1,11 +1,12 @@
 """What a send gives back: smtplib's dict of refused recipients, and every recipient's settlement."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from bouncekit.errors import BouncekitError
 from bouncekit.reply import Reply
-from bouncekit.settlement import Settlement
+from bouncekit.settlement import Delivered, Settlement
 from bouncekit.showing import masked, printable
 from bouncekit.status import Action
 
@@ -24,7 +25,6 @@ class Report(dict[str, tuple[int, bytes]]):
     ({}, 'jo@example.com', ())
     """
 
-    recipients: tuple[Settlement, ...]
     message_id: str | None
 
     def __init__(
@@ -35,7 +35,7 @@ class Report(dict[str, tuple[int, bytes]]):
         message_id: str | None = None,
     ) -> None:
         super().__init__(refused)
-        self.recipients = tuple(recipients)
+        self._settlements = recipients if isinstance(recipients, Delivered) else tuple(recipients)
         self.message_id = message_id
 
     @classmethod
@@ -53,6 +53,8 @@ class Report(dict[str, tuple[int, bytes]]):
         queue is not refused, nor is with `durable` who may have got the message and is let be: a caller who sends to
         the dict again would send twice.
         """
+        if isinstance(settlements, Delivered):
+            return cls(recipients=settlements, message_id=message_id)
         settlements = tuple(settlements)
         refused = {}
         for settlement in settlements:
@@ -64,7 +66,26 @@ class Report(dict[str, tuple[int, bytes]]):
                 refused[given.get(address, address) if given else address] = _code_and_text(settlement)
         return cls(refused, recipients=settlements, message_id=message_id)
 
+    @property
+    def recipients(self) -> tuple[Settlement, ...]:
+        """Every recipient's settlement, in their order."""
+        return self._settlements.items if isinstance(self._settlements, Delivered) else self._settlements
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the server took the message for everybody at once, and that is all that there is to say."""
+        return isinstance(self._settlements, Delivered)
+
+    @property
+    def actions(self) -> Counter[Action]:
+        """How many recipients came to which action."""
+        if isinstance(self._settlements, Delivered):
+            return Counter({Action.DELIVERED: len(self._settlements)})
+        return Counter(one.action for one in self._settlements)
+
     def _with(self, action: Action) -> tuple[Settlement, ...]:
+        if self.is_whole and action is not Action.DELIVERED:
+            return ()
         return tuple(settlement for settlement in self.recipients if settlement.action is action)
 
     @property
@@ -101,7 +122,7 @@ class Report(dict[str, tuple[int, bytes]]):
         return type(self)(self, recipients=self.recipients, message_id=self.message_id)
 
     def __reduce__(self) -> tuple[type["Report"], tuple[dict[str, tuple[int, bytes]]], dict[str, object]]:
-        return type(self), (dict(self),), {"recipients": self.recipients, "message_id": self.message_id}
+        return type(self), (dict(self),), {"_settlements": self.recipients, "message_id": self.message_id}
 
     def __repr__(self) -> str:
         return dict.__repr__(self)

@@ -47,6 +47,7 @@ def absorb_mail(office: Office, content: bytes, *, arrived_at: str | None = None
             doubts.append(news)
         else:
             settled += office.absorb(_sealed(office, news))
+            office.treasurer.look(news.delivery.labels)
             if news.delivery.id and news.is_final:
                 office.store.drop(news.delivery.id, news.status.recipient, at=now)  # nobody has to send it again
     _tell(office, doubts, content)

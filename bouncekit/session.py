@@ -17,6 +17,7 @@ import smtplib
 import socket
 import ssl
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,11 +25,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from bouncekit.commandlines import DsnRequest, limit_of
-from bouncekit.conversation import Ahead, Look, Receive, Send, Talk, carry
+from bouncekit.conversation import Ahead, Conversation, Look, Receive, Send, Talk, Turn, carry
+from bouncekit.downgrading import downgraded, in_part, wants_utf8
 from bouncekit.office import Office
 from bouncekit.reply import Cause, NoReply, Reply, Stage
 from bouncekit.smtperrors import TlsNotOffered, UnreadableReply, Utf8NotOffered
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.status import Action, RecipientStatus, Taken
 from bouncekit.steps import Outcome, SessionEnd, Transact
 from bouncekit.transaction import GROUP_SIZE, Dot, NotSent, Transacted, Transaction, transaction
 
@@ -52,6 +54,8 @@ CONNECT_SECONDS = 30.0
 _MOST_REFUSALS = 9  # without a delivery between; from the tenth on Postfix waits a second before each reply
 _MOST_TRANSACTIONS = 1_000  # servers that want fewer say so, or hang up
 _LONGEST_SECONDS = 900.0  # a line that is kept for ever never meets the relay's other hosts
+_IDLE_SECONDS = 120.0  # that a line is kept without a message; servers give five minutes (RFC 5321 4.5.3.2.7), or less
+_BRIEF = 1.0  # seconds behind a message in which no server has had enough of waiting
 
 
 class Ready(NamedTuple):
@@ -75,16 +79,17 @@ class Follow(NamedTuple):
 
 
 class Elsewhere(NamedTuple):
-    """Carry a transaction by the relay that takes this one's place."""
+    """Carry a transaction by the relay that takes this one's place; `trouble` is why, where that is known."""
 
     step: Transact
+    trouble: Exception | None = None
 
 
 READY, HANG_UP, FOLLOW = Ready(), HangUp(), Follow()
-Asked = Send | Receive | Look | Ready | HangUp | Remember | Follow | Elsewhere
+Asked = Turn | Send | Receive | Look | Ready | HangUp | Remember | Follow | Elsewhere
 
 
-class Session:
+class Session(ABC):
     """What a session is to carry, and what it has come to. Who holds the line says how it is opened and closed."""
 
     # Set for an adopted connection as for one of our own, so that both start from here.
@@ -96,29 +101,30 @@ class Session:
     _dsn: DsnRequest | None = None
     _lock_step = False
     _chunking = False
-    _elsewhere: Callable[[Transact], Outcome | None] | None = None  # by the relay that takes this one's place
+    _elsewhere: Callable[[Elsewhere], Outcome | None] | None = None  # by the relay that takes this one's place
     _trouble: Exception | None = None  # what kept the last transaction from beginning
     _redials = 3
     _is_unreachable = False
     _was_dropped = False
     _transactions = 0  # of this session
     _refusals = 0  # of this session, since it delivered something
-    _opened_at = 0.0  # on the monotonic clock
+    _opened_at = _used_at = 0.0  # on the monotonic clock
+    _most_idle = _IDLE_SECONDS
     _ahead: tuple[Transact, Ahead] | None = None  # a transaction whose commands went out behind the last dot
 
     @property
+    @abstractmethod
     def _is_open(self) -> bool:
         """Whether there is a line."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def _may_dial(self) -> bool:
         """Whether it is ours to open another one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _drop(self) -> None:
         """Close a line that is lost or not in step any more; another one may be opened."""
-        raise NotImplementedError
 
     # -- one transaction
 
@@ -127,9 +133,14 @@ class Session:
 
         With `follows`, somebody knows which one comes behind it.
         """
+        if self._elsewhere is None:
+            return self._transacting_here(step, follows=follows)
+        return self._transacting_somewhere(step, follows=follows)
+
+    def _transacting_somewhere(self, step: Transact, *, follows: bool) -> Generator[Any, Any, Outcome]:
         outcome = None if step.through else (yield from self._transacting_here(step, follows=follows))
-        if self._elsewhere is not None and (outcome is None or outcome.never_began):
-            instead: Outcome | None = yield Elsewhere(step)
+        if outcome is None or outcome.never_began:
+            instead: Outcome | None = yield Elsewhere(step, None if outcome is None else self._trouble)
             if instead is not None:
                 self._trouble = None
                 return instead
@@ -175,9 +186,21 @@ class Session:
             yield HANG_UP
             self._was_dropped = True
         line = yield READY
+        if begun is None and time.monotonic() - self._used_at > _BRIEF and (yield from self._has_gone(line)):
+            line = yield READY
         if begun is None and not self._can_carry(step):
             raise Utf8NotOffered("SMTPUTF8 not supported by server")
         return line
+
+    def _has_gone(self, line: Conversation) -> Generator[Any, Any, bool]:
+        """Whether the server has closed a line that was idle, which is no news of the message that is to come."""
+        if self.office is None or not self._may_dial or (yield from line.is_silent()):
+            return False
+        said = yield from line.unasked()
+        self._drop()
+        ended = SessionEnd(stage=Stage.IDLE, reply=said if said.reply is None else said.reply)
+        self.office.session_ended(ended, remote_mta=self._host)
+        return True
 
     def _begin(self, step: Transact, attempt_id: str, dot: Dot) -> Generator[Any, Any, NotSent | None]:
         refused: NotSent | None = yield Remember(step, attempt_id, dot)
@@ -196,15 +219,17 @@ class Session:
         dsn = None
         if self._dsn is not None and self.office is not None and "dsn" in self.esmtp_features:
             dsn = replace(self._dsn, envelope_id=step.delivery.id)
-        return transaction(
-            self._within_limits(step).envelope,
-            self.esmtp_features if self.does_esmtp else None,
+        envelope = self._within_limits(step).envelope
+        send = partial(
+            transaction,
+            extensions=self.esmtp_features if self.does_esmtp else None,
             lmtp=self._is_lmtp,
             remote_mta=self._host or None,
             group_size=self._group_size(),
             chunks=self._chunking and "chunking" in self.esmtp_features,
             dsn=dsn,
         )
+        return in_part(envelope, send) if wants_utf8(envelope) and not self._offers_utf8 else send(envelope)
 
     def _within_limits(self, step: Transact) -> Transact:
         """The step with as many recipients as the server takes in one transaction; those behind them come next."""
@@ -258,7 +283,9 @@ class Session:
     def _count(self, result: Transacted) -> None:
         """What this session has come to: servers end one that errs too often, and some take so many messages only."""
         self._transactions += 1
-        if any(status.action is Action.DELIVERED for status in result.statuses):
+        self._used_at = time.monotonic()
+        statuses = result.statuses
+        if isinstance(statuses, Taken) or any(one.action is Action.DELIVERED for one in statuses):
             self._refusals = 0
         else:
             self._refusals += sum(isinstance(one.reply, Reply) and one.reply.code >= 400 for one in result.statuses)
@@ -268,17 +295,27 @@ class Session:
         if self.office is None or not self._may_dial:
             return False
         most = min(limit_of(self.esmtp_features, "MAILMAX") or _MOST_TRANSACTIONS, _MOST_TRANSACTIONS)
-        is_old = time.monotonic() - self._opened_at > _LONGEST_SECONDS
+        is_old = time.monotonic() - self._opened_at > _LONGEST_SECONDS or self._idle_left() <= 0
         return self._refusals >= _MOST_REFUSALS or transactions >= most or (is_old and transactions > 0)
+
+    def _idle_left(self) -> float:
+        """For how many seconds more the line is kept without a message."""
+        return self._most_idle - (time.monotonic() - self._used_at)
 
     def _begin_afresh(self) -> None:
         """A new line is open: what the last one had come to is no news of it."""
         self._transactions = self._refusals = 0
-        self._opened_at = time.monotonic()
+        self._opened_at = self._used_at = time.monotonic()
+
+    @property
+    def _offers_utf8(self) -> bool:
+        return self.does_esmtp and "smtputf8" in self.esmtp_features
 
     def _can_carry(self, step: Transact) -> bool:
-        wants_utf8 = any(option.lower() == "smtputf8" for option in step.envelope.mail_options)
-        return not wants_utf8 or (self.does_esmtp and "smtputf8" in self.esmtp_features)
+        """Whether there is somebody whom this can be sent to; without a policy, whether everybody can have it."""
+        if not wants_utf8(step.envelope) or self._offers_utf8:
+            return True
+        return self.office is not None and downgraded(step.envelope) is not None
 
     def _tell_closed(self, reply: Reply | NoReply) -> None:
         """Tell that the session is over, by our own QUIT, and what was said to it."""

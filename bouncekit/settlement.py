@@ -1,17 +1,18 @@
 """What was decided about one recipient, with all that it rests on: a status, its meaning, the policy's verdict."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bouncekit.classification import Category, Classification, Scope
-from bouncekit.envelope import Recipient
+from bouncekit.envelope import Counted, Recipient
+from bouncekit.ondemand import OnDemand
 from bouncekit.policy import Disposition, Fate, Notice, Policy
 from bouncekit.quick import quick
 from bouncekit.reply import Cause, NoReply, Reply, Stage
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.status import Action, RecipientStatus, Taken
 from bouncekit.suppression import Evidence, Ladder, Standing, Suppression, climb, hold
 
-__all__ = ["Settlement", "delivered", "held_up", "refused_here", "settle", "skipped", "unjudged"]
+__all__ = ["Delivered", "Settlement", "delivered", "held_up", "refused_here", "settle", "skipped", "unjudged"]
 
 _THEMSELVES = "recipient"  # the role of a channel that reaches the recipient another way
 
@@ -66,8 +67,8 @@ class Settlement:
 
     @property
     def was_kept_back(self) -> bool:
-        """Whether the store kept our own dot back: no server's word, so it counts only for who still has the lease."""
-        return isinstance(self.reply, NoReply) and self.reply.cause is Cause.UNSTORED
+        """Whether we ourselves kept it back: no server's word, so it counts only for who still has the lease."""
+        return isinstance(self.reply, NoReply) and self.reply.cause in (Cause.UNSTORED, Cause.OVERDUE)
 
 
 def delivered(status: RecipientStatus, recipient: Recipient, previous: Suppression | None = None) -> Settlement:
@@ -89,6 +90,28 @@ def delivered(status: RecipientStatus, recipient: Recipient, previous: Suppressi
         lifted=None if stays else previous,
         key=recipient.key,
     )
+
+
+class Delivered(OnDemand[Settlement]):
+    """The settlements of recipients for all of whom the server took the message, and nobody of whom stood on the list.
+
+    So nothing more comes of them: no suppression is lifted, nobody is notified, nobody waits. `relay` is as in each.
+    """
+
+    __slots__ = ("recipients", "relay", "statuses")
+
+    def __init__(self, statuses: Taken, recipients: Counted, relay: str | None = None) -> None:
+        self.statuses = statuses
+        self.recipients = recipients
+        self.relay = relay
+
+    def __len__(self) -> int:
+        return len(self.statuses)
+
+    def make(self) -> tuple[Settlement, ...]:
+        """A settlement for each recipient, as `delivered` makes it."""
+        several = [delivered(status, one) for status, one in zip(self.statuses, self.recipients, strict=True)]
+        return tuple(several if self.relay is None else [replace(one, relay=self.relay) for one in several])
 
 
 def settle(

@@ -18,6 +18,7 @@ from bouncekit.forking import begin_afresh_in_children
 from bouncekit.policy import Circumstances, Disposition, Policy, SessionDisposition, Window
 from bouncekit.schedule import jittered, show_duration
 from bouncekit.status import RecipientStatus
+from bouncekit.throttle import in_words
 
 __all__ = ["INTERVAL", "Shadow"]
 
@@ -166,7 +167,8 @@ class _Shadowed(Policy):
 
     def decide(self, classification: Classification, recipient: Recipient, circumstances: Circumstances) -> Disposition:
         disposition = Policy.decide(self, classification, recipient, circumstances)
-        self.shadow.observe(classification, recipient, circumstances, disposition)
+        if not circumstances.labels.test:
+            self.shadow.observe(classification, recipient, circumstances, disposition)
         return disposition
 
     def decide_session(self, classification: Classification, *, reconnects: int = 0) -> SessionDisposition:
@@ -190,7 +192,7 @@ def _face(done: Disposition, verdict: Classification, circumstances: Circumstanc
     if done.ladder is not None and verdict.scope is Scope.RECIPIENT and verdict.status.individual:
         parts.append(f"suppress by {done.ladder.name}")
     parts += [f"notify {notice.channel}" for notice in done.notices]
-    parts += [type(done.measure).__name__.lower()] if done.measure is not None else []  # slow, pause
+    parts += [in_words(done.measure)] if done.measure is not None else []
     return ", ".join(parts)
 
 

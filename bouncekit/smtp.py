@@ -7,24 +7,27 @@ read, addresses and content that smuggle nothing. With a postmaster every send g
 import smtplib
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from email.message import Message
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, ClassVar, Protocol
 
 from bouncekit.builtin import classify
 from bouncekit.carrying import Carrying
+from bouncekit.classmark import NO_CLASS_MARKS
 from bouncekit.commandlines import DsnRequest
 from bouncekit.conversation import DEADLINES
-from bouncekit.delivery import refusals
 from bouncekit.dialling import DEFAULT_TIMEOUT
-from bouncekit.envelope import Labels
+from bouncekit.envelope import Counted, Labels
 from bouncekit.errors import ConfigurationError, StoreError
+from bouncekit.handing import refusals
 from bouncekit.office import Office, undelivered
 from bouncekit.rendering import canonical, dot_stuffed
 from bouncekit.reply import Cause, NoReply, Reply, ReplyReader, Stage
 from bouncekit.report import Report
-from bouncekit.settlement import unjudged
+from bouncekit.settlement import Delivered, unjudged
 from bouncekit.smtperrors import (
     OutcomeUnknown,
     StoreUnavailable,
@@ -32,12 +35,14 @@ from bouncekit.smtperrors import (
     error_of,
     with_report,
 )
-from bouncekit.status import Action
+from bouncekit.status import Action, Taken
 from bouncekit.steps import Delivery, Transact
 from bouncekit.submission import submission
 from bouncekit.transaction import CLOSES, Body, Command, Commands, Dot
 
 __all__ = ["LMTP", "SMTP", "SMTP_SSL", "HasOffice", "told"]
+
+_UNNAMED: Mapping[str, Any] = MappingProxyType({})
 
 # smtplib's own, as they were before anybody replaced them (`bouncekit.install`).
 _SMTP = smtplib.SMTP
@@ -71,7 +76,8 @@ class SMTP(Carrying):
 
     Args:
         postmaster: whose policy, store and events; None for smtplib's behaviour with strict reading.
-        message_class, tenant, stream, test: labels of what is sent here; X-Bouncekit-* headers say it per message.
+        message_class, tenant, stream, test: labels of what is sent here. A message's own X-Bouncekit-* headers, and
+            the arguments of `send_message`, are nearer to it.
         timeout: seconds; bounds each reply as a whole. Without one, the stages have deadlines.
         dsn: which reports to ask for where the server offers DSN: `failure`, `failure,delay`, `never`; "" leaves that
             to the servers, and asks only that a report names the delivery and the recipient; `none` asks nothing.
@@ -88,6 +94,7 @@ class SMTP(Carrying):
     _accepted = 0
     _is_composing = False
     _hand_in: Callable[[Delivery], Report] | None = None  # who takes the next delivery, instead of a server
+    _named = _UNNAMED  # the labels of the next message, as its sender named them
 
     def __init__(
         self,
@@ -147,7 +154,8 @@ class SMTP(Carrying):
         rcpt_options: Sequence[str] = (),
     ) -> Delivery:
         """The delivery that `sendmail` would carry out; nothing is sent."""
-        return submission(
+        named, self._named = self._named, _UNNAMED
+        delivery = submission(
             sender,
             recipients,
             message,
@@ -156,7 +164,13 @@ class SMTP(Carrying):
             labels=self.labels,
             new_id=self.office.clock.new_id if self.office else None,
             relay=self.relay,
+            known=self.office.policy.class_marks if self.office else NO_CLASS_MARKS,
         )
+        if named:
+            delivery = replace(delivery, labels=replace(delivery.labels, **named))
+        elif self.office is not None and delivery.labels is not self.labels:
+            self.office.law.doubt(delivery.labels)
+        return delivery
 
     def send_message(
         self,
@@ -165,17 +179,43 @@ class SMTP(Carrying):
         to_addrs: str | Sequence[str] | None = None,
         mail_options: Sequence[str] = (),
         rcpt_options: Sequence[str] = (),
+        *,
+        message_class: str | None = None,
+        test: bool | None = None,
     ) -> Report:
-        """Send a message to the recipients in its headers, or to those given; see `smtplib.SMTP.send_message`."""
+        """Send a message to the recipients in its headers, or to those given; see `smtplib.SMTP.send_message`.
+
+        Args:
+            message_class: of this message, whatever its headers or this connection say.
+            test: whether it is test traffic, which moves no counter and no list.
+
+        Raises:
+            ConfigurationError: the policy has no such class.
+        """
+        self._named = self._labels_named(message_class, test)
         self._is_composing = True
         try:
             report: Report = super().send_message(msg, from_addr, to_addrs, mail_options, rcpt_options)  # type: ignore[assignment]
             return report
         finally:
             self._is_composing = False
+            self._named = _UNNAMED
+
+    def _labels_named(self, message_class: str | None, test: bool | None) -> Mapping[str, Any]:
+        """The labels of one message, as far as whoever sends it names them."""
+        if message_class is None and test is None:
+            return _UNNAMED
+        if self.office is not None:
+            self.office.check(Labels(message_class=message_class))
+        given = {"message_class": message_class, "test": test}
+        return {name: value for name, value in given.items() if value is not None}
 
     def submit_message(
-        self, msg: Message, sender: str | None = None, recipients: str | Sequence[str] | None = None
+        self,
+        msg: Message,
+        sender: str | None = None,
+        recipients: str | Sequence[str] | None = None,
+        **labels: Any,
     ) -> Report:
         """Put a message into the queue, from which a worker sends it; nothing goes over this connection.
 
@@ -186,7 +226,7 @@ class SMTP(Carrying):
         """
         self._hand_in = self.submit
         try:
-            return self.send_message(msg, sender, recipients)
+            return self.send_message(msg, sender, recipients, **labels)
         finally:
             self._hand_in = None
 
@@ -219,19 +259,33 @@ class SMTP(Carrying):
         if self.office is None:
             yield from map(self.deliver, deliveries)
             return
+        taken: deque[Delivery] = deque()  # that have no report yet
+
+        def given() -> Iterator[Delivery]:
+            for delivery in deliveries:
+                taken.append(delivery)
+                yield delivery
+
         try:
-            for report in self.office.drive_all(deliveries, self._transact, self.send_notice, self.outlet, is_ready):
+            for report in self.office.drive_all(given(), self._transact, self.send_notice, self.outlet, is_ready):
+                taken.popleft()
                 self._has_sent = True
+                self._hear_interruption(report)
                 yield report
         except StoreError as error:
-            raise StoreUnavailable(str(error), Report()) from error
+            report = undelivered(taken[0], str(error)) if taken else Report()
+            raise StoreUnavailable(str(error), report) from error
         finally:
             self._leave_ahead()
 
     def compose(
-        self, message: Message, sender: str | None = None, recipients: str | Sequence[str] | None = None
+        self,
+        message: Message,
+        sender: str | None = None,
+        recipients: str | Sequence[str] | None = None,
+        **labels: Any,
     ) -> Delivery:
-        """The delivery that `send_message` would carry out; nothing is sent."""
+        """The delivery that `send_message` would carry out; nothing is sent. `labels` are those that it takes."""
         taken: list[Delivery] = []
 
         def take(delivery: Delivery) -> Report:
@@ -240,7 +294,7 @@ class SMTP(Carrying):
 
         self._hand_in = take
         try:
-            self.send_message(message, sender, recipients)
+            self.send_message(message, sender, recipients, **labels)
         finally:
             self._hand_in = None
         return taken[0]
@@ -263,17 +317,28 @@ class SMTP(Carrying):
         try:
             if self.office is None:
                 return self._send_unjudged(delivery), self._trouble
-            return self.office.drive(delivery, self._transact, self.send_notice, self.outlet), self._trouble
+            report = self.office.drive(delivery, self._transact, self.send_notice, self.outlet)
+            self._hear_interruption(report)
+            return report, self._trouble
         except StoreError as error:
             raise StoreUnavailable(str(error), undelivered(delivery, str(error))) from error
         finally:
             self._trouble = outer
+
+    def _hear_interruption(self, report: Report) -> None:
+        """Raise what has interrupted the send of this thread, with the outcome that it has all the same."""
+        if self._interruption is not None and self._is_interrupted:
+            error, self._interruption = self._interruption.error, None
+            raise with_report(error, report)
 
     def _send_unjudged(self, delivery: Delivery) -> Report:
         """One transaction without a policy: what smtplib does."""
         settlements = []
         if delivery.recipients:
             outcome = self._transact(Transact(delivery=delivery, envelope=delivery.envelope))
+            if isinstance(outcome.statuses, Taken) and not delivery.refused:
+                counted = Counted(delivery.recipients, outcome.now)
+                return Report(recipients=Delivered(outcome.statuses, counted), message_id=delivery.envelope.message_id)
             for status in outcome.statuses:
                 settlements.append(unjudged(status, None if status.action is Action.DELIVERED else classify(status)))
         settlements += refusals(delivery, classify)
@@ -453,6 +518,8 @@ def _is_word(name: str) -> bool:
 
 def told(delivery: Delivery, report: Report, trouble: Exception | None, sender: str) -> Report:
     """The report, or what smtplib raises for it; `trouble` is what kept the last transaction from beginning."""
+    if report.is_whole:
+        return report
     refusal = error_of(report, sender, delivery.given, durable=delivery.relay is not None)
     if refusal is None:
         return report

@@ -36,7 +36,7 @@ __all__ = [
     "with_report",
 ]
 
-_ASKED_NOBODY = frozenset({Cause.LOCAL, Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS})
+_ASKED_NOBODY = frozenset({Cause.LOCAL, Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS, Cause.OVERDUE})
 
 _Raised = TypeVar("_Raised", bound=BaseException)
 
@@ -95,6 +95,8 @@ def error_of(
     None where somebody was delivered, or waits in the queue; with `durable` also where somebody may have been, and is
     let be. Of whom the store was to keep and could not, the application has to hear.
     """
+    if report.is_whole:
+        return None
     settlements = report.recipients
     if any(one.action is Action.DELIVERED or one.kept for one in settlements):
         return None
@@ -106,7 +108,7 @@ def error_of(
         return OutcomeUnknown("the reply to the end of the data never came: the message may have been delivered")
     asked = [one for one in settlements if not _local(one)]
     if not asked:
-        held_up = any(one.action is Action.DELAYED for one in settlements)  # nobody is refused for good
+        held_up = any(one.action is Action.DELAYED or one.expired for one in settlements)  # nobody is refused for good
         return (smtplib.SMTPRecipientsRefused if held_up else RecipientsSuppressed)(dict(report))
     for stage in (Stage.END_OF_DATA, Stage.DATA):
         for one in asked:

@@ -1,12 +1,15 @@
 """What became of one recipient in one transaction, in the terms of RFC 3464 2.3."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bouncekit.address import Address
+from bouncekit.ondemand import OnDemand
 from bouncekit.quick import quick
 from bouncekit.reply import EnhancedStatusCode, NoReply, Reply, Stage
 
-__all__ = ["Action", "RecipientStatus"]
+__all__ = ["Action", "RecipientStatus", "Taken"]
 
 
 class Action(StrEnum):
@@ -57,3 +60,35 @@ class RecipientStatus:
         if isinstance(self.reply, NoReply) and self.reply.reply is not None:
             return str(self.reply.reply)
         return self.reply.text if self.reply is not None else self.diagnostic
+
+
+class Taken(OnDemand[RecipientStatus]):
+    """The statuses of a transaction whose message the server took for all of its recipients, by one reply."""
+
+    __slots__ = ("recipients", "remote_mta", "reply")
+
+    def __init__(self, recipients: Sequence[Address], reply: Reply, remote_mta: str | None) -> None:
+        self.recipients = recipients
+        self.reply = reply
+        self.remote_mta = remote_mta
+
+    def __len__(self) -> int:
+        return len(self.recipients)
+
+    def make(self) -> tuple[RecipientStatus, ...]:
+        """A status for each recipient."""
+        number = len(self.recipients)
+        return tuple(
+            [
+                RecipientStatus(
+                    recipient=address.wire,
+                    action=Action.DELIVERED,
+                    stage=Stage.END_OF_DATA,
+                    reply=self.reply,
+                    accepted=number,
+                    individual=number == 1,
+                    remote_mta=self.remote_mta,
+                )
+                for address in self.recipients
+            ]
+        )

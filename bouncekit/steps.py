@@ -1,10 +1,11 @@
 """What a delivery asks of the outside, step by step, and what it is answered: frozen values, no I/O."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from bouncekit.classification import Category
+from bouncekit.budget import Spent
+from bouncekit.classification import Category, Scope
 from bouncekit.envelope import Envelope, Labels, Recipient
 from bouncekit.errors import AddressError
 from bouncekit.events import Event, Occasion
@@ -13,9 +14,10 @@ from bouncekit.policy import Window
 from bouncekit.quick import quick
 from bouncekit.reply import NoReply, Reply, Stage
 from bouncekit.report import Report
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.settlement import Delivered, Settlement
+from bouncekit.status import Action, RecipientStatus, Taken
 from bouncekit.suppression import Suppression
+from bouncekit.tallied import Number, Sum
 from bouncekit.throttle import Held as HeldUp
 from bouncekit.throttle import Lane, News, Road
 
@@ -32,6 +34,7 @@ __all__ = [
     "Strike",
     "Transact",
     "Wait",
+    "strikes_of",
 ]
 
 
@@ -64,6 +67,7 @@ class LookUp:
 
     `recipients` are those of a send to come: where that is wanted, DNS is asked about them.
     Behind a refusal that may suppress, also how many alike there are: `fingerprints`, in the guard's window `within`.
+    `sums` are questions about what else was counted.
     `begun` says that a server has been spoken to. A store that fails then must not end the delivery, whose outcomes
     would be lost: answer that nothing is known.
     """
@@ -73,6 +77,7 @@ class LookUp:
     keys: tuple[str, ...] = ()
     claim: bool = False
     windows: tuple[tuple[str, Window], ...] = ()
+    sums: tuple[Sum, ...] = ()
     fingerprints: tuple[Pattern, ...] = ()
     within: timedelta = timedelta()
     begun: bool = False
@@ -95,6 +100,7 @@ class LookedUp:
     suppressions: Mapping[str, Suppression] = field(default_factory=dict)
     probes: frozenset[str] = frozenset()
     counters: Mapping[tuple[str, Window], int] = field(default_factory=dict)
+    sums: Mapping[Sum, int] = field(default_factory=dict)
     masses: Mapping[Pattern, Mass] = field(default_factory=dict)
     road: Road | None = None
     held: Mapping[Lane, HeldUp] = field(default_factory=dict)
@@ -138,7 +144,7 @@ class Outcome:
 
     attempt_id: str
     now: datetime
-    statuses: tuple[RecipientStatus, ...]
+    statuses: Sequence[RecipientStatus]
     ended: SessionEnd | None = None
     can_redial: bool = False
     lost_replies: bool = False
@@ -148,8 +154,10 @@ class Outcome:
     @property
     def never_began(self) -> bool:
         """Whether not even a session could be opened, with all that comes before the first message."""
-        return bool(self.statuses) and all(
-            one.action is Action.DELAYED and one.stage in _OPENING for one in self.statuses
+        return (
+            len(self.statuses) > 0
+            and not isinstance(self.statuses, Taken)
+            and all(one.action is Action.DELAYED and one.stage in _OPENING for one in self.statuses)
         )
 
 
@@ -170,6 +178,8 @@ class Record:
     """Remember all of this in one transaction, or none of it; `cleared` are keys whose strikes a success ends.
 
     `answers` are added to the counts of the guard. `held` are suppressions, also older ones, that it holds from now on.
+    `numbers` are added to whatever else is counted.
+    `spent` is added to what the stream has spent of its budget; None where the policy has none.
     `news` is what was heard on the lanes.
     `keep` is how long a queued message stays once nobody waits for it.
     Answer the addresses of those who were to be kept in the queue by it and are not, where the store fails.
@@ -177,15 +187,22 @@ class Record:
 
     delivery: Delivery
     occasion: Occasion
-    settlements: tuple[Settlement, ...] = ()
-    recipients: tuple[Recipient, ...] = ()
+    settlements: Sequence[Settlement] = ()
+    recipients: Sequence[Recipient] = ()
     strikes: tuple[Strike, ...] = ()
     cleared: tuple[str, ...] = ()
     answers: tuple[Answers, ...] = ()
+    numbers: tuple[tuple[Number, int], ...] = ()
+    spent: Spent | None = None
     news: tuple[News, ...] = ()
     held: tuple[Held, ...] = ()
-    events: tuple[Event, ...] = ()
+    events: Sequence[Event] = ()
     keep: timedelta = timedelta()
+
+    @property
+    def keeps_somebody(self) -> bool:
+        """Whether by it somebody waits in the queue."""
+        return not isinstance(self.settlements, Delivered) and any(one.kept for one in self.settlements)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,3 +216,18 @@ class Wait:
 Step = LookUp | Transact | Record | Wait
 Answer = LookedUp | Outcome | frozenset[str] | bool | None
 Steps = Generator[Step, Answer, Report]
+
+
+def strikes_of(settlements: Iterable[Settlement], alive: Set[str]) -> Iterable[Strike]:
+    """A strike for each mailbox that was itself the fault: one, however many spellings of it this message had."""
+    return dict.fromkeys(
+        Strike(key=one.key, category=one.category)
+        for one in settlements
+        if one.category is not None
+        and one.scope is Scope.RECIPIENT
+        and one.individual
+        and one.stage is not None  # somebody was asked
+        and not one.doubted
+        and one.key
+        and one.key not in alive
+    )

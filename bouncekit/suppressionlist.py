@@ -101,6 +101,8 @@ class SuppressionList:
         wire = parse_address(address).wire
         if not wire:
             raise AddressError(address, "the empty address is a return path, never a recipient (RFC 5321 4.5.5)")
+        if "@" not in wire:
+            raise AddressError(address, "an address has an @: write the whole of it, such as jo@example.com")
         suppression = Suppression(
             key=suppression_key(wire),
             address=wire,

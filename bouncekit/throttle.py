@@ -5,7 +5,7 @@
                       ^                |  `-------  answered: slowed, to a share of the old pace
                       `--- twice as long ---' refused again
 
-A lane that is slowed or paused fails nobody, suppresses nobody and moves no deadline: who is held comes later. Time,
+A lane that is slowed or paused suppresses nobody and moves no deadline: who is held comes later, if in time. Time,
 jitter and the measured pace come in as values.
 """
 
@@ -16,7 +16,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from bouncekit.schedule import jittered
+from bouncekit.schedule import jittered, show_duration
 
 __all__ = [
     "FREE",
@@ -39,6 +39,7 @@ __all__ = [
     "Throttles",
     "ask",
     "heard",
+    "in_words",
     "left",
 ]
 
@@ -57,14 +58,15 @@ ANY = "any"  # the name under which a limit holds for all that have none of thei
 
 
 class LaneKind(StrEnum):
-    """What mail goes to."""
+    """What mail goes to, or what it belongs to."""
 
+    STREAM = "stream"  # whose bounces or complaints have used up its budget
     RELAY = "relay"  # the server that takes ours
     PROVIDER = "provider"  # whoever runs the recipient's servers
 
 
 class Lane(NamedTuple):
-    """One relay, or the servers of one provider."""
+    """One relay, or the servers of one provider; or the mail of one stream."""
 
     kind: LaneKind
     name: str
@@ -109,7 +111,7 @@ class Throttles:
     providers: Mapping[str, Throttle] = field(default_factory=lambda: MappingProxyType({}))
 
     def of(self, lane: Lane) -> Throttle:
-        """What holds for a lane."""
+        """What holds for a relay or a provider."""
         named = self.relays if lane.kind is LaneKind.RELAY else self.providers
         return named.get(lane.name) or named.get(ANY) or NO_THROTTLE
 
@@ -146,6 +148,18 @@ class Pause:
     then: float = 0.1
     recover: timedelta = timedelta(minutes=1)
     of: LaneKind | None = None
+
+
+def in_words(measure: Slow | Pause) -> str:
+    """A measure for people.
+
+    >>> in_words(Slow(by=4)), in_words(Pause(length=timedelta(minutes=15), of=LaneKind.PROVIDER))
+    ('slow by 4', 'pause provider 15m')
+    """
+    of = f" {measure.of}" if measure.of is not None else ""
+    if isinstance(measure, Slow):
+        return f"slow{of} by {measure.by:g}"
+    return f"pause{of} {show_duration(measure.length)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +250,11 @@ class Road:
     """The lanes that a delivery takes: its relay's, and by recipients' domains their providers'.
 
     `is_direct` says that providers' own servers are asked, each domain's in transactions of their own. `through` is
-    the relay that takes the place of the first; "" where none does.
+    the relay that takes the place of the first; "" where none does. `stream` is the mail's own lane, where its budget
+    has something to say.
     """
 
+    stream: Lane | None = None
     relay: Lane | None = None
     providers: Mapping[str, Lane] = field(default_factory=lambda: MappingProxyType({}))
     is_direct: bool = False
@@ -247,6 +263,8 @@ class Road:
     def lanes(self, domain: str) -> tuple[Lane, ...]:
         """The lanes of a recipient there."""
         relay, provider = self._relay, self.providers.get(domain)
+        if self.stream is not None:
+            return tuple(lane for lane in (self.stream, relay, provider) if lane is not None)
         if provider is None:
             return () if relay is None else (relay,)
         return (provider,) if relay is None else (relay, provider)
@@ -265,16 +283,27 @@ NO_ROAD = Road()
 
 
 def ask(
-    flow: Flow, throttle: Throttle, now: datetime, *, lane: Lane, token: str, recipients: int, lease: timedelta
+    flow: Flow,
+    throttle: Throttle,
+    now: datetime,
+    *,
+    lane: Lane,
+    token: str,
+    recipients: int,
+    lease: timedelta,
+    is_test: bool = False,
 ) -> tuple[Flow, Held | None]:
-    """Whether a message to so many recipients may go now: the state behind it, or until when it is held."""
+    """Whether a message to so many recipients may go now: the state behind it, or until when it is held.
+
+    Test traffic keeps to the pace, since a server counts it too, but is no trial.
+    """
     flow = _rested(flow, now)
     if flow.is_paused(now):
         assert flow.paused_until is not None
         return flow, Held(lane, flow.paused_until, flow.why, is_paused=True)
     is_trial = flow.is_half_open(now)
     others = tuple(hold for hold in flow.holds if hold.token != token)
-    if is_trial and sum(hold.is_trial for hold in others) >= _trickle(flow):
+    if is_trial and (is_test or sum(hold.is_trial for hold in others) >= _trickle(flow)):
         return flow, Held(lane, now + _TRIAL, flow.why, is_paused=True)
     if throttle.at_once is not None and len(others) >= throttle.at_once:
         return flow, Held(lane, now + _ROOM, f"{throttle.at_once} deliveries to {lane} at once are the limit")

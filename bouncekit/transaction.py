@@ -23,7 +23,7 @@ same, who would get an empty message: then the line is closed.
 With CHUNKING there is no DATA: the content is one BDAT LAST, and the last byte of that chunk is its dot.
 """
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bouncekit.address import Address
@@ -32,11 +32,12 @@ from bouncekit.envelope import Envelope
 from bouncekit.quick import quick
 from bouncekit.rendering import dot_stuffed, ending_line
 from bouncekit.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.status import Action, RecipientStatus, Taken
 
 __all__ = ["CLOSES", "GROUP_SIZE", "Body", "Command", "Commands", "Dot", "Transacted", "transaction"]
 
 _TAKEN = (250, 251)  # what nearly every recipient is answered
+_HOPED = {Stage.MAIL: (250,), Stage.RCPT: _TAKEN, Stage.DATA: (354,)}
 CLOSES = (221, 421)  # RFC 5321 3.8: after these the server is gone
 GROUP_SIZE = 500  # commands that are pipelined at once; a server may hold them all, and their replies
 _GROUP_BYTES = 64 * 1024
@@ -91,14 +92,15 @@ class Transacted:
     `lost_replies` says that a pipelined group was not answered to its end, for which pipelining may be to blame.
     """
 
-    statuses: tuple[RecipientStatus, ...]
+    statuses: Sequence[RecipientStatus]
     ended: tuple[Stage, Reply | NoReply] | None = None
     must_close: bool = False
     lost_replies: bool = False
 
 
+_DATA = Command(Stage.DATA, b"data\r\n")
+
 Answered = Sequence[Reply | NoReply]
-_Asked = tuple[Command, Address | None]  # and the recipient whom it asks for
 Transaction = Generator[Commands | Body | Dot, Answered, Transacted]
 
 
@@ -124,8 +126,7 @@ def transaction(
     to send by BDAT, which it has to offer too. `dsn` is what to ask a server that offers DSN; what the envelope's
     options ask goes before.
     """
-    progress = _Progress(envelope, extensions, lmtp=lmtp, remote_mta=remote_mta)
-    return (yield from progress.run(group_size, dsn, chunks=chunks))
+    return _Progress(envelope, extensions, lmtp=lmtp, remote_mta=remote_mta).run(group_size, dsn, chunks=chunks)
 
 
 class _Progress:
@@ -148,6 +149,7 @@ class _Progress:
         self.may_send = False  # 354
         self.is_sent = False
         self.is_doubtful = False  # the server may hold recipients who are none
+        self.taken_by: Reply | None = None  # the reply by which all have got the message
 
     def run(self, group_size: int, dsn: DsnRequest | None, *, chunks: bool) -> Transaction:
         self.is_grouped = group_size > 1
@@ -168,6 +170,8 @@ class _Progress:
         return self._transacted()
 
     def _transacted(self) -> Transacted:
+        if self.taken_by is not None:
+            return Transacted(statuses=Taken(self.envelope.recipients, self.taken_by, self.remote_mta))
         return Transacted(
             statuses=tuple([self.results[recipient.wire] for recipient in self.envelope.recipients]),
             ended=self.ended,
@@ -182,40 +186,54 @@ class _Progress:
     @property
     def _is_settled(self) -> bool:
         """Whether there is nobody for whom to go on."""
-        return self._is_over or len(self.results) == len(self.envelope.recipients)
+        return self.ended is not None or self.must_close or len(self.results) == len(self.envelope.recipients)
 
     # -- MAIL, RCPT and DATA
 
     def _commands(
         self, group_size: int, dsn: DsnRequest | None, *, chunks: bool
     ) -> Generator[Commands | Body | Dot, Answered, None]:
-        asked: list[_Asked] = [(Command(Stage.MAIL, mail_line(self.envelope, self.extensions, dsn)), None)]
-        lines = rcpt_lines(self.envelope, self.extensions, dsn)
-        recipients = zip(lines, self.envelope.recipients, strict=True)
-        asked += [(Command(Stage.RCPT, line), address) for line, address in recipients]
+        commands = [Command(Stage.MAIL, mail_line(self.envelope, self.extensions, dsn))]
+        commands += [Command(Stage.RCPT, line) for line in rcpt_lines(self.envelope, self.extensions, dsn)]
         if not chunks:
-            asked.append((Command(Stage.DATA, b"data\r\n"), None))
-        for group in _groups(asked, group_size):
-            if group[0][0].stage is Stage.DATA and not self.accepted:
+            commands.append(_DATA)
+        start, are_hoped = 0, True
+        for group in _groups(commands, group_size):
+            if group[0].stage is Stage.DATA and not self.accepted:
                 break
-            answers = yield Commands(tuple([command for command, _ in group]))
+            answers = yield Commands(group)
+            if are_hoped and _are_as_hoped(group, answers):
+                self._take_as_hoped(start, group)
+                start += len(group)
+                continue
+            are_hoped = False
             if self.is_grouped and _spoke_early(answers[0]) and (self.results or self.accepted):
                 self._doubt_all(answers[0])
-                break
-            if len(group) > 1:
-                answers = _in_step(group, answers)
-                self.lost_replies = _are_missing(answers)
-            is_settled = self._is_settled
-            for (command, address), answer in zip(group, answers, strict=True):
-                if address is not None and not is_settled and type(answer) is Reply and answer.code in _TAKEN:
-                    self.accepted.append(address)
-                else:
-                    self._take(command.stage, address, answer)
-                    is_settled = self._is_settled
+            else:
+                self._take_group(start, group, answers)
             if self._is_settled:
                 break
+            start += len(group)
         if not self.accepted:
             self.must_reset = True
+
+    def _take_as_hoped(self, start: int, group: Sequence[Command]) -> None:
+        """Take such a group, whose first command was the one at `start`: MAIL is the first of all, then come RCPTs."""
+        self.accepted += self.envelope.recipients[max(start - 1, 0) : start - 1 + len(group)]
+        self.may_send = group[-1].stage is Stage.DATA
+
+    def _take_group(self, start: int, group: Sequence[Command], answers: Answered) -> None:
+        if len(group) > 1:
+            answers = _in_step(group, answers)
+            self.lost_replies = _are_missing(answers)
+        is_settled = self._is_settled
+        for place, (command, answer) in enumerate(zip(group, answers, strict=True), start - 1):
+            address = self.envelope.recipients[place] if command.stage is Stage.RCPT else None
+            if address is not None and not is_settled and type(answer) is Reply and answer.code in _TAKEN:
+                self.accepted.append(address)
+            else:
+                self._take(command.stage, address, answer)
+                is_settled = self._is_settled
 
     def _take(self, stage: Stage, address: Address | None, answer: Reply | NoReply) -> None:
         if stage is Stage.DATA:
@@ -292,6 +310,8 @@ class _Progress:
         if self.lmtp:
             for address, answer in zip(self.accepted, answers, strict=True):
                 self._take_dot([address], answer, individual=True)
+        elif not self.results and type(answers[0]) is Reply and answers[0].code == 250:  # nobody is refused, all are in
+            self.taken_by = answers[0]
         else:
             self._take_dot(self.accepted, answers[0], individual=len(self.accepted) == 1)
 
@@ -383,9 +403,17 @@ def _unasked_close(answer: Reply | NoReply) -> Reply | NoReply:
     return answer
 
 
-def _in_step(group: Sequence[_Asked], answers: Answered) -> Answered:
+def _are_as_hoped(group: Sequence[Command], answers: Answered) -> bool:
+    """Whether every command of a group got what it nearly always gets."""
+    for command, answer in zip(group, answers, strict=True):
+        if type(answer) is not Reply or answer.code not in _HOPED[command.stage]:
+            return False
+    return True
+
+
+def _in_step(group: Sequence[Command], answers: Answered) -> Answered:
     """The answers to a group; none where one of them cannot answer its command, since all may belong to others then."""
-    for (command, _), answer in zip(group, answers, strict=True):
+    for command, answer in zip(group, answers, strict=True):
         if isinstance(answer, NoReply) or answer.code in CLOSES:
             break
         if command.stage is Stage.DATA:
@@ -414,18 +442,26 @@ def _are_missing(answers: Answered) -> bool:
     return type(end) is NoReply
 
 
-def _groups(asked: list[_Asked], size: int) -> Iterator[list[_Asked]]:
-    """What is asked, in groups of so many commands at the most, and of not much more than so many bytes."""
-    group: list[_Asked] = []
+def _groups(commands: list[Command], size: int) -> Iterable[tuple[Command, ...]]:
+    """The commands in groups of so many at the most, and of not much more than so many bytes."""
+    if size == 1:
+        return zip(commands)
+    if len(commands) <= size and sum([len(one.line) for one in commands]) < _GROUP_BYTES:
+        return (tuple(commands),)
+    return _several(commands, size)
+
+
+def _several(commands: list[Command], size: int) -> Iterator[tuple[Command, ...]]:
+    group: list[Command] = []
     size_bytes = 0
-    for one in asked:
+    for one in commands:
         group.append(one)
-        size_bytes += len(one[0].line)
+        size_bytes += len(one.line)
         if len(group) >= size or size_bytes >= _GROUP_BYTES:
-            yield group
+            yield tuple(group)
             group, size_bytes = [], 0
     if group:
-        yield group
+        yield tuple(group)
 
 
 def _chunk(content: bytes) -> tuple[bytes, bytes]:

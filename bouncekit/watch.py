@@ -13,10 +13,10 @@ from bouncekit.guard import Answers, Held, Mass, Pattern, fingerprint, provider_
 from bouncekit.policy import Guard, Policy
 from bouncekit.reply import Reply
 from bouncekit.settlement import Settlement
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.status import Action, RecipientStatus, Taken
 from bouncekit.suppression import Standing, Suppression
 
-__all__ = ["NOTHING", "Heard", "Watch", "answered", "answers_of", "answers_to", "patterns", "watch"]
+__all__ = ["NOTHING", "Heard", "Watch", "answered", "answers_of", "answers_to", "patterns", "takings", "watch"]
 
 _SETTLED = (Action.DELIVERED, Action.FAILED)
 _OLD = timedelta(hours=72)  # between two verdicts about a mailbox that are two, and not one bad time of its server
@@ -150,6 +150,18 @@ def answers_of(settlements: Iterable[Settlement]) -> Iterator[Heard]:
     for one in settlements:
         if one.action in _SETTLED and isinstance(one.reply, Reply):
             yield Heard(provider_at(one.remote_mta, one.recipient), one.key, one.fingerprint, one.category)
+
+
+def takings(taken: Taken) -> tuple[Answers, ...]:
+    """What a message that was taken for all adds to the counts: what `answered` makes of `answers_of` them."""
+    remote_mta, numbers, providers = taken.remote_mta, dict[str, int](), dict[str, str]()
+    for address in taken.recipients:
+        domain = address.domain or address.wire
+        provider = providers.get(domain)
+        if provider is None:
+            provider = providers[domain] = provider_at(remote_mta, address.wire)
+        numbers[provider] = numbers.get(provider, 0) + 1
+    return tuple([Answers(one, number, ()) for one, number in numbers.items()])
 
 
 def answers_to(

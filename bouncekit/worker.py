@@ -188,7 +188,7 @@ class Worker:
             StoreError: the store does not answer.
         """
         self._office.ledger.catch_up()  # else attempts of this process, whose end it knows, would be *unknown*
-        return self._recover() + self._send_batch(clients)
+        return self._recover() + self._end_overdue(clients) + self._send_batch(clients)
 
     def tidy(self) -> int:
         """Have the store forget what the policy keeps no longer; how many rows that were, a few thousand at the most.
@@ -232,6 +232,37 @@ class Worker:
             self._office.store.release(lease.token)
         return len(abandoned)
 
+    def _end_overdue(self, clients: dict[str, Client]) -> int:
+        """See to mail whose deadline has passed, whatever it waits for; how many messages that were.
+
+        It is given up where its relay cannot be had, or where it is worthless by now; else it has its last try.
+        """
+        ended = 0
+        for relay in self._in_turn():
+            lease, now = self._lease(), self._office.clock.now()
+            late = self._office.store.overdue(now=now, lease=lease, limit=_BATCH, relay=relay)
+            if not late:
+                continue
+            if not self._may_send(relay):
+                for delivery in late:
+                    self._office.give_up(delivery, f"relay {relay} could not be had until its deadline")
+                ended += len(late)
+            elif self._take_up(relay):
+                try:
+                    ended += self._send_all(relay, late, lease, clients)
+                finally:
+                    self._put_down(relay)
+                continue
+            self._office.store.release(lease.token)
+        return ended
+
+    def _is_worthless(self, delivery: Delivery) -> bool:
+        """Whether its deadline has passed, and it is mail of a class that is not even tried then."""
+        now, policy = self._office.clock.now(), self._office.policy
+        return not policy.tries_late(delivery.labels) and any(
+            now >= policy.deadline(one, delivery.labels, now) for one in delivery.recipients
+        )
+
     def _send_batch(self, clients: dict[str, Client]) -> int:
         store = self._office.store
         for relay in self._in_turn():  # one at a time: what goes elsewhere does not wait behind a slow one
@@ -249,8 +280,7 @@ class Worker:
                 if claimed:
                     return self._send_all(relay, claimed, lease, clients)
             finally:
-                with self._lock:
-                    self._busy[relay] -= 1
+                self._put_down(relay)
         return 0
 
     def _send_all(self, relay: str, claimed: Sequence[Delivery], lease: Lease, clients: dict[str, Client]) -> int:
@@ -265,6 +295,9 @@ class Worker:
                 if self._stopping.is_set() or not self._may_send(relay) or not self._is_ours(lease.token):
                     break
                 sent += 1
+                if self._is_worthless(delivery):
+                    self._office.give_up(delivery, "its deadline had passed before its turn came")
+                    continue
                 try:
                     report = self._client_of(relay, clients).deliver(delivery)
                 except (StoreError, StoreUnavailable):
@@ -313,6 +346,10 @@ class Worker:
                 return False
             self._busy[relay] += 1
             return True
+
+    def _put_down(self, relay: str) -> None:
+        with self._lock:
+            self._busy[relay] -= 1
 
     def _may_send(self, relay: str) -> bool:
         """Whether a relay can be reached, for all we know, and is not paused: its mail stays as it lies."""

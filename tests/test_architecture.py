@@ -12,23 +12,24 @@ PACKAGE = ROOT / "bouncekit"
 
 # A module imports from lower floors, or from one listed before it on its own floor. A name stands for a package too.
 FLOORS = (
-    ("words", "quick errors phrase showing columns address pseudonym reply envelope status"),
+    ("words", "quick ondemand errors phrase showing measures columns address pseudonym typos reply envelope status"),
     (
         "reading",
-        "rendering verp commandlines transaction conversation opening mimepart diagnostic dsn feedback incoming"
-        " sesnotice bouncewords bouncetext openedmail autoreply bouncemail",
+        "classmark rendering verp commandlines transaction downgrading conversation opening mimepart diagnostic dsn"
+        " feedback incoming sesnotice bouncewords bouncetext openedmail autoreply bouncemail",
     ),
     ("meaning", "classification waithint blocklist vocabulary phrasebook meaning rulefile classifier ruletrial codes"),
     (
         "policy",
-        "schedule suppression foreignlist listfile listentry listexport template throttle policy guard policytext"
-        " policyvalue policyschema schedulefile policyfile policytrial policycase policyspace policylint policyprint"
-        " policydiff",
+        "schedule suppression foreignlist listfile listentry listexport template mailmerge throttle budget policy guard"
+        " policytext policyvalue policyschema schedulefile policyfile policytrial policycase policyspace policyfault"
+        " rulelint policylint policyprint policydiff",
     ),
     (
         "delivery",
-        "settlement events suppressionchange watch retelling recorded backtest report steps closing lanes queue"
-        " returned delivery submission",
+        "tallied settlement spending events suppressionchange watch retelling telling recorded suggesting sifting"
+        " backtest report steps closing lanes sorting queue timeline retold returned handing wholesale delivery"
+        " submission",
     ),
     (
         "outside",
@@ -36,11 +37,12 @@ FLOORS = (
     ),
     (
         "clients",
-        "shadow law outbox forwarding ledger notices gate office returns listimport undoing forgetting suppressionlist"
-        " smtperrors session dialling carrying smtp direct bulk client aiooffice aiosession aio adopt asking explaining"
-        " worker config postmaster",
+        "shadow outbox forwarding ledger law notices treasurer gate lookout office returns waiting listimport undoing"
+        " forgetting suppressionlist smtperrors session dialling carrying smtp routing direct bulk idling client"
+        " aiooffice aiosession aiodirect aio adopt asking explaining recalling recipientstatus worker config"
+        " postmaster",
     ),
-    ("doors", "integrations testing"),
+    ("doors", "integrations testing web"),
     ("command line", "cli __main__"),
 )
 LAST_FLOOR_WITHOUT_IO = 4

@@ -1,5 +1,6 @@
 """Mail without a relay, with zones of our own and servers on addresses of our own."""
 
+import asyncio
 import smtplib
 import ssl
 from collections.abc import Callable, Iterator
@@ -11,17 +12,20 @@ from typing import Any
 import pytest
 import trustme
 
+from bouncekit.aio import AsyncClient
 from bouncekit.client import Client
 from bouncekit.direct import Direct
 from bouncekit.mx import Resolver
 from bouncekit.postmaster import Postmaster
-from bouncekit.testing import Delay, ManualClock, ScriptedServer, refusing_port
+from bouncekit.routing import Routing
+from bouncekit.testing import Delay, ManualClock, ScriptedServer, Usual, refusing_port
 from bouncekit.testing.answers import Cut
 from bouncekit.throttle import Lane, LaneKind, News, Pause
 from tests import dnszone
 from tests.dnszone import Trouble, ZoneServer
 
 from .conftest import message
+from .wires import AwaitedClient
 
 zone = dnszone.zone
 
@@ -48,14 +52,18 @@ def hosts() -> Iterator[Hosts]:
         yield Hosts(stack)
 
 
-@pytest.fixture
-def direct(zone: ZoneServer, hosts: Hosts, clock: ManualClock, make_postmaster: Make) -> Callable[..., Client]:
-    """A client without a relay; `options` are the client's, `postmaster` holds those of the postmaster."""
+@pytest.fixture(params=[Client, AwaitedClient])
+def direct(
+    request: pytest.FixtureRequest, zone: ZoneServer, hosts: Hosts, clock: ManualClock, make_postmaster: Make
+) -> Callable[..., Client]:
+    """A client without a relay, which blocks or is awaited; `postmaster` holds the options of the postmaster."""
 
     def make(postmaster: dict[str, Any] | None = None, **options: Any) -> Client:
         resolver = Resolver(nameservers=[zone.host], port=zone.port, timeout=0.5, lifetime=2, clock=clock)
         made = make_postmaster(check_domains=resolver, **(postmaster or {}))
-        return made.client(f"mx:{hosts.port}", private_addresses=True, timeout=5, **options)
+        settings = {"private_addresses": True, "timeout": 5, **options}
+        client: Client = request.param(f"mx:{hosts.port}", postmaster=made, **settings)
+        return client
 
     return make
 
@@ -75,6 +83,17 @@ def action(client: Client, *to: str) -> dict[str, str]:
     return {one.recipient: one.action.value for one in report.recipients}
 
 
+def heard(client: Any) -> Any:
+    blocking = client.client._blocking if isinstance(client, AwaitedClient) else client
+    return blocking._postmaster.heard
+
+
+def routing_of(client: Any) -> Routing:
+    direct = client.client._blocking.desk if isinstance(client, AwaitedClient) else client._own()
+    assert isinstance(direct, Direct)
+    return direct.routing
+
+
 def test_the_most_preferred_host_is_asked_by_its_name(zone: ZoneServer, hosts: Hosts, direct: Any) -> None:
     zone.add(*mx("example.com", (20, "mx2.example.com", "127.0.0.3"), (10, "mx1.example.com", "127.0.0.2")))
     first, second = hosts.up("127.0.0.2"), hosts.up("127.0.0.3")
@@ -82,17 +101,16 @@ def test_the_most_preferred_host_is_asked_by_its_name(zone: ZoneServer, hosts: H
         (settled,) = client.send(message("ann@example.com")).recipients
     assert (settled.action, settled.remote_mta) == ("delivered", "mx1.example.com")
     assert (first.copies("ann@example.com"), second.sessions) == (1, ())
-    assert first.sessions[0].transcript[-1].command == "QUIT"
+    assert first.sessions[0].commands[-1].upper() == "QUIT"
 
 
 def test_hosts_of_one_preference_are_tried_in_any_order(hosts: Hosts, zone: ZoneServer, direct: Any) -> None:
     zone.add(*mx("example.com", *((10, f"mx{n}.example.com", f"127.0.0.{n}") for n in (2, 3))))
     servers = [hosts.up(f"127.0.0.{n}") for n in (2, 3)]
     with direct() as client:
-        session = client._own()
-        assert isinstance(session, Direct)
+        routing = routing_of(client)
         for order in (list.sort, lambda names: names.sort(reverse=True)):
-            session._shuffle = order
+            routing.shuffle = order
             client.send(message("ann@example.com"))
     assert [server.copies("ann@example.com") for server in servers] == [1, 1]
 
@@ -173,21 +191,22 @@ def test_a_domain_without_mx_is_its_own_host(hosts: Hosts, zone: ZoneServer, dir
 
 @pytest.mark.parametrize("checks", [True, False], ids=["domains-checked", "not-checked"])
 def test_a_domain_that_takes_no_mail_or_does_not_exist_fails(
-    zone: ZoneServer, hosts: Hosts, direct: Any, clock: ManualClock, make_postmaster: Make, checks: bool
+    zone: ZoneServer, hosts: Hosts, direct: Any, make_postmaster: Make, checks: bool
 ) -> None:
     zone.add("null.example. 300 IN MX 0 .", "null.example. 300 IN A 127.0.0.2", "some.example. 300 IN A 127.0.0.2")
     server = hosts.up("127.0.0.2")
     client = direct()
     if not checks:
         office = make_postmaster().office
-        office._router = client._postmaster.office.router
-        client = Client(f"mx:{hosts.port}", postmaster=type("Desk", (), {"office": office})(), private_addresses=True)
+        office._router = client.office.router
+        desk = type("Desk", (), {"office": office})()
+        client = type(client)(f"mx:{hosts.port}", postmaster=desk, private_addresses=True)
     with client:
         assert action(client, "ann@null.example", "bob@nowhere.example") == {
             "ann@null.example": "failed",
             "bob@nowhere.example": "failed",
         }
-        assert {one.category for one in client._postmaster.office.store.suppressions()} == {"bad_domain"}
+        assert {one.category for one in client.office.store.suppressions()} == {"bad_domain"}
     assert server.sessions == ()
 
 
@@ -247,8 +266,7 @@ def test_a_host_whose_greeting_takes_too_long_leads_to_the_next(hosts: Hosts, zo
     zone.add(*mx("example.com", (10, "mx1.example.com", "127.0.0.2"), (20, "mx2.example.com", "127.0.0.3")))
     hosts.up("127.0.0.2", {"CONNECT": Delay(30)})
     second = hosts.up("127.0.0.3")
-    with direct() as client:
-        client._settings["timeout"] = 0.3
+    with direct(timeout=0.3) as client:
         assert action(client, "ann@example.com") == {"ann@example.com": "delivered"}
     assert second.copies("ann@example.com") == 1
 
@@ -268,7 +286,7 @@ def test_tls_is_used_where_it_is_offered(hosts: Hosts, zone: ZoneServer, direct:
     server = hosts.up("127.0.0.2", tls=server_tls)
     with direct() as client:
         assert action(client, "ann@example.com") == {"ann@example.com": "delivered"}
-        assert not [one for one in client._postmaster.heard if one.type == "insecure_tls"]
+        assert not [one for one in heard(client) if one.type == "insecure_tls"]
     assert "STARTTLS" in [one.command for one in server.sessions[0].transcript]
 
 
@@ -325,12 +343,13 @@ def test_a_provider_that_pauses_us_keeps_no_other_providers_mail_back(
             "bob@two.example": "delayed",
             "cy@other.example": "delivered",
         }
-        assert list(client._postmaster.office.gate.states()) == [Lane(LaneKind.PROVIDER, "big.example")]
+        assert list(client.office.gate.states()) == [Lane(LaneKind.PROVIDER, "big.example")]
     assert (len(big.sessions), other.copies("cy@other.example")) == (1, 1)
 
 
+@pytest.mark.parametrize("kind", [Client, AwaitedClient])
 def test_while_it_is_paused_as_a_whole_a_relay_takes_its_place(
-    hosts: Hosts, zone: ZoneServer, make_postmaster: Make
+    hosts: Hosts, zone: ZoneServer, make_postmaster: Make, kind: Any
 ) -> None:
     zone.add(*mx("example.com", (10, "mx.example.com", "127.0.0.2")))
     host, spare = hosts.up("127.0.0.2"), hosts.up("127.0.0.3")
@@ -342,10 +361,100 @@ def test_while_it_is_paused_as_a_whole_a_relay_takes_its_place(
     postmaster = make_postmaster(check_domains=resolver, relays=relays)
     pause = Pause(length=timedelta(minutes=5))
     postmaster.office.gate.heard([News(lane=Lane(LaneKind.RELAY, "mx"), measure=pause)], "")
-    with postmaster.client("mx") as client:
+    with kind("mx", postmaster=postmaster) as client:
         (settled,) = client.send(message("ann@example.com")).recipients
     assert (settled.action, settled.relay) == ("delivered", "spare")
     assert (host.sessions, spare.copies("ann@example.com")) == ((), 1)
+
+
+@pytest.mark.parametrize("kind", [Client, AwaitedClient])
+def test_where_no_host_can_be_reached_a_relay_takes_its_place(
+    hosts: Hosts, zone: ZoneServer, make_postmaster: Make, kind: Any
+) -> None:
+    zone.add(*mx("example.com", (10, "mx.example.com", "127.0.0.2"), (20, "mx2.example.com", "127.0.0.4")))
+    spare = hosts.up("127.0.0.3")
+    relays = {
+        "mx": {"url": f"mx:{hosts.port}", "private_addresses": True, "fallback": "spare"},
+        "spare": f"smtp://127.0.0.3:{hosts.port}",
+    }
+    resolver = Resolver(nameservers=[zone.host], port=zone.port, timeout=0.5, lifetime=2)
+    postmaster = make_postmaster(check_domains=resolver, relays=relays)
+    with kind("mx", postmaster=postmaster) as client:
+        (settled,) = client.send(message("ann@example.com")).recipients
+        assert (settled.action, settled.relay) == ("delivered", "spare")
+        report = client.sendmail("shop@example.org", ["bob@nowhere.example", "cy@example.com"], "Subject: Hi\r\n\r\nHi")
+        assert [one.action.value for one in report.recipients] == [
+            "failed",
+            "delivered",
+        ]  # who has no host has none there
+    assert [spare.copies(f"{who}@example.com") for who in ("ann", "cy")] == [1, 1]
+
+
+def test_messages_to_one_host_use_one_session_and_its_end_is_no_loss(
+    hosts: Hosts, zone: ZoneServer, direct: Any
+) -> None:
+    zone.add(*mx("example.com", (10, "mx.example.com", "127.0.0.2")))
+    server = hosts.up("127.0.0.2", {"MAIL": [Usual(), Usual(), "421 4.4.2 Idle for too long"]})
+    with direct() as client:
+        for name in ("ann", "bob", "cy"):
+            assert action(client, f"{name}@example.com") == {f"{name}@example.com": "delivered"}
+    assert [len(one.commands) > 0 for one in server.sessions] == [True, True]
+    assert server.copies("cy@example.com") == 1
+
+
+def test_many_messages_go_to_many_hosts_over_a_few_connections(hosts: Hosts, zone: ZoneServer, direct: Any) -> None:
+    zone.add("*.example. 300 IN A 127.0.0.2", *mx("one.example", (10, "mx.one.example", "127.0.0.2")))
+    zone.add(*(line for n in range(12) for line in mx(f"d{n}.example", (10, f"mx.d{n}.example", f"127.0.0.{n + 2}"))))
+    servers = [hosts.up(f"127.0.0.{n + 2}") for n in range(12)]
+    people = [f"user{n}@d{n % 12}.example" for n in range(36)]
+    letters = [("shop@example.org", [one], "Subject: Hi\r\n\r\nHi") for one in people]
+    with direct() as client:
+        assert client.send_many(letters, concurrency=1) == {"delivered": 36}
+    assert [sum(server.copies(one) for server in servers) for one in people] == [1] * 36
+    assert all(session.commands[-1].upper() == "QUIT" for server in servers for session in server.sessions)
+
+
+def test_a_send_that_is_cancelled_asks_no_other_host_and_has_its_outcome(
+    hosts: Hosts, zone: ZoneServer, clock: ManualClock, make_postmaster: Make
+) -> None:
+    zone.add(*mx("example.com", (10, "mx1.example.com", "127.0.0.2"), (20, "mx2.example.com", "127.0.0.3")))
+    first, second = hosts.up("127.0.0.2", {"RCPT": Delay(30)}), hosts.up("127.0.0.3")
+    resolver = Resolver(nameservers=[zone.host], port=zone.port, timeout=0.5, lifetime=2, clock=clock)
+
+    async def main() -> Any:
+        postmaster = make_postmaster(check_domains=resolver)
+        async with AsyncClient(f"mx:{hosts.port}", postmaster=postmaster, private_addresses=True) as client:
+            sending = asyncio.ensure_future(client.send(message("ann@example.com")))
+            while not (first.sessions and "rcpt" in " ".join(first.sessions[0].commands).lower()):
+                await asyncio.sleep(0.01)
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await sending
+            return caught.value
+
+    report = asyncio.run(main()).report
+    assert [one.action.value for one in report.recipients] == ["delayed"]
+    assert second.sessions == ()
+
+
+def test_while_dns_is_slow_the_loop_goes_on(hosts: Hosts, zone: ZoneServer, make_postmaster: Make) -> None:
+    zone.add(*mx("example.com", (10, "mx.example.com", "127.0.0.2")))
+    hosts.up("127.0.0.2")
+    office = make_postmaster().office
+    office._router = Resolver(nameservers=[zone.host], port=zone.port, timeout=2, lifetime=5)
+    zone.hold.clear()
+
+    async def main() -> Any:
+        desk = type("Desk", (), {"office": office})()
+        async with AsyncClient(f"mx:{hosts.port}", postmaster=desk, private_addresses=True) as client:
+            sending = asyncio.ensure_future(client.send(message("ann@example.com")))
+            while not zone.heard.is_set():
+                await asyncio.sleep(0.01)
+            zone.hold.set()
+            return await sending
+
+    (settled,) = asyncio.run(main()).recipients
+    assert settled.action == "delivered"
 
 
 def test_the_client_shows_what_it_is() -> None:

@@ -13,16 +13,19 @@ import socket
 import subprocess
 import sys
 from asyncio import BaseEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import empty as django_unset_value
+from django.conf import settings as django_settings
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 from bouncekit.builtin import classifier, open_policy, policy_text, schedules
+from bouncekit.integrations.django.project import close as close_django
 from bouncekit.policyfile import load_policy
 from bouncekit.provider import _PROVIDERS
 from bouncekit.rulefile import Rule
@@ -73,6 +76,16 @@ def relay(monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
         yield server
 
 
+@pytest.fixture
+def django_unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A page about Django begins without settings, whatever other tests of this process have set."""
+    monkeypatch.setattr(django_settings, "_wrapped", django_unset_value)
+    close_django()
+    yield
+    close_django()
+
+
+@pytest.mark.usefixtures("django_unset")
 @pytest.mark.parametrize("path", DOCUMENTS, ids=names(DOCUMENTS))
 def test_every_block_of_a_document_is_true(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relay: ScriptedServer

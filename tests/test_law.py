@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
@@ -215,3 +215,36 @@ def test_throttles_of_the_new_policy_hold_from_then_on(file: Path) -> None:
         file.write_text(POLICY % "hold" + "throttles: {relays: {main: {rate: 1/m}}}\n")
         postmaster.reload()
         assert not postmaster.office.gate.is_free
+
+
+def test_who_hears_of_a_refused_policy_may_ask_for_another_at_once(file: Path) -> None:
+    with made(file) as (postmaster, told):
+        postmaster.on("policy_refused")(lambda event: postmaster.reload("bulk"))
+        file.write_text("policy: 1\nrules: nonsense\n")
+        asking = Thread(target=lambda: suppressed(postmaster.reload), daemon=True)
+        asking.start()
+        asking.join(10)
+        assert not asking.is_alive()
+        assert [event.type for event in told] == ["policy_refused", "policy_loaded"]
+        assert postmaster.policy.name == "bulk"
+
+
+def test_who_asks_for_the_same_again_is_refused_and_not_told_again(file: Path) -> None:
+    with made(file) as (postmaster, told):
+        refused: list[Exception] = []
+
+        @postmaster.on("policy_refused")
+        def again(event: Event) -> None:
+            with pytest.raises(ConfigurationError) as error:
+                postmaster.reload()
+            refused.append(error.value)
+
+        file.write_text("policy: 1\nrules: nonsense\n")
+        with pytest.raises(ConfigurationError):
+            postmaster.reload()
+        assert ([event.type for event in told], len(refused)) == (["policy_refused"], 1)
+
+
+def suppressed(reload: Any) -> None:
+    with suppress(ConfigurationError):
+        reload()

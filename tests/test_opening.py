@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bouncekit.conversation import Conversation, Look, Receive, Send
+from bouncekit.conversation import Conversation, Look, Receive, Send, Turn
 from bouncekit.opening import Manner, NotOpened, Opened, StartTls, Tls, opening
 from bouncekit.reply import Cause, NoReply, Reply, ReplyReader, Stage
 
@@ -24,6 +24,9 @@ def begin(*replies: str, **manner: object) -> tuple[Opened | NotOpened, Sequence
             assert not left
             return done.value, said
         match step:
+            case Turn():
+                said.append(bytes(step.data).decode().strip())
+                answer = b"", left.pop(0).encode() if left else b"", 0.1
             case Send():
                 said.append(bytes(step.data).decode().strip())
                 answer = None

@@ -32,6 +32,7 @@ from bouncekit.status import Action, RecipientStatus
 from .building import ANN, HOURS, LADDER, NOW, POLICY, classify, rule, with_rules
 
 MINUTE = timedelta(minutes=1)
+BUSY = "451 4.3.0 Busy"
 FULL_NOW, FULL, NO_SUCH_USER = "452 4.2.2 Over quota", "552 5.2.2 Mailbox full", "550 5.1.1 No such user"
 
 
@@ -256,6 +257,54 @@ def test_the_deadline_counts_from_the_first_attempt() -> None:
     long_ago = NOW - timedelta(days=3)
     assert decided(FULL_NOW, first_attempt_at=long_ago).expired
     assert not decided(FULL_NOW, first_attempt_at=None).expired
+
+
+def test_a_class_bounds_the_waits_of_every_rule_and_lengthens_none() -> None:
+    kind = POLICY.classes["normal"]
+    quick = replace(POLICY, classes={"normal": replace(kind, wait=Schedule("quick", (MINUTE, 2 * MINUTE)))})
+    slow = replace(POLICY, classes={"normal": replace(kind, wait=Schedule("slow", (90 * MINUTE,)))})
+    assert decided(BUSY, quick).retry_at == NOW + MINUTE
+    assert decided(BUSY, quick, attempts=9).retry_at == NOW + 2 * MINUTE
+    assert decided(BUSY, slow).retry_at == decided(BUSY).retry_at == NOW + 30 * MINUTE
+    hinted = replace(classify(status(BUSY)), wait_hint=5 * MINUTE)
+    assert quick.decide(hinted, recipient(), at()).retry_at == NOW + 5 * MINUTE, "what the server asks for is kept"
+
+
+def test_an_unknown_outcome_goes_once_more_by_the_waits_of_its_class() -> None:
+    kind = replace(POLICY.classes["resend"], deadline=10 * MINUTE, wait=Schedule("quick", (MINUTE,)))
+    lost = status(Cause.LOST, action=Action.UNKNOWN, stage=Stage.END_OF_DATA)
+    quick = replace(POLICY, classes={**POLICY.classes, "resend": kind})
+    when = at(message_class="resend")
+    assert decided(lost, quick, when).retry_at == NOW + MINUTE
+    without = replace(quick, classes={**quick.classes, "resend": replace(kind, wait=None)})
+    assert decided(lost, without, when).rule == "leave-unknown", "the first schedule begins with half an hour"
+
+
+def test_who_was_not_asked_in_time_is_given_up_by_the_rules_for_what_expired() -> None:
+    overdue = classify(status(Cause.OVERDUE, stage=Stage.CONNECT))
+    done = POLICY.give_up(overdue, recipient(attempts=0), at())
+    assert (done.action, done.fate, done.expired, done.retry_at) == (Action.FAILED, Fate.FAIL, True, None)
+    kept = with_rules(rule("keep", Fate.HOLD, expired=True))
+    assert kept.give_up(overdue, recipient(attempts=0), at()).fate is Fate.HOLD
+    told = with_rules(rule("tell", Fate.FAIL, cause=frozenset({Cause.OVERDUE})))
+    assert told.give_up(overdue, recipient(attempts=0), at()).rule == "tell"
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ({"sender": ("news@example.org",)}, True),
+        ({"sender": ("*@EXAMPLE.org", "x@y.example")}, True),
+        ({"sender": ("example.org",)}, False),
+        ({"tenant": frozenset({"acme", "other"})}, True),
+        ({"tenant": frozenset({"other"})}, False),
+        ({"stream": frozenset({"news"}), "tenant": frozenset({"acme"})}, True),
+        ({"stream": frozenset({"login"})}, False),
+    ],
+)
+def test_a_rule_may_be_about_whose_mail_it_is(condition: dict[str, Any], expected: bool) -> None:
+    when = Circumstances(now=NOW, labels=Labels(tenant="acme", stream="news"), sender="News@example.org")
+    assert (decided(FULL_NOW, with_rules(rule("own", Fate.HOLD, **condition)), when).rule == "own") is expected
 
 
 def test_the_last_try_is_decided_by_the_rules_for_what_expired() -> None:

@@ -69,7 +69,7 @@ def test_a_measure_about_the_way_is_part_of_what_comes_of_a_reply() -> None:
     full = ("{id: full, when: {category: mailbox_full}", "{id: full, when: {category: rate_limited}")
     new = read(full, ("do: retry, wait: slow", "do: retry, wait: slow, slow: {by: 2}"))
     at_first, *_ = faces((read(full), classify), (new, classify), [Example("421 4.7.28 Unusual rate of mail")])
-    assert (at_first.old, at_first.new) == ("retry in 4h", "retry in 4h, slow")
+    assert (at_first.old, at_first.new) == ("retry in 4h", "retry in 4h, slow by 2")
 
 
 def test_rules_about_sessions_are_told_as_that() -> None:

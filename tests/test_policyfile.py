@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bouncekit.budget import Bound, Budget
 from bouncekit.classification import Category, Scope
+from bouncekit.classmark import ClassMarks, HeaderMark
 from bouncekit.errors import Finding, PolicyError, RuleError
 from bouncekit.meaning import Meaning, RuleFile
 from bouncekit.phrase import Phrase
@@ -218,6 +220,73 @@ def test_classes_ladders_guard_and_sessions_are_read() -> None:
     assert WHOLE.channels == ("recipient", "owner")
 
 
+def test_a_class_has_waits_of_its_own_and_headers_that_speak_for_it() -> None:
+    text = """\
+policy: 1
+schedules: {hours: [30m], quick: [1m, 2m]}
+class_header: X-Mail-Kind
+classes:
+  normal: {deadline: 4d, default: true}
+  code: {deadline: 10m, wait: quick, late: fail, headers: 'X-Purpose: Login'}
+  bulk: {deadline: 2d, wait: [1h, 4h], headers: [List-Unsubscribe, 'Precedence: bulk']}
+rules:
+- {id: mine, when: {tenant: acme, stream: [news, offers], sender: '*@news.example.org'}, do: hold}
+"""
+    policy = load(text)
+    code, bulk = policy.classes["code"], policy.classes["bulk"]
+    assert code.wait is policy.schedules["quick"]
+    assert (code.tries_late, bulk.tries_late) == (False, True)
+    assert bulk.wait == Schedule("bulk", (60 * MINUTE, 240 * MINUTE))
+    assert policy.class_marks == ClassMarks(
+        "X-Mail-Kind",
+        (
+            ("code", (HeaderMark("X-Purpose", "login"),)),
+            ("bulk", (HeaderMark("List-Unsubscribe"), HeaderMark("Precedence", "bulk"))),
+        ),
+    )
+    when = policy.rules[0].when
+    assert (when.tenant, when.stream) == (frozenset({"acme"}), frozenset({"news", "offers"}))
+    assert when.sender == ("*@news.example.org",)
+    assert bare(load(show_policy(policy))) == bare(policy)
+
+
+def test_the_owners_headers_are_looked_for_first_and_a_class_of_the_same_name_replaces() -> None:
+    base = HEAD.replace("default: true}", "default: true, headers: X-A}, bulk: {deadline: 2d, headers: X-B}")
+    own = "policy: 1\nextends: base\nclasses: {bulk: {deadline: 1d, headers: X-C}, new: {deadline: 1d, headers: X-D}}\n"
+    marks = load(own, base=base + "rules: [{id: a, do: fail}]\n").class_marks
+    assert [(name, str(mark)) for name, mark in marks.each()] == [("bulk", "X-C"), ("new", "X-D"), ("normal", "X-A")]
+
+
+def test_a_class_may_wait_by_a_known_schedule() -> None:
+    known = {"postfix": Schedule("postfix", (5 * MINUTE,))}
+    text = HEAD.replace("default: true", "default: true, wait: postfix") + "rules: [{id: a, do: fail}]\n"
+    policy = load_policy("own.yaml", text, resolve=lambda name: (name, ""), known=lambda: known)
+    assert policy.classes["normal"].wait is known["postfix"]
+    assert policy.schedules["postfix"] is known["postfix"]
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "expected"),
+    [
+        ("late", "never", "one of try, fail is expected here"),
+        ("wait", "ours", "unknown schedule 'ours': did you mean 'hours'?"),
+        ("headers", "'Precedence:'", "a value stands behind the colon"),
+        ("headers", "[]", "an empty list; leave the key out"),
+        ("headers", "List Unsubscribe", "names no header; write List-Unsubscribe, or 'Precedence: bulk'"),
+    ],
+)
+def test_a_mistake_in_a_class_is_told_at_its_place(key: str, wrong: str, expected: str) -> None:
+    told = finding(f"{HEAD[:-2]}, code: {{deadline: 10m, {key}: {wrong}}}}}\nrules: [{{id: a, do: fail}}]\n")
+    assert told.startswith("own.yaml:3:")
+    assert expected in told
+
+
+@pytest.mark.parametrize("wrong", ["Subject", "X Kind", "X-", "''"])
+def test_no_header_that_readers_need_is_taken_out_of_a_message(wrong: str) -> None:
+    told = finding(f"{HEAD}class_header: {wrong}\nrules: [{{id: a, do: fail}}]\n")
+    assert told.startswith("own.yaml:4:")
+
+
 def test_toml_and_json_say_the_same_as_yaml() -> None:
     toml, json_ = load(read("whole.toml"), "whole.toml"), load(read("whole.json"), "whole.json")
     assert bare(toml) == bare(json_)
@@ -378,7 +447,7 @@ def test_a_mistake_elsewhere_is_one_finding_too(text: str, expected: str) -> Non
 def test_suppressing_for_what_is_not_the_recipients_doing_is_a_contradiction(when: str, value: str) -> None:
     text = BASE.replace("when: {category: mailbox_full}, do: fail, suppress: mailbox, examples: 552 5.2.2 full", "")
     text = text.replace("{id: full, }", f"{{id: full, when: {when}, do: fail, suppress: mailbox}}")
-    assert finding(text).endswith(f"{value} is not about the recipient, and nothing else may suppress")
+    assert f"{value} is not about the recipient, and nothing else may suppress; leave suppress out" in finding(text)
 
 
 def test_toml_names_the_line_of_the_rule_and_the_path_in_it() -> None:
@@ -945,3 +1014,72 @@ def test_an_own_limit_replaces_that_of_the_base_by_its_name() -> None:
 def test_a_mistake_about_slow_and_pause_says_what_would_be_right(rule: str, wanted: str) -> None:
     (finding,) = findings(rules(f"- {{id: a, {rule}}}"))
     assert finding.message.startswith(wanted)
+
+
+# -- budgets
+
+BUDGET = """
+budget:
+  within: 3d
+  at_least: 200
+  warn: {bounces: 2%, complaints: 0.1%}
+  slow: {bounces: 4.5%}
+  stop: {bounces: 8%, complaints: 0.25%}
+  rate: 30/5m
+  holds: [bulk, normal]
+  notify: [operations]
+"""
+WHOSE = HEAD.replace("classes: {", "channels: [operations, recipient]\nclasses: {bulk: {deadline: 2d}, ")
+SOME = "rules:\n- {id: all, do: fail}\n"
+
+
+def test_a_budget_is_read_and_shown_as_it_was() -> None:
+    policy = load(WHOSE + SOME + BUDGET)
+    assert policy.budget == Budget(
+        within=timedelta(days=3),
+        at_least=200,
+        warn=Bound(bounces=0.02, complaints=0.001),
+        slow=Bound(bounces=0.045),
+        stop=Bound(bounces=0.08, complaints=0.0025),
+        rate=Pace(30, 5 * MINUTE),
+        holds=frozenset({"bulk", "normal"}),
+        notify=("operations",),
+    )
+    assert load(show_policy(policy)).budget == policy.budget
+
+
+def test_a_budget_is_the_owners_or_the_bases_as_a_whole_and_none_where_it_has_no_level() -> None:
+    base = WHOSE + SOME + BUDGET
+    assert load("policy: 1\nextends: base\n", base=base).budget == load(base).budget
+    own = load("policy: 1\nextends: base\nbudget: {warn: {bounces: 3%}}\n", base=base).budget
+    assert own == Budget(warn=Bound(bounces=0.03))
+    assert load("policy: 1\nextends: base\nbudget: {}\n", base=base).budget is None
+    assert load(WHOSE + SOME).budget is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ("{stop: {bounces: 5%}}", "slow and stop need the classes that they hold: holds: bulk"),
+        ("{warn: {}}", "no rate; write {bounces: 5%}, {complaints: 0.1%}, or both"),
+        ("{warn: {bounces: 5%}, stop: {bounces: 2%}, holds: bulk}", "let them rise"),
+        ("{warn: {bounces: 0%}}", "write a rate above 0% and up to 100%"),
+        ("{warn: {bounces: 101%}}", "write a rate above 0% and up to 100%"),
+        ("{warn: {bounces: 0.05}}", "write a rate above 0% and up to 100%"),
+        ("{warn: {bounces: 1%}, notify: recipient}", "a budget is about no recipient"),
+        ("{warn: {bounces: 1%}, notify: operation}", "did you mean 'operations'?"),
+        ("{warn: {bounces: 1%}, holds: bulky}", "did you mean 'bulk'?"),
+        ("{within: 90d}", "is not between 1h and 30d"),
+        ("{warn: {bounce: 1%}}", "did you mean 'bounces'?"),
+    ],
+)
+def test_a_mistake_in_a_budget_is_told_at_its_place(wrong: str, expected: str) -> None:
+    text = f"{WHOSE}{SOME}budget: {wrong}\n"
+    told = finding(text)
+    assert expected in told
+    assert told.startswith(f"own.yaml:{len(text.splitlines())}:")
+
+
+def test_no_rule_slows_or_pauses_a_stream() -> None:
+    text = HEAD + "rules:\n- {id: all, do: retry, slow: {by: 2, of: stream}}\n"
+    assert "unknown lane 'stream': " in finding(text)

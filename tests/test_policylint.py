@@ -7,8 +7,9 @@ import pytest
 
 from bouncekit.builtin import policy_names, policy_text, read_source, schedules
 from bouncekit.errors import Finding, PolicyError
+from bouncekit.policyfault import FAULTS, Level
 from bouncekit.policyfile import read_policy
-from bouncekit.policylint import FAULTS, Level, lint
+from bouncekit.policylint import lint
 from bouncekit.provider import providers
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "findings.md"
@@ -83,6 +84,8 @@ PLANTED = [
     ("never-matches", "0}", ruled("{id: none, when: {attempts: 0}, do: hold}")),
     ("never-matches", "{times", ruled("{id: often, when: {seen: {times: 9, within: 7d}}, do: hold}")),
     ("never-matches", "jo@", ruled("{id: jo, when: {domain: jo@example.com}, do: hold}")),
+    ("never-matches", "shop.example", ruled("{id: shop, when: {sender: shop.example}, do: hold}")),
+    ("retry-too-late", "1h, late", BASED + "classes: {code: {deadline: 10m, wait: 1h, late: fail}}\n"),
     ("never-matches", "CONNECT", ruled("{id: early, when: {category: moved, stage: CONNECT}, do: hold}")),
     ("never-matches", "QUIT", ruled("{id: late, when: {stage: QUIT}, do: hold}")),
     ("never-matches", "END_OF_DATA", ruled("{id: silent, when: {cause: lost, stage: END_OF_DATA}, do: hold}")),
@@ -130,6 +133,8 @@ PLANTED = [
         BASED + "classes:\n  mail: {deadline: 1d, ignores: auto_reply, default: true}\n",
     ),
     ("ladder-goes-down", "{provisional", BASED + "ladders:\n  address: {provisional: 60d, confirmed: [30d, 90d]}\n"),
+    ("late-budget", "12%", BASED + "budget: {warn: {bounces: 12%, complaints: 0.1%}}\n"),
+    ("late-budget", "0.6%", BASED + "budget: {slow: {complaints: 0.6%}, stop: {bounces: 8%}, holds: bulk}\n"),
     ("misspelt-id", "mailbox-ful,", ruled("{id: mailbox-ful, when: {category: mailbox_full}, do: hold}")),
 ]
 
@@ -195,6 +200,7 @@ GOOD = [
     ruled("{id: dropped, when: {cause: unsolicited, text: 'shutting down'}, do: hold}"),
     ruled("{id: gate, when: {code: [2xx, 421]}, do: hold}"),
     BASED + "channels: {operations: {limit: 50/h}}\n",
+    BASED + "channels: [watch]\nbudget: {warn: {bounces: 9%, complaints: 0.4%}, notify: watch}\n",
 ]
 
 

@@ -35,6 +35,13 @@ def test_a_server_without_a_script_is_correct(smtp_server, mail_postmaster):
         assert client.sendmail("shop@example.org", "ada@example.com", "Hi") == {}
 
 
+@pytest.mark.provider_replies(category="mailbox_full", provider="docomo")
+def test_a_reply_as_a_case(provider_reply, start_smtp_server, mail_events):
+    assert start_smtp_server(provider_reply.script).url
+    assert provider_reply.category == "mailbox_full"
+    mail_events.assert_nothing_told("ada@example.com")
+
+
 def test_several_servers(start_smtp_server):
     assert start_smtp_server(lmtp=True).url != start_smtp_server().url
 """
@@ -55,7 +62,7 @@ def test_the_wrong_events(mail_events):
 def test_an_application_tests_its_sends_with_them(pytester: pytest.Pytester) -> None:
     pytester.makeconftest('pytest_plugins = ["bouncekit.testing.pytest_plugin"]')
     pytester.makepyfile(APPLICATION)
-    pytester.runpytest_inprocess("-p", "no:cacheprovider", "--strict-markers").assert_outcomes(passed=3)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider", "--strict-markers").assert_outcomes(passed=4)
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="the docs are not here")
@@ -72,6 +79,16 @@ def test_a_script_that_was_not_played_and_events_that_were_not_told_fail(pyteste
     outcome = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     outcome.assert_outcomes(passed=1, failed=1, errors=1)
     outcome.stdout.fnmatch_lines(["*the script was not played to its end: RCPT full@example.com*", "*told was *"])
+
+
+def test_a_mark_that_names_no_reply_is_an_error(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest('pytest_plugins = ["bouncekit.testing.pytest_plugin"]')
+    pytester.makepyfile(
+        "import pytest\n@pytest.mark.provider_replies(provider='nobody')\ndef test_nothing(provider_reply): pass\n"
+    )
+    outcome = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    outcome.assert_outcomes(errors=1)
+    outcome.stdout.fnmatch_lines(["*no shipped rule has such a reply*"])
 
 
 def test_nothing_else_of_the_package_imports_pytest() -> None:

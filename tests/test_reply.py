@@ -296,3 +296,40 @@ def test_replies_and_their_absence_can_be_pickled() -> None:
 def test_no_reply_tells_its_cause() -> None:
     assert str(NoReply(Cause.LOST)) == "no reply (lost)"
     assert str(NoReply(Cause.TLS, "no certificate")) == "no reply (tls: no certificate)"
+
+
+# -- all that came at once
+
+
+said = st.sampled_from(
+    (b"250 Ok", b"250", b"354 Go", b"550 5.1.1 No", b"421 Bye", b"250-a", b"25", b"250\tx", b"250 \xff")
+)
+endings = st.sampled_from((b"\r\n", b"\n", b""))
+
+
+@given(came=st.lists(st.lists(st.tuples(said, endings), max_size=4), max_size=3), count=st.integers(1, 4))
+def test_what_is_taken_at_once_is_what_is_read_line_by_line(came: list[list[tuple[bytes, bytes]]], count: int) -> None:
+    reader = ReplyReader()
+    for packet in came:
+        data = b"".join(line + end for line, end in packet)
+        taken = reader.take(data, count)
+        if taken is None:
+            assert reader.is_clean
+            continue
+        assert taken == read(data)
+        assert len(taken) == count
+
+
+def test_nothing_is_taken_while_something_lies_there() -> None:
+    reader = ReplyReader()
+    reader.feed(b"250 O")
+    assert reader.take(b"k\r\n", 1) is None
+    assert reader.take(b"250 Ok\r\n", 1) is None
+    reader.feed(b"k\r\n")
+    assert reader.next() == Reply(250, b"Ok")
+
+
+def test_two_refusals_that_read_the_same_are_two() -> None:
+    refusals = ReplyReader().take(b"550 No\r\n550 No\r\n", 2)
+    assert refusals is not None
+    assert refusals[0] is not refusals[1]

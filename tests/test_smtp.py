@@ -7,6 +7,8 @@ import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from email.message import EmailMessage
+from pathlib import Path
 
 import pytest
 import trustme
@@ -15,6 +17,7 @@ from bouncekit import (
     LMTP,
     SMTP,
     SMTP_SSL,
+    ConfigurationError,
     OutcomeUnknown,
     RecipientsSuppressed,
     Report,
@@ -434,6 +437,34 @@ def test_labels_in_headers_leave_the_message_and_reach_the_event(
     assert b"bouncekit" not in server.messages[0].data.lower().replace(b"message-id", b"")
     data = heard.of("delivered")[0].to_dict()["data"]
     assert (data["message_class"], data["tenant"]) == ("bulk", "acme")
+
+
+def test_a_message_is_of_the_class_that_its_sender_names_then_of_its_own_then_of_its_connections(
+    serve: Serve, make_postmaster: Callable[..., Postmaster], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    own = "policy: 1\nextends: default\nclass_header: X-Kind\nclasses: {bulk: {deadline: 2d, headers: List-Id}}\n"
+    (tmp_path / "own.yaml").write_text(own, "utf-8")
+    server, postmaster = serve(), make_postmaster(policy=tmp_path / "own.yaml")
+
+    def mail(**headers: str) -> EmailMessage:
+        made = message("ada@example.com")
+        for name, value in headers.items():
+            made[name.replace("_", "-")] = value
+        return made
+
+    with postmaster.smtp(server.host, server.port) as smtp:
+        smtp.send_message(mail(List_Id="<news.example.org>"))
+        smtp.send_message(mail(List_Id="<news.example.org>", X_Kind="security"))
+        smtp.send_message(mail(X_Kind="security"), message_class="bulk", test=True)
+        smtp.send_message(mail())
+        smtp.send_message(mail(X_Kind="no such class"))
+        with pytest.raises(ConfigurationError, match="transactional"):
+            smtp.send_message(mail(), message_class="secure")
+    data = [event.to_dict()["data"] for event in postmaster.heard.of("delivered")]  # type: ignore[attr-defined]
+    assert [one["message_class"] for one in data] == ["bulk", "security", "bulk", None, "no such class"]
+    assert [one["test"] for one in data] == [False, False, True, False, False]
+    assert all(b"X-Kind" not in one.data for one in server.messages)
+    assert caplog.text.count("its class is 'no such class'") == 1
 
 
 def test_test_traffic_moves_no_list(serve: Serve, postmaster: Postmaster) -> None:

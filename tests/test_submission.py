@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bouncekit.classmark import ClassMarks, HeaderMark
 from bouncekit.envelope import Labels
 from bouncekit.errors import AddressError
 from bouncekit.report import Report
@@ -54,6 +55,22 @@ def test_a_mark_is_nearer_to_the_message_than_the_label_of_its_connection() -> N
     )
     assert delivery.labels == Labels(message_class="urgent", tenant="shop", stream="x", test=False)
     assert submitted(labels=given_labels, new_id=ids()).labels == given_labels
+
+
+def test_the_nearest_word_about_the_class_counts() -> None:
+    """A mark of the message, the label of its connection, then what other headers speak for."""
+    known = ClassMarks("X-Kind", (("bulk", (HeaderMark("Precedence", "bulk"),)),))
+    listed = f"Precedence: bulk\r\n{BODY}"
+
+    def class_of(text: str, label: str | None = None) -> str | None:
+        return submitted(text, labels=Labels(message_class=label), new_id=ids(), known=known).labels.message_class
+
+    assert class_of(BODY) is None
+    assert class_of(listed) == "bulk"
+    assert class_of(listed, "urgent") == "urgent"
+    assert class_of(f"X-Kind: code\r\n{listed}", "urgent") == "code"
+    assert class_of(f"X-Bouncekit-Class: x\r\n{listed}", "urgent") == "x"
+    assert submitted(f"X-Kind: code\r\n{BODY}", known=known).envelope.content.startswith(b"X-Kind"), "not dressed"
 
 
 @pytest.mark.parametrize(

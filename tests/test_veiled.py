@@ -39,8 +39,9 @@ OLD, NEW = "a secret of thirty-two characters", "another one, made a year later"
 TELLS_OF_NOBODY = frozenset(
     """
     abandoned addressed changes claim claim_cursor close cursors depth drop_cursor erase events extend flows kept
-    move_cursor newest_at note_trouble overwrite_deleted place_cursor prune pseudonymous queued queued_message
-    queued_relays read_cursor release release_cursor requeue suppressions swap_flow tally tally_events trouble_of
+    levels move_cursor newest_at note_trouble overdue overwrite_deleted place_cursor prune pseudonymous queued
+    queued_message queued_relays read_cursor release release_cursor requeue spent suppressions swap_flow
+    swap_level tally tally_events trouble_of
     """.split()
 )
 

@@ -14,6 +14,7 @@ from typing import Any
 import bouncekit
 from bouncekit.aiosession import run
 from bouncekit.conversation import Send, Talk
+from bouncekit.office import Office
 from bouncekit.reply import NoReply, Reply, ReplyReader, Stage
 from bouncekit.report import Report
 from bouncekit.transaction import Body, Commands, Dot, NotSent
@@ -103,6 +104,10 @@ class AwaitedClient:
     def __init__(self, url: str, **options: Any) -> None:
         self._runner = asyncio.Runner()
         self.client = bouncekit.AsyncClient(url, **options)
+
+    @property
+    def office(self) -> Office:
+        return self.client._office
 
     def send(self, message: Message, **options: Any) -> Report:
         return self._runner.run(self.client.send(message, **options))

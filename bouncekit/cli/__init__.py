@@ -32,6 +32,7 @@ VERBS = {
     "explain": "Explain a code or a reply, and what the policy does about it; in English or Hindi.",
     "compare": "Compare two codes side by side.",
     "policy": "Check, show and test policies.",
+    "rules": "Find the replies that no rule understands, and write rules for them.",
     "suppressions": "Look at the suppression list, change it, bring one along, take changes back.",
     "forget": "Erase somebody who asks for it, and still never write to him.",
     "queue": "Look at the mail that waits, try it now, drop it.",
@@ -41,8 +42,11 @@ VERBS = {
     "sinks": "Look after the sinks: how far events have come to other systems, send them again, go on.",
     "store": "Look after the store: who reads its events, what it may forget.",
     "backup": "Copy the store into a file, while others write.",
+    "budget": "Look how many bounces and complaints each stream brings, and let one go on.",
     "report": "Count what happened, and say what waits.",
+    "serve": "Show all of it in a browser.",
     "doctor": "Check that all is there: policy, store, clock, queue, relays; and say what to do.",
+    "testserver": "Run a mail server for development, which misbehaves as it is told.",
     "completion": "Print the script that lets a shell complete verbs and options.",
 }
 

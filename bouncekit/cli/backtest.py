@@ -19,6 +19,7 @@ from bouncekit.cli.settings import (
     store_option,
 )
 from bouncekit.events import show_time
+from bouncekit.measures import counted
 
 if TYPE_CHECKING:
     from bouncekit.backtest import Classify, Difference, Tally
@@ -153,7 +154,10 @@ def diff(old: str, new: str, limit: int, as_json: bool) -> int:
         if len(replies) > limit:
             show_line(f"and {len(replies) - limit:,} more: --limit")
     show_line()
-    show_line(f"{len(rules)} rules, {len(settings)} settings and {len(replies)} typical replies differ")
+    show_line(
+        f"{counted(len(rules), 'rule')}, {counted(len(settings), 'setting')} and "
+        f"{counted(len(replies), 'typical reply', 'typical replies')} differ"
+    )
     return int(bool(rules or settings or replies))
 
 
@@ -170,7 +174,7 @@ def judge(name: str, rules: Iterable[str] = (), community: Iterable[str] = ()) -
 
 def _of_store(store: "Store", since: datetime | None) -> Iterator[Mapping[str, Any]]:
     """The events of a store, oldest first, from about a time on."""
-    from bouncekit.cli.events import LATE, first_behind, forwards, newest_number
+    from bouncekit.cli.eventpages import LATE, first_behind, forwards, newest_number
 
     newest = newest_number(store)
     first = 0 if since is None else first_behind(store, since - LATE, newest)
@@ -220,7 +224,7 @@ def _show(found: "Difference", names: tuple[str, str], since: timedelta | None) 
         show_line("no outcomes of mail to replay" + ("" if since is None else " in that time"))
         return
     span = f"{show_minute(found.first_at)} to {show_minute(found.last_at)}"
-    show_line(f"{found.outcomes:,} recorded outcomes, {span}: {found.changed:,} end otherwise")
+    show_line(f"{counted(found.outcomes, 'recorded outcome')}, {span}: {found.changed:,} end otherwise")
     show_line()
     show_table(("", old, new, "difference"), _totals(found))
     if found.changed:
@@ -277,7 +281,7 @@ def _not_known(found: "Difference") -> Iterator[str]:
         names = ", ".join(f"{name} ({number:,})" for name, number in found.unknown_class.most_common(5))
         yield f"Of classes that one of the policies does not have, and its default class stood in for: {names}."
     if found.unreadable:
-        yield f"{found.unreadable:,} lines or events could not be read."
+        yield f"{counted(found.unreadable, 'line or event', 'lines or events')} could not be read."
 
 
 def _data(found: "Difference", names: tuple[str, str], since: timedelta | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import click
 from bouncekit.cli.output import show_json, show_line
 from bouncekit.cli.settings import configured, json_option, sqlite_path, store_option
 from bouncekit.errors import ConfigurationError
+from bouncekit.measures import counted
 
 __all__ = ["verb"]
 
@@ -34,8 +35,8 @@ def verb(file: Path, force: bool, store: str | None, as_json: bool) -> None:
     if as_json:
         show_json(asdict(made))
         return
-    held = f", {made.held:,} recipients in its queue are held" if made.held else ""
-    show_line(f"{made.path}: sound, {made.suppressions:,} suppressions, {made.events:,} events{held}")
+    held = f", {counted(made.held, 'recipient')} of its queue held" if made.held else ""
+    show_line(f"{made.path}: sound, {counted(made.suppressions, 'suppression')}, {counted(made.events, 'event')}{held}")
 
 
 def _source(url: str | None) -> Path:

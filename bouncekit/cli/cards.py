@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bouncekit.codes import Card
     from bouncekit.explaining import Comparison, Explanation
 
-__all__ = ["card_data", "lang_option", "show_page"]
+__all__ = ["card_data", "lang_option", "page_width", "show_page"]
 
 _WIDEST = 100  # longer lines are hard to read
 _NARROWEST = 20
@@ -27,9 +27,15 @@ lang_option = click.option(
 
 def show_page(page: "Explanation | Comparison") -> None:
     """A page as wide as the terminal, or as COLUMNS says."""
+    width, by_cursor = page_width()
+    click.echo(page.show(width, by_cursor=by_cursor))
+
+
+def page_width() -> tuple[int, bool]:
+    """The columns of a page, and whether a terminal's cursor can be sent to one of them."""
     columns = shutil.get_terminal_size((80, 24)).columns
     by_cursor = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    click.echo(page.show(min(max(columns, _NARROWEST), _WIDEST), by_cursor=by_cursor))
+    return min(max(columns, _NARROWEST), _WIDEST), by_cursor
 
 
 def card_data(card: "Card") -> dict[str, Any]:

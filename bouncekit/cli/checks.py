@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from bouncekit.classification import Step
 from bouncekit.config import Config
 from bouncekit.errors import BouncekitError, Finding
+from bouncekit.measures import counted
 from bouncekit.office import Retry
 from bouncekit.policy import Policy
 
@@ -110,7 +111,7 @@ def policy(given: str | Policy, channels: Mapping[str, object], place: Callable[
     except (BouncekitError, OSError) as error:
         yield _unreadable(error, f"bouncekit policy check {given}")
         return
-    found = f"{opened.name}: {len(opened.rules)} rules, {len(opened.sessions)} about sessions"
+    found = f"{opened.name}: {counted(len(opened.rules), 'rule')}, {len(opened.sessions)} about sessions"
     yield Check("policy", Level.OK, found)
     yield _examples(opened, given if isinstance(given, str) else opened.name)
     for role in sorted({*opened.channels, *channels}):

@@ -44,19 +44,13 @@ def verb(
 
     What the policy does is told for the first attempt, to a recipient of whom nothing is known.
     """
-    from bouncekit.explaining import explain
+    from bouncekit.explaining import explain, is_bare_code
 
-    config = configured(policy=policy, rules=rules)
+    asked = " ".join(words)
+    is_a_card = is_bare_code(asked) and stage is None and accepted is None
+    settings = {} if is_a_card else _judges(policy, rules)  # a card is the same whatever is configured
     try:
-        explained = explain(
-            " ".join(words),
-            stage=stage,
-            accepted=accepted,
-            policy=config.policy,
-            rules=config.rules,
-            community_rules=config.community_rules,
-            lang=lang,
-        )
+        explained = explain(asked, stage=stage, accepted=accepted, lang=lang, **settings)
     except ConfigurationError:  # a wrong policy, and not a wrong question
         raise
     except ValueError as error:
@@ -66,6 +60,12 @@ def verb(
     else:
         show_page(explained)
     return 0
+
+
+def _judges(policy: str | None, rules: tuple[str, ...]) -> dict[str, Any]:
+    """Which policy and which rules are asked about a reply."""
+    config = configured(policy=policy, rules=rules)
+    return {"policy": config.policy, "rules": config.rules, "community_rules": config.community_rules}
 
 
 def _data(explained: "Explanation") -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from bouncekit.cli.output import show_line
+from bouncekit.cli.output import show_json, show_line
+from bouncekit.cli.settings import json_option
 from bouncekit.errors import ConfigurationError
 
 __all__ = ["verb"]
@@ -41,7 +42,8 @@ def _frameworks() -> dict[str, dict[str, str]]:
 @click.option("--store", metavar="URL", default="sqlite:///bounces.db", show_default=True, help="Where it remembers.")
 @click.option("--relay", metavar="URL", default="smtp://localhost:25", show_default=True, help="Where mail goes.")
 @click.option("--force", is_flag=True, help="Replace files that are there.")
-def verb(folder: Path, framework: str, policy: str, store: str, relay: str, force: bool) -> None:
+@json_option("one JSON document: written, framework, into, text")
+def verb(folder: Path, framework: str, policy: str, store: str, relay: str, force: bool, as_json: bool) -> None:
     """Write bounces.yaml and bouncekit.toml, with comments, and show what goes where in your application.
 
     \b
@@ -56,12 +58,16 @@ def verb(folder: Path, framework: str, policy: str, store: str, relay: str, forc
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in texts.items():
         path.write_text(text, "utf-8")
-        show_line(f"wrote {path}")
     name = _found(folder) if framework == "auto" else framework
-    chosen = _frameworks()[name]
+    into, text = _frameworks()[name]["into"], _filled(_frameworks()[name]["text"], given).strip()
+    if as_json:
+        show_json({"written": list(map(str, texts)), "framework": name, "into": into, "text": text})
+        return
+    for path in texts:
+        show_line(f"wrote {path}")
     show_line()
-    show_line(f"{chosen['into']}{'' if name == _PLAIN else f' ({name})'}:")
-    for line in ("", *_filled(chosen["text"], given).strip().splitlines(), ""):
+    show_line(f"{into}{'' if name == _PLAIN else f' ({name})'}:")
+    for line in ("", *text.splitlines(), ""):
         show_line(f"    {line}".rstrip())
     show_line("then: bouncekit doctor")
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from bouncekit.cli.checks import Check, Level
-from bouncekit.cli.events import backwards, newest_number
+from bouncekit.cli.eventpages import backwards, newest_number
 from bouncekit.errors import StoreError
 from bouncekit.events import EventType
 

@@ -8,10 +8,17 @@ import click
 
 from bouncekit.classification import Category
 from bouncekit.cli.output import show_json, show_line, show_minute, show_table
-from bouncekit.cli.settings import by_option, configured, json_option, open_postmaster, store_option
-from bouncekit.cli.telling import second
+from bouncekit.cli.settings import (
+    by_option,
+    configured,
+    json_option,
+    moment,
+    open_postmaster,
+    store_option,
+    time_of,
+)
 from bouncekit.events import show_time, suppression_data
-from bouncekit.schedule import parse_duration
+from bouncekit.telling import second
 
 if TYPE_CHECKING:
     from bouncekit.suppression import Suppression
@@ -46,31 +53,14 @@ def show(address: str, tenant: str, limit: int, store: str | None, as_json: bool
     return 0 if changes else 1
 
 
-def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> "datetime | timedelta | None":
-    """A time with its zone, or how long ago: 2h."""
-    if value is None:
-        return None
-    try:
-        return parse_duration(value)
-    except ValueError:
-        pass
-    try:
-        found = datetime.fromisoformat(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r}: write 2026-01-31T12:00Z, or how long ago: 2h", ctx, param) from None
-    if found.tzinfo is None:
-        raise click.BadParameter(f"{value!r} names no zone: add Z for UTC", ctx, param)
-    return found
-
-
 @click.command()
 @click.option("--made-by", metavar="NAME", help="By whom, as `show` says it: `guard`, `import ses list.csv`, a person.")
 @click.option("--rule", metavar="NAME", help="By this rule of the policy.")
 @click.option("--fingerprint", metavar="HEX", help="On refusals alike, as the event guard_tripped names them.")
 @click.option("--provider", metavar="NAME", help="On what its servers said: gmail, or the end of a host's name.")
 @click.option("--category", type=click.Choice(list(map(str, Category))), metavar="NAME", help="Of this category.")
-@click.option("--since", callback=_moment, metavar="TIME", help="From then on: a time with its zone, or 2h for ago.")
-@click.option("--until", callback=_moment, metavar="TIME", help="Up to then.")
+@click.option("--since", callback=moment, metavar="TIME", help="From then on: a time with its zone, or 2h for ago.")
+@click.option("--until", callback=moment, metavar="TIME", help="Up to then.")
 @click.option("--tenant", metavar="NAME", help="Only of this tenant; else of all.")
 @click.option("--stream", metavar="NAME", help="Only of this stream; else of all.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; count.")
@@ -101,7 +91,7 @@ def undo(
     """
     with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
         now = postmaster.office.clock.now()
-        meant |= {"since": _at(since, now), "until": _at(until, now)}
+        meant |= {"since": time_of(since, now), "until": time_of(until, now)}
         suppressions = postmaster.suppressions
         done = suppressions.undo(**meant, by=by, dry_run=True)
         number = done.lifted + done.restored
@@ -109,10 +99,6 @@ def undo(
             done = suppressions.undo(**meant, by=by)
     show_json(_data(done)) if as_json else _show(done, asked=number)
     return 0 if number and (dry_run or not done.dry_run) else 1
-
-
-def _at(given: datetime | timedelta | None, now: datetime) -> datetime | None:
-    return now - given if isinstance(given, timedelta) else given
 
 
 def _confirmed(done: "Undone") -> bool:

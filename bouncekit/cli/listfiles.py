@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from bouncekit.address import parse_address
+from bouncekit.cli.measuring import Measured, size_of
 from bouncekit.cli.output import progress, show_json, show_line, show_table
 from bouncekit.cli.settings import (
     configured,
@@ -28,6 +29,7 @@ from bouncekit.foreignlist import FORMATS
 from bouncekit.listexport import ListFormat
 from bouncekit.listfile import Fault, Row, read_rows
 from bouncekit.listimport import Prefer
+from bouncekit.measures import counted
 from bouncekit.showing import printable
 
 if TYPE_CHECKING:
@@ -43,19 +45,6 @@ _TOLD = 20_000  # addresses between two looks at the bar
 
 _stream_option = click.option("--stream", default="", metavar="NAME", help="Whose stream; else what binds every one.")
 _tenant_option = click.option("--tenant", default="", metavar="NAME", help="Whose list.")
-
-
-class _Measured:
-    """A file that is read, and how far it is."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.read_bytes = 0
-
-    def readline(self, size: int = -1) -> bytes:
-        line = self._file.readline(size)
-        self.read_bytes += len(line)
-        return line
 
 
 @click.command("import")
@@ -107,8 +96,8 @@ def import_(
     name = "" if file == "-" else Path(file).name
     config = configured(store=store, policy=policy)
     with _for_import(config, dry_run=dry_run) as postmaster, _opened(file) as opened:
-        source = _Measured(opened)
-        with _bar("import", _size(file)) as moved:
+        source = Measured(opened)
+        with _bar("import", size_of(file)) as moved:
             done = postmaster.suppressions.import_(
                 source,  # type: ignore[arg-type]  # all that is asked of a file is its lines
                 name=name,
@@ -173,7 +162,7 @@ def export(
     if as_json:
         show_json({"entries": number, "file": file})
     else:
-        show_line(f"{number:,} entries written to {file}")
+        show_line(f"{counted(number, 'entry', 'entries')} written to {file}")
 
 
 @click.command()
@@ -218,7 +207,7 @@ def check(
                 elif one in found:
                     show_line(one)
     if not as_json:
-        told = f"; {faults:,} lines are no address" if faults else ""
+        told = f"; {counted(faults, 'line')} without an address" if faults else ""
         click.echo(f"{suppressed:,} of {asked:,} are held back{told}", err=True)
     return 1 if suppressed else 0
 
@@ -253,10 +242,6 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         yield opened
 
 
-def _size(file: str) -> int | None:
-    return None if file == "-" else os.path.getsize(file)
-
-
 @contextmanager
 def _bar(label: str, length: int | None) -> Iterator[Any]:
     """A bar on standard error that is moved to a place; none where that is no terminal."""
@@ -279,7 +264,7 @@ def _bar(label: str, length: int | None) -> Iterator[Any]:
 
 def _show(done: "Imported") -> None:
     would = "would be " if done.dry_run else ""
-    show_line(f"{done.read:,} rows read as {done.format}")
+    show_line(f"{counted(done.read, 'row')} read as {done.format}")
     rows = [
         (category, done.added[category] or None, done.changed[category] or None, done.kept[category] or None)
         for category in sorted(done.added.keys() | done.changed.keys() | done.kept.keys())

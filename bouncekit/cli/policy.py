@@ -51,7 +51,7 @@ def check(files: tuple[str, ...], ignored: tuple[str, ...], form: str, as_json: 
     where there is none of it, rules that are never reached, gaps, tries without an end. Exit code 1 if there is one.
     """
     from bouncekit.cli.sarif import sarif
-    from bouncekit.policylint import FAULTS
+    from bouncekit.policyfault import FAULTS
 
     if unknown := [code for code in ignored if code not in FAULTS]:
         raise click.UsageError(f"no finding has the code {unknown[0]!a}; one of {', '.join(FAULTS)}")
@@ -183,20 +183,23 @@ def _opened(name: str) -> "Policy":
 
 
 def _findings(file: str) -> tuple[Finding, ...]:
-    """The mistakes of a file; one without a line for a file that cannot be read at all."""
-    from bouncekit.builtin import read_source
+    """The mistakes of a file, and of the files of rules that it names; one without a line where it cannot be read."""
+    from bouncekit.builtin import classifier_with, read_source
     from bouncekit.cli.trials import classifier_alone
     from bouncekit.policylint import lint
     from bouncekit.provider import providers
+    from bouncekit.rulelint import lint_rules
 
     try:
-        if classifier_alone(file) is None:
-            return lint(read_source(file), providers=providers())
+        if (alone := classifier_alone(file)) is not None:
+            return lint_rules(alone.rules)
+        source = read_source(file)
+        named = classifier_with(source.policy.meaning).rules
+        return (*lint(source, providers=providers()), *lint_rules(named))
     except (PolicyError, RuleError) as error:
         return error.findings
     except ConfigurationError as error:
         return (Finding(file, None, None, str(error).removeprefix(f"{file}: ")),)
-    return ()
 
 
 def _coverage(name: str, tried: "Sequence[Trial]") -> "tuple[int, list[Untried]]":
@@ -214,7 +217,7 @@ def _code(finding: Finding) -> str:
 
 
 def _finding_data(finding: Finding) -> dict[str, object]:
-    from bouncekit.policylint import FAULTS
+    from bouncekit.policyfault import FAULTS
 
     return {
         "file": finding.file,

@@ -31,22 +31,14 @@ from bouncekit.cli.settings import (
     show_help,
     store_option,
 )
-from bouncekit.cli.waiting import (
-    Choice,
-    Shown,
-    depth_data,
-    in_words,
-    make_due,
-    messages_like,
-    queued_data,
-    take_out,
-)
+from bouncekit.cli.waiting import depth_data, in_words, queued_data
+from bouncekit.waiting import Choice, Shown, make_due, messages_like, take_out
 
 if TYPE_CHECKING:
-    from bouncekit.cli.waiting import Chosen
     from bouncekit.office import Office
     from bouncekit.postmaster import Postmaster
     from bouncekit.queue import Kept
+    from bouncekit.waiting import Chosen
 
 __all__ = ["verb"]
 

@@ -6,9 +6,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from bouncekit.cli.output import show_minute, show_size, show_span
-from bouncekit.cli.telling import rule, said
-from bouncekit.cli.waiting import shown_state
 from bouncekit.events import bounded, show_time
+from bouncekit.telling import rule, said
+from bouncekit.waiting import shown_state
 
 if TYPE_CHECKING:
     from bouncekit.office import Office

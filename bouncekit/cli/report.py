@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bouncekit.cli.balances import HEADS, balance_data, rows
 from bouncekit.cli.output import (
     GAP,
     progress,
@@ -23,9 +24,11 @@ from bouncekit.cli.output import (
 from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, store_option
 from bouncekit.cli.waiting import depth_data, in_words
 from bouncekit.events import EventType, show_time
+from bouncekit.measures import counted as so_many
 from bouncekit.provider import provider_of_host
 from bouncekit.status import Action
 from bouncekit.stores.tallies import Facet
+from bouncekit.suggesting import Understood, understood_by
 
 if TYPE_CHECKING:
     from bouncekit.queue import Depth
@@ -52,17 +55,28 @@ class By(StrEnum):
 _FACETS = MappingProxyType(
     {By.CATEGORY: Facet.CATEGORY, By.PROVIDER: Facet.HOST, By.RULE: Facet.RULE, By.DOMAIN: Facet.DOMAIN}
 )
+# Where a server refused something.
+_OF_REPLIES = frozenset(map(str, (Action.FAILED, Action.DELAYED)))
 # Who was delivered to has no category and no rule.
 _OF_TROUBLE = frozenset({By.CATEGORY, By.RULE})
 
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """What there was: outcomes by action, events by type, and for each `By` and name the outcomes by action."""
+    """What there was: outcomes by action, events by type, and for each `By` and name the outcomes by action.
+
+    `understood` counts the replies that refused something by what they were understood by.
+    """
 
     actions: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     by: Mapping[By, defaultdict[str, Counter[str]]] = field(default_factory=dict)
+    understood: Counter[Understood] = field(default_factory=Counter)
+
+    @property
+    def unmatched(self) -> int:
+        """How many replies no rule understood: their code alone decided."""
+        return self.understood.total() - self.understood[Understood.WORDS]
 
 
 @click.command()
@@ -80,7 +94,7 @@ class _Counted:
     "--limit", type=click.IntRange(1, 10_000), default=_ROWS, show_default=True, help="Rows of each breakdown."
 )
 @store_option
-@json_option("one JSON document: since, until, actions, events, by, queue")
+@json_option("one JSON document: since, until, actions, events, by, replies, queue, budgets")
 def verb(since: timedelta, facets: tuple[str, ...], limit: int, store: str | None, as_json: bool) -> None:
     """Count what happened, and say what waits. Needs a store.
 
@@ -91,15 +105,21 @@ def verb(since: timedelta, facets: tuple[str, ...], limit: int, store: str | Non
     Outcomes are one for each recipient of each attempt; those of test traffic do not count.
     """
     chosen = tuple(map(By, dict.fromkeys(facets))) or (By.CATEGORY, By.PROVIDER)
+    from bouncekit.treasurer import balances
+
     with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
         office = postmaster.office
         now = office.clock.now()
         counted = _count(office.store, now - since, now + timedelta(milliseconds=1), chosen)
         depth = office.store.depth(now)
+        spent = [*balances(office.store, office.policy.budget, now).values()]
     if as_json:
-        show_json(_data(counted, depth, now - since, now, limit))
+        show_json({**_data(counted, depth, now - since, now, limit), "budgets": list(map(balance_data, spent))})
     else:
         _show(counted, depth, now - since, now, limit)
+        if spent:
+            show_line()
+            show_table(HEADS, list(rows(spent)))
 
 
 def _count(store: "Store", since: datetime, until: datetime, chosen: tuple[By, ...]) -> _Counted:
@@ -110,9 +130,11 @@ def _count(store: "Store", since: datetime, until: datetime, chosen: tuple[By, .
     spans = list(zip(starts, [*starts[1:], until], strict=True))
     for start, end in progress(spans, "counting"):
         counted.events.update(store.tally_events(since=start, until=end))
-        for (action, *values), number in store.tally(*facets, since=start, until=end).items():
+        for (action, *values, judge), number in store.tally(*facets, Facet.JUDGE, since=start, until=end).items():
             assert action is not None
             counted.actions[action] += number
+            if judge and judge.endswith(")") and action in _OF_REPLIES:  # where nobody replied, no file has the rule
+                counted.understood[understood_by(judge)] += number
             for by, value in zip(chosen, values, strict=True):
                 if by not in _OF_TROUBLE or action != Action.DELIVERED.value:
                     counted.by[by][_name(by, value)][action] += number
@@ -138,6 +160,7 @@ def _data(counted: _Counted, depth: "Depth", since: datetime, now: datetime, lim
             ]
             for by, names in counted.by.items()
         },
+        "replies": {"refused": counted.understood.total(), "unmatched": counted.unmatched},
         "queue": depth_data(depth),
     }
 
@@ -145,7 +168,7 @@ def _data(counted: _Counted, depth: "Depth", since: datetime, now: datetime, lim
 def _show(counted: _Counted, depth: "Depth", since: datetime, now: datetime, limit: int) -> None:
     actions = counted.actions
     total = actions.total()
-    show_line(f"{total:,} outcomes since {show_minute(since)}, {show_span(now - since)} ago")
+    show_line(f"{so_many(total, 'outcome')} since {show_minute(since)}, {show_span(now - since)} ago")
     if total:
         show_line()
         rows = [(name, f"{number:>12,}", f"{number / total:>6.1%}") for name, number in _in_order(actions).items()]
@@ -158,6 +181,10 @@ def _show(counted: _Counted, depth: "Depth", since: datetime, now: datetime, lim
     events = counted.events
     added, lifted = events[EventType.SUPPRESSION_ADDED.value], events[EventType.SUPPRESSION_LIFTED.value]
     show_line(f"suppressions: {added:,} added, {lifted:,} lifted")
+    if refused := counted.understood.total():
+        show_line(f"not understood: {counted.unmatched:,} of {refused:,} refusals, {counted.unmatched / refused:.1%}")
+        if counted.unmatched:
+            show_line("rules for them: bouncekit rules suggest")
     if events[EventType.SHADOW_DIFFERED.value]:
         show_line("policy on trial: it would have done otherwise; bouncekit policy shadow says how often")
     show_line(f"queue: {in_words(depth, now).removeprefix('the queue is ')}")

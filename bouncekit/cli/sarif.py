@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from bouncekit._version import __version__
 from bouncekit.errors import Finding
-from bouncekit.policylint import FAULTS
+from bouncekit.policyfault import FAULTS
 
 __all__ = ["sarif"]
 

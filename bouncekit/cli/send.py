@@ -1,15 +1,16 @@
-"""`bouncekit send`: one message file through the policy, a line a recipient."""
+"""`bouncekit send`: one message file through the policy, a line a recipient; or for each row of a table."""
 
 import smtplib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from bouncekit.cli.output import show_json, show_line, show_minute, show_table
+from bouncekit.cli.patience import tell_waits
 from bouncekit.cli.settings import configured, json_option, open_postmaster, policy_option, store_option
 from bouncekit.errors import ConfigurationError
 
@@ -25,6 +26,13 @@ _MAX_MESSAGE_BYTES = 100 * 1024 * 1024
 
 @click.command()
 @click.argument("file", metavar="FILE|-")
+@click.option("--each", "rows", metavar="FILE|-", help="Once for each row: CSV or JSON lines with a column recipient.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 100), default=4, show_default=True, help="Connections for --each."
+)
+@click.option("--resume", metavar="FILE", help="With --each: remember there what is done, and leave it out.")
+@click.option("--key", "key_column", metavar="COLUMN", help="With --resume: what names a row; else all that is in it.")
+@click.option("--resend-unknown", is_flag=True, help="With --resume: also rows that may have been sent.")
 @click.option("--relay", metavar="URL", help="Such as smtp://localhost:25; else BOUNCEKIT_RELAY.")
 @click.option("--to", multiple=True, metavar="ADDRESS", help="A recipient, instead of those in the headers.")
 @click.option("--from", "sender", metavar="ADDRESS", help="The return path, instead of the From header's.")
@@ -39,9 +47,14 @@ _MAX_MESSAGE_BYTES = 100 * 1024 * 1024
 @click.option("--insecure-tls", is_flag=True, help="Take any certificate.")
 @policy_option
 @store_option
-@json_option("one JSON document")
+@json_option("one JSON document; with --each a line for each recipient as it comes, then one of counts")
 def verb(
     file: str,
+    rows: str | None,
+    concurrency: int,
+    resume: str | None,
+    key_column: str | None,
+    resend_unknown: bool,
     relay: str | None,
     to: tuple[str, ...],
     sender: str | None,
@@ -60,10 +73,16 @@ def verb(
     bouncekit send hello.eml --relay smtp://localhost:25
     bouncekit send - --to ada@example.com < hello.eml
     bouncekit send hello.eml --retry wait --patience 10m
+    bouncekit send hello.eml --each people.csv --resume done.jsonl
+
+    With --each, $name or ${name} in a header or a text stands for what the row has in that column; a dollar is $$. A
+    row that cannot be sent is told with its line, the others go out. Where a run was stopped, the same command with
+    the same --resume goes on.
 
     Exit code 0 when every recipient was delivered, else 1.
     """
-    letter = _letter(file, to, sender)
+    _check_rows(file, rows, to, resume, key_column, resend_unknown=resend_unknown)
+    letter = None if rows is not None else _letter(file, to, sender)
     config = configured(relay=relay, policy=policy, store=store, retry=retry, patience=patience)
     if config.relay is None:
         given = " or ".join(config.relays) or "smtp://localhost:25"
@@ -72,9 +91,48 @@ def verb(
         open_postmaster(config) as postmaster,
         postmaster.client(config.relay, message_class=message_class, test=test, insecure_tls=insecure_tls) as client,
     ):
+        if letter is None:
+            return _send_rows(
+                client,
+                file,
+                rows=str(rows),
+                sender=sender,
+                concurrency=concurrency,
+                key_column=key_column,
+                resume=resume,
+                resends=resend_unknown,
+                as_json=as_json,
+            )
+        tell_waits(postmaster)
         report = _sent(client, letter)
     _show(report, as_json=as_json)
     return 0 if len(report.delivered) == len(report.recipients) else 1
+
+
+def _check_rows(
+    file: str,
+    rows: str | None,
+    to: tuple[str, ...],
+    resume: str | None,
+    key_column: str | None,
+    *,
+    resend_unknown: bool,
+) -> None:
+    """Raises UsageError for options that do not go together."""
+    if rows is None and (resume or key_column or resend_unknown):
+        raise click.UsageError("--resume, --key and --resend-unknown are for --each")
+    if rows is not None and to:
+        raise click.UsageError("with --each the rows name the recipients: leave --to out")
+    if rows == file == "-":
+        raise click.UsageError("standard input cannot be the message and the rows")
+    if resume is None and (key_column or resend_unknown):
+        raise click.UsageError("--key and --resend-unknown go with --resume")
+
+
+def _send_rows(client: "Client", file: str, **options: Any) -> int:
+    from bouncekit.cli.rows import send_rows
+
+    return send_rows(client, _without_bcc(_content(file)), file=file, **options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +154,7 @@ def _letter(file: str, to: tuple[str, ...], sender: str | None) -> _Letter:
     from email import message_from_bytes, policy
     from email.utils import getaddresses
 
-    with _opened(file) as opened:
-        content = opened.read(_MAX_MESSAGE_BYTES + 1)
-    if len(content) > _MAX_MESSAGE_BYTES:
-        raise ConfigurationError(f"{file}: larger than {_MAX_MESSAGE_BYTES} bytes")
+    content = _content(file)
     head, _, _ = content.replace(b"\r\n", b"\n").partition(b"\n\n")
     headers = message_from_bytes(head, policy=policy.default)
 
@@ -114,6 +169,14 @@ def _letter(file: str, to: tuple[str, ...], sender: str | None) -> _Letter:
     if not recipients:
         raise ConfigurationError(f"{file}: no recipient in its headers; give --to ADDRESS")
     return _Letter(sender=senders[0], recipients=recipients, content=_without_bcc(content))
+
+
+def _content(file: str) -> bytes:
+    with _opened(file) as opened:
+        content = opened.read(_MAX_MESSAGE_BYTES + 1)
+    if len(content) > _MAX_MESSAGE_BYTES:
+        raise ConfigurationError(f"{file}: larger than {_MAX_MESSAGE_BYTES} bytes")
+    return content
 
 
 def _without_bcc(content: bytes) -> bytes:

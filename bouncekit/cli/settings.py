@@ -4,7 +4,7 @@ import getpass
 import logging
 import traceback
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bouncekit.classifier import Classifier
     from bouncekit.config import Config
     from bouncekit.postmaster import Postmaster
+    from bouncekit.stores import Store
 
 __all__ = [
     "by_option",
@@ -28,15 +29,18 @@ __all__ = [
     "duration",
     "hear_warnings",
     "json_option",
+    "moment",
     "open_postmaster",
     "policy_option",
     "rules_option",
     "show_help",
     "sqlite_path",
     "store_option",
+    "time_of",
 ]
 
 _LONGEST = timedelta(days=36_525)
+_MOST_EVENTS = 1_000
 _SQLITE, _MEMORY = "sqlite:///", "sqlite:///:memory:"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -101,6 +105,37 @@ def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     raise click.BadParameter(f"{value!r} is longer than a hundred years; for good, leave it out", ctx, param)
 
 
+def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | timedelta | None:
+    """For an option that takes a time with its zone, or how long ago: 2h."""
+    from bouncekit.schedule import parse_duration
+
+    if value is None:
+        return None
+    try:
+        return parse_duration(value)
+    except ValueError:
+        pass
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: write 2026-01-31T12:00Z, or how long ago: 2h", ctx, param) from None
+    if found.tzinfo is None:
+        raise click.BadParameter(f"{value!r} names no zone: add Z for UTC", ctx, param)
+    return found
+
+
+def time_of(given: datetime | timedelta | None, now: datetime) -> datetime | None:
+    """The time that `moment` was given.
+
+    Raises:
+        ConfigurationError: so long ago that there is no such time.
+    """
+    try:
+        return now - given if isinstance(given, timedelta) else given
+    except OverflowError:
+        raise ConfigurationError(f"{given} ago: no such time") from None
+
+
 def configured(**options: str | Sequence[str] | None) -> "Config":
     """What the configuration says here, with the options that were given on the command line."""
     from bouncekit.config import Config
@@ -145,9 +180,18 @@ def open_postmaster(
     from bouncekit.postmaster import Postmaster
 
     settings = {**config.for_postmaster(), "worker": "external"}  # a verb that looks sends nothing
+    if config.store in (None, _MEMORY) and config.retry != "queue":
+        settings["store"] = _passing_store()
     postmaster = Postmaster(**settings if with_sinks else {**settings, "sinks": ()})
     hear_warnings()
     return postmaster
+
+
+def _passing_store() -> "Store":
+    """One for as long as the verb runs: nobody looks back at its events, of which a long send has many."""
+    from bouncekit.stores.memory import MemoryStore
+
+    return MemoryStore(most_events=_MOST_EVENTS)
 
 
 def hear_warnings() -> None:

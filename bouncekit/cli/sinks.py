@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bouncekit.cli.application import app_option, opened
-from bouncekit.cli.events import first_behind, newest_number
+from bouncekit.cli.eventpages import first_behind, newest_number
 from bouncekit.cli.output import show_json, show_line, show_minute, show_span, show_table
 from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, show_help, store_option
-from bouncekit.cli.sinkchecks import Standing, is_stuck, standing
 from bouncekit.errors import ConfigurationError
 from bouncekit.events import show_time
 from bouncekit.forwarding import cursor_of, sink_of
+from bouncekit.measures import counted
+from bouncekit.stores.cursors import Reading, is_stuck, reading
 
 if TYPE_CHECKING:
     from bouncekit.postmaster import Postmaster
@@ -104,7 +105,7 @@ def replay(
     if as_json:
         show_json({"sink": sink, "from": place + 1, "events": again})
     else:
-        show_line(f"sink {sink} gets {again:,} events again, from {place + 1} on")
+        show_line(f"sink {sink} gets {counted(again, 'event')} again, from {place + 1} on")
     return 0
 
 
@@ -179,7 +180,7 @@ def _say_none(store: "Store", sink: str, *, as_json: bool) -> int:
 
 
 def _row(name: str, one: "Cursor | None", now: datetime) -> tuple[object, ...]:
-    stands = standing(one, now)
+    stands = reading(one, now)
     if one is None:
         return name, stands.value, "", "", "never", "", "", "start bouncekit worker"
     trouble = one.trouble
@@ -191,12 +192,12 @@ def _row(name: str, one: "Cursor | None", now: datetime) -> tuple[object, ...]:
         f"{show_span(now - one.moved_at)} ago" if one.moved_at else "never",
         trouble.failures if trouble else "",
         show_minute(trouble.next_try_at) if trouble and trouble.next_try_at else "",
-        trouble.error if trouble else "nobody sends: start bouncekit worker" if stands is Standing.BEHIND else "",
+        trouble.error if trouble else "nobody sends: start bouncekit worker" if stands is Reading.BEHIND else "",
     )
 
 
 def _data(name: str, one: "Cursor | None", now: datetime) -> dict[str, Any]:
-    shown: dict[str, Any] = {"sink": name, "standing": standing(one, now).value, "stuck": is_stuck(one, now)}
+    shown: dict[str, Any] = {"sink": name, "standing": reading(one, now).value, "stuck": is_stuck(one, now)}
     if one is None:
         return shown
     times = {"moved_at": one.moved_at, "unread_since": one.unread_since, "leased_until": one.leased_until}

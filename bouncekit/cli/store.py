@@ -8,6 +8,7 @@ import click
 from bouncekit.cli.output import progress, show_json, show_line, show_minute, show_span, show_table
 from bouncekit.cli.settings import configured, json_option, open_postmaster, policy_option, show_help, store_option
 from bouncekit.events import show_time
+from bouncekit.measures import counted
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -88,7 +89,7 @@ def prune(policy: str | None, store: str | None, as_json: bool) -> None:
         show_json({"forgotten": gone})
     else:
         since = "" if keep.events is None else f"; events go back to {show_minute(keep.events_since(now))}"
-        show_line(f"{gone:,} rows forgotten{since}")
+        show_line(f"{counted(gone, 'row')} forgotten{since}")
 
 
 def _forgotten(postmaster: "Postmaster") -> Iterator[int]:

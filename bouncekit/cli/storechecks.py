@@ -9,6 +9,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from bouncekit._version import __released__
+from bouncekit.budget import Stream
 from bouncekit.cli.checks import Check, Level, failed
 from bouncekit.cli.lanes import in_short
 from bouncekit.cli.lawchecks import refused_policy
@@ -18,14 +19,16 @@ from bouncekit.cli.sinkchecks import forwarded
 from bouncekit.cli.waiting import in_words
 from bouncekit.errors import BouncekitError, StoreBusy, StoreError, StoreFull, StoreReadOnly
 from bouncekit.forwarding import sink_of
+from bouncekit.measures import counted
 from bouncekit.queue import Depth
 from bouncekit.throttle import Flow, Lane
 
 if TYPE_CHECKING:
     from bouncekit.stores import Store
+    from bouncekit.stores.budgeting import KeptLevel
     from bouncekit.stores.cursors import Cursor
 
-__all__ = ["clock", "lanes", "queue", "store_and_more", "subscribers"]
+__all__ = ["budgets", "clock", "lanes", "queue", "store_and_more", "subscribers"]
 
 _BUSY_SECONDS = 3.0
 _SLACK = timedelta(minutes=2)  # by which the clocks of two machines, or one before a restart, may differ
@@ -100,6 +103,14 @@ def lanes(flows: Mapping[Lane, Flow], now: datetime) -> Iterator[Check]:
             yield Check(str(lane), Level.WARN, short, f"it goes on by itself; what was said: {advice}")
 
 
+def budgets(levels: Mapping[Stream, "KeptLevel"]) -> Iterator[Check]:
+    """The streams that have used up some of their budget."""
+    advice = "mend its list; what it brings: bouncekit budget list; let it go on: bouncekit budget resume"
+    for stream, kept in sorted(levels.items(), key=lambda one: one[0]):
+        since = f" since {show_minute(kept.since)}" if kept.since else ""
+        yield Check(str(stream), Level.WARN, f"is {kept.level}{since} for its bounces or complaints", advice)
+
+
 def subscribers(cursors: Collection["Cursor"], now: datetime) -> Iterator[Check]:
     """The durable readers of the events: who is gone keeps what he has not read. Sinks say more than others."""
     yield from forwarded(cursors, now)
@@ -168,12 +179,13 @@ def _looked_through(opened: "Store", *, now: datetime, relays: Collection[str], 
     except (BouncekitError, OSError) as error:
         yield _unusable(error)
     try:
-        newest, depth, waiting, cursors, flows = (
+        newest, depth, waiting, cursors, flows, levels = (
             opened.newest_at(),
             opened.depth(now),
             opened.queued_relays(),
             opened.cursors(),
             opened.flows(),
+            opened.levels(),
         )
     except (BouncekitError, OSError):
         yield clock(now, None)
@@ -182,6 +194,7 @@ def _looked_through(opened: "Store", *, now: datetime, relays: Collection[str], 
     if waiting:
         yield from queue(depth, waiting, now=now, relays=relays, all_known=all_known)
     yield from lanes({lane: kept.flow for lane, kept in flows.items()}, now)
+    yield from budgets(levels)
     yield from subscribers(cursors, now)
     yield from refused_policy(opened, now)
 
@@ -198,7 +211,7 @@ def _sound(opened: "Store") -> str:
         return "in memory: suppressions are forgotten when the process ends"
     opened.check()
     opened.try_writing()
-    return f"{opened.place}: sound, writable, {opened.kind}, {opened.entry_count():,} suppressions"
+    return f"{opened.place}: sound, writable, {opened.kind}, {counted(opened.entry_count(), 'suppression')}"
 
 
 def _room(opened: "Store") -> Iterator[Check]:

@@ -40,6 +40,10 @@ LEVELS = MappingProxyType(
         EventType.SLOWED: logging.WARNING,
         EventType.PAUSED: logging.WARNING,
         EventType.RESUMED: logging.INFO,
+        EventType.BUDGET_WARNED: logging.WARNING,
+        EventType.BUDGET_SLOWED: logging.WARNING,
+        EventType.BUDGET_STOPPED: logging.WARNING,
+        EventType.BUDGET_RECOVERED: logging.INFO,
         EventType.POLICY_LOADED: logging.INFO,
         EventType.POLICY_REFUSED: logging.WARNING,
         EventType.SHADOW_DIFFERED: logging.INFO,
@@ -51,8 +55,8 @@ LEVELS = MappingProxyType(
 _DETAILS = tuple(
     """
     channel sink lane until per_minute more added changed why reported_by trust code stage rule then remote_mta port
-    by due oldest_due_at provider refusals answers usual_share fingerprint before mistakes shadow live would
-    shadow_rule times
+    by due oldest_due_at provider refusals answers usual_share fingerprint sent bounce_rate complaint_rate before
+    mistakes shadow live would shadow_rule times
     """.split()
 )
 _MAX_TEXT = 200  # characters of one value
@@ -85,6 +89,11 @@ class LogSink:
         level = _level(event)
         if _log.isEnabledFor(level) and _is_heard(level):
             self._logger().log(level, event.type.value, **self._fields(event))
+
+    def wants(self, type_: EventType) -> bool:
+        """Whether anybody reads a line about such an event."""
+        level = LEVELS.get(type_, logging.INFO)
+        return _log.isEnabledFor(level) and _is_heard(level)
 
     def _fields(self, event: Event) -> dict[str, Any]:
         """What a line shows, without what is not known."""

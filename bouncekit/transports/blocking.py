@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from bouncekit.conversation import DEADLINES, Conversation, Look, Receive, Send, Talk
+from bouncekit.conversation import DEADLINES, Conversation, Look, Receive, Send, Talk, Turn
 from bouncekit.reply import NoReply, Reply, ReplyReader, Stage
 from bouncekit.transaction import Body, Commands, Dot, NotSent
 
@@ -48,7 +48,7 @@ class Wire:
     def __init__(self, sock: socket.socket, reader: ReplyReader) -> None:
         self.sock = sock
         self._is_plain = not isinstance(sock, ssl.SSLSocket)
-        self._ready: Callable[[float], bool] | None = None
+        self._ready: Callable[[float], object] | None = None
         self.line = Conversation(reader, is_tls=not self._is_plain)
 
     @property
@@ -111,22 +111,45 @@ class Wire:
 
     # -- its steps
 
-    def do(self, step: Send | Receive | Look) -> Any:
+    def do(self, step: Send | Receive | Look | Turn) -> Any:
         """Carry out one step.
 
         Raises:
             TimeoutError: there was not time enough; OSError: the line is cut.
         """
-        kind = type(step)
-        if kind is Receive:
+        if isinstance(step, Turn):
+            return self.turn(step)
+        if isinstance(step, Receive):
             start = time.monotonic()
-            data = self._receive(step.seconds)  # type: ignore[union-attr]
+            data = self._receive(step.seconds)
             return data, time.monotonic() - start
-        if kind is Look:
+        if isinstance(step, Look):
             return self._look()
-        if step.listens:  # type: ignore[union-attr]
-            return self._send_and_listen(step.data, step.seconds)  # type: ignore[union-attr]
-        return self._send(step.data, step.seconds)  # type: ignore[union-attr]
+        if step.listens:
+            return self._send_and_listen(step.data, step.seconds)
+        return self._send(step.data, step.seconds)
+
+    def turn(self, step: Turn) -> tuple[bytes | memoryview, bytes | OSError | None, float]:
+        """Carry out a turn; see there for what is raised and what answered."""
+        data, _, wait = step
+        if not self._is_plain or _AT_ONCE is None:
+            return data, None, 0.0
+        is_ready = self._ready or self._readiness()
+        if is_ready(0):
+            return data, None, 0.0
+        try:
+            sent = self.sock.send(data, _AT_ONCE)
+        except BlockingIOError:
+            return data, None, 0.0
+        if sent < len(data) or not wait:
+            return memoryview(data)[sent:], None, 0.0
+        start = time.monotonic()
+        came: bytes | OSError
+        try:
+            came = self.sock.recv(_CHUNK) if is_ready(wait * 1000) else TimeoutError()
+        except OSError as error:
+            came = error
+        return b"", came, time.monotonic() - start
 
     def _receive(self, seconds: float) -> bytes:
         if self._is_plain:
@@ -138,9 +161,11 @@ class Wire:
 
     def _is_ready(self, seconds: float) -> bool:
         """Whether there is something to read, or the end, within so many seconds."""
-        if self._ready is None:
-            self._ready = readiness(self.sock)
-        return self._ready(seconds)
+        return bool((self._ready or self._readiness())(seconds * 1000))
+
+    def _readiness(self) -> Callable[[float], object]:
+        self._ready = is_ready = readiness(self.sock)
+        return is_ready
 
     def _look(self) -> bytes | None:
         if self._ready is None and self.sock.fileno() < 0:
@@ -202,16 +227,17 @@ def without_delay(sock: socket.socket) -> None:
         return  # a Unix socket has no such delay
 
 
-def readiness(sock: socket.socket) -> Callable[[float], bool]:
-    """A function that says whether there is something to read within so many seconds."""
+def readiness(sock: socket.socket) -> Callable[[float], object]:
+    """A function that says whether there is something to read within so many milliseconds: it answers what is true."""
     if sock.fileno() < 0:
         raise OSError(errno.EBADF, "the connection had been closed")
     pending = sock.pending if isinstance(sock, ssl.SSLSocket) else None
     if not hasattr(select, "poll"):
-        return lambda seconds: bool(pending and pending()) or bool(select.select([sock], [], [], seconds)[0])
+        return lambda wait: bool(pending and pending()) or bool(select.select([sock], [], [], wait / 1000)[0])
     poll = select.poll()
     poll.register(sock, select.POLLIN | getattr(select, "POLLRDHUP", 0))
-    return lambda seconds: bool(pending and pending()) or bool(poll.poll(seconds * 1000))
+    ask = poll.poll
+    return ask if pending is None else lambda wait: pending() or ask(wait)
 
 
 @contextmanager

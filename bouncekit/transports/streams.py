@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, cast
 
-from bouncekit.conversation import DEADLINES, Conversation, Look, Receive, Send
+from bouncekit.conversation import DEADLINES, Conversation, Look, Receive, Send, Turn
 from bouncekit.reply import ReplyReader, Stage
 from bouncekit.transports.blocking import readiness
 
@@ -26,7 +26,7 @@ class StreamWire(asyncio.Protocol):
         self.line = Conversation(ReplyReader())
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
-        self._is_ready: Callable[[float], bool]
+        self._is_ready: Callable[[float], object]
         self._came = bytearray()
         self._is_held = False
         self._is_full = False  # the kernel does not have all yet
@@ -94,13 +94,15 @@ class StreamWire(asyncio.Protocol):
 
     # -- the steps of a conversation
 
-    async def do(self, step: Send | Receive | Look) -> Any:
+    async def do(self, step: Send | Receive | Look | Turn) -> Any:
         """Carry out one step.
 
         Raises:
             TimeoutError: there was not time enough; OSError: the line is cut.
         """
         match step:
+            case Turn():
+                return await self._turn(step)
             case Receive():
                 return await self._receive(step.seconds)
             case Look():
@@ -142,6 +144,21 @@ class StreamWire(asyncio.Protocol):
         if not self._is_lost:
             self._transport.abort()
         self._wake()
+
+    async def _turn(self, step: Turn) -> tuple[bytes | memoryview, bytes | OSError | None, float]:
+        if self._came or self._is_over or self._is_ready(0):
+            return step.data, None, 0.0
+        self._write(step.data)  # without having waited before: who is cancelled from here on has sent
+        if self._is_full:
+            await self._all_sent(step.seconds)
+        if not step.wait:
+            return b"", None, 0.0
+        start = self._loop.time()
+        try:
+            came, took = await self._receive(step.wait)
+        except OSError as error:
+            return b"", error, self._loop.time() - start
+        return b"", came, took
 
     async def _receive(self, seconds: float) -> tuple[bytes, float]:
         start = self._loop.time()

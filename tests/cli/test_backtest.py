@@ -126,7 +126,7 @@ def test_diff_tells_rules_settings_and_typical_replies(run: Run, folder: Path) -
     assert any(line.startswith("and ") and line.endswith(" more: --limit") for line in lines)
     answer = json.loads(run("policy", "diff", "default", "new.yaml", "--json").output)
     assert [(one["how"], one["rule"]) for one in answer["rules"]] == [("added", "blocked")]
-    assert lines[-1] == f"1 rules, 1 settings and {len(answer['replies'])} typical replies differ"
+    assert lines[-1] == f"1 rule, 1 setting and {len(answer['replies'])} typical replies differ"
     blocked = [one for one in answer["replies"] if one["new_rule"] == "blocked"]
     assert blocked
     assert {one["new"] for one in blocked if one["when"] == "at the first try"} == {"retry in 1h"}

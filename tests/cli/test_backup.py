@@ -15,7 +15,7 @@ STORE = ("--store", "sqlite:///b.db")
 
 def test_a_copy_says_what_it_holds_and_what_of_it_is_held(run: Run, folder: Path) -> None:
     run("suppressions", "add", "ada@example.com", *STORE)
-    assert run("backup", "copy.db", *STORE).output == f"{folder / 'copy.db'}: sound, 1 suppressions, 1 events\n"
+    assert run("backup", "copy.db", *STORE).output == f"{folder / 'copy.db'}: sound, 1 suppression, 1 event\n"
     with SqliteStore("b.db") as store:
         enqueue(store, "ann@example.com", "bob@example.com")
     shown = json.loads(run("backup", "more.db", "--json", *STORE).output)

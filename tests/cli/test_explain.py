@@ -116,3 +116,10 @@ def test_the_card_of_a_code_needs_no_policy(run: Run, folder: Path) -> None:
     (folder / "wrong.yaml").write_text("policy: 2\n")
     assert run("explain", "552", "--policy", "wrong.yaml").exit_code == 0
     assert run("explain", "552 full", "--policy", "wrong.yaml").exit_code == 2
+
+
+def test_a_bare_code_needs_no_configuration(run: Run, folder: Path) -> None:
+    (folder / "bouncekit.toml").write_text('polcy = "nonsense"\n')
+    for code in ("552", "5.2.2"):
+        assert run("explain", code).exit_code == 0
+    assert run("explain", "552 Mailbox full").exit_code == 2

@@ -1,6 +1,7 @@
 """`init`: what it writes is right, fits what is there, and replaces nothing."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,12 @@ def test_the_plain_program_hears_of_what_stock_smtplib_throws_away(run: Run, fol
         done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("failed full@example.com mailbox_full\n", "")
     assert "full@example.com" in run("suppressions", "list").output
+
+
+def test_a_program_reads_what_a_person_does(run: Run) -> None:
+    told = json.loads(run("init", "one", "--framework", "flask", "--json").output)
+    assert (told["written"], told["framework"]) == (["one/bounces.yaml", "one/bouncekit.toml"], "flask")
+    assert told["text"] == shown(run("init", "two", "--framework", "flask").output).strip()
 
 
 def test_nothing_is_replaced_without_force(run: Run, folder: Path) -> None:

@@ -75,7 +75,7 @@ def test_every_verb_has_an_example_in_its_help_that_its_options_allow(run: Run, 
     helps = [verb.help or "", *(leaf.help or "" for leaf in leaves.values())]
     examples = [line.strip() for text in helps for line in text.splitlines() if f"bouncekit {name}" in line]
     assert examples
-    known = {option for leaf in leaves.values() for one in leaf.params for option in one.opts}
+    known = {option for leaf in (verb, *leaves.values()) for one in leaf.params for option in one.opts}
     assert {word for line in examples for word in line.split() if word.startswith("--")} <= known
 
 

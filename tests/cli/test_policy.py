@@ -419,3 +419,18 @@ def test_junit_has_a_suite_for_each_policy_and_a_test_for_each_trial(run: Run, c
     assert failed.attrib["name"] == "'452 4.2.2 Over quota \\x1b[2J' at RCPT"
     named = [case.attrib["name"] for case in suites[0]]
     assert "a full mailbox is suppressed" in named
+
+
+def test_files_of_rules_are_looked_into_alone_and_where_a_policy_names_them(run: Run, folder: Path) -> None:
+    (folder / "karma.toml").write_text(
+        '[[rule]]\nid = "karma"\nsource = "x"\ncategory = "policy"\ntext = "550 bad karma"\n'
+        'examples = ["550 Bad karma"]\n'
+    )
+    (folder / "own.yaml").write_text("policy: 1\nextends: default\nmeaning: karma.toml\n")
+    for file in ("karma.toml", "own.yaml"):
+        result = run("policy", "check", file)
+        assert result.exit_code == 1
+        (line,) = result.output.splitlines()
+        assert line.startswith("karma.toml:1: ")
+        assert line.endswith("[code-in-phrase]")
+        assert run("policy", "check", file, "--ignore", "code-in-phrase").output == f"{file}: ok\n"

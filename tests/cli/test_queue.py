@@ -240,9 +240,10 @@ def test_dropped_is_gone_and_why_tells_by_whom(run: Run, queue: Queue) -> None:
     result = run("queue", "drop", delivery.id, ANN, "--yes", "--by", "ops \x1b[2J", *STORE)
     assert (result.exit_code, result.output) == (0, "1 recipient is dropped\n")
     assert listed(run) == [BOB]
-    *_, row = run("why", ANN, *STORE).output.splitlines()
-    assert " failed " in row
-    assert row.endswith(r"dropped-by-hand (ops \x1b[2J)")
+    output = run("why", ANN, *STORE).output
+    assert "Z  failed\n" in output
+    assert "decided  dropped-by-hand" in output
+    assert output.endswith("  by       ops \\x1b[2J\n")
     assert run("why", BOB, *STORE).exit_code == 1
 
 

@@ -236,3 +236,20 @@ def test_who_waits_in_the_queue_is_not_to_be_sent_to_again(run: Run, serve: Serv
         "1 in the queue, for `bouncekit worker` or `bouncekit queue run` to send when it is time",
     ]
     assert "full@example.com" in run("queue", "list", "--store", "sqlite:///b.db").output
+
+
+def test_a_patient_send_says_once_before_each_wait_until_when_and_why(
+    run: Run, serve: Serve, file: Path, folder: Path
+) -> None:
+    (folder / "hasty.yaml").write_text(
+        "policy: 1\nextends: default\nschedules: {hasty: [1s]}\nrules:\n"
+        "  - {id: hasty, when: {code: 450}, do: retry, wait: hasty}\n"
+    )
+    later = ["450 4.3.2 Not now \x1b[2J", "250 Ok"]
+    server = serve({"RCPT": {"ada@example.com": later, "eve@example.com": later}})
+    result = run("send", file, "--relay", server.url, "--retry", "wait", "--policy", "hasty.yaml")
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("bouncekit: waiting until 2")
+    assert "@example.com: 450 4.3.2 Not now \\x1b[2J, by rule hasty; and 1 more" in line
+    assert "3 of 3 delivered" in result.output

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from bouncekit._version import __released__
+from bouncekit.budget import Level, Stream
 from bouncekit.cli.storechecks import clock
+from bouncekit.stores.budgeting import KeptLevel
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import ScriptedServer
 from tests.contract.queueing import begin, claim, enqueue, lease, mail_to, outcome
@@ -37,7 +39,7 @@ def test_a_store_is_looked_at_and_left_as_it_is(run: Run, folder: Path) -> None:
     found = checks(run("doctor", "--json", *STORE).output)["store"]
     assert found["level"] == "ok"
     assert "sound, writable, schema " in found["found"]
-    assert found["found"].endswith(", 1 suppressions")
+    assert found["found"].endswith(", 1 suppression")
     with closing(sqlite3.connect("b.db")) as after:
         assert after.execute("SELECT name FROM sqlite_master ORDER BY name").fetchall() == tables
 
@@ -48,7 +50,7 @@ def test_a_store_in_postgresql_is_looked_at_written_to_and_worked_with(run: Run,
         found = checks(run("doctor", "--json", "--store", url).output)["store"]
         assert found["level"] == "ok", found
         assert "sound, writable, PostgreSQL " in found["found"]
-        assert found["found"].endswith(", 1 suppressions")
+        assert found["found"].endswith(", 1 suppression")
         for words, answer in (
             (("why", "ada@example.com"), "suppression_added"),
             (("report", "--since", "7d"), "suppressions: 1 added"),
@@ -236,3 +238,12 @@ def test_subscribers_that_read_are_named(run: Run, folder: Path, now: datetime) 
         store.claim_cursor("crm", owner="a", now=now, until=now + MINUTE)
         store.move_cursor("crm", owner="a", sequence=1, now=now, until=now + MINUTE)
     assert queue_checks(run)["subscribers"]["found"] == "crm; at most 0 events wait"
+
+
+def test_a_stream_whose_budget_is_used_up_is_to_be_looked_at(run: Run, folder: Path, now: datetime) -> None:
+    with SqliteStore("b.db") as store:
+        store.swap_level(Stream("", "news"), None, KeptLevel(Level.STOPPED, now, "t1"))
+    found = queue_checks(run)["stream news"]
+    assert found["level"] == "warn"
+    assert found["found"].startswith("is stopped since 20")
+    assert "bouncekit budget resume" in found["advice"]

@@ -135,3 +135,11 @@ def test_in_80_columns_no_address_is_cut(
     lines = run("suppressions", "list", *STORE).output.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[1].startswith("full@example.com  provisional  mailbox_full  ")
+
+
+def test_a_name_without_a_domain_is_refused(run: Run, folder: Path) -> None:
+    result = run("suppressions", "add", "foo", *STORE)
+    assert result.exit_code == 2
+    assert "'foo'" in result.stderr
+    assert "an address has an @: write the whole of it" in result.stderr
+    assert run("suppressions", "list", *STORE).output == "nobody is suppressed\n"

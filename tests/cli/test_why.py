@@ -26,22 +26,42 @@ def history(run: Run, folder: Path, serve: Callable[..., ScriptedServer]) -> Scr
     return server
 
 
+def moments(output: str) -> dict[str, list[str]]:
+    """What is told of each moment, by its event."""
+    found: dict[str, list[str]] = {}
+    lines = output.partition("What happened, newest first\n")[2].splitlines()
+    for line in lines:
+        if not line.startswith(" "):
+            told = found.setdefault(line.split("  ")[-1], [])
+        else:
+            told.append(line.strip())
+    return found
+
+
 @pytest.mark.usefixtures("history")
-def test_the_timeline_is_newest_first_with_reply_and_rule(run: Run) -> None:
+def test_the_answer_comes_first_then_what_comes_next_and_what_to_do_then_all_that_happened(run: Run) -> None:
     result = run("why", "Full@Example.COM", *STORE)
-    verdict, empty, head, *rows = result.output.splitlines()
+    output = result.output
     assert result.exit_code == 0
-    assert verdict.startswith("Full@Example.COM: mail is held back until 2")
-    assert "mailbox_full, provisional, by rule mailbox-full" in verdict
-    assert (empty, head.split()) == ("", ["TIME", "EVENT", "WHAT", "WAS", "SAID", "RULE"])
-    events = [row.split()[2] for row in rows]
-    assert events[0] == "suppressed"
-    assert events[-1] == "delivered"
-    assert {"failed", "suppression_added"} <= set(events)
-    (failed,) = (row for row in rows if " failed " in row)
-    assert "552 5.2.2 Mailbox is full" in failed
-    assert "mailbox-full (default.yaml:" in failed
-    assert "\x1b" not in result.output
+    assert output.startswith("Full@Example.COM: mail is held back until 2")
+    assert "(mailbox_full, provisional, by rule mailbox-full)" in " ".join(output.split())
+    headings = ["What comes next", "What to do", "What happened, newest first"]
+    assert [line for line in output.splitlines() if line in headings] == headings
+    assert "the next message goes out as its probe" in " ".join(output.split())
+    assert "5.2.2 Mailbox full" in output
+    assert list(moments(output)) == ["suppressed", "not_notified", "suppression_added", "failed", "delivered"]
+
+
+@pytest.mark.usefixtures("history")
+def test_an_outcome_is_told_with_reply_meaning_and_rule(run: Run) -> None:
+    output = run("why", WHO, *STORE).output
+    told = dict(line.split(maxsplit=1) for line in moments(output)["failed"] if not line.startswith("("))
+    assert told["RCPT"].startswith("552 5.2.2 Mailbox is full")
+    assert told["message"].endswith("attempt 1")
+    assert told["means"].startswith("mailbox_full, about the recipient, permanent, certain")
+    assert told["decided"].startswith("fail by mailbox-full (default.yaml:")
+    assert moments(output)["not_notified"][0] == "channel  recipient: no channel 'recipient' is set up"
+    assert "\x1b" not in output
 
 
 @pytest.mark.usefixtures("history")
@@ -92,11 +112,57 @@ def test_what_waits_without_a_reply_says_only_when_it_is_due(run: Run, folder: P
         postmaster.client("main") as client,
     ):
         client.submit(message(WHO))
-    row = run("why", WHO, *STORE).output.splitlines()[-1]
-    assert row.split("  ")[2].strip().startswith("next try at 2")
+    output = " ".join(run("why", WHO, *STORE).output.split())
+    assert "the first attempt of message <" in output
+    assert "is due, through relay main" in output
 
 
 @pytest.mark.usefixtures("history")
-def test_the_rule_that_suppressed_stands_as_a_rule_does(run: Run) -> None:
-    (row, *_) = (line for line in run("why", WHO, *STORE).output.splitlines() if " suppressed " in line)
-    assert row.endswith("  mailbox-full")
+def test_whoever_suppressed_is_told_with_what_was_skipped(run: Run) -> None:
+    assert moments(run("why", WHO, *STORE).output)["suppressed"][-1] == "by       rule mailbox-full"
+
+
+@pytest.mark.usefixtures("history")
+def test_less_is_told_where_less_is_asked_for(run: Run) -> None:
+    output = run("why", WHO, "--limit", 1, *STORE).output
+    assert list(moments(output)) == ["suppressed", "and more before that: --limit, --since"]
+    assert moments(run("why", WHO, "--since", "0s", *STORE).output) == {}
+
+
+@pytest.mark.usefixtures("history")
+def test_advice_comes_in_hindi_too(run: Run) -> None:
+    output = run("why", WHO, "--lang", "hi", *STORE).output
+    assert "5.2.2 मेलबॉक्स भरा है" in output
+
+
+@pytest.mark.usefixtures("history")
+def test_a_class_that_is_held_back_by_less_goes_out(run: Run) -> None:
+    output = run("why", WHO, "--class", "security", *STORE).output
+    assert " ".join(output.split()).startswith(f"{WHO}: mail of this kind goes out; other mail is held back until 2")
+
+
+def test_of_another_tenant_it_says_whose(run: Run, folder: Path, serve: Callable[..., ScriptedServer]) -> None:
+    with (
+        Postmaster(store=f"sqlite:///{folder / 'b.db'}") as postmaster,
+        postmaster.client(serve().url, tenant="acme") as client,
+    ):
+        client.send(message(WHO))
+    result = run("why", WHO, *STORE)
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1] == "there is something of other tenants, to be seen with --tenant: acme"
+    assert run("why", WHO, "--tenant", "acme", *STORE).output.startswith(f"{WHO}: mail goes out\n")
+
+
+@pytest.mark.parametrize("columns", ["50", "60", "100"])
+@pytest.mark.usefixtures("history")
+def test_it_fits_the_terminal(run: Run, columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = run("why", WHO, *STORE).output.splitlines()
+    assert max(map(len, lines)) <= max(int(columns), 46)  # a time and its event, or a heading, stay on one line
+
+
+def test_a_hostile_address_and_a_hostile_reason_show_as_their_escapes(run: Run, folder: Path) -> None:
+    run("suppressions", "add", "x\u202ey@example.com", "--reason", "\x1b[2Jcleared", *STORE)
+    output = run("why", "x\u202ey@example.com", *STORE).output
+    assert "\\x1b[2Jcleared" in output
+    assert not {"\x1b", "\u202e"} & set(output)

@@ -215,6 +215,7 @@ class Postfix:
     late: Address  # answers the final dot `late_reply_seconds` late, and delivers even when the client has gone
     no_space: Address  # 452 4.3.1 to every MAIL: there is never enough room in the queue
     trusting: Address  # no check for full mailboxes: what Dovecot then refuses comes back to the sender as a bounce
+    roomy: Address  # no TLS and no check for full mailboxes, for a thousand recipients at once
     greylisting: Address  # asks a Postgrey at `postgrey`: 450 4.2.0 to who is new to it
     postgrey: Address  # where `running_postgrey` listens
     submission: Address  # STARTTLS and AUTH PLAIN or LOGIN come first: 530 5.7.0 without TLS, 554 5.7.1 without AUTH
@@ -341,8 +342,8 @@ def running_postfix(
 ) -> Iterator[Postfix]:
     """A Postfix of its own that delivers through `dovecot`; stopped and removed at the end.
 
-    `routes` are more domains that it takes mail for, each with a transport such as `smtp:[127.0.0.1]:2525`; `pipes` are
-    transports that are commands.
+    `routes` are more domains that it takes mail for, each with a transport such as `smtp:[127.0.0.1]:2525`, or
+    `discard:`; `pipes` are transports that are commands.
     """
     with server_directory("postfix") as directory:
         make_queue(directory)
@@ -578,6 +579,7 @@ def smtpd_services(dovecot: Dovecot, postgrey: Address, late_reply_seconds: int)
         "late": {"smtpd_end_of_data_restrictions": f"sleep {late_reply_seconds}"},
         "no_space": {"queue_minfree": str(10**18)},
         "trusting": {},
+        "roomy": {"smtpd_tls_security_level": "none"},
         "greylisting": {
             "smtpd_recipient_restrictions": f"check_policy_service inet:{postgrey.host}:{postgrey.port}",
         },
@@ -612,6 +614,7 @@ defer     unix       - - n -    0 bounce
 trace     unix       - - n -    0 bounce
 flush     unix       n - n 1000 0 flush
 proxymap  unix       - - n -    - proxymap
+discard   unix       - - n -    - discard
 error     unix       - - n -    - error
 retry     unix       - - n -    - error
 lmtp      unix       - - n -    - lmtp

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from bouncekit.budget import Stream
+
 __all__ = ["rule", "said", "second"]
 
 
@@ -26,6 +28,9 @@ def said(data: Mapping[str, Any]) -> str:
         text = f"{data['refusals']} of {data['answers']} answers of {data['provider']}: {text}"
     elif data.get("oldest_due_at"):
         text = f"{data['due']} due, the oldest since {second(data['oldest_due_at'])}"
+    elif "bounce_rate" in data:
+        stream = Stream(data.get("tenant") or "", data.get("stream") or "")
+        text = f"{stream}: {data['bounced']} of {data['sent']} bounced, {data['complained']} complained"
     due = f"next try at {second(data['retry_at'])}" if data.get("retry_at") else ""
     twice = "maybe a second copy" if data.get("action") == "delivered" and data.get("possible_duplicate") else ""
     return "; ".join(filter(None, (str(text), due, twice)))

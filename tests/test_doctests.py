@@ -7,6 +7,7 @@ import pkgutil
 import pytest
 
 import bouncekit
+import tests.integrations.django.project  # noqa: F401 - some modules are only for a project that has settings
 
 MODULES = sorted(
     name for _, name, _ in pkgutil.walk_packages(bouncekit.__path__, "bouncekit.") if not name.endswith("__main__")

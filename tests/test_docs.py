@@ -77,12 +77,13 @@ def relay(monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
 
 
 @pytest.fixture
-def django_unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def django_unset() -> Iterator[None]:
     """A page about Django begins without settings, whatever other tests of this process have set."""
-    monkeypatch.setattr(django_settings, "_wrapped", django_unset_value)
+    before, django_settings._wrapped = django_settings._wrapped, django_unset_value
     close_django()
     yield
     close_django()
+    django_settings._wrapped = before
 
 
 @pytest.mark.usefixtures("django_unset")

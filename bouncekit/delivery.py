@@ -352,7 +352,7 @@ class _Way:
             group = group[: len(outcome.statuses)]
         if isinstance(outcome.statuses, Taken):
             self.alive.update([recipient.key for recipient in group])
-            is_plain = not (group[0].attempts and any(one.greylisted_at for one in group))
+            is_plain = not any(one.greylisted_at for one in group)
             if is_plain and (not self.previous or self.previous.keys().isdisjoint(self.alive)):
                 return (yield from self._settle_all(group, outcome.statuses, outcome))
         else:

@@ -18,6 +18,7 @@ from bouncekit.queue import Queued
 from bouncekit.settlement import Settlement
 from bouncekit.status import Action
 from bouncekit.stores.erasing import Erased, Erasure
+from bouncekit.submission import forget_addresses
 from bouncekit.suppression import Evidence, Standing, Suppression
 from bouncekit.suppressionchange import Place, Swap, place_of
 
@@ -64,6 +65,7 @@ def forget(office: Office, address: str, *, by: str) -> Forgotten:
     _suppress(office, erasure, now, by)
     dropped = sum(_drop(office, row, erasure, now, by) for row in queued)
     erased = office.store.erase(erasure)
+    forget_addresses()
     return Forgotten(pseudonym=erasure.pseudonym, dropped=dropped, sending=len(queued) - dropped, erased=erased)
 
 

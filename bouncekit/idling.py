@@ -68,7 +68,7 @@ class _Keeper:
         pauses = {one: _closed(one) for one in watched}
         with self._lock:
             for one, pause in pauses.items():
-                if pause is None:
+                if pause is None and not self._opened.is_set():  # else it may be his
                     self._watched.discard(one)
             left = [pause for pause in pauses.values() if pause is not None]
             if not self._watched:
@@ -80,7 +80,7 @@ class _Keeper:
 def _closed(one: HasLines) -> float | None:
     try:
         return one.close_idle()
-    except Exception as error:  # noqa: BLE001 - whatever a line does when it is closed, the others are looked after
+    except BaseException as error:  # noqa: BLE001 - also SystemExit, of a subscriber: the others are looked after
         complain("closing an idle line: %s", error)
         return None
 

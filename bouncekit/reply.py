@@ -213,7 +213,7 @@ class ReplyReader:
         """
         if self._buffer or self._lines or self._broken is not None:
             return None
-        if count == 1 and (reply := self._known.get(data)) is not None:
+        if count == 1 and data.endswith(b"\n") and (reply := self._known.get(data)) is not None:
             return [reply]
         lines = data.split(b"\n")
         if lines.pop() or len(lines) != count:

@@ -14,7 +14,7 @@ from bouncekit.errors import AddressError
 from bouncekit.rendering import Rendered, canonical, read_headers, with_message_id
 from bouncekit.steps import Delivery
 
-__all__ = ["submission"]
+__all__ = ["forget_addresses", "submission"]
 
 _MOST_KNOWN = 4096  # recipients that are not looked at anew: applications write to the same ones again
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -92,6 +92,11 @@ def _plain(text: str) -> Recipient | None:
     except AddressError:
         return None
     return Recipient.of(address) if address.wire == text and text and not address.needs_utf8 else None
+
+
+def forget_addresses() -> None:
+    """Keep no address that this process has sent to."""
+    _plain.cache_clear()
 
 
 def _check_options(options: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from bouncekit.errors import ConfigurationError
 from bouncekit.postmaster import Postmaster
 from bouncekit.stores import open_store
+from bouncekit.submission import _plain
 from bouncekit.testing import ManualClock, ScriptedServer
 
 from .conftest import message
@@ -69,6 +70,14 @@ def test_nothing_that_a_store_tells_names_him_any_more(opened: Opened, serve: Ca
     assert "planted" not in every_text(postmaster).lower()
     assert list(postmaster.why(JO)) == []
     assert [event["type"] for event in postmaster.why("ann@example.com")] == ["delivered"]
+
+
+def test_no_address_that_was_sent_to_stays_in_memory(opened: Opened, serve: Callable[..., ScriptedServer]) -> None:
+    postmaster = opened()
+    bounced(postmaster, serve)
+    assert _plain.cache_info().currsize
+    postmaster.forget(JO)
+    assert not _plain.cache_info().currsize
 
 
 def test_he_stays_suppressed_for_every_kind_of_mail(opened: Opened, serve: Callable[..., ScriptedServer]) -> None:

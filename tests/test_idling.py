@@ -141,6 +141,37 @@ def test_what_goes_wrong_with_one_client_is_no_trouble_for_the_others(caplog: py
     assert "it is broken" in caplog.text
 
 
+def test_a_line_that_is_opened_while_another_look_finds_none_is_looked_after_still() -> None:
+    class Lines:
+        looks = 0
+
+        def close_idle(self) -> float | None:
+            self.looks += 1
+            if self.looks == 1:
+                keeper.watch(self)  # the line is opened behind the look that has found none
+            return 0.01 if self.looks == 2 else None
+
+    lines, keeper = Lines(), idling._Keeper()
+    keeper.watch(lines)
+    wait_until(lambda: keeper._thread is None)
+    assert lines.looks == 3
+
+
+def test_a_subscriber_who_ends_the_thread_does_not_keep_others_from_being_looked_after() -> None:
+    class Lines:
+        looks = 0
+
+        def close_idle(self) -> float | None:
+            self.looks += 1
+            raise SystemExit
+
+    lines, keeper = Lines(), idling._Keeper()
+    for looks in (1, 2):
+        keeper.watch(lines)
+        wait_until(lambda: keeper._thread is None)
+        assert lines.looks == looks
+
+
 # -- a server that is quicker
 
 

@@ -333,3 +333,11 @@ def test_two_refusals_that_read_the_same_are_two() -> None:
     refusals = ReplyReader().take(b"550 No\r\n550 No\r\n", 2)
     assert refusals is not None
     assert refusals[0] is not refusals[1]
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_a_line_that_was_read_before_is_no_whole_one_without_its_end(end: bytes) -> None:
+    reader = ReplyReader()
+    assert reader.take(b"250 Ok" + end, 1) == [Reply(250, b"Ok")]
+    assert reader.take(b"250 Ok" + end[:-1], 1) is None
+    assert reader.is_clean

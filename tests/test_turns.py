@@ -223,3 +223,35 @@ def test_whatever_threads_do_what_came_out_is_there_and_nothing_else_is(database
         thread.join()
     assert names(database) == sorted(name for some in done for name in some)
     assert len(names(database)) == sum((own + turn) % 7 != 0 for own in range(WRITERS) for turn in range(40))
+
+
+def test_a_turn_that_was_interrupted_between_two_steps_is_given_back_and_nothing_of_it_stays(
+    database: Database,
+) -> None:
+    turns = database._turns
+    assert turns.take(5)
+    shared = turns.enter(database._begin)
+    shared.connection.execute(INSERT, ("half",))
+    turns.give_back()  # Ctrl-C came before the part had an end
+    other = threading.Thread(target=write, args=(database, "other"))
+    other.start()
+    other.join(30)
+    assert (other.is_alive(), names(database)) == (False, ["other"])
+    turns.give_back()  # whose turn it is not gives nothing back
+    write(database, "mine")
+    assert names(database) == ["mine", "other"]
+
+
+def test_who_left_a_commit_to_one_that_was_interrupted_is_told_that_it_failed(database: Database) -> None:
+    """The other had the turn, and lost the transaction out of his hands."""
+
+    def interrupted() -> None:
+        turns = database._turns
+        assert turns.take(5)
+        turns._open = None
+        turns._turn.release()
+
+    with pytest.raises(StoreError, match="interrupted"):
+        all_at_once(database, [interrupted])
+    write(database, "later")
+    assert names(database) == ["later"]

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -151,19 +151,22 @@ class Database:
 
         It may share its commit with those of other threads, see `turns`.
         """
-        if not self._turns.take(self._busy_seconds):
-            kind, advice = _FAULTS[sqlite3.SQLITE_LOCKED]
-            raise kind(f"{self.path}: {advice}")
-        shared = self._turns.enter(self._begin)
         try:
-            with shared.part(_breaks) as connection:
-                yield connection
-        except sqlite3.Error as error:
-            raise self._fault(error) from error
+            if not self._turns.take(self._busy_seconds):
+                kind, advice = _FAULTS[sqlite3.SQLITE_LOCKED]
+                raise kind(f"{self.path}: {advice}")
+            shared = self._turns.enter(self._begin)
+            try:
+                with shared.part(_breaks) as connection:
+                    yield connection
+            except sqlite3.Error as error:
+                raise self._fault(error) from error
+            finally:
+                self._turns.leave(shared)
+                if shared.failed is not None:
+                    raise self._failed_together(shared.failed, shared) from shared.failed
         finally:
-            self._turns.leave(shared)
-            if shared.failed is not None:
-                raise self._failed_together(shared.failed, shared) from shared.failed
+            self._turns.give_back()
 
     def _failed_together(self, error: sqlite3.Error, shared: Shared) -> StoreError:
         """What is told to each who shared a commit: nobody knows whose fault it was, and so nobody is refused."""
@@ -395,7 +398,8 @@ class Database:
 def _let_go(handle: _Handle, failed: sqlite3.Error | None) -> None:
     if failed is not None and _breaks(failed):
         handle.shut()
-    handle.lock.release()
+    with suppress(RuntimeError):  # released already, and interrupted then
+        handle.lock.release()
 
 
 def fault(error: sqlite3.Error | OSError, path: str | os.PathLike[str], *, busy_seconds: float) -> StoreError:

@@ -27,6 +27,7 @@ class Shared:
         self._let_go = let_go
         self.failed: sqlite3.Error | None = None
         self.is_over = False
+        self._is_let_go = False
         self._parts = 0
         self._over: threading.Event | None = None  # where somebody waits for it
 
@@ -72,9 +73,16 @@ class Shared:
                 raise
         finally:
             self.is_over = True
-            self._let_go(self.failed)
+            if not self._is_let_go:
+                self._let_go(self.failed)
+                self._is_let_go = True
             if self._over is not None:
                 self._over.set()
+
+    def give_up(self) -> None:
+        """Undo all of it: nobody knows how far the last part came."""
+        if not self.is_over:
+            self._fail(KeyboardInterrupt())
 
     def leave_open(self) -> threading.Event:
         """What is set when it is over; for whoever has the turn, and leaves it to the next."""
@@ -107,7 +115,7 @@ class Turns:
 
     def start_afresh(self) -> None:
         """Forget, in the child of a fork, whose turn it was in the parent."""
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()  # one that knows whose it is; nobody takes it twice
         self._counting = threading.Lock()
         self._waiting = 0
         self._open: Shared | None = None
@@ -146,15 +154,23 @@ class Turns:
         over = shared.leave_open()
         self._turn.release()
         while not over.wait(_LOOK_SECONDS):
-            if self._turn.acquire(blocking=False):  # whoever waited has given up
-                if shared is self._open:
-                    self._finish(shared)
-                else:
-                    self._turn.release()
+            if self._turn.acquire(blocking=False):  # whoever waited has given up, or was interrupted
+                if shared is not self._open:
+                    shared.give_up()
+                self._finish(shared)
+
+    def give_back(self) -> None:
+        """What an interruption between two steps has left with this thread; nothing, else."""
+        if not self._turn._is_owned():  # type: ignore[attr-defined]  # as threading.Condition asks it
+            return
+        if self._open is None:
+            self._turn.release()
+            return
+        self._open.give_up()
+        self._finish(self._open)
 
     def _finish(self, shared: Shared) -> None:
-        try:
-            shared.commit()
-        finally:
-            self._open = None
-            self._turn.release()
+        """End it, and the turn. Where that is interrupted it is still the one that is open, for `give_back`."""
+        shared.commit()
+        self._open = None
+        self._turn.release()

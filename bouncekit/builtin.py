@@ -222,6 +222,8 @@ def _content(path: Path) -> str:
         raise LookupError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise LookupError(f"{path}: not UTF-8 at byte {error.start}") from error
+    except ValueError as error:
+        raise LookupError(f"{str(path)!a}: {error}") from error  # no file has a NUL in its name
 
 
 def policy_folder() -> Traversable:

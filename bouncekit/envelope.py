@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bouncekit.address import Address, suppression_key
+from bouncekit.errors import ConfigurationError
 from bouncekit.ondemand import OnDemand
 from bouncekit.quick import quick
 
-__all__ = ["Counted", "Envelope", "Labels", "Recipient"]
+__all__ = ["Counted", "Envelope", "Labels", "Recipient", "check_names"]
+
+_MAX_NAME = 255  # characters of a tenant or a stream: keys of a store's tables are bounded
 
 
 @quick
@@ -23,6 +26,18 @@ class Labels:
     tenant: str = ""
     stream: str = ""
     test: bool = False
+
+
+def check_names(labels: Labels) -> Labels:
+    """The labels, if every store can tell their tenant and stream from others.
+
+    Raises:
+        ConfigurationError: a name is too long.
+    """
+    for what, name in (("tenant", labels.tenant), ("stream", labels.stream)):
+        if len(name) > _MAX_NAME:
+            raise ConfigurationError(f"{what}={name[:20]!a}...: {len(name)} characters; {_MAX_NAME} are the most")
+    return labels
 
 
 @quick

@@ -99,10 +99,18 @@ class Gate:
         )
 
     def passage(
-        self, outlet: Outlet | None, token: str, resolver: "Resolver | None", labels: Labels = _UNLABELLED
+        self,
+        outlet: Outlet | None,
+        token: str,
+        resolver: "Resolver | None",
+        labels: Labels = _UNLABELLED,
+        *,
+        is_queued: bool = False,
     ) -> "Passage | None":
         """What one delivery passes by; None where nothing can be slow or paused."""
-        return Passage(self, outlet, token, resolver, labels) if self._is_needed and outlet is not None else None
+        if outlet is None or not self._is_needed:
+            return None
+        return Passage(self, outlet, token, resolver, labels, is_queued=is_queued)
 
     def stream(self, labels: Labels) -> Lane | None:
         """The lane of a stream whose budget has something to say to such mail."""
@@ -151,17 +159,21 @@ class Gate:
         _, held = self._asked(self._kept(lane, now).flow, lane, now, "", 1)
         return held is None or held.until - now <= _SLEPT
 
-    def ask(self, wanted: Mapping[Lane, int], token: str, *, is_test: bool = False) -> dict[Lane, Held]:
+    def ask(
+        self, wanted: Mapping[Lane, int], token: str, *, is_test: bool = False, is_queued: bool = False
+    ) -> dict[Lane, Held]:
         """Who may not pass, of the lanes in their order, each with its recipients. Short waits are slept.
 
-        Where a stream or a relay is shut, nobody asks for what lies behind it.
+        Where a stream or a relay is shut, nobody asks for what lies behind it. What is queued does not sleep for its
+        stream, but for the moment by which it is before its turn: other mail waits behind it.
         """
         end = self._clock.now() + _SLEPT
         held: dict[Lane, Held] = {}
         for lane, recipients in wanted.items():
             while (by := self._ask_one(lane, recipients, token, is_test=is_test)) is not None:
                 now = self._clock.now()
-                if by.is_paused or by.until > end or now >= end:
+                patience = self._patience(lane) if is_queued else _SLEPT
+                if by.is_paused or by.until > min(end, now + patience) or now >= end:
                     held[lane] = by if is_test else self._in_line(by, now)
                     break
                 self._clock.sleep(max((by.until - now).total_seconds(), 0.001))
@@ -212,6 +224,11 @@ class Gate:
             lease=LEASE,
             is_test=is_test,
         )
+
+    def _patience(self, lane: Lane) -> timedelta:
+        """How long a worker sleeps for one message: for those of a stream, a tenth of its time at the most."""
+        rate = self._throttle(lane).rate if lane.kind is LaneKind.STREAM else None
+        return _SLEPT if rate is None else min(_SLEPT, timedelta(seconds=0.1 / rate.per_second))
 
     def _throttle(self, lane: Lane) -> Throttle:
         if lane.kind is LaneKind.STREAM:
@@ -322,9 +339,17 @@ class Passage:
     """One delivery's way through the gate."""
 
     def __init__(
-        self, gate: Gate, outlet: Outlet, token: str, resolver: "Resolver | None", labels: Labels = _UNLABELLED
+        self,
+        gate: Gate,
+        outlet: Outlet,
+        token: str,
+        resolver: "Resolver | None",
+        labels: Labels = _UNLABELLED,
+        *,
+        is_queued: bool = False,
     ) -> None:
         self._gate = gate
+        self._is_queued = is_queued
         self._outlet = outlet
         self._token = token
         self._labels = labels
@@ -346,17 +371,20 @@ class Passage:
             if lane := providers.get(domain):
                 wanted[lane] = wanted.get(lane, 0) + 1
         road = Road(stream=stream, relay=relay, providers=providers, is_direct=self._outlet.is_direct)
-        held = self._gate.ask(wanted, self._token, is_test=self._labels.test)
+        held = self._ask(wanted)
         self._lanes |= wanted.keys()
         if relay in held and (other := self._outlet.fallback):
             instead = Lane(LaneKind.RELAY, other)
             behind = {lane: number for lane, number in wanted.items() if lane.kind is LaneKind.PROVIDER}
             wanted = {instead: len(domains), **behind}
-            second = self._gate.ask(wanted, self._token, is_test=self._labels.test)
+            second = self._ask(wanted)
             if instead not in second:
                 self._lanes.add(instead)
                 return Road(stream=stream, relay=relay, providers=providers, through=other), second
         return road, held
+
+    def _ask(self, wanted: Mapping[Lane, int]) -> dict[Lane, Held]:
+        return self._gate.ask(wanted, self._token, is_test=self._labels.test, is_queued=self._is_queued)
 
     def heard(self, news: Sequence[News]) -> None:
         """What was answered."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bouncekit.builtin import classifier_with, classify, read_meaning, read_source
@@ -33,7 +34,9 @@ _MOST_DOUBTED = 100  # classes that messages name and the policy does not have
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 Tell = Callable[..., None]
-_Prints = tuple[tuple[int, int, int] | None, ...]
+_Print = tuple[int, int, int] | None
+_Prints = tuple[_Print, ...]
+_ByFile = Mapping[str, _Print]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +164,15 @@ class Law:
         """
         with self._reading:
             given = self._given if policy is None else policy
+            earlier = dict(zip(self._files, _prints(self._files), strict=True))  # who writes meanwhile is read again
             try:
                 found = self._read(given)
             except ConfigurationError as error:
-                self._wait_for_mending(error)
+                self._wait_for_mending(error, earlier)
                 raise
             before, self._given = self.in_force, given
             self._files = found.files
-            self._loaded = self._seen = _prints(self._files)
+            self._loaded = self._seen = _prints(self._files, earlier)
             if _is_same(before, found):
                 return before, None
             self.in_force = found
@@ -190,11 +194,11 @@ class Law:
         """Tell what the shadow has found, where that is due."""
         _tell_of(self.in_force.shadow, self._tell, self._now, closing=closing)
 
-    def _wait_for_mending(self, error: ConfigurationError) -> None:
-        """Look at the files as they are now no more, and also at those in which the mistakes are."""
+    def _wait_for_mending(self, error: ConfigurationError, earlier: _ByFile) -> None:
+        """Look no more at the files as they were; look also at those in which the mistakes are."""
         findings: tuple[Finding, ...] = getattr(error, "findings", ())
         self._files = tuple(dict.fromkeys((*self.in_force.files, *(finding.file for finding in findings))))
-        self._loaded = self._seen = _prints(self._files)
+        self._loaded = self._seen = _prints(self._files, earlier)
 
     def _read_again(self) -> None:
         if self._reading.locked():
@@ -246,12 +250,12 @@ def _is_same(before: InForce, found: InForce) -> bool:
     return before.policy == found.policy and before.classifier is found.classifier and shadows[0] == shadows[1]
 
 
-def _prints(files: Sequence[str]) -> _Prints:
-    """By what a file is known to be another: shipped ones are none, and stay the same."""
-    return tuple(map(_print, files))
+def _prints(files: Sequence[str], earlier: _ByFile = MappingProxyType({})) -> _Prints:
+    """By what a file is known to be another, as it was earlier: shipped ones are none, and stay the same."""
+    return tuple(earlier[file] if file in earlier else _print(file) for file in files)
 
 
-def _print(file: str) -> tuple[int, int, int] | None:
+def _print(file: str) -> _Print:
     try:
         found = os.stat(file)
     except OSError:

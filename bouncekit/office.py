@@ -13,7 +13,7 @@ from bouncekit.classification import Classification
 from bouncekit.clock import Clock, SystemClock
 from bouncekit.closing import closed
 from bouncekit.delivery import absorb, deliver, give_up, recover
-from bouncekit.envelope import Labels
+from bouncekit.envelope import Labels, check_names
 from bouncekit.errors import ConfigurationError
 from bouncekit.events import Deliveries, Event, EventType, Occasion, event_id
 from bouncekit.gate import Gate, Passage
@@ -214,7 +214,7 @@ class Office:
             raise ConfigurationError(
                 f"message_class={labels.message_class!r}: policy {self.policy.name} has {', '.join(known)}"
             )
-        return labels
+        return check_names(labels)
 
     def _steps(self, delivery: Delivery, road: Road) -> Steps:
         """By what holds now; to its end, whatever holds then."""
@@ -224,7 +224,8 @@ class Office:
     def course(self, delivery: Delivery, outlet: Outlet | None) -> "Course":
         """A delivery, ready to be carried out."""
         resolver = self.router if outlet is not None and outlet.is_direct else self.resolver
-        passage = self.gate.passage(outlet, delivery.id, resolver, delivery.labels)
+        is_queued = delivery.relay is not None
+        passage = self.gate.passage(outlet, delivery.id, resolver, delivery.labels, is_queued=is_queued)
         return Course(self, self._steps(delivery, NO_ROAD if passage is None else passage.road), passage)
 
     def look_ahead(

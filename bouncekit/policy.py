@@ -376,7 +376,7 @@ class Case:
 
 _FALLBACK = Schedule("fallback", (timedelta(minutes=30), timedelta(hours=2)))
 _LONGEST_HINT = timedelta(days=1)  # that a reply may ask for
-_LAST_TRY = 0.9  # of the time that is left, where a reply asks for more than all of it
+_LAST_TRY = 0.9  # of the time that is left, where a reply asks for more than all of it, or a greylist takes more
 _NO_RULE = Rule(id="no-rule-matched", do=Fate.RETRY)
 _NOBODY = Recipient(address=Address("", "", False), key="")
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -506,7 +506,7 @@ class Policy:
 
         Never earlier: the schedule is how little the owner bothers a server, and no server can have us hammer it. Nor
         so late that there is no other try: "try again in 10000 days" is a delay of a day, and a hint behind the
-        deadline one of most of the time that is left.
+        deadline one of most of the time that is left. So is what was learnt of a greylist, where it takes longer.
         """
         now = circumstances.now
         attempt = max(recipient.attempts, 1)
@@ -514,8 +514,10 @@ class Policy:
             schedule.wait(attempt, circumstances.jitter) for schedule in (rule.wait or _FALLBACK, kind.wait) if schedule
         ]
         if rule.learn is not None and circumstances.learned is not None and attempt == 1:
-            learned = min(max(circumstances.learned, rule.learn.at_least), rule.learn.at_most)
-            waits[0] = jittered(learned, circumstances.jitter)
+            learned = jittered(
+                min(max(circumstances.learned, rule.learn.at_least), rule.learn.at_most), circumstances.jitter
+            )
+            waits[0] = min(learned, max(waits[0], (deadline - now) * _LAST_TRY))
         retry_at = now + min(waits)
         if classification.wait_hint is None:
             return retry_at

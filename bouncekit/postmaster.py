@@ -14,6 +14,7 @@ from bouncekit.clock import Clock
 from bouncekit.errors import ConfigurationError
 from bouncekit.events import EventType, show_time
 from bouncekit.forwarding import Forwarding
+from bouncekit.gauging import Gauging
 from bouncekit.office import Office, Retry, open_office
 from bouncekit.policy import Policy
 from bouncekit.queue import Depth
@@ -138,6 +139,7 @@ class Postmaster:
         self.office.ledger.bus.on(LogSink())
         self._worker: Worker | None = None
         self.forwarding = self._forwarding(opened)
+        self.gauges = self._gauges(opened)
         if worker == "thread" and not is_held_back():
             self.forwarding.start()
         if self.office.relays:
@@ -252,6 +254,16 @@ class Postmaster:
 
         office.ledger.forwarding = Forwarding(sinks, store=office.store, clock=office.clock, tell_parked=tell_parked)
         return office.ledger.forwarding
+
+    def _gauges(self, sinks: "Sequence[Sink]") -> Gauging:
+        """What reads how everything stands, known to those sinks that show it."""
+        office = self.office
+        gauges = Gauging(
+            office.store, office.clock, budget=lambda: office.policy.budget, sinks=[sink.name for sink in sinks]
+        )
+        for sink in sinks:
+            sink.watch(gauges)
+        return gauges
 
     def _see_to_the_queue(self, worker: str) -> None:
         """Have the queue worked on here, or at least watched."""

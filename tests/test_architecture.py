@@ -37,9 +37,9 @@ FLOORS = (
     ),
     (
         "clients",
-        "shadow outbox forwarding ledger law notices treasurer gate lookout office returns waiting listimport undoing"
-        " forgetting suppressionlist smtperrors session dialling carrying smtp routing direct bulk idling client"
-        " aiooffice aiosession aiodirect aio adopt asking explaining recalling recipientstatus worker config"
+        "shadow outbox forwarding ledger law notices treasurer gauging gate lookout office returns waiting listimport"
+        " undoing forgetting suppressionlist smtperrors session dialling carrying smtp routing direct bulk idling"
+        " client aiooffice aiosession aiodirect aio adopt asking explaining recalling recipientstatus worker config"
         " postmaster",
     ),
     ("doors", "integrations testing web"),

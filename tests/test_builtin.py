@@ -102,3 +102,9 @@ def test_rules_of_others_go_behind_the_owners(tmp_path: Path) -> None:
     mine, theirs = tmp_path / "mine.toml", tmp_path / "theirs.toml"
     assert open_rules(mine, community=[theirs]).classify(REPLY).rule == "mine"
     assert open_rules(community=[theirs]).classify(REPLY).step is Step.COMMUNITY
+
+
+def test_a_name_that_no_file_can_have_is_a_mistake_in_the_policy(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text('policy: 1\nextends: "a\\0b.yaml"\n')
+    with pytest.raises(PolicyError, match=r"own\.yaml:2:"):
+        open_policy(tmp_path / "own.yaml")

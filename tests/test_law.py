@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bouncekit.builtin import read_source
 from bouncekit.errors import ConfigurationError, PolicyError, RuleError
 from bouncekit.events import Event
 from bouncekit.postmaster import Postmaster
@@ -248,3 +249,28 @@ def test_who_asks_for_the_same_again_is_refused_and_not_told_again(file: Path) -
 def suppressed(reload: Any) -> None:
     with suppress(ConfigurationError):
         reload()
+
+
+@pytest.mark.parametrize("first", ["fail", "hodl"])
+def test_what_is_written_while_the_file_is_read_is_read_too(
+    file: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    def read(name: Any) -> Any:
+        try:
+            return read_source(name)
+        finally:
+            file.write_text(texts.pop() if texts else file.read_text())
+
+    with ScriptedServer({"RCPT": {ADA: FULL}}) as server, made(file, watch_policy=True) as (postmaster, _):
+        clock = postmaster.office.clock
+        assert isinstance(clock, ManualClock)
+        texts = [POLICY % "retry" + "# by now\n"]
+        monkeypatch.setattr("bouncekit.law.read_source", read)
+        file.write_text(POLICY % first)
+        with suppress(ConfigurationError):
+            postmaster.reload()
+        monkeypatch.undo()
+        for _ in range(3):
+            clock.move(3 * SECONDS)
+            outcome = sent(postmaster, server)
+        assert outcome.fate == "retry"

@@ -203,3 +203,9 @@ def test_the_list_that_a_reply_names_is_told(serve: Serve, postmaster: Postmaste
         client.sendmail("shop@example.org", ["ada@example.com", "bob@example.com"], b"Subject: Hi\r\n\r\nHi")
     (failed,) = heard.of("failed")
     assert "Spamhaus" in failed.to_dict()["data"]["blocklist"]
+
+
+@pytest.mark.parametrize("name", ["tenant", "stream"])
+def test_a_name_that_no_store_has_room_for_is_refused_at_once(postmaster: Postmaster, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}='xxx.*: 256 characters; 255 are the most"):
+        postmaster.client("smtp://relay.example.com", **{name: "x" * 256})

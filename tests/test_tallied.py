@@ -11,7 +11,7 @@ import pytest
 from bouncekit.address import parse_address
 from bouncekit.classification import Category
 from bouncekit.envelope import Recipient
-from bouncekit.policy import Condition, Fate, Learn, Rule, Seen, SeenBy, Window
+from bouncekit.policy import Condition, Fate, Learn, MessageClass, Rule, Seen, SeenBy, Window
 from bouncekit.postmaster import Postmaster
 from bouncekit.reply import Reply, Stage
 from bouncekit.schedule import Schedule
@@ -122,6 +122,16 @@ def test_what_was_learnt_is_the_first_wait_within_bounds(learned: timedelta | No
     rule = Rule(id="grey", do=Fate.RETRY, wait=GREYLIST, learn=Learn(at_least=2 * MINUTE, at_most=30 * MINUTE))
     done = with_rules(rule).decide(said(GREY), recipient(attempts=attempts), at(learned=learned))
     assert done.retry_at == NOW + wait * MINUTE
+
+
+@pytest.mark.parametrize(("deadline", "wait"), [(40, 30), (30, 27), (20, 18), (6, 5.4), (5.2, 5)])
+def test_a_greylist_that_takes_longer_than_the_deadline_costs_nobody_his_try(deadline: float, wait: float) -> None:
+    from .test_policy import at, recipient
+
+    rule = Rule(id="grey", do=Fate.RETRY, wait=GREYLIST, learn=Learn(at_least=2 * MINUTE, at_most=30 * MINUTE))
+    hasty = replace(with_rules(rule), classes={"code": MessageClass(name="code", deadline=deadline * MINUTE)})
+    done = replace(hasty, default_class="code").decide(said(GREY), recipient(), at(learned=timedelta(hours=3)))
+    assert (done.fate, done.retry_at) == (Fate.RETRY, NOW + wait * MINUTE)
 
 
 # -- in a store

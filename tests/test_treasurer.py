@@ -29,7 +29,7 @@ from bouncekit.status import Action
 from bouncekit.steps import Record
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ManualClock, ScriptedServer
-from bouncekit.treasurer import Treasurer
+from bouncekit.treasurer import Treasurer, balances
 
 from .building import ANN, delivery_to
 from .conftest import message
@@ -274,6 +274,30 @@ def test_what_is_slowed_goes_at_its_pace_and_the_rest_at_once(
     assert 100 <= arrived[-1] <= 180  # twelve of six a minute
 
 
+@pytest.mark.parametrize("rate", ["6/m", "60/m", "600/m"])
+def test_no_other_mail_waits_while_a_worker_sleeps_for_a_slowed_stream(
+    make: Make, clock: ManualClock, server: ScriptedServer, tmp_path: Path, rate: str
+) -> None:
+    postmaster = queueing(make, tmp_path, budget=f"{{at_least: 10, slow: {{bounces: 10%}}, rate: {rate}, holds: bulk}}")
+    spoil(postmaster, clock, good=10, bad=5)
+    with postmaster.client("main", stream="news", message_class="bulk") as client:
+        for number in range(30):
+            client.submit(message(f"jo{number}@example.com"))
+    clock.move(SECOND)
+    with postmaster.client("main", stream="news", message_class="security") as client:
+        client.submit(message("code@example.com"))
+    postmaster.on("delivered")(lambda event: arrived.append((event.recipient, clock.now())))
+    arrived: list[tuple[str | None, Any]] = []
+    worker, start = postmaster.worker(), clock.now()
+    worker.run_due()
+    assert dict(arrived)["code@example.com"] == start
+    while left(postmaster, clock):
+        clock.move(SECOND / 10)
+        worker.run_due()
+        assert clock.now() - start < HOUR
+    assert len(arrived) == 31
+
+
 def test_a_stream_comes_back_level_by_level(make: Make, clock: ManualClock) -> None:
     postmaster = make()
     spoil(postmaster, clock, good=6, bad=10)
@@ -310,13 +334,35 @@ def test_what_the_guard_holds_is_given_back(make: Make, clock: ManualClock, tmp_
         assert send(postmaster, "jo").delivered
 
 
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgresql"])
+def test_what_is_given_back_behind_a_resume_hides_no_later_bounce(
+    make: Make, serve: Serve, clock: ManualClock, tmp_path: Path, kind: str
+) -> None:
+    own = tmp_path / "guarded.yaml"
+    own.write_text(f"{HEAD}guard: {{at_least: 20}}\nbudget: {STRICT}\n", "utf-8")
+    gone = {f"x{number}@example.com": "550 5.1.1 No such user" for number in range(40)}
+    moved = {f"y{number}@example.com": "550 5.1.1 Nobody lives here any longer" for number in range(5)}
+    server = serve({"RCPT": gone | moved})
+    with new_store(kind, tmp_path) as store:
+        postmaster = make(policy=own, store=store, relays={"main": server.url})
+        spoil(postmaster, clock, good=60, bad=10, kind="transactional")
+        send(postmaster, "jo", kind="transactional")
+        assert postmaster.resume("news", by="ops")
+        send(postmaster, *(f"x{number}" for number in range(10, 40)), kind="transactional")
+        assert postmaster.heard.types.count("guard_tripped") == 1  # type: ignore[attr-defined]
+        clock.move(2 * HOUR)
+        send(postmaster, *(f"y{number}" for number in range(5)), kind="transactional")
+        assert postmaster.budget("news").spent.bounced == 5
+        assert [one.spent.bounced for one in balances(postmaster.office.store, None, clock.now()).values()] == [5]
+
+
 @contextmanager
 def new_store(kind: str, folder: Path) -> Iterator[str]:
     if kind == "postgresql":
         with new_schema() as url:
             yield url
     else:
-        yield f"sqlite:///{folder / 'shared.db'}"
+        yield "sqlite:///:memory:" if kind == "memory" else f"sqlite:///{folder / 'shared.db'}"
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -383,7 +429,7 @@ def test_the_store_is_asked_once_in_ten_seconds(make: Make, clock: ManualClock) 
     assert len(asked) == 2
 
 
-@pytest.mark.parametrize("name", ["", "-", "a/b", "%", "nul\0", "\udcff", "stra\u00dfe", "x" * 5000])
+@pytest.mark.parametrize("name", ["", "-", "a/b", "%", "nul\0", "\udcff", "stra\u00dfe", "x" * 255])
 def test_whatever_a_stream_is_called_it_is_held_alone(make: Make, clock: ManualClock, name: str) -> None:
     postmaster = make()
     spoil(postmaster, clock, good=2, bad=10, stream=name, tenant="a")

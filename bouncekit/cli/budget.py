@@ -67,7 +67,8 @@ def list_(policy: str | None, store: str | None, as_json: bool) -> int:
 def resume(stream: str, tenant: str, by: str, policy: str | None, store: str | None, as_json: bool) -> int:
     """Let a stream go on that is warned, slowed or stopped, and begin its counts anew.
 
-    What waits of it in the queue comes within the half hour, or at once by `bouncekit queue retry --all`.
+    What waits of it in the queue comes at the times that it was given, within an hour and a half, or at once by
+    `bouncekit queue retry --all`.
 
     Exit code 1 when nothing held it.
     """

@@ -133,13 +133,21 @@ def query(
 def found(store: "Store", search: Search, sieve: Sieve, *, newest_first: bool = False) -> Iterator[Told]:
     """The events that a store has now, that it finds, and that the sieve lets through, read a page at a time."""
     newest = newest_number(store)
-    after = 0 if search.since is None else first_behind(store, search.since - LATE, newest)
+    after = 0 if search.since is None else first_behind(store, _moved(search.since, -LATE), newest)
     before = newest + 1
     if search.until is not None:
-        before = min(first_behind(store, search.until + LATE, newest) + 1, before)
+        before = min(first_behind(store, _moved(search.until, LATE), newest) + 1, before)
     while page := store.search(search, after=after, before=before, newest_first=newest_first, limit=_PAGE):
         yield from (told for _, told in page if told in sieve)
         after, before = (after, page[-1][0]) if newest_first else (page[-1][0], before)
+
+
+def _moved(at: datetime, by: timedelta) -> datetime:
+    """The time so much later; the same where there is none."""
+    try:
+        return at + by
+    except OverflowError:
+        return at
 
 
 def event_line(told: Told) -> str:
@@ -147,7 +155,8 @@ def event_line(told: Told) -> str:
     data: Told = told.get("data") or {}
     cells = (told.get("subject"), said(data), rule(data))
     shown = (printable(str(cell), limit=_MAX_CELL) for cell in cells if cell)
-    return "  ".join((second(told.get("time")), str(told.get("type")).ljust(_WIDTH), *shown))
+    type_ = printable(str(told.get("type")), limit=_MAX_CELL)
+    return "  ".join((printable(second(told.get("time"))), type_.ljust(_WIDTH), *shown))
 
 
 def _keys(office: "Office", recipients: Sequence[str]) -> frozenset[str]:

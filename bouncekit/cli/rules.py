@@ -22,7 +22,7 @@ from bouncekit.cli.settings import (
     store_option,
 )
 from bouncekit.errors import ConfigurationError
-from bouncekit.events import EventType, show_time
+from bouncekit.events import EventType, bounded, show_time
 from bouncekit.measures import counted
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _add_line(line: bytes, gathering: "Gathering") -> None:
     if wrong := next((key for key in _TEXTS if not isinstance(asked.get(key), str | None)), None):
         raise ValueError(f"{wrong}: a text is needed")
     status = status_of(
-        asked.get("reply") or "",
+        bounded(asked.get("reply")) or "",
         stage=asked.get("stage") or "RCPT",
         accepted=asked.get("accepted"),
         individual=asked.get("individual"),

@@ -1,16 +1,18 @@
-"""Events as a counter of OpenTelemetry, and as events of the span in which a mail was sent."""
+"""Metrics of OpenTelemetry: events as a counter, and in the span in which a mail was sent; gauges of how all stands."""
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import ref
 
 from bouncekit._version import __version__
 from bouncekit.errors import MissingExtra
 from bouncekit.events import Event
+from bouncekit.sinks.gauge import GAUGES, Read
 from bouncekit.sinks.labels import labels
 from bouncekit.sinks.protocol import Sink, Told
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.metrics import MeterProvider, Observation
 
 __all__ = ["OpenTelemetry"]
 
@@ -42,7 +44,7 @@ class OpenTelemetry(Sink):
             from opentelemetry import metrics, trace
         except ImportError:
             raise MissingExtra("otel", "opentelemetry-api", "metrics of OpenTelemetry") from None
-        meter = metrics.get_meter("bouncekit", __version__, meter_provider=meter_provider)
+        self._meter = meter = metrics.get_meter("bouncekit", __version__, meter_provider=meter_provider)
         what = "What happened to mail, as bouncekit's events tell it."
         self._counter = meter.create_counter("bouncekit.events", unit="{event}", description=what)
         self._current_span = trace.get_current_span
@@ -52,6 +54,13 @@ class OpenTelemetry(Sink):
         span = self._current_span()
         if span.is_recording():
             span.add_event(f"bouncekit.{event.type}", {**attributes, "bouncekit.event_id": event.id})
+
+    def watch(self, read: Read) -> None:
+        """See `Sink.watch`: each gauge of Prometheus under its name with a dot and without its unit."""
+        for name, kind in GAUGES.items():
+            own = name.replace("_", ".", 1).removesuffix("_seconds").removesuffix("_ratio")
+            callbacks = [_observed(ref(read), name, kind.labels)]
+            self._meter.create_observable_gauge(own, callbacks, unit=kind.unit, description=kind.what)
 
     def send(self, events: Sequence[Told]) -> None:
         """See `Sink.send`."""
@@ -63,3 +72,16 @@ class OpenTelemetry(Sink):
         if not event["data"].get("test"):
             self._counter.add(1, attributes)
         return attributes
+
+
+def _observed(read: "ref[Read]", name: str, labels: Sequence[str]) -> "Callable[[Any], Iterator[Observation]]":
+    from opentelemetry.metrics import Observation
+
+    names = [f"bouncekit.{label}" for label in labels]
+
+    def observe(_: object) -> "Iterator[Observation]":
+        readings = live().get(name, {}) if (live := read()) is not None else {}
+        for values, number in readings.items():
+            yield Observation(number, dict(zip(names, values, strict=True)))
+
+    return observe

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 from bouncekit.errors import BouncekitError, ConfigurationError
 from bouncekit.events import EventType
 from bouncekit.showing import masked, printable, redacted
+from bouncekit.sinks.gauge import Read
 
 __all__ = ["NotTaken", "PerProcess", "Sink", "Told", "discreet", "order_key"]
 
@@ -90,6 +91,9 @@ class Sink(ABC):
         Raises:
             NotTaken: it cannot be; it is tried again.
         """
+
+    def watch(self, read: Read) -> None:  # noqa: B027 - most only forward
+        """Have at hand what reads how everything stands now, for metrics; it is not kept alive by this."""
 
     @abstractmethod
     def send(self, events: Sequence[Told]) -> int | None:

@@ -166,7 +166,8 @@ class Attempts:
             if len(self._by_address) > self._most:
                 self._by_address.popitem(last=False)
             waits = [one[0] + self._within - now for one in (own, self._all) if len(one) == one.maxlen]
-            if waits and (longest := max(waits)) > timedelta():
+            longest = max((one for one in waits if one <= self._within), default=timedelta())  # else it was set back
+            if longest > timedelta():
                 return longest
             own.append(now)
             self._all.append(now)

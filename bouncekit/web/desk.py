@@ -159,6 +159,8 @@ class Desk:
         """The form of a POST; a text says why it does not count."""
         if request.method != "POST":
             return _Form(fields={})
+        if _names_another_charset(request.headers.get("content-type", "")):
+            return "this form cannot be read: it is not in UTF-8"
         try:
             sent = await request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_MOST_FIELD_BYTES)
         except HTTPException as error:
@@ -244,3 +246,12 @@ class Desk:
             httponly=True,
             samesite="strict",
         )
+
+
+def _names_another_charset(content_type: str) -> bool:
+    """Whether a form wants to be read by a codec of its choice: some of Python's fail, or make text that none writes.
+
+    A browser names none, or the one that the page has.
+    """
+    _, named, charset = content_type.lower().partition("charset")
+    return bool(named) and charset.strip(' ="') != "utf-8"

@@ -51,7 +51,9 @@ class Sessions:
         return Session(id=id_, token=token, begun=int(now.timestamp()), user=user, mark=mark)
 
     def end(self, session: Session) -> None:
-        """Know it no more, also from a copy of the cookie."""
+        """Know it no more, also from a copy of the cookie; one of nobody opens nothing, and is not worth the place."""
+        if session.user is None:
+            return
         with self._lock:
             self._ended[session.id] = None
             if len(self._ended) > _MOST_ENDED:

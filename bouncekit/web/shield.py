@@ -139,7 +139,12 @@ def _is_from_here(scope: Scope, headers: Headers, host: str) -> bool:
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+    if origin is None:
+        return True
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:  # a bracket that nothing closes
+        return False
 
 
 def _is_static(scope: Scope) -> bool:

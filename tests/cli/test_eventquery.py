@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bouncekit.cli.eventquery import event_line
 from bouncekit.pseudonym import Pseudonyms
 from tests.building import ANN, BOB, CY
 
@@ -98,3 +99,14 @@ def test_who_was_erased_is_found_by_his_address_still(run: Run, monkeypatch: pyt
     assert {subject for _, subject in after} == {name, None}  # whom it erased, an erasure does not tell
     assert [type_ for type_, _ in before] == [type_ for type_, _ in after][: len(before)]
     assert found(run, "--recipient", name) == after
+
+
+def test_the_first_and_the_last_time_that_there_is_find_all(run: Run) -> None:
+    everything = found(run)
+    assert len(everything) > 5
+    assert found(run, "--since", "0001-01-01T00:00Z", "--until", "9999-12-31T23:59Z") == everything
+    assert found(run, "--since", "0001-01-01T00:00+14:00", "--until", "9999-12-31T23:59-14:00") == everything
+
+
+def test_nothing_in_a_store_is_obeyed_by_a_terminal() -> None:
+    assert event_line({"type": "\x1b[2J", "time": "\x1b[31m", "subject": "\x07"}).isprintable()

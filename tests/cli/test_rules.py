@@ -127,3 +127,9 @@ def test_a_kind_whose_words_another_takes_goes_before_it(run: Run, folder: Path)
     result = run("rules", "suggest", "--replies", "replies.jsonl")
     (folder / "suggested.toml").write_text(result.output)
     assert run("policy", "test", "suggested.toml").output.startswith("suggested.toml: 3 of 3 ")
+
+
+def test_of_a_long_reply_no_more_is_kept_than_an_event_has(run: Run, folder: Path) -> None:
+    (folder / "long.jsonl").write_text(json.dumps({"reply": "550 " + "bad karma " * 50_000}) + "\n")
+    (kind,) = json.loads(run("rules", "suggest", "--replies", "long.jsonl", "--json").output)["kinds"]
+    assert (kind["count"], len(kind["example"]) <= 2048) == (1, True)

@@ -1,7 +1,8 @@
 """Metrics: what is counted, by few labels, none of which can hold an address."""
 
+import gc
 import urllib.request
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -95,14 +96,67 @@ def test_a_place_that_is_none_is_said_at_once(registry: Any, listen: str) -> Non
 
 
 def test_a_new_counter_does_not_count_what_was_before_it(registry: Any, clock: ManualClock) -> None:
+    def counted() -> float:
+        samples = [one for family in registry.collect() for one in family.samples]
+        return sum(one.value for one in samples if one.name == "bouncekit_events_total")
+
     with Postmaster(sinks=[prometheus(registry=registry)], worker="external", clock=clock) as postmaster:
         postmaster.suppressions.add("ada@example.com", by="jo")
         postmaster.forwarding.run()
-        assert next(iter(registry.collect())).samples == []
+        assert counted() == 0
         postmaster.suppressions.add("bob@example.com", by="jo")
         clock.move(timedelta(minutes=2))
         postmaster.forwarding.run()
-        assert sum(one.value for one in next(iter(registry.collect())).samples if one.name.endswith("total")) == 1
+        assert counted() == 1
+
+
+def test_the_newest_event_of_a_type_is_known_by_its_time_whatever_comes_behind_it(registry: Any) -> None:
+    sink = prometheus(registry=registry)
+    first = told()
+    sink.send([{**first, "time": "2026-01-02T00:00:00Z"}, {**first, "time": "2026-01-01T00:00:00Z"}])
+    at = registry.get_sample_value("bouncekit_event_newest_timestamp_seconds", {"type": "failed"})
+    assert at == datetime(2026, 1, 2, tzinfo=UTC).timestamp()
+
+
+def test_test_traffic_is_not_counted(registry: Any) -> None:
+    prometheus(registry=registry).send([told(test=True)])
+    assert [one for family in registry.collect() for one in family.samples] == []
+
+
+def test_a_sink_serves_the_gauges_of_its_postmaster(registry: Any) -> None:
+    sink = prometheus(registry=registry, listen="127.0.0.1:0")
+    with Postmaster(sinks=[sink], worker="external") as postmaster:
+        host, port = sink.served_at
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
+            page = answer.read().decode()
+        assert postmaster.gauges()
+    assert "# TYPE bouncekit_queue_recipients gauge" in page
+    assert 'bouncekit_queue_recipients{state="due"} 0.0' in page
+    assert 'bouncekit_reader_state{kind="sink",reader="prometheus",state="new"} 1.0' in page
+
+
+def test_a_subscriber_shows_the_gauges_that_it_is_given_and_none_once_their_postmaster_is_gone(registry: Any) -> None:
+    sink = prometheus(registry=registry)
+    postmaster = Postmaster()
+    sink.watch(postmaster.gauges)
+    assert registry.get_sample_value("bouncekit_store_up") == 1
+    postmaster.close()
+    del postmaster
+    gc.collect()
+    assert registry.get_sample_value("bouncekit_store_up") is None
+
+
+def test_a_registry_asks_no_store_before_it_is_scraped() -> None:
+    client = pytest.importorskip("prometheus_client", reason="python -m pip install 'bouncekit[prometheus]'")
+    registry, asked = client.CollectorRegistry(auto_describe=True), []
+
+    def read() -> dict[str, Any]:
+        asked.append(1)
+        return {"bouncekit_store_up": {(): 1.0}}
+
+    prometheus(registry=registry).watch(read)
+    assert asked == []
+    assert registry.get_sample_value("bouncekit_store_up") == 1
 
 
 # -- OpenTelemetry
@@ -123,6 +177,24 @@ def test_events_are_counted_with_attributes() -> None:
     (point,) = metric.data.data_points
     assert (metric.name, point.value) == ("bouncekit.events", 100)
     assert dict(point.attributes) == {"bouncekit.type": "failed", "bouncekit.code": "552"}
+
+
+def test_gauges_are_observed_with_attributes() -> None:
+    pytest.importorskip("opentelemetry", reason="python -m pip install 'bouncekit[otel]'")
+    sdk = pytest.importorskip("opentelemetry.sdk.metrics", reason="python -m pip install opentelemetry-sdk")
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    from bouncekit.sinks.otel import OpenTelemetry
+
+    reader = InMemoryMetricReader()
+    sink = OpenTelemetry(meter_provider=sdk.MeterProvider(metric_readers=[reader]))
+    with Postmaster(sinks=[sink], worker="external"):
+        (resource,) = reader.get_metrics_data().resource_metrics
+    found = {one.name: (one.unit, one.data.data_points) for one in resource.scope_metrics[0].metrics}
+    unit, (age,) = found["bouncekit.queue_oldest_due_age"]
+    assert (unit, age.value) == ("s", 0)
+    due = {point.attributes["bouncekit.state"]: point.value for point in found["bouncekit.queue_recipients"][1]}
+    assert due == dict.fromkeys(("due", "waiting", "held", "leased", "abandoned"), 0)
 
 
 def test_a_subscriber_adds_events_to_the_span_in_which_a_mail_is_sent() -> None:

@@ -89,6 +89,13 @@ def test_ten_attempts_from_an_address_then_none_before_the_first_is_old() -> Non
     assert attempts.begin("203.0.113.9", NOW + timedelta(minutes=16)) is None
 
 
+def test_a_clock_that_is_set_back_keeps_nobody_out_and_lets_nobody_try_for_ever() -> None:
+    attempts, before = Attempts(), NOW - timedelta(days=365)
+    assert [attempts.begin("203.0.113.9", NOW) for _ in range(11)][-1] == timedelta(minutes=15)
+    tried = [attempts.begin("203.0.113.9", before) for _ in range(11)]
+    assert tried == [None] * 10 + [timedelta(minutes=15)]
+
+
 def test_who_knew_it_has_tried_nothing() -> None:
     attempts = Attempts()
     for _ in range(50):

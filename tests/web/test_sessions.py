@@ -31,12 +31,21 @@ def test_another_secret_a_changed_letter_or_nothing_at_all_is_no_session() -> No
 
 def test_a_session_is_over_behind_its_time_and_when_it_was_ended() -> None:
     sessions = Sessions(SECRET, lasts=timedelta(hours=1))
-    session = sessions.begin(NOW)
+    session = sessions.begin(NOW, user="asha")
     cookie = sessions.written(session)
     assert sessions.read(cookie, NOW + timedelta(minutes=59)) == session
     assert sessions.read(cookie, NOW + timedelta(minutes=60)) is None
     sessions.end(session)
     assert sessions.read(cookie, NOW) is None
+
+
+def test_strangers_who_log_out_by_the_thousand_bring_no_ended_session_back() -> None:
+    sessions = Sessions(SECRET)
+    session = sessions.begin(NOW, user="asha")
+    sessions.end(session)
+    for _ in range(10_001):
+        sessions.end(sessions.begin(NOW))
+    assert sessions.read(sessions.written(session), NOW) is None
 
 
 def test_what_is_said_stays_so_short_that_a_browser_keeps_the_cookie() -> None:

@@ -143,6 +143,21 @@ def test_no_form_counts_without_the_token_of_this_browser(owner: Browser, browse
         assert "this form is from before" in answer.text
 
 
+@pytest.mark.parametrize("charset", ["unicode_escape", "undefined", "punycode", "utf-8; charset=undefined"])
+def test_no_form_chooses_the_codec_that_reads_it(owner: Browser, charset: str) -> None:
+    owner.get("/policy")
+    fields = {"token": owner.token, "reply": r"552 \ud800"}
+    parts = [f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in fields.items()]
+    settings: dict[str, Any] = {"content": ("".join(parts) + "--x--\r\n").encode()}
+    kind = "multipart/form-data; boundary=x"
+    answer = owner.client.post("/policy/explain", headers={"Content-Type": f"{kind}; charset={charset}"}, **settings)
+    assert answer.status_code == 403
+    assert "not in UTF-8" in answer.text
+    for named in ("", "; charset=UTF-8", '; charset="utf-8"'):
+        answer = owner.client.post("/policy/explain", headers={"Content-Type": kind + named}, **settings)
+        assert answer.status_code == 200
+
+
 def test_no_link_changes_anything(owner: Browser, kept: Postmaster) -> None:
     before = kept.office.store.events(limit=1000), list(kept.suppressions)
     for path in CHANGES:

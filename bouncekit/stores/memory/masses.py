@@ -65,13 +65,18 @@ class MemoryMasses:
         asked = None if stream is None else subject_of_stream(stream)
         names = {name for by, name in self._numbers if by in SPENT_BY} if asked is None else {asked}
         began = hour(since)
-        found = {name: Spent(*(max(self._sum(by, name, began), 0) for by in SPENT_BY)) for name in names}
+        found = {name: Spent(*(self._spent(by, name, began) for by in SPENT_BY)) for name in names}
         return {stream_of(name): spent for name, spent in found.items() if any(spent)}
 
     def forgive(self, stream: Stream) -> None:
         """Begin the counts of a stream anew."""
         for by in SPENT_BY:
             self._numbers.pop((by, subject_of_stream(stream)), None)
+
+    def _spent(self, by: CountedBy, subject: str, since: int) -> int:
+        """The sum by the hour: what one has got back too much, no other has to make up for."""
+        times = self._numbers.get((by, subject), {})
+        return sum(max(number, 0) for began_at, number in times.items() if began_at >= since)
 
     def _sum(self, by: CountedBy, subject: str, since: int) -> int:
         """The sum of what is not older, from the newest on: there may be a day of minutes, and an hour is asked for."""

@@ -1,6 +1,7 @@
 """Budgets in a SQL store: a small row for each stream that has used up some of its own, and numbers by the hour."""
 # ruff: noqa: S608
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -17,10 +18,10 @@ __all__ = ["SqlBudgeting"]
 _NAMES = ", ".join(f"'{by.value}'" for by in SPENT_BY)
 _SPENT = f"""
     SELECT name, subject, CAST(sum(number) AS BIGINT) FROM counters
-    WHERE name IN ({_NAMES}) AND began_at >= ? GROUP BY name, subject"""
+    WHERE name IN ({_NAMES}) AND began_at >= ? GROUP BY name, subject, began_at"""
 _SPENT_BY_ONE = f"""
     SELECT name, subject, CAST(sum(number) AS BIGINT) FROM counters
-    WHERE name IN ({_NAMES}) AND subject = ? AND began_at >= ? GROUP BY name, subject"""
+    WHERE name IN ({_NAMES}) AND subject = ? AND began_at >= ? GROUP BY name, subject, began_at"""
 _FORGIVE = f"DELETE FROM counters WHERE name IN ({_NAMES}) AND subject = ?"
 _LEVELS = "SELECT tenant, stream, level, since, token FROM budgets"
 _LEVEL = f"{_LEVELS} WHERE tenant = ? AND stream = ?"
@@ -44,10 +45,10 @@ class SqlBudgeting:
             rows = self._database.read(_SPENT, (began,))
         else:
             rows = self._database.read(_SPENT_BY_ONE, (subject_of_stream(stream), began))
-        found: dict[Stream, dict[str, int]] = {}
-        for name, subject, number in rows:
-            found.setdefault(stream_of(subject), {})[name] = max(number, 0)
-        return {one: Spent(*(numbers.get(by.value, 0) for by in SPENT_BY)) for one, numbers in found.items()}
+        found: dict[str, Counter[str]] = {}
+        for name, subject, number in rows:  # what an hour has got back too much, no other has to make up for
+            found.setdefault(subject, Counter())[name] += max(number, 0)
+        return {stream_of(one): Spent(*(numbers[by.value] for by in SPENT_BY)) for one, numbers in found.items()}
 
     def levels(self, *, stream: Stream | None = None) -> Mapping[Stream, KeptLevel]:
         """See `Budgeting.levels`."""

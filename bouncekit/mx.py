@@ -216,11 +216,14 @@ class Resolver:
             if route := self._fresh(name):
                 return route
             other = self._flights.get(name)
-            if other is None:
-                mine = self._flights[name] = _Flight()
-        if other is not None:
-            other.landed.wait(self._lifetime + 1)
-            return other.route or not_known(name, "another thread's look-up did not end")
+            mine = self._flights.setdefault(name, _Flight())
+        if other is None:
+            return self._ask(name, mine)
+        other.landed.wait(self._lifetime + 1)
+        return other.route or not_known(name, "another thread's look-up did not end")
+
+    def _ask(self, name: str, mine: "_Flight") -> MailRoute:
+        """Ask, for all who wait for this."""
         route = not_known(name, "the look-up was cut short")
         try:
             route = self._look_up(name)
@@ -291,7 +294,10 @@ class Resolver:
                     self._workers.remove(threading.current_thread())
                     return
                 del self._waiting[name]
-            self.mail_route(name)
+                if self._fresh(name) or name in self._flights:
+                    continue
+                mine = self._flights[name] = _Flight()  # nobody finds it neither waiting nor asked for
+            self._ask(name, mine)
 
 
 def _provider(route: MailRoute) -> str | None:

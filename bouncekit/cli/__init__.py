@@ -47,7 +47,7 @@ VERBS = {
     "serve": "Show all of it in a browser.",
     "doctor": "Check that all is there: policy, store, clock, queue, relays; and say what to do.",
     "testserver": "Run a mail server for development, which misbehaves as it is told.",
-    "completion": "Print the script that lets a shell complete verbs and options.",
+    "completion": "Print the script that lets a shell complete verbs and options, or the manual page.",
 }
 
 _INTERRUPTED = 130  # 128 and the number of SIGINT, as shells say it

@@ -200,5 +200,5 @@ def test_a_stream_that_the_shell_has_closed_is_no_crash(folder: Path, command: s
 
 def test_choices_that_are_missing_stand_on_the_line_of_the_error(run: Run) -> None:
     assert run("completion").stderr == (
-        "bouncekit: error: Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish\n"
+        "bouncekit: error: Missing argument '{bash|zsh|fish|man}'. Choose from: bash, zsh, fish, man\n"
     )

@@ -308,7 +308,8 @@ def test_a_send_that_is_cancelled_while_it_waits_for_its_turn_has_sent_nothing(
 def test_what_is_left_of_a_message_when_it_is_cancelled_between_two_transactions_stays_in_the_queue(
     serve: Serve, make_postmaster: Callable[..., Postmaster], tmp_path: Path
 ) -> None:
-    server = serve({"RCPT": {BAD: Delay(0.5, "250 Ok")}}, extensions=["LIMITS RCPTMAX=1"])
+    slow = Delay(0.5, "250 Ok")  # so that the second is in line before the first has its second transaction
+    server = serve({"RCPT": {ADA: slow, BAD: slow}}, extensions=["LIMITS RCPTMAX=1"])
     postmaster = make_postmaster(
         store=f"sqlite:///{tmp_path}/bounces.db", retry="queue", worker="external", relays={"main": server.url}
     )

@@ -17,14 +17,26 @@ from typing import TYPE_CHECKING, Any
 from bouncekit._version import __version__
 
 if TYPE_CHECKING:
-    from bouncekit.adopt import Installation, install, wrap
-    from bouncekit.aio import AsyncClient
-    from bouncekit.asking import classify
-    from bouncekit.classification import Category, Classification, Scope
-    from bouncekit.client import Client
-    from bouncekit.clock import Clock
-    from bouncekit.envelope import Labels
-    from bouncekit.errors import (
+    from bouncekit.clients.adopt import Installation, install, wrap
+    from bouncekit.clients.aio import AsyncClient
+    from bouncekit.clients.client import Client
+    from bouncekit.clients.smtp import LMTP, SMTP, SMTP_SSL
+    from bouncekit.clients.smtperrors import OutcomeUnknown, RecipientsSuppressed, StoreUnavailable, UnreadableReply
+    from bouncekit.delivery.events import Event, EventType
+    from bouncekit.delivery.report import DeliveryFailed, Report
+    from bouncekit.delivery.settlement import Settlement
+    from bouncekit.meaning.classification import Category, Classification, Scope
+    from bouncekit.notify import Notification
+    from bouncekit.outside.clock import Clock
+    from bouncekit.policy.policy import Policy
+    from bouncekit.policy.suppression import Standing, Suppression
+    from bouncekit.postmaster.asking import classify
+    from bouncekit.postmaster.explaining import Comparison, Explanation, compare, explain
+    from bouncekit.postmaster.postmaster import Postmaster
+    from bouncekit.sinks.jsonlines import JsonLines
+    from bouncekit.stores import Store
+    from bouncekit.words.envelope import Labels
+    from bouncekit.words.errors import (
         AddressError,
         BouncekitError,
         ConfigurationError,
@@ -32,44 +44,39 @@ if TYPE_CHECKING:
         PolicyError,
         StoreError,
     )
-    from bouncekit.events import Event, EventType
-    from bouncekit.explaining import Comparison, Explanation, compare, explain
-    from bouncekit.notify import Notification
-    from bouncekit.policy import Policy
-    from bouncekit.postmaster import Postmaster
-    from bouncekit.reply import EnhancedStatusCode, NoReply, Reply, Stage
-    from bouncekit.report import DeliveryFailed, Report
-    from bouncekit.settlement import Settlement
-    from bouncekit.sinks.jsonlines import JsonLines
-    from bouncekit.smtp import LMTP, SMTP, SMTP_SSL
-    from bouncekit.smtperrors import OutcomeUnknown, RecipientsSuppressed, StoreUnavailable, UnreadableReply
-    from bouncekit.status import Action
-    from bouncekit.stores import Store
-    from bouncekit.suppression import Standing, Suppression
+    from bouncekit.words.reply import EnhancedStatusCode, NoReply, Reply, Stage
+    from bouncekit.words.status import Action
 
 _HOMES = {
-    "adopt": ("Installation", "install", "wrap"),
-    "aio": ("AsyncClient",),
-    "asking": ("classify",),
-    "classification": ("Category", "Classification", "Scope"),
-    "client": ("Client",),
-    "clock": ("Clock",),
-    "envelope": ("Labels",),
-    "errors": ("AddressError", "BouncekitError", "ConfigurationError", "MissingExtra", "PolicyError", "StoreError"),
-    "events": ("Event", "EventType"),
-    "explaining": ("Comparison", "Explanation", "compare", "explain"),
+    "clients.adopt": ("Installation", "install", "wrap"),
+    "clients.aio": ("AsyncClient",),
+    "postmaster.asking": ("classify",),
+    "meaning.classification": ("Category", "Classification", "Scope"),
+    "clients.client": ("Client",),
+    "outside.clock": ("Clock",),
+    "words.envelope": ("Labels",),
+    "words.errors": (
+        "AddressError",
+        "BouncekitError",
+        "ConfigurationError",
+        "MissingExtra",
+        "PolicyError",
+        "StoreError",
+    ),
+    "delivery.events": ("Event", "EventType"),
+    "postmaster.explaining": ("Comparison", "Explanation", "compare", "explain"),
     "notify": ("Notification",),
-    "policy": ("Policy",),
-    "postmaster": ("Postmaster",),
-    "reply": ("EnhancedStatusCode", "NoReply", "Reply", "Stage"),
-    "report": ("DeliveryFailed", "Report"),
-    "settlement": ("Settlement",),
+    "policy.policy": ("Policy",),
+    "postmaster.postmaster": ("Postmaster",),
+    "words.reply": ("EnhancedStatusCode", "NoReply", "Reply", "Stage"),
+    "delivery.report": ("DeliveryFailed", "Report"),
+    "delivery.settlement": ("Settlement",),
     "sinks.jsonlines": ("JsonLines",),
-    "smtp": ("LMTP", "SMTP", "SMTP_SSL"),
-    "smtperrors": ("OutcomeUnknown", "RecipientsSuppressed", "StoreUnavailable", "UnreadableReply"),
-    "status": ("Action",),
+    "clients.smtp": ("LMTP", "SMTP", "SMTP_SSL"),
+    "clients.smtperrors": ("OutcomeUnknown", "RecipientsSuppressed", "StoreUnavailable", "UnreadableReply"),
+    "words.status": ("Action",),
     "stores": ("Store",),
-    "suppression": ("Standing", "Suppression"),
+    "policy.suppression": ("Standing", "Suppression"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -9,33 +9,21 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bouncekit.address import parse_address, suppression_key
-from bouncekit.classification import Category, Classification, Step, scope_of
-from bouncekit.delivery import deliver
-from bouncekit.envelope import Envelope, Labels, Recipient
-from bouncekit.events import Event, EventType
-from bouncekit.policy import (
-    Condition,
-    Fate,
-    Guard,
-    MessageClass,
-    Notice,
-    Policy,
-    Range,
-    Rule,
-    Seen,
-    SessionFate,
-    SessionRule,
-    Window,
-)
-from bouncekit.reply import Cause, NoReply, Reply, Stage
-from bouncekit.report import Report
-from bouncekit.schedule import Schedule
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action, RecipientStatus
-from bouncekit.steps import Delivery, LookedUp, LookUp, Outcome, Record, SessionEnd, Transact, Wait
-from bouncekit.suppression import Ladder, Standing, Suppression
-from bouncekit.transaction import Body, Commands, Dot, transaction
+from bouncekit.delivery.delivery import deliver
+from bouncekit.delivery.events import Event, EventType
+from bouncekit.delivery.report import Report
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.delivery.steps import Delivery, LookedUp, LookUp, Outcome, Record, SessionEnd, Transact, Wait
+from bouncekit.meaning.classification import Category, Classification, Step, scope_of
+from bouncekit.policy.policy import Guard, MessageClass, Policy
+from bouncekit.policy.rule import Condition, Fate, Notice, Range, Rule, Seen, SessionFate, SessionRule, Window
+from bouncekit.policy.schedule import Schedule
+from bouncekit.policy.suppression import Ladder, Standing, Suppression
+from bouncekit.protocol.transaction import Body, Commands, Dot, transaction
+from bouncekit.words.address import parse_address, suppression_key
+from bouncekit.words.envelope import Envelope, Labels, Recipient
+from bouncekit.words.reply import Cause, NoReply, Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ANN, BOB, CY, DI = (f"{name}@example.com" for name in ("ann", "bob", "cy", "di"))

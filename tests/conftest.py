@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from bouncekit.events import Event
-from bouncekit.postmaster import Postmaster
+from bouncekit.delivery.events import Event
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ManualClock, Script, ScriptedServer
 
 pytest_plugins = ["bouncekit.testing.pytest_plugin"]

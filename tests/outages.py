@@ -12,13 +12,13 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from bouncekit.builtin import classify, open_policy
-from bouncekit.delivery import deliver
-from bouncekit.events import Event, EventType
-from bouncekit.policy import Policy
-from bouncekit.reply import Reply, Stage
-from bouncekit.status import Action, RecipientStatus
-from bouncekit.steps import LookUp, Outcome, Record, Steps, Transact
+from bouncekit.delivery.delivery import deliver
+from bouncekit.delivery.events import Event, EventType
+from bouncekit.delivery.steps import LookUp, Outcome, Record, Steps, Transact
+from bouncekit.outside.builtin import classify, open_policy
+from bouncekit.policy.policy import Policy
+from bouncekit.words.reply import Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 
 from .building import NOW, delivery_to
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bouncekit.address import Address, a_label, domain_of, parse_address, suppression_key, wire_addresses
-from bouncekit.envelope import Recipient
-from bouncekit.errors import AddressError
+from bouncekit.words.address import Address, a_label, domain_of, parse_address, suppression_key, wire_addresses
+from bouncekit.words.envelope import Recipient
+from bouncekit.words.errors import AddressError
 
 LONGEST_LOCAL = "l" * 64
 LONGEST_DOMAIN = ".".join(["d" * 63, "d" * 63, "d" * 61])

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 import bouncekit
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Closing, Raw, ScriptedServer
 
 from .conftest import Heard, message

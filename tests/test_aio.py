@@ -18,16 +18,16 @@ import pytest
 import trustme
 
 from bouncekit import AsyncClient, ConfigurationError, Event, StoreUnavailable
-from bouncekit.aiooffice import Errand
-from bouncekit.aiosession import AsyncCarrying
-from bouncekit.conversation import Send
-from bouncekit.errors import StoreError
-from bouncekit.postmaster import Postmaster
-from bouncekit.report import Report
-from bouncekit.steps import LookedUp
+from bouncekit.clients.aiooffice import Errand
+from bouncekit.clients.aiosession import AsyncCarrying
+from bouncekit.delivery.report import Report
+from bouncekit.delivery.steps import LookedUp
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.protocol.conversation import Send
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import Closing, Delay, Kept, ScriptedServer, Silence, refusing_port
 from bouncekit.transports.streams import StreamWire
+from bouncekit.words.errors import StoreError
 
 from .conftest import Heard, message
 

@@ -10,40 +10,98 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "bouncekit"
 
-# A module imports from lower floors, or from one listed before it on its own floor. A name stands for a package too.
-FLOORS = (
-    ("words", "quick ondemand errors phrase showing measures columns address pseudonym typos reply envelope status"),
+# Floors from below, their packages, the modules of each in their order. A module imports from lower floors, from the
+# packages before its own on its floor, and in its own package from those before it. A package that names no modules has
+# no order inside.
+FLOORS: tuple[tuple[str, dict[str, str]], ...] = (
+    (
+        "words",
+        {
+            "words": (
+                "quick ondemand errors phrase showing measures columns address pseudonym typos reply envelope status"
+            ),
+        },
+    ),
     (
         "reading",
-        "classmark rendering verp commandlines transaction downgrading conversation opening mimepart diagnostic dsn"
-        " feedback incoming sesnotice bouncewords bouncetext openedmail autoreply bouncemail",
+        {
+            "protocol": "classmark rendering commandlines transaction downgrading conversation opening",
+            "bounces": (
+                "verp mimepart diagnostic dsn feedback incoming sesnotice bouncewords bouncetext openedmail"
+                " autoreply bouncemail"
+            ),
+        },
     ),
-    ("meaning", "classification waithint blocklist vocabulary phrasebook meaning rulefile classifier ruletrial codes"),
+    (
+        "meaning",
+        {
+            "meaning": (
+                "classification waithint blocklist vocabulary phrasebook meaning rulefile classifier ruletrial"
+            ),
+            "codes": "",
+        },
+    ),
     (
         "policy",
-        "schedule suppression foreignlist listfile listentry listexport template mailmerge throttle budget policy guard"
-        " policytext policyvalue policyschema schedulefile policyfile policytrial policycase policyspace policyfault"
-        " rulelint policylint policyprint policydiff",
+        {
+            "policy": "schedule suppression template throttle budget rule policy guard",
+            "lists": "mailmerge foreignlist listfile listentry listexport",
+            "policyfiles": (
+                "policytext policyvalue policyschema schedulefile policyfile policytrial policycase"
+                " policyspace policyfault rulelint policylint policyprint policydiff"
+            ),
+        },
     ),
     (
         "delivery",
-        "tallied settlement spending events suppressionchange watch retelling telling recorded suggesting sifting"
-        " backtest report steps closing lanes sorting queue timeline retold returned handing wholesale delivery"
-        " submission",
+        {
+            "delivery": (
+                "tallied settlement spending events suppressionchange watch report steps closing lanes"
+                " sorting queue returned handing wholesale delivery submission"
+            ),
+            "history": "retelling telling recorded suggesting sifting backtest timeline retold",
+        },
     ),
     (
         "outside",
-        "clock forking relay builtin secondreader provider mailroute mx stores bus transports sinks notify intake",
+        {
+            "outside": "clock forking relay builtin secondreader provider mailroute mx bus",
+            "stores": "",
+            "transports": "",
+            "sinks": "",
+            "notify": "",
+            "intake": "",
+        },
     ),
     (
         "clients",
-        "shadow outbox forwarding ledger law notices treasurer gauging gate lookout office returns waiting listimport"
-        " undoing forgetting suppressionlist smtperrors session dialling carrying smtp routing direct bulk idling"
-        " client aiooffice aiosession aiodirect aio adopt asking explaining recalling recipientstatus worker config"
-        " postmaster",
+        {
+            "desk": (
+                "shadow outbox forwarding ledger law notices treasurer gauging gate lookout office furnishing returns"
+                " waiting listimport undoing forgetting suppressionlist"
+            ),
+            "clients": (
+                "smtperrors session dialling carrying smtp routing direct bulk idling client aiooffice"
+                " aiosession aiodirect aio adopt"
+            ),
+            "postmaster": "asking explaining recalling recipientstatus worker config postmaster",
+        },
     ),
-    ("doors", "integrations testing web"),
-    ("command line", "cli __main__"),
+    (
+        "doors",
+        {
+            "integrations": "",
+            "testing": "",
+            "web": "",
+        },
+    ),
+    (
+        "command line",
+        {
+            "cli": "",
+            "__main__": "",
+        },
+    ),
 )
 LAST_FLOOR_WITHOUT_IO = 4
 # Front door and version stand outside: nobody imports the one, the other imports nothing.
@@ -64,9 +122,9 @@ PARSERS = {
 }
 HEAVY = frozenset({"click", "rich", "apprise", "pydantic", "yaml", "regex"})
 
-PLACE = {
-    name: (floor, position) for floor, (_, names) in enumerate(FLOORS) for position, name in enumerate(names.split())
-}
+PACKAGES = [package for _, packages in FLOORS for package in packages]
+FLOOR_OF = {package: number for number, (_, packages) in enumerate(FLOORS) for package in packages}
+LISTED = {package: names.split() for _, packages in FLOORS for package, names in packages.items() if names}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -82,11 +140,20 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: a relative import hides its floor"
             yield node.module or "", node.lineno
+            inner = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from ((name, node.lineno) for name in inner if _file_of(name))
 
 
 def top(name: str) -> str:
-    """The module or package of ours that `name` belongs to: `stores/sqlite` and `bouncekit.stores.sqlite`: stores."""
+    """The package of ours that `name` belongs to: `stores/sqlite` and `bouncekit.stores.sqlite`: stores."""
     return name.removeprefix("bouncekit.").replace("/", ".").split(".")[0]
+
+
+def place(name: str) -> tuple[int, int]:
+    """Where a module stands: its package among all, and itself among those of its package, 0 where none are listed."""
+    package, _, inner = name.removeprefix("bouncekit.").replace("/", ".").partition(".")
+    listed = LISTED.get(package, [])
+    return PACKAGES.index(package), listed.index(inner) + 1 if inner in listed else 0
 
 
 MODULES = [pytest.param(name, path, id=name) for name, path in modules() if name not in APART]
@@ -94,8 +161,10 @@ MODULES = [pytest.param(name, path, id=name) for name, path in modules() if name
 
 def test_every_module_has_a_place_and_every_place_a_module() -> None:
     found = {top(name) for name, _ in modules()} - APART
-    assert found <= PLACE.keys(), f"not on any floor: {sorted(found - PLACE.keys())}"
-    assert PLACE.keys() <= found, f"floors without a module: {sorted(PLACE.keys() - found)}"
+    assert found == set(PACKAGES), f"not on any floor, or a floor without it: {sorted(found ^ set(PACKAGES))}"
+    for package, listed in LISTED.items():
+        inside = {path.stem for path in (PACKAGE / package).glob("*.py")} - {"__init__"}
+        assert inside == set(listed), f"{package}: not listed, or not there: {sorted(inside ^ set(listed))}"
 
 
 @pytest.mark.parametrize(("name", "path"), MODULES)
@@ -106,8 +175,8 @@ def test_a_module_imports_only_what_lies_below_it(name: str, path: Path) -> None
         assert imported != "bouncekit" or own in {"cli", "__main__"}, f"{where}: the front door is for applications"
         if imported == "bouncekit._version" or not imported.startswith("bouncekit."):
             continue
-        other = top(imported)
-        assert other == own or PLACE[other] < PLACE[own], f"{where}: {own} imports {other}, which is not below it"
+        is_below = place(imported) < place(name) or (top(imported) == own and own not in LISTED)
+        assert is_below, f"{where}: {name} imports {imported}, which is not below it"
 
 
 @pytest.mark.parametrize(("name", "path"), MODULES)
@@ -151,10 +220,10 @@ def _file_of(imported: str) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("name", "path"), [case for case in MODULES if PLACE.get(top(str(case.values[0])), (9,))[0] <= 4]
+    ("name", "path"), [case for case in MODULES if FLOOR_OF[top(str(case.values[0]))] <= LAST_FLOOR_WITHOUT_IO]
 )
 def test_no_floor_up_to_delivery_does_any_io(name: str, path: Path) -> None:
-    allowed = PARSERS.get(top(name), set())
+    allowed = PARSERS.get(path.stem, set())
     for imported, line in imports(path):
         root = imported.split(".")[0]
         where = f"bouncekit/{name}.py:{line}"
@@ -177,7 +246,11 @@ def test_every_module_says_what_it_answers() -> None:
 
 def test_the_docs_print_the_same_floors() -> None:
     page = (ROOT / "docs" / "explanation" / "architecture.md").read_text("utf-8")
-    printed = re.findall(r"^\s*(\d) ([A-Z ]+?) {2,}(.+)$", page, re.MULTILINE)
-    assert [(name.lower(), modules.split()) for _, name, modules in printed] == [
-        (name, modules.split()) for name, modules in FLOORS
-    ]
+    printed = re.findall(r"^(?:(\d) ([A-Z ]+?))? {2,}([a-z_]+)/?(?: +(.+))?$", page.split("```text\n")[1], re.MULTILINE)
+    floors: list[tuple[str, dict[str, str]]] = []
+    for number, name, package, names in printed:
+        if number:
+            assert int(number) == len(floors)
+            floors.append((name.lower(), {}))
+        floors[-1][1][package] = names
+    assert tuple(floors) == FLOORS

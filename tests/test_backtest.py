@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from bouncekit.backtest import Backtest, Change, Difference, warm_up
-from bouncekit.builtin import classifier, classify, open_policy, policy_text, schedules
-from bouncekit.classification import Classification
-from bouncekit.policy import Policy
-from bouncekit.policyfile import load_policy
-from bouncekit.pseudonym import Pseudonyms
-from bouncekit.reply import Reply
-from bouncekit.status import RecipientStatus
+from bouncekit.history.backtest import Backtest, Change, Difference, warm_up
+from bouncekit.meaning.classification import Classification
+from bouncekit.outside.builtin import classifier, classify, open_policy, policy_text, schedules
+from bouncekit.policy.policy import Policy
+from bouncekit.policyfiles.policyfile import load_policy
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.veil.veil import Veil
+from bouncekit.words.pseudonym import Pseudonyms
+from bouncekit.words.reply import Reply
+from bouncekit.words.status import RecipientStatus
 from tests.building import ANN, BOB, NOW, delivery_to
 from tests.contract.stores import Sender, new_id, take
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bouncekit.asking import classify
+from bouncekit.postmaster.asking import classify
 
 
 @pytest.mark.parametrize(

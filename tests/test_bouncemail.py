@@ -16,12 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bouncekit.bouncemail import read_mail
-from bouncekit.builtin import classify
-from bouncekit.classification import Category, Scope
-from bouncekit.incoming import Incoming, Kind, statuses
-from bouncekit.reply import Reply
-from bouncekit.status import Action
+from bouncekit.bounces.bouncemail import read_mail
+from bouncekit.bounces.incoming import Incoming, Kind, statuses
+from bouncekit.meaning.classification import Category, Scope
+from bouncekit.outside.builtin import classify
+from bouncekit.words.reply import Reply
+from bouncekit.words.status import Action
 
 DATA = Path(__file__).parent / "data"
 Row = dict[str, Any]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.budget import NOTHING, Bound, Budget, Level, Spent, Stream, level_of
+from bouncekit.policy.budget import NOTHING, Bound, Budget, Level, Spent, Stream, level_of
 
 BUDGET = Budget(
     at_least=1000,

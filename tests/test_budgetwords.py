@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from bouncekit.budget import Level
-from bouncekit.envelope import Labels
-from bouncekit.events import Event, EventType, Occasion
+from bouncekit.delivery.events import Event, EventType, Occasion
 from bouncekit.notify import compose
-from bouncekit.policy import Notice
+from bouncekit.policy.budget import Level
+from bouncekit.policy.rule import Notice
+from bouncekit.words.envelope import Labels
 
 from .building import NOW
 

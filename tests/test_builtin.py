@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.asking import status_of
-from bouncekit.builtin import classifier, classifier_with, open_policy, open_rules, read_meaning
-from bouncekit.classification import Category, Step
-from bouncekit.errors import ConfigurationError, PolicyError, RuleError
-from bouncekit.policytrial import run_examples
+from bouncekit.meaning.classification import Category, Step
+from bouncekit.outside.builtin import classifier, classifier_with, open_policy, open_rules, read_meaning
+from bouncekit.policyfiles.policytrial import run_examples
+from bouncekit.postmaster.asking import status_of
+from bouncekit.words.errors import ConfigurationError, PolicyError, RuleError
 
 RULE = """
 [[rule]]

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from bouncekit import Client, ConfigurationError, Report, StoreUnavailable
-from bouncekit.bulk import BATCH
-from bouncekit.errors import StoreError
-from bouncekit.postmaster import Postmaster
+from bouncekit.clients.bulk import BATCH
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import Cut, ScriptedServer
+from bouncekit.words.errors import StoreError
 
 from .conftest import message
 from .wires import AwaitedClient

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bouncekit.bus import Bus
-from bouncekit.errors import ConfigurationError
-from bouncekit.events import Event, EventType, Occasion
+from bouncekit.delivery.events import Event, EventType, Occasion
+from bouncekit.outside.bus import Bus
+from bouncekit.words.errors import ConfigurationError
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SOON = 20.0  # seconds that nothing here needs
@@ -145,7 +145,8 @@ def test_no_thread_is_started_for_plain_subscribers(bus: Bus) -> None:
 
 def test_the_event_loop_s_module_is_not_loaded_before_there_is_an_asynchronous_subscriber() -> None:
     code = (
-        "import sys; from bouncekit.bus import Bus; from bouncekit.events import *; from datetime import *\n"
+        "import sys; from bouncekit.outside.bus import Bus\n"
+        "from bouncekit.delivery.events import *; from datetime import *\n"
         "bus = Bus(); bus.on(lambda event: None)\n"
         "bus.publish([Event(id='1', type=EventType.FAILED, occasion=Occasion(attempt_id='1', at=datetime.now(UTC)))])\n"
         "bus.close(); print('asyncio' in sys.modules)"
@@ -330,7 +331,8 @@ def run(code: str) -> str:
 
 def test_a_program_that_ends_without_close_has_still_told_everything() -> None:
     code = (
-        "import asyncio; from bouncekit.bus import Bus; from bouncekit.events import *; from datetime import *\n"
+        "import asyncio; from bouncekit.outside.bus import Bus\n"
+        "from bouncekit.delivery.events import *; from datetime import *\n"
         "async def tell(event):\n    await asyncio.sleep(0.01); print(event.id, flush=True)\n"
         "bus = Bus(); bus.on(tell); occasion = Occasion(attempt_id='1', at=datetime.now(UTC))\n"
         "bus.publish([Event(id=str(n), type=EventType.FAILED, occasion=occasion) for n in range(3)])\n"

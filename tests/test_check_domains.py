@@ -6,9 +6,9 @@ from smtplib import SMTPException
 
 import pytest
 
-from bouncekit.mx import Resolver
-from bouncekit.postmaster import Postmaster
-from bouncekit.smtperrors import RecipientsSuppressed
+from bouncekit.clients.smtperrors import RecipientsSuppressed
+from bouncekit.outside.mx import Resolver
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ManualClock, ScriptedServer
 from tests import dnszone
 from tests.dnszone import Trouble, ZoneServer

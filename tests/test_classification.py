@@ -1,6 +1,6 @@
 """The categories and the scopes of blame."""
 
-from bouncekit.classification import Category, Scope, Step, scope_of
+from bouncekit.meaning.classification import Category, Scope, Step, scope_of
 
 
 def test_every_category_but_unknown_blames_exactly_one() -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.builtin import classifier, open_rules
-from bouncekit.classification import Category, Classification, Scope, Step, scope_of
-from bouncekit.classifier import Classifier
-from bouncekit.errors import ConfigurationError, RuleError
-from bouncekit.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
-from bouncekit.rulefile import load_rules
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.meaning.classification import Category, Classification, Scope, Step, scope_of
+from bouncekit.meaning.classifier import Classifier
+from bouncekit.meaning.rulefile import load_rules
+from bouncekit.outside.builtin import classifier, open_rules
+from bouncekit.words.errors import ConfigurationError, RuleError
+from bouncekit.words.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 
 TABLE = Path(__file__).parent / "data" / "replies" / "decision_table.tsv"
 CORPUS = Path(__file__).parents[1].parent / "shared" / "corpus" / "replies.jsonl"

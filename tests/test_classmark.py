@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.classmark import NO_CLASS_MARKS, ClassMarks, HeaderMark
-from bouncekit.rendering import read_headers
+from bouncekit.protocol.classmark import NO_CLASS_MARKS, ClassMarks, HeaderMark
+from bouncekit.protocol.rendering import read_headers
 
 KNOWN = ClassMarks(
     naming="X-Mail-Kind",
@@ -79,7 +79,7 @@ def test_a_header_of_the_owners_names_the_class_and_leaves_the_message(
 
 @given(st.binary(max_size=300))
 def test_no_message_is_misread(content: bytes) -> None:
-    from bouncekit.rendering import canonical
+    from bouncekit.protocol.rendering import canonical
 
     plain, known = read_headers(canonical(content)), read_headers(canonical(content), KNOWN)
     if b"x-mail-kind" not in content.lower():

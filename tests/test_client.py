@@ -12,8 +12,8 @@ import pytest
 import trustme
 
 from bouncekit import Client, ConfigurationError
-from bouncekit.postmaster import Postmaster
-from bouncekit.relay import Relay
+from bouncekit.outside.relay import Relay
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Closing, Delay, ScriptedServer, refusing_port
 
 from .conftest import Heard, message

@@ -9,13 +9,13 @@ from itertools import combinations, product
 
 import pytest
 
-from bouncekit.builtin import classifier, code_cards
-from bouncekit.classification import Category, Scope
 from bouncekit.codes import Card, Language
 from bouncekit.codes.cardfile import CardText, FiledCard, read_cards, read_pairs
-from bouncekit.explaining import Comparison, Explanation, compare, explain
-from bouncekit.policy import Fate, SessionFate
-from bouncekit.reply import EnhancedStatusCode, Reply, Stage
+from bouncekit.meaning.classification import Category, Scope
+from bouncekit.outside.builtin import classifier, code_cards
+from bouncekit.policy.rule import Fate, SessionFate
+from bouncekit.postmaster.explaining import Comparison, Explanation, compare, explain
+from bouncekit.words.reply import EnhancedStatusCode, Reply, Stage
 
 REPLIES, ENHANCED = code_cards().filed
 PAIRS = code_cards().pairs

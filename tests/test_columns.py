@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from bouncekit.columns import NARROW, beside, display_width, labelled, wrapped
+from bouncekit.words.columns import NARROW, beside, display_width, labelled, wrapped
 
 HINDI = "किसी प्राप्तकर्ता का दोष नहीं है, और मेलबॉक्स भरा हुआ है"
 WIDTHS = [1, 7, 20, 60, NARROW, 80, 100]

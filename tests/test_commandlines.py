@@ -2,10 +2,10 @@
 
 import pytest
 
-from bouncekit.address import parse_address
-from bouncekit.commandlines import DsnRequest, limit_of, mail_line, rcpt_lines, size_limit
-from bouncekit.envelope import Envelope
-from bouncekit.errors import ConfigurationError
+from bouncekit.protocol.commandlines import DsnRequest, limit_of, mail_line, rcpt_lines, size_limit
+from bouncekit.words.address import parse_address
+from bouncekit.words.envelope import Envelope
+from bouncekit.words.errors import ConfigurationError
 
 ALL = {"size": "", "8bitmime": "", "dsn": "", "smtputf8": ""}
 ASKED = DsnRequest(envelope_id="0194f")

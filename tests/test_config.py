@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.config import Config
-from bouncekit.errors import ConfigurationError
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.config import Config
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.words.errors import ConfigurationError
 
 NOTHING: dict[str, str] = {}
 

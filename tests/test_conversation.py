@@ -6,12 +6,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.address import parse_address
-from bouncekit.conversation import Conversation, Look, Receive, Send, Turn, carry
-from bouncekit.envelope import Envelope
-from bouncekit.reply import NoReply, ReplyReader
-from bouncekit.status import Taken
-from bouncekit.transaction import GROUP_SIZE, Transacted, transaction
+from bouncekit.protocol.conversation import Conversation, Look, Receive, Send, Turn, carry
+from bouncekit.protocol.transaction import GROUP_SIZE, Transacted, transaction
+from bouncekit.words.address import parse_address
+from bouncekit.words.envelope import Envelope
+from bouncekit.words.reply import NoReply, ReplyReader
+from bouncekit.words.status import Taken
 
 PEOPLE = tuple(map(parse_address, ("ann@example.com", "bob@example.com", "cy@example.com")))
 

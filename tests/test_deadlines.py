@@ -13,15 +13,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bouncekit.events import Event
-from bouncekit.ledger import LEASE
-from bouncekit.postmaster import Postmaster
-from bouncekit.queue import Lease
-from bouncekit.reply import Cause
-from bouncekit.settlement import Settlement
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.queue import Lease
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.desk.ledger import LEASE
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ManualClock, ScriptedServer, refusing_port
 from bouncekit.testing.answers import Answer
 from bouncekit.testing.script import Cues
+from bouncekit.words.reply import Cause
 
 from .conftest import message
 

@@ -11,18 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bouncekit.address import suppression_key
-from bouncekit.classification import Category, Scope
-from bouncekit.envelope import Recipient
-from bouncekit.errors import AddressError
-from bouncekit.events import EventType
-from bouncekit.policy import Condition, Fate, Policy, Seen, SessionFate, SessionRule, Window
-from bouncekit.reply import Cause, NoReply, Reply
-from bouncekit.report import Report
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action
-from bouncekit.steps import LookUp, Outcome, Record, Transact, Wait
-from bouncekit.suppression import Standing
+from bouncekit.delivery.events import EventType
+from bouncekit.delivery.report import Report
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.delivery.steps import LookUp, Outcome, Record, Transact, Wait
+from bouncekit.meaning.classification import Category, Scope
+from bouncekit.policy.policy import Policy
+from bouncekit.policy.rule import Condition, Fate, Seen, SessionFate, SessionRule, Window
+from bouncekit.policy.suppression import Standing
+from bouncekit.words.address import suppression_key
+from bouncekit.words.envelope import Recipient
+from bouncekit.words.errors import AddressError
+from bouncekit.words.reply import Cause, NoReply, Reply
+from bouncekit.words.status import Action
 
 from .building import (
     ANN,

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from bouncekit.builtin import open_policy
 from bouncekit.cli import main
 from bouncekit.cli.rehearsal import CAST, Rehearsal, rehearse
-from bouncekit.policy import Fate
+from bouncekit.outside.builtin import open_policy
+from bouncekit.policy.rule import Fate
 
 ROOT = Path(__file__).parents[1]
 

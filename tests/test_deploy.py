@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bouncekit.config import Config
+from bouncekit.postmaster.config import Config
 from bouncekit.sinks.gauge import GAUGES
 from bouncekit.sinks.labels import LABELS
 
@@ -74,7 +74,7 @@ def test_a_query_names_only_metrics_and_labels_that_there_are(query: str) -> Non
 
 def test_the_metrics_that_there_are_are_those_that_a_registry_shows() -> None:
     client = pytest.importorskip("prometheus_client", reason="python -m pip install 'bouncekit[prometheus]'")
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.postmaster.postmaster import Postmaster
     from bouncekit.sinks.prometheus import Prometheus
 
     registry = client.CollectorRegistry()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bouncekit.diagnostic import read_diagnostic
-from bouncekit.reply import Cause, NoReply, Reply
+from bouncekit.bounces.diagnostic import read_diagnostic
+from bouncekit.words.reply import Cause, NoReply, Reply
 
 # What stands there; the reply in it; the command that it answered.
 QUOTED = [

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 import trustme
 
-from bouncekit.aio import AsyncClient
-from bouncekit.client import Client
-from bouncekit.direct import Direct
-from bouncekit.mx import Resolver
-from bouncekit.postmaster import Postmaster
-from bouncekit.routing import Routing
+from bouncekit.clients.aio import AsyncClient
+from bouncekit.clients.client import Client
+from bouncekit.clients.direct import Direct
+from bouncekit.clients.routing import Routing
+from bouncekit.outside.mx import Resolver
+from bouncekit.policy.throttle import Lane, LaneKind, News, Pause
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Delay, ManualClock, ScriptedServer, Usual, refusing_port
 from bouncekit.testing.answers import Cut
-from bouncekit.throttle import Lane, LaneKind, News, Pause
 from tests import dnszone
 from tests.dnszone import Trouble, ZoneServer
 

@@ -24,11 +24,11 @@ from django.conf import settings as django_settings
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
-from bouncekit.builtin import classifier, open_policy, policy_text, schedules
 from bouncekit.integrations.django.project import close as close_django
-from bouncekit.policyfile import load_policy
-from bouncekit.provider import _PROVIDERS
-from bouncekit.rulefile import Rule
+from bouncekit.meaning.rulefile import Rule
+from bouncekit.outside.builtin import classifier, open_policy, policy_text, schedules
+from bouncekit.outside.provider import _PROVIDERS
+from bouncekit.policyfiles.policyfile import load_policy
 from bouncekit.testing import Script, ScriptedServer
 
 ROOT = Path(__file__).parents[1]

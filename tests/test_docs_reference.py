@@ -12,16 +12,16 @@ from pathlib import Path
 import click
 
 import bouncekit
-from bouncekit.classification import Category, scope_of
 from bouncekit.cli import main
 from bouncekit.cli.manpage import verbs_of
-from bouncekit.config import Config
-from bouncekit.events import Event, EventType, Occasion
-from bouncekit.settlement import Settlement
+from bouncekit.delivery.events import Event, EventType, Occasion
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.meaning.classification import Category, scope_of
+from bouncekit.postmaster.config import Config
 from bouncekit.sinks.gauge import GAUGES
 from bouncekit.sinks.labels import LABELS
 from bouncekit.sinks.opening import KINDS
-from bouncekit.status import Action
+from bouncekit.words.status import Action
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

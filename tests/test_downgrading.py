@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.address import parse_address
-from bouncekit.client import Client
-from bouncekit.downgrading import downgraded
-from bouncekit.envelope import Envelope
-from bouncekit.postmaster import Postmaster
+from bouncekit.clients.client import Client
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.protocol.downgrading import downgraded
 from bouncekit.testing import ScriptedServer
+from bouncekit.words.address import parse_address
+from bouncekit.words.envelope import Envelope
 
 from .wires import AwaitedClient
 

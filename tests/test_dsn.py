@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bouncekit.dsn import MAX_RECIPIENTS, mailbox, read_date, read_delivery_status, read_status
-from bouncekit.status import Action
+from bouncekit.bounces.dsn import MAX_RECIPIENTS, mailbox, read_date, read_delivery_status, read_status
+from bouncekit.words.status import Action
 
 WHOLE = """\
 Original-Envelope-Id: order-7

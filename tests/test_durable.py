@@ -12,14 +12,14 @@ import pytest
 
 import bouncekit
 from bouncekit import ConfigurationError
-from bouncekit.errors import StoreError
-from bouncekit.events import Event
-from bouncekit.postmaster import Postmaster
-from bouncekit.queue import Begun
-from bouncekit.smtperrors import OutcomeUnknown, StoreUnavailable
-from bouncekit.steps import Record
+from bouncekit.clients.smtperrors import OutcomeUnknown, StoreUnavailable
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.queue import Begun
+from bouncekit.delivery.steps import Record
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import Cut, Kept, ManualClock, ScriptedServer
+from bouncekit.words.errors import StoreError
 
 from .conftest import message
 

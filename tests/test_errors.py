@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 
-from bouncekit import errors
-from bouncekit.errors import (
+from bouncekit.words import errors
+from bouncekit.words.errors import (
     AddressError,
     BouncekitError,
     ConfigurationError,

@@ -10,16 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.classification import Category, Scope
-from bouncekit.closing import closed
-from bouncekit.envelope import Labels
-from bouncekit.events import SCHEMA, Event, EventType, Occasion, event_id, events_of, show_time
-from bouncekit.policy import Fate, SessionDisposition, SessionFate
-from bouncekit.reply import Cause, NoReply, Reply, Stage
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action
-from bouncekit.steps import SessionEnd
-from bouncekit.suppression import Evidence
+from bouncekit.delivery.closing import closed
+from bouncekit.delivery.events import SCHEMA, Event, EventType, Occasion, event_id, events_of, show_time
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.delivery.steps import SessionEnd
+from bouncekit.meaning.classification import Category, Scope
+from bouncekit.policy.policy import SessionDisposition
+from bouncekit.policy.rule import Fate, SessionFate
+from bouncekit.policy.suppression import Evidence
+from bouncekit.words.envelope import Labels
+from bouncekit.words.reply import Cause, NoReply, Reply, Stage
+from bouncekit.words.status import Action
 
 from .building import ANN, BOB, NOW, suppression
 

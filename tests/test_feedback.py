@@ -2,9 +2,9 @@
 
 import pytest
 
-from bouncekit.bouncemail import read_mail
-from bouncekit.feedback import is_redacted, read_feedback
-from bouncekit.incoming import Kind
+from bouncekit.bounces.bouncemail import read_mail
+from bouncekit.bounces.feedback import is_redacted, read_feedback
+from bouncekit.bounces.incoming import Kind
 
 REPORT = """\
 Feedback-Type: abuse

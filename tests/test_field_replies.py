@@ -25,15 +25,15 @@ from zlib import crc32
 
 import pytest
 
-from bouncekit.address import parse_address
-from bouncekit.asking import status_of
-from bouncekit.builtin import classify, open_policy, policy_names
-from bouncekit.classification import Category, Scope
-from bouncekit.envelope import Recipient
-from bouncekit.policy import Circumstances
-from bouncekit.reply import Stage
-from bouncekit.settlement import Settlement, settle
-from bouncekit.status import RecipientStatus
+from bouncekit.delivery.settlement import Settlement, settle
+from bouncekit.meaning.classification import Category, Scope
+from bouncekit.outside.builtin import classify, open_policy, policy_names
+from bouncekit.policy.rule import Circumstances
+from bouncekit.postmaster.asking import status_of
+from bouncekit.words.address import parse_address
+from bouncekit.words.envelope import Recipient
+from bouncekit.words.reply import Stage
+from bouncekit.words.status import RecipientStatus
 
 Line = dict[str, Any]
 

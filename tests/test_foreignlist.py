@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import pytest
 
-from bouncekit.builtin import classify
-from bouncekit.classification import Category
-from bouncekit.foreignlist import FORMATS, recognise, squeezed
-from bouncekit.listentry import Reader, Unbound
-from bouncekit.listfile import Row, read_rows
-from bouncekit.suppression import Standing, Suppression
+from bouncekit.lists.foreignlist import FORMATS, recognise, squeezed
+from bouncekit.lists.listentry import Reader, Unbound
+from bouncekit.lists.listfile import Row, read_rows
+from bouncekit.meaning.classification import Category
+from bouncekit.outside.builtin import classify
+from bouncekit.policy.suppression import Standing, Suppression
 
 from .building import NOW
 

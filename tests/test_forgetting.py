@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import ConfigurationError
-from bouncekit.postmaster import Postmaster
+from bouncekit.delivery.submission import _plain
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores import open_store
-from bouncekit.submission import _plain
 from bouncekit.testing import ManualClock, ScriptedServer
+from bouncekit.words.errors import ConfigurationError
 
 from .conftest import message
 

@@ -14,10 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bouncekit.errors import ConfigurationError
-from bouncekit.events import Event, EventType, Occasion, event_id
-from bouncekit.forwarding import PATIENCE, Forwarder, Forwarding, cursor_of, sink_of
-from bouncekit.postmaster import Postmaster
+from bouncekit.delivery.events import Event, EventType, Occasion, event_id
+from bouncekit.desk.forwarding import PATIENCE, Forwarder, Forwarding, cursor_of, sink_of
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.sinks import NotTaken, Sink
 from bouncekit.sinks.protocol import Told
 from bouncekit.stores import Store
@@ -25,6 +24,7 @@ from bouncekit.stores.cursors import Trouble
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import ManualClock, ScriptedServer
+from bouncekit.words.errors import ConfigurationError
 
 from .conftest import message
 from .sinks.receiver import waited
@@ -395,7 +395,7 @@ def test_two_sinks_have_two_names() -> None:
 _KILLED = """
 import os, signal, sys
 from bouncekit.sinks.webhook import Webhook
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 
 store, url, secret = sys.argv[1:]
 sink = Webhook(url, secret=secret, allow_http=True, allow_private=True)

@@ -10,21 +10,21 @@ from typing import Any
 
 import pytest
 
-from bouncekit.builtin import open_policy
-from bouncekit.client import Client
-from bouncekit.errors import StoreError
-from bouncekit.gate import Gate
-from bouncekit.policy import Policy
-from bouncekit.postmaster import Postmaster
-from bouncekit.queue import Lease
-from bouncekit.relay import Outlet
-from bouncekit.status import Action
+from bouncekit.clients.client import Client
+from bouncekit.delivery.queue import Lease
+from bouncekit.desk.gate import Gate
+from bouncekit.outside.builtin import open_policy
+from bouncekit.outside.relay import Outlet
+from bouncekit.policy.policy import Policy
+from bouncekit.policy.throttle import Lane, LaneKind, News, Pause, Slow
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import ManualClock, ScriptedServer, refusing_port
 from bouncekit.testing.answers import Answer
 from bouncekit.testing.script import Cues
-from bouncekit.throttle import Lane, LaneKind, News, Pause, Slow
+from bouncekit.words.errors import StoreError
+from bouncekit.words.status import Action
 
 from .conftest import message
 from .wires import AwaitedClient

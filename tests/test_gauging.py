@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from bouncekit.budget import Budget, Level, Spent, Stream
-from bouncekit.errors import StoreError
-from bouncekit.gauging import Gauging
-from bouncekit.postmaster import Postmaster
+from bouncekit.desk.gauging import Gauging
+from bouncekit.policy.budget import Budget, Level, Spent, Stream
+from bouncekit.policy.throttle import FREE, Lane, LaneKind, Pause
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.sinks.gauge import GAUGES, STORE_UP, Readings
 from bouncekit.stores.budgeting import KeptLevel
 from bouncekit.stores.cursors import Trouble
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ManualClock, ScriptedServer
-from bouncekit.throttle import FREE, Lane, LaneKind, Pause
+from bouncekit.words.errors import StoreError
 
 from .building import NOW
 from .conftest import message

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.guard import Count, Mass, fingerprint, provider_at, reach, trips, usual
-from bouncekit.policy import Guard
-from bouncekit.reply import Cause, NoReply, Reply, Stage
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.policy.guard import Count, Mass, fingerprint, provider_at, reach, trips, usual
+from bouncekit.policy.policy import Guard
+from bouncekit.words.reply import Cause, NoReply, Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 
 GUARD = Guard(at_least=20, within=timedelta(minutes=10), times_usual=5)
 NORMAL = (Count(150, 10_000),) * 5  # one and a half in a hundred

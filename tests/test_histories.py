@@ -6,13 +6,14 @@ from itertools import count
 
 import pytest
 
-from bouncekit.office import Office, open_office
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action
-from bouncekit.steps import Outcome, Transact
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.delivery.steps import Outcome, Transact
+from bouncekit.desk.furnishing import open_office
+from bouncekit.desk.office import Office
+from bouncekit.protocol.transaction import transaction
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ManualClock
-from bouncekit.transaction import transaction
+from bouncekit.words.status import Action
 
 from .building import delivery_to, run
 

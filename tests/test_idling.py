@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from bouncekit import idling
-from bouncekit.aio import AsyncClient
-from bouncekit.client import Client
-from bouncekit.postmaster import Postmaster
-from bouncekit.session import Session
+from bouncekit.clients import idling
+from bouncekit.clients.aio import AsyncClient
+from bouncekit.clients.client import Client
+from bouncekit.clients.session import Session
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Closing, Cut, ScriptedServer
 
 from .conftest import Heard, message
@@ -38,7 +38,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line is looked at behind however short a pause."""
-    monkeypatch.setattr("bouncekit.session._BRIEF", 0.0)
+    monkeypatch.setattr("bouncekit.clients.session._BRIEF", 0.0)
 
 
 def wait_until(condition: Callable[[], object]) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from bouncekit import SMTP
-from bouncekit.client import Client
-from bouncekit.errors import StoreError
-from bouncekit.postmaster import Postmaster
-from bouncekit.report import Report
-from bouncekit.smtperrors import StoreUnavailable
-from bouncekit.steps import LookedUp
+from bouncekit.clients.client import Client
+from bouncekit.clients.smtperrors import StoreUnavailable
+from bouncekit.delivery.report import Report
+from bouncekit.delivery.steps import LookedUp
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import Delay, Kept, ScriptedServer
+from bouncekit.words.errors import StoreError
 
 from .conftest import message
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from bouncekit.builtin import read_source
-from bouncekit.errors import ConfigurationError, PolicyError, RuleError
-from bouncekit.events import Event
-from bouncekit.postmaster import Postmaster
+from bouncekit.delivery.events import Event
+from bouncekit.outside.builtin import read_source
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Delay, ManualClock, ScriptedServer
+from bouncekit.words.errors import ConfigurationError, PolicyError, RuleError
 
 FULL, GONE = "552 5.2.2 Mailbox full", "550 5.1.1 No such user"
 POLICY = "policy: 1\nextends: default\nrules:\n  - {id: mine, when: {category: mailbox_full}, do: %s}\n"
@@ -265,7 +265,7 @@ def test_what_is_written_while_the_file_is_read_is_read_too(
         clock = postmaster.office.clock
         assert isinstance(clock, ManualClock)
         texts = [POLICY % "retry" + "# by now\n"]
-        monkeypatch.setattr("bouncekit.law.read_source", read)
+        monkeypatch.setattr("bouncekit.desk.law.read_source", read)
         file.write_text(POLICY % first)
         with suppress(ConfigurationError):
             postmaster.reload()

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit import ledger as ledgers
-from bouncekit.errors import StoreBusy, StoreError, StoreFull, StoreRefused
-from bouncekit.events import Event
-from bouncekit.ledger import LEASE, Ledger
-from bouncekit.postmaster import Postmaster
-from bouncekit.queue import LONGEST_LEASE
-from bouncekit.steps import Delivery, LookUp, Record
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.queue import LONGEST_LEASE
+from bouncekit.delivery.steps import Delivery, LookUp, Record
+from bouncekit.desk import ledger as ledgers
+from bouncekit.desk.ledger import LEASE, Ledger
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ManualClock, ScriptedServer
+from bouncekit.words.errors import StoreBusy, StoreError, StoreFull, StoreRefused
 
 from .building import ANN, BOB, CY
 from .conftest import message
@@ -138,8 +138,8 @@ def test_an_application_that_sends_nothing_more_is_caught_up_with_by_itself(
 def test_the_end_of_the_interpreter_tries_once_more(tmp_path: Path) -> None:
     code = """
 import sys
-from bouncekit.errors import StoreFull
-from bouncekit.ledger import LEASE, Ledger
+from bouncekit.words.errors import StoreFull
+from bouncekit.desk.ledger import LEASE, Ledger
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import ManualClock
 from tests.test_ledger import sent

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.builtin import classify
-from bouncekit.classification import Category
-from bouncekit.foreignlist import OWN
-from bouncekit.listentry import Reader
-from bouncekit.listexport import ListFormat, export_list
-from bouncekit.listfile import Row, read_rows
-from bouncekit.suppression import Evidence, Standing, Suppression
+from bouncekit.lists.foreignlist import OWN
+from bouncekit.lists.listentry import Reader
+from bouncekit.lists.listexport import ListFormat, export_list
+from bouncekit.lists.listfile import Row, read_rows
+from bouncekit.meaning.classification import Category
+from bouncekit.outside.builtin import classify
+from bouncekit.policy.suppression import Evidence, Standing, Suppression
 
 from .building import ANN, NOW, suppression
 

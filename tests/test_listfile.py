@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.listfile import Fault, Row, read_rows
+from bouncekit.lists.listfile import Fault, Row, read_rows
 
 
 def rows(text: str | bytes) -> list[Row | Fault]:

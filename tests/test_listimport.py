@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bouncekit.classification import Category
-from bouncekit.errors import ConfigurationError
-from bouncekit.listimport import Imported
-from bouncekit.postmaster import Postmaster
+from bouncekit.desk.listimport import Imported
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.suppression import Suppression
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores import open_store
-from bouncekit.suppression import Suppression
 from bouncekit.testing import ManualClock
+from bouncekit.words.errors import ConfigurationError
 
 from .building import ANN, BOB, CY
 from .conftest import Heard

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import StoreError
 from bouncekit.stores.screen import localfilter
 from bouncekit.stores.screen.localfilter import LocalFilter
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.stores.trail import Trace
+from bouncekit.words.errors import StoreError
 from tests.building import ANN, BOB, CY, suppression
 from tests.contract.stores import put, take
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.errors import ConfigurationError
-from bouncekit.mailmerge import MailMerge, texts_of
+from bouncekit.lists.mailmerge import MailMerge, texts_of
+from bouncekit.words.errors import ConfigurationError
 
 ADA = {"recipient": "ada@example.com", "name": "Ada", "n": "7"}
 PLAIN = b"From: shop@example.org\nTo: $name <$recipient>\nSubject: Order $n\nX-A: 1\nX-A: $n\n\nDear ${name}, $$5\n"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.meaning import Meaning, RuleFile
+from bouncekit.meaning.meaning import Meaning, RuleFile
 
 FILES = st.lists(st.sampled_from([RuleFile(f"{name}.toml", name) for name in "abcd"]), max_size=5).map(tuple)
 MEANINGS = st.builds(Meaning, own=FILES, community=FILES)

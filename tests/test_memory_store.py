@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bouncekit.classification import Category
-from bouncekit.envelope import Counted, Labels
-from bouncekit.policy import Window
-from bouncekit.reply import NoReply, Reply
-from bouncekit.status import Taken
-from bouncekit.steps import LookUp, Outcome, Record
+from bouncekit.delivery.steps import LookUp, Outcome, Record
+from bouncekit.delivery.wholesale import wholesale
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.rule import Window
+from bouncekit.policy.throttle import NO_ROAD
 from bouncekit.stores.memory import MemoryStore
-from bouncekit.throttle import NO_ROAD
-from bouncekit.wholesale import wholesale
+from bouncekit.words.envelope import Counted, Labels
+from bouncekit.words.reply import NoReply, Reply
+from bouncekit.words.status import Taken
 
 from .building import ANN, BOB, CY, DI, LOST, NOW, POLICY, delivery_to, suppression
 from .contract.stores import put, send, told_of

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bouncekit.mimepart import MAX_DEPTH, MAX_HEADERS, MAX_PARTS, Part, read_part, text_of_html
+from bouncekit.bounces.mimepart import MAX_DEPTH, MAX_HEADERS, MAX_PARTS, Part, read_part, text_of_html
 
 
 def mail(body: str, **headers: str) -> Part:

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.classification import Category
-from bouncekit.events import Event, EventType, Occasion
+from bouncekit.delivery.events import Event, EventType, Occasion
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.meaning.classification import Category
 from bouncekit.notify import Folded, Moderation, Notification
-from bouncekit.policy import Limit, Notice
-from bouncekit.postmaster import Postmaster
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action
+from bouncekit.policy.rule import Limit, Notice
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ManualClock, ScriptedServer
+from bouncekit.words.status import Action
 
 from .building import NOW
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.builtin import classify
-from bouncekit.classification import Category, Scope, Step
-from bouncekit.errors import ConfigurationError
-from bouncekit.mailroute import MailHost, MailRoute, RouteVerdict
-from bouncekit.mx import Resolver
-from bouncekit.provider import provider_of_host
-from bouncekit.reply import Cause, NoReply, Stage
-from bouncekit.status import Action
+from bouncekit.meaning.classification import Category, Scope, Step
+from bouncekit.outside.builtin import classify
+from bouncekit.outside.mailroute import MailHost, MailRoute, RouteVerdict
+from bouncekit.outside.mx import Resolver
+from bouncekit.outside.provider import provider_of_host
 from bouncekit.testing import ManualClock
+from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.reply import Cause, NoReply, Stage
+from bouncekit.words.status import Action
 from tests import dnszone
 from tests.dnszone import Trouble, ZoneServer
 
@@ -390,7 +390,7 @@ def test_fetching_ahead_is_bounded_and_does_not_block(zone: ZoneServer, resolver
 _FORKING = """
 import os, sys, time
 import dns.resolver  # no program may fork while another of its threads imports
-from bouncekit.mx import Resolver
+from bouncekit.outside.mx import Resolver
 
 resolver = Resolver(nameservers=["127.0.0.1"], port=int(sys.argv[1]), timeout=20, lifetime=20)
 resolver.prefetch(["example.com"])

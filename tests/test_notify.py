@@ -16,24 +16,25 @@ from typing import Any
 
 import pytest
 
-from bouncekit.classification import Category, Scope
-from bouncekit.clock import SystemClock
-from bouncekit.errors import ConfigurationError, MissingExtra
-from bouncekit.events import Event, EventType, Occasion
-from bouncekit.law import Law
+from bouncekit.clients.smtp import SMTP
+from bouncekit.delivery.events import Event, EventType, Occasion
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.desk.law import Law
+from bouncekit.desk.office import Office
+from bouncekit.meaning.classification import Category, Scope
 from bouncekit.notify import Notification, NotifyError, Via, channel, compose
 from bouncekit.notify.mail import Mail
 from bouncekit.notify.wording import wording_of
-from bouncekit.office import Office
-from bouncekit.policy import Condition, Fate, MessageClass, Notice, Policy, Rule
-from bouncekit.reply import Cause, NoReply, Reply, Stage
-from bouncekit.settlement import Settlement
-from bouncekit.smtp import SMTP
-from bouncekit.status import Action
+from bouncekit.outside.clock import SystemClock
+from bouncekit.policy.policy import MessageClass, Policy
+from bouncekit.policy.rule import Condition, Fate, Notice, Rule
+from bouncekit.policy.suppression import Standing, Suppression
+from bouncekit.policy.template import PLACEHOLDERS, Template
 from bouncekit.stores import open_store
-from bouncekit.suppression import Standing, Suppression
-from bouncekit.template import PLACEHOLDERS, Template
 from bouncekit.testing import ScriptedServer
+from bouncekit.words.errors import ConfigurationError, MissingExtra
+from bouncekit.words.reply import Cause, NoReply, Reply, Stage
+from bouncekit.words.status import Action
 
 # apprise imports imghdr where Python still has it.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")

@@ -8,10 +8,10 @@ from datetime import datetime
 import pytest
 
 from bouncekit import ConfigurationError, StoreError, StoreUnavailable
-from bouncekit.events import Event
-from bouncekit.office import open_office
-from bouncekit.postmaster import Postmaster
-from bouncekit.steps import LookedUp, LookUp, Record
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.steps import LookedUp, LookUp, Record
+from bouncekit.desk.furnishing import open_office
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ScriptedServer
 

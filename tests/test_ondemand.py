@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from bouncekit.ondemand import OnDemand
+from bouncekit.words.ondemand import OnDemand
 
 
 class Squares(OnDemand[int]):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from bouncekit.conversation import Conversation, Look, Receive, Send, Turn
-from bouncekit.opening import Manner, NotOpened, Opened, StartTls, Tls, opening
-from bouncekit.reply import Cause, NoReply, Reply, ReplyReader, Stage
+from bouncekit.protocol.conversation import Conversation, Look, Receive, Send, Turn
+from bouncekit.protocol.opening import Manner, NotOpened, Opened, StartTls, Tls, opening
+from bouncekit.words.reply import Cause, NoReply, Reply, ReplyReader, Stage
 
 EHLO = "250-mx.example.com\r\n250-SIZE 1000\r\n250 {}\r\n"
 

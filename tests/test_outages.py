@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.retelling import retold
+from bouncekit.history.retelling import retold
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.sqlite import SqliteStore
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from bouncekit import ConfigurationError
-from bouncekit.events import Event, EventType, Occasion, event_id
-from bouncekit.outbox import Outbox, Reader
-from bouncekit.postmaster import Postmaster
+from bouncekit.delivery.events import Event, EventType, Occasion, event_id
+from bouncekit.desk.outbox import Outbox, Reader
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores import Store
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import ManualClock, ScriptedServer
@@ -211,7 +211,7 @@ def test_what_was_told_while_nobody_listened_is_heard_behind_a_restart(
 
 _LEFT_OPEN = """
 import sys, threading
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 
 postmaster = Postmaster(store=sys.argv[1])
 done = threading.Event()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.phrase import Phrase, Words, phrase
+from bouncekit.words.phrase import Phrase, Words, phrase
 
 
 def matches(wanted: str, text: str) -> bool:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.phrase import Phrase, Words
-from bouncekit.phrasebook import PhraseBook
-from bouncekit.vocabulary import Vocabulary
+from bouncekit.meaning.phrasebook import PhraseBook
+from bouncekit.meaning.vocabulary import Vocabulary
+from bouncekit.words.phrase import Phrase, Words
 
 WORDS = ["a", "b", "c", "12", "邮", "ß"]
 SETS = Vocabulary({"one": ["a", "b c"], "two": ["c", "邮"]})

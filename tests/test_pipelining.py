@@ -15,12 +15,12 @@ import pytest
 import trustme
 
 from bouncekit import LMTP, SMTP, wrap
-from bouncekit.client import Client
-from bouncekit.events import Event
-from bouncekit.postmaster import Postmaster
-from bouncekit.reply import Cause, NoReply
-from bouncekit.report import Report
+from bouncekit.clients.client import Client
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.report import Report
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Answer, Closing, Cut, Dropped, Forgetting, Kept, ScriptedServer, Silence, Usual
+from bouncekit.words.reply import Cause, NoReply
 
 from .conftest import message
 from .wires import AwaitedClient

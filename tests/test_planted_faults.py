@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner
 
-from bouncekit.builtin import policy_names
 from bouncekit.cli import main
+from bouncekit.outside.builtin import policy_names
 
 FOLDER = Path(__file__).parent / "data" / "policies"
 MISTAKES, FAULTY, MENDED = (FOLDER / f"{name}.yaml" for name in ("mistakes", "faults", "mended"))

@@ -7,20 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.address import parse_address
-from bouncekit.asking import status_of
-from bouncekit.builtin import classify, open_policy, policy_folder, policy_names, policy_text, schedules
-from bouncekit.classification import Category, Scope
-from bouncekit.envelope import Labels, Recipient
-from bouncekit.errors import PolicyError
-from bouncekit.policy import Circumstances, Disposition, Fate, SessionDisposition, SessionFate
-from bouncekit.policyfile import load_policy
-from bouncekit.policyprint import show_policy
-from bouncekit.policyschema import policy_schema
-from bouncekit.policytrial import run_examples
-from bouncekit.reply import Cause, NoReply
-from bouncekit.settlement import settle
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.delivery.settlement import settle
+from bouncekit.meaning.classification import Category, Scope
+from bouncekit.outside.builtin import classify, open_policy, policy_folder, policy_names, policy_text, schedules
+from bouncekit.policy.policy import Disposition, SessionDisposition
+from bouncekit.policy.rule import Circumstances, Fate, SessionFate
+from bouncekit.policyfiles.policyfile import load_policy
+from bouncekit.policyfiles.policyprint import show_policy
+from bouncekit.policyfiles.policyschema import policy_schema
+from bouncekit.policyfiles.policytrial import run_examples
+from bouncekit.postmaster.asking import status_of
+from bouncekit.words.address import parse_address
+from bouncekit.words.envelope import Labels, Recipient
+from bouncekit.words.errors import PolicyError
+from bouncekit.words.reply import Cause, NoReply
+from bouncekit.words.status import Action, RecipientStatus
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)

@@ -8,26 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.address import parse_address
-from bouncekit.classification import Category, Classification, Scope
-from bouncekit.envelope import Labels, Recipient
-from bouncekit.phrase import Phrase
-from bouncekit.policy import (
-    Circumstances,
-    Condition,
-    Disposition,
-    Fate,
-    Policy,
-    Range,
-    Rule,
-    Seen,
-    SessionFate,
-    SessionRule,
-    Window,
-)
-from bouncekit.reply import Cause, NoReply, Reply, Stage
-from bouncekit.schedule import Schedule
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.meaning.classification import Category, Classification, Scope
+from bouncekit.policy.policy import Disposition, Policy
+from bouncekit.policy.rule import Circumstances, Condition, Fate, Range, Rule, Seen, SessionFate, SessionRule, Window
+from bouncekit.policy.schedule import Schedule
+from bouncekit.words.address import parse_address
+from bouncekit.words.envelope import Labels, Recipient
+from bouncekit.words.phrase import Phrase
+from bouncekit.words.reply import Cause, NoReply, Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 
 from .building import ANN, HOURS, LADDER, NOW, POLICY, classify, rule, with_rules
 

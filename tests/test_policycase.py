@@ -2,9 +2,9 @@
 
 import pytest
 
-from bouncekit.builtin import classify, open_policy
-from bouncekit.errors import PolicyError
-from bouncekit.policycase import CaseResult, Difference, read_cases, run_case
+from bouncekit.outside.builtin import classify, open_policy
+from bouncekit.policyfiles.policycase import CaseResult, Difference, read_cases, run_case
+from bouncekit.words.errors import PolicyError
 
 DEFAULT = open_policy("default")
 

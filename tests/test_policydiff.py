@@ -2,11 +2,20 @@
 
 import pytest
 
-from bouncekit.builtin import classify, open_policy, policy_names, policy_text, schedules
-from bouncekit.policy import Example, Policy
-from bouncekit.policydiff import FaceChange, How, RuleChange, SettingChange, faces, rule_changes, setting_changes
-from bouncekit.policyfile import load_policy
-from bouncekit.reply import Stage
+from bouncekit.outside.builtin import classify, open_policy, policy_names, policy_text, schedules
+from bouncekit.policy.policy import Policy
+from bouncekit.policy.rule import Example
+from bouncekit.policyfiles.policydiff import (
+    FaceChange,
+    How,
+    RuleChange,
+    SettingChange,
+    faces,
+    rule_changes,
+    setting_changes,
+)
+from bouncekit.policyfiles.policyfile import load_policy
+from bouncekit.words.reply import Stage
 
 BASE = """policy: 1
 schedules: {hours: [1h], slow: [4h]}

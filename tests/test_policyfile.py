@@ -15,34 +15,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.budget import Bound, Budget
-from bouncekit.classification import Category, Scope
-from bouncekit.classmark import ClassMarks, HeaderMark
-from bouncekit.errors import Finding, PolicyError, RuleError
-from bouncekit.meaning import Meaning, RuleFile
-from bouncekit.phrase import Phrase
-from bouncekit.policy import (
-    Condition,
-    Example,
-    Fate,
-    Guard,
-    Keep,
-    Limit,
-    Notice,
-    Policy,
-    Range,
-    Rule,
-    Seen,
-    SessionFate,
-)
-from bouncekit.policyfile import load_policy
-from bouncekit.policyprint import show_policy
-from bouncekit.policyschema import ConditionText, ExampleText, policy_schema
-from bouncekit.policytrial import run_examples
-from bouncekit.reply import Cause, Stage
-from bouncekit.schedule import Schedule
-from bouncekit.template import PLACEHOLDERS, Template
-from bouncekit.throttle import LaneKind, Pace, Pause, Slow, Throttle, Throttles
+from bouncekit.meaning.classification import Category, Scope
+from bouncekit.meaning.meaning import Meaning, RuleFile
+from bouncekit.policy.budget import Bound, Budget
+from bouncekit.policy.policy import Guard, Keep, Policy
+from bouncekit.policy.rule import Condition, Example, Fate, Limit, Notice, Range, Rule, Seen, SessionFate
+from bouncekit.policy.schedule import Schedule
+from bouncekit.policy.template import PLACEHOLDERS, Template
+from bouncekit.policy.throttle import LaneKind, Pace, Pause, Slow, Throttle, Throttles
+from bouncekit.policyfiles.policyfile import load_policy
+from bouncekit.policyfiles.policyprint import show_policy
+from bouncekit.policyfiles.policyschema import ConditionText, ExampleText, policy_schema
+from bouncekit.policyfiles.policytrial import run_examples
+from bouncekit.protocol.classmark import ClassMarks, HeaderMark
+from bouncekit.words.errors import Finding, PolicyError, RuleError
+from bouncekit.words.phrase import Phrase
+from bouncekit.words.reply import Cause, Stage
 
 from .building import classify
 
@@ -594,7 +582,7 @@ def test_a_file_of_two_thousand_rules_loads() -> None:
 def test_yaml_without_libyaml_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     import yaml
 
-    from bouncekit import policytext
+    from bouncekit.policyfiles import policytext
 
     monkeypatch.setattr(policytext, "_LOADER", yaml.BaseLoader)
     assert bare(load(read("whole.yaml"))) == bare(WHOLE)
@@ -944,8 +932,8 @@ def _described(schema: dict[str, Any]) -> bool:
 
 def test_a_loaded_policy_needs_neither_yaml_nor_pydantic_to_decide() -> None:
     code = (
-        "import sys, bouncekit.policy, bouncekit.builtin; "
-        "print(sorted({'yaml', 'pydantic', 'bouncekit.policyfile'} & sys.modules.keys()))"
+        "import sys, bouncekit.policy.policy, bouncekit.outside.builtin; "
+        "print(sorted({'yaml', 'pydantic', 'bouncekit.policyfiles.policyfile'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.builtin import policy_names, policy_text, read_source, schedules
-from bouncekit.errors import Finding, PolicyError
-from bouncekit.policyfault import FAULTS, Level
-from bouncekit.policyfile import read_policy
-from bouncekit.policylint import lint
-from bouncekit.provider import providers
+from bouncekit.outside.builtin import policy_names, policy_text, read_source, schedules
+from bouncekit.outside.provider import providers
+from bouncekit.policyfiles.policyfault import FAULTS, Level
+from bouncekit.policyfiles.policyfile import read_policy
+from bouncekit.policyfiles.policylint import lint
+from bouncekit.words.errors import Finding, PolicyError
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "findings.md"
 

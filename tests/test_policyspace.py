@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bouncekit.address import parse_address
-from bouncekit.classification import Category, Classification, Scope, Step
-from bouncekit.envelope import Recipient
-from bouncekit.phrase import Phrase
-from bouncekit.policy import Case, Circumstances, Condition, Range, Seen, Window
-from bouncekit.policyspace import Space
-from bouncekit.reply import Cause, NoReply, Reply, Stage
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.meaning.classification import Category, Classification, Scope, Step
+from bouncekit.policy.rule import Case, Circumstances, Condition, Range, Seen, Window
+from bouncekit.policyfiles.policyspace import Space
+from bouncekit.words.address import parse_address
+from bouncekit.words.envelope import Recipient
+from bouncekit.words.phrase import Phrase
+from bouncekit.words.reply import Cause, NoReply, Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MONTH = timedelta(days=30)

@@ -18,14 +18,21 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import BouncekitError, ConfigurationError, StoreCorrupt, StoreError, StoreReadOnly, StoreRefused
-from bouncekit.events import EventType
+from bouncekit.delivery.events import EventType
+from bouncekit.delivery.suppressionchange import Swap
+from bouncekit.policy.suppression import Suppression
 from bouncekit.stores import Store, open_store
 from bouncekit.stores.codec import told_rows
 from bouncekit.stores.sql import statements
 from bouncekit.stores.sql.database import Interrupted
-from bouncekit.suppression import Suppression
-from bouncekit.suppressionchange import Swap
+from bouncekit.words.errors import (
+    BouncekitError,
+    ConfigurationError,
+    StoreCorrupt,
+    StoreError,
+    StoreReadOnly,
+    StoreRefused,
+)
 
 from .building import ANN, BOB, NOW
 from .contract.queueing import begin, claim, enqueue, mail_to, outcome, told, wires
@@ -316,7 +323,7 @@ def test_each_of_two_in_each_others_way_gets_through(store: Any) -> None:
 
 WORKER = """
 import os, sys
-from bouncekit.queue import Lease
+from bouncekit.delivery.queue import Lease
 from bouncekit.stores import open_store
 from datetime import timedelta
 from tests.building import NOW

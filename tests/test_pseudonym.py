@@ -2,8 +2,8 @@
 
 import pytest
 
-from bouncekit.errors import ConfigurationError
-from bouncekit.pseudonym import Pseudonyms, is_pseudonym, secret_of
+from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.pseudonym import Pseudonyms, is_pseudonym, secret_of
 
 OLD, NEW = "the old secret of it", "the new secret of it"
 

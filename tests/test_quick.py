@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bouncekit
-from bouncekit.quick import quick
+from bouncekit.words.quick import quick
 
 
 @dataclass(frozen=True, slots=True)

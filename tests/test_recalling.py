@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import AddressError, ConfigurationError
-from bouncekit.postmaster import Postmaster
-from bouncekit.recalling import tenants_that_know
+from bouncekit.history.timeline import Coming, History
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.postmaster.recalling import tenants_that_know
 from bouncekit.stores import Store
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ManualClock, ScriptedServer
-from bouncekit.timeline import Coming, History
+from bouncekit.words.errors import AddressError, ConfigurationError
 
 from .conftest import message
 from .postgresql import new_schema

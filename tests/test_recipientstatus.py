@@ -8,10 +8,10 @@ from smtplib import SMTPException
 import pytest
 
 from bouncekit import AddressError
-from bouncekit.classification import Category, Scope, scope_of
 from bouncekit.codes import Language
-from bouncekit.postmaster import Postmaster
-from bouncekit.recipientstatus import _CODES, _OWN_WORDS, _REMEDIES, MailState, RecipientNews, _words
+from bouncekit.meaning.classification import Category, Scope, scope_of
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.postmaster.recipientstatus import _CODES, _OWN_WORDS, _REMEDIES, MailState, RecipientNews, _words
 from bouncekit.testing import ManualClock, ScriptedServer
 
 Serve = Callable[..., ScriptedServer]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bouncekit.rendering import Rendered, canonical, dot_stuffed, read_headers, with_message_id
+from bouncekit.protocol.rendering import Rendered, canonical, dot_stuffed, read_headers, with_message_id
 
 BARE = re.compile(rb"(?<!\r)\n|\r(?!\n)").search
 SMUGGLING = [

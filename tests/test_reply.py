@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.reply import (
+from bouncekit.words.reply import (
     MAX_LINE_BYTES,
     MAX_REPLY_BYTES,
     MAX_REPLY_LINES,

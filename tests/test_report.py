@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from bouncekit.classification import Category
-from bouncekit.errors import BouncekitError
-from bouncekit.policy import Fate
-from bouncekit.reply import Cause, NoReply, Reply, Stage
-from bouncekit.report import DeliveryFailed, Report
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action
-from bouncekit.transaction import NotSent
+from bouncekit.delivery.report import DeliveryFailed, Report
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.rule import Fate
+from bouncekit.protocol.transaction import NotSent
+from bouncekit.words.errors import BouncekitError
+from bouncekit.words.reply import Cause, NoReply, Reply, Stage
+from bouncekit.words.status import Action
 
 from .building import ANN, BOB, CY, DI, NOW, suppression
 

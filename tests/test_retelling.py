@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from bouncekit.postmaster import Postmaster
-from bouncekit.retelling import retold
+from bouncekit.history.retelling import retold
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Closing, Cut, Kept, ScriptedServer
 
 from .conftest import Heard, message

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.events import Event
-from bouncekit.postmaster import Postmaster
+from bouncekit.delivery.events import Event
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ManualClock, ScriptedServer
 
 from .conftest import message

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bouncekit.postmaster import Postmaster
-from bouncekit.returns import Absorbed
+from bouncekit.desk.returns import Absorbed
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Cut, Kept, ManualClock, Received, ScriptedServer
 
 from .conftest import message
@@ -271,9 +271,9 @@ def test_test_traffic_moves_no_list(serve: Serve, signing: Make) -> None:
 def test_what_the_store_could_not_remember_raises_and_counts_the_next_time(
     serve: Serve, signing: Make, tmp_path: Path
 ) -> None:
-    from bouncekit.errors import StoreError
-    from bouncekit.steps import Record
+    from bouncekit.delivery.steps import Record
     from bouncekit.stores.sqlite import SqliteStore
+    from bouncekit.words.errors import StoreError
 
     class Failing(SqliteStore):
         fails = False

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from bouncekit.builtin import classifier_with
-from bouncekit.classification import Category, Step
-from bouncekit.classifier import Classifier
-from bouncekit.errors import RuleError
-from bouncekit.meaning import Meaning, RuleFile
-from bouncekit.reply import Reply, Stage
-from bouncekit.rulefile import MAX_FINDINGS, MAX_RULES, is_about_replies
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.meaning.classification import Category, Step
+from bouncekit.meaning.classifier import Classifier
+from bouncekit.meaning.meaning import Meaning, RuleFile
+from bouncekit.meaning.rulefile import MAX_FINDINGS, MAX_RULES, is_about_replies
+from bouncekit.outside.builtin import classifier_with
+from bouncekit.words.errors import RuleError
+from bouncekit.words.reply import Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 
 
 def rule(rule_id: str, category: str, text: str = "closed gate", more: str = "") -> str:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bouncekit.builtin import classifier, classifier_with
-from bouncekit.meaning import Meaning, RuleFile
-from bouncekit.rulelint import lint_rules
+from bouncekit.meaning.meaning import Meaning, RuleFile
+from bouncekit.outside.builtin import classifier, classifier_with
+from bouncekit.policyfiles.rulelint import lint_rules
 
 ONE = """
 [[rule]]

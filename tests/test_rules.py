@@ -6,11 +6,11 @@ from itertools import product
 
 import pytest
 
-from bouncekit.builtin import classifier
-from bouncekit.classification import Category, Scope, Step
-from bouncekit.reply import Reply, Stage
-from bouncekit.rulefile import Rule, RuleExample
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.meaning.classification import Category, Scope, Step
+from bouncekit.meaning.rulefile import Rule, RuleExample
+from bouncekit.outside.builtin import classifier
+from bouncekit.words.reply import Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 
 RULES = classifier().rules
 BEFORE_RCPT = (Stage.CONNECT, Stage.EHLO, Stage.STARTTLS, Stage.AUTH, Stage.MAIL, Stage.RSET, Stage.QUIT, Stage.IDLE)

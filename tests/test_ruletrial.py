@@ -2,10 +2,10 @@
 
 import pytest
 
-from bouncekit.builtin import classifier, classifier_with
-from bouncekit.classification import Category
-from bouncekit.meaning import Meaning, RuleFile
-from bouncekit.ruletrial import RuleResult, try_rules
+from bouncekit.meaning.classification import Category
+from bouncekit.meaning.meaning import Meaning, RuleFile
+from bouncekit.meaning.ruletrial import RuleResult, try_rules
+from bouncekit.outside.builtin import classifier, classifier_with
 
 
 def rule(rule_id: str, text: str, *examples: str) -> str:

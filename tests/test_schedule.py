@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.schedule import Phase, Schedule, parse_duration, show_duration, waits_of
+from bouncekit.policy.schedule import Phase, Schedule, parse_duration, show_duration, waits_of
 
 HOURS = Schedule("hours", (timedelta(minutes=30), timedelta(hours=1), timedelta(hours=4)))
 POSTFIX = Schedule("postfix", (timedelta(minutes=5),), grow=2.0, at_most=timedelta(seconds=4000))

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.builtin import classify, known_schedules, policy_text, schedules
-from bouncekit.errors import PolicyError
-from bouncekit.events import EventType
-from bouncekit.policy import Policy
-from bouncekit.policyfile import load_policy
-from bouncekit.policyprint import show_policy
-from bouncekit.schedule import Schedule, parse_duration, show_duration
-from bouncekit.status import Action
+from bouncekit.delivery.events import EventType
+from bouncekit.outside.builtin import classify, known_schedules, policy_text, schedules
+from bouncekit.policy.policy import Policy
+from bouncekit.policy.schedule import Schedule, parse_duration, show_duration
+from bouncekit.policyfiles.policyfile import load_policy
+from bouncekit.policyfiles.policyprint import show_policy
+from bouncekit.words.errors import PolicyError
+from bouncekit.words.status import Action
 
 from .building import ANN, NOW, Driver, delivery_to
 

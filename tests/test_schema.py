@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import StoreCorrupt
 from bouncekit.stores.sqlite import SqliteStore, schema
 from bouncekit.stores.sqlite.schema import migrate, newest_version
+from bouncekit.words.errors import StoreCorrupt
 
 from .building import ANN, BOB, suppression
 from .contract.queueing import enqueue

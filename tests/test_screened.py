@@ -9,13 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from bouncekit.config import Config
-from bouncekit.envelope import Labels
-from bouncekit.errors import ConfigurationError, StoreError
-from bouncekit.policy import Window
-from bouncekit.postmaster import Postmaster
-from bouncekit.pseudonym import Pseudonyms
-from bouncekit.steps import LookedUp, LookUp
+from bouncekit.delivery.steps import LookedUp, LookUp
+from bouncekit.policy.rule import Window
+from bouncekit.postmaster.config import Config
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores import Store
 from bouncekit.stores.erasing import Erasure
 from bouncekit.stores.memory import MemoryStore
@@ -23,6 +20,9 @@ from bouncekit.stores.screen.localfilter import LocalFilter
 from bouncekit.stores.screen.screened import _Screened, screened, with_cache
 from bouncekit.stores.screen.sharedcache import SharedCache
 from bouncekit.stores.sqlite import SqliteStore
+from bouncekit.words.envelope import Labels
+from bouncekit.words.errors import ConfigurationError, StoreError
+from bouncekit.words.pseudonym import Pseudonyms
 from tests.building import ANN, BOB, CY, NOW, expired, suppression
 from tests.contract.stores import Together, put, send
 from tests.contract.test_store_contract import DAY, WEEK_OF_FULL, StoresAgree

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from bouncekit.bouncemail import read_mail
-from bouncekit.secondreader import MAX_BYTES, second_reader
+from bouncekit.bounces.bouncemail import read_mail
+from bouncekit.outside.secondreader import MAX_BYTES, second_reader
 
 pytest.importorskip("flufl.bounce")
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.incoming import Incoming, Kind
-from bouncekit.sesnotice import read_ses_notice
+from bouncekit.bounces.incoming import Incoming, Kind
+from bouncekit.bounces.sesnotice import read_ses_notice
 
 
 def read(notice: Any) -> Incoming | None:

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from bouncekit.address import parse_address
-from bouncekit.classification import Category, Scope, scope_of
-from bouncekit.envelope import Recipient
-from bouncekit.policy import Disposition, Fate
-from bouncekit.reply import Cause, NoReply, Reply, Stage
-from bouncekit.settlement import Settlement, delivered, refused_here, settle, skipped, unjudged
-from bouncekit.status import Action, RecipientStatus
-from bouncekit.suppression import Standing, Suppression
+from bouncekit.delivery.settlement import Settlement, delivered, refused_here, settle, skipped, unjudged
+from bouncekit.meaning.classification import Category, Scope, scope_of
+from bouncekit.policy.policy import Disposition
+from bouncekit.policy.rule import Fate
+from bouncekit.policy.suppression import Standing, Suppression
+from bouncekit.words.address import parse_address
+from bouncekit.words.envelope import Recipient
+from bouncekit.words.reply import Cause, NoReply, Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 
 from .building import ANN, LADDER, NOW, POLICY, classify, expired, suppression
 

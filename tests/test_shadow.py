@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 
-from bouncekit.builtin import classifier, classify, open_policy, policy_text, schedules
-from bouncekit.classification import Category, Classification
-from bouncekit.errors import PolicyError
-from bouncekit.events import Event
-from bouncekit.policy import Circumstances, Condition, Disposition, Fate, Policy, Rule, Seen, Window
-from bouncekit.policyfile import load_policy
-from bouncekit.postmaster import Postmaster
-from bouncekit.reply import Reply, Stage
-from bouncekit.shadow import INTERVAL, Shadow
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.delivery.events import Event
+from bouncekit.desk.shadow import INTERVAL, Shadow
+from bouncekit.meaning.classification import Category, Classification
+from bouncekit.outside.builtin import classifier, classify, open_policy, policy_text, schedules
+from bouncekit.policy.policy import Disposition, Policy
+from bouncekit.policy.rule import Circumstances, Condition, Fate, Rule, Seen, Window
+from bouncekit.policyfiles.policyfile import load_policy
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ManualClock, ScriptedServer
+from bouncekit.words.errors import PolicyError
+from bouncekit.words.reply import Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 from tests.building import ANN, BOB, delivery_to
 from tests.contract.stores import Sender, new_id
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import ConfigurationError, StoreError
 from bouncekit.stores import Store
 from bouncekit.stores.screen import sharedcache
 from bouncekit.stores.screen.screened import screened
 from bouncekit.stores.screen.sharedcache import SharedCache
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.stores.trail import digest_of
+from bouncekit.words.errors import ConfigurationError, StoreError
 from tests.building import ANN, BOB, CY, suppression
 from tests.contract.stores import put, send, take
 from tests.valkey import Valkey

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.showing import masked, printable, redacted
+from bouncekit.words.showing import masked, printable, redacted
 
 
 @pytest.mark.parametrize(

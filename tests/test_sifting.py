@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.sifting import By, Sieve, looks_like_a_code, named
+from bouncekit.history.sifting import By, Sieve, looks_like_a_code, named
 
 PROVIDERS = {"mx1.big.example": "big"}
 

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 import structlog
 
-from bouncekit.bus import Bus
-from bouncekit.classification import Category, Scope
-from bouncekit.events import Event, EventType, Occasion
-from bouncekit.reply import Reply, Stage
-from bouncekit.settlement import Settlement
+from bouncekit.delivery.events import Event, EventType, Occasion
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.meaning.classification import Category, Scope
+from bouncekit.outside.bus import Bus
 from bouncekit.sinks.jsonlines import JsonLines
 from bouncekit.sinks.log import LEVELS, LogSink
-from bouncekit.status import Action
+from bouncekit.words.reply import Reply, Stage
+from bouncekit.words.status import Action
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HOSTILE = "552 \x1b[2Jfull\r\n2026-01-01 INFO forged \u202eline\udcff\x00"
@@ -205,7 +205,7 @@ def test_a_formatter_of_structlog_without_its_configuration_shows_the_text(kept:
 
 _PUBLISH = (
     "import sys, logging; from bouncekit.sinks.log import LogSink\n"
-    "from bouncekit.events import *; from datetime import *\n"
+    "from bouncekit.delivery.events import *; from datetime import *\n"
     "told = Event(id='1', type=EventType.FAILED, occasion=Occasion(attempt_id='1', at=datetime.now(UTC)))\n"
 )
 

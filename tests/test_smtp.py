@@ -24,9 +24,8 @@ from bouncekit import (
     StoreUnavailable,
     UnreadableReply,
 )
-from bouncekit.postmaster import Postmaster
-from bouncekit.reply import Cause, NoReply, Stage
-from bouncekit.smtperrors import with_report
+from bouncekit.clients.smtperrors import with_report
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import (
     Closing,
     Cut,
@@ -43,6 +42,7 @@ from bouncekit.testing import (
     refusing_port,
 )
 from bouncekit.transports.blocking import Wire
+from bouncekit.words.reply import Cause, NoReply, Stage
 
 from .conftest import Heard, message
 

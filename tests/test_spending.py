@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from bouncekit.budget import Bound, Budget, Spent
-from bouncekit.builtin import classify, open_policy
-from bouncekit.classification import Category
-from bouncekit.delivery import absorb
-from bouncekit.errors import AddressError
-from bouncekit.policy import Guard
-from bouncekit.reply import NoReply, Reply, Stage
-from bouncekit.returned import Returned
-from bouncekit.status import Action, RecipientStatus
-from bouncekit.steps import LookUp, Record
-from bouncekit.suppression import Standing
+from bouncekit.delivery.delivery import absorb
+from bouncekit.delivery.returned import Returned
+from bouncekit.delivery.steps import LookUp, Record
+from bouncekit.meaning.classification import Category
+from bouncekit.outside.builtin import classify, open_policy
+from bouncekit.policy.budget import Bound, Budget, Spent
+from bouncekit.policy.policy import Guard
+from bouncekit.policy.suppression import Standing
+from bouncekit.words.errors import AddressError
+from bouncekit.words.reply import NoReply, Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 
 from .building import ANN, BOB, CY, DOT, LOST, Driver, delivery_to, expired, suppression
 

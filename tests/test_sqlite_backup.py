@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.errors import StoreCorrupt, StoreError
-from bouncekit.queue import QueueState
+from bouncekit.delivery.queue import QueueState
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.stores.sqlite.backup import back_up
+from bouncekit.words.errors import StoreCorrupt, StoreError
 
 from .building import ANN, BOB, CY, NOW, suppression
 from .contract.queueing import begin, claim, enqueue, lease, outcome, wires

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import StoreCorrupt, StoreError
-from bouncekit.queue import QueueState
+from bouncekit.delivery.queue import QueueState
 from bouncekit.stores.queuecodec import MESSAGE_COLUMNS
 from bouncekit.stores.sql import queuestatements as statements
 from bouncekit.stores.sqlite import SqliteStore
+from bouncekit.words.errors import StoreCorrupt, StoreError
 
 from .building import ANN, BOB, CY, NOW
 from .contract.queueing import LATER, begin, claim, enqueue, lease, mail_to, outcome, wires

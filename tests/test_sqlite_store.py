@@ -19,7 +19,10 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import (
+from bouncekit.policy.suppression import Standing
+from bouncekit.stores.sql import statements
+from bouncekit.stores.sqlite import SqliteStore
+from bouncekit.words.errors import (
     StoreBusy,
     StoreCorrupt,
     StoreError,
@@ -28,9 +31,6 @@ from bouncekit.errors import (
     StoreReadOnly,
     StoreRefused,
 )
-from bouncekit.stores.sql import statements
-from bouncekit.stores.sqlite import SqliteStore
-from bouncekit.suppression import Standing
 
 from . import outages
 from .building import ANN, BOB, CY, NOW, suppression

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.stores import open_store
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.sqlite import SqliteStore
+from bouncekit.words.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[1]
 
@@ -74,7 +74,7 @@ def test_sqlite_is_loaded_by_nobody_who_does_not_use_it() -> None:
 def test_without_psycopg_a_url_of_postgresql_names_the_extra() -> None:
     code = (
         "import sys; sys.modules['psycopg'] = None\n"
-        "from bouncekit.errors import MissingExtra\n"
+        "from bouncekit.words.errors import MissingExtra\n"
         "from bouncekit.stores import open_store\n"
         "try: open_store('postgresql://user:secret@host/db')\n"
         "except MissingExtra as error: print(error)\n"

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.classmark import ClassMarks, HeaderMark
-from bouncekit.envelope import Labels
-from bouncekit.errors import AddressError
-from bouncekit.report import Report
-from bouncekit.steps import Delivery
-from bouncekit.submission import submission
+from bouncekit.delivery.report import Report
+from bouncekit.delivery.steps import Delivery
+from bouncekit.delivery.submission import submission
+from bouncekit.protocol.classmark import ClassMarks, HeaderMark
+from bouncekit.words.envelope import Labels
+from bouncekit.words.errors import AddressError
 
 from .building import ANN, BOB, Driver, grows_in_line
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.asking import status_of
-from bouncekit.builtin import classifier, classifier_with
-from bouncekit.classification import Category, Scope
-from bouncekit.meaning import Meaning, RuleFile
-from bouncekit.phrase import Phrase, Words
-from bouncekit.rulefile import load_rules
-from bouncekit.ruletrial import try_rules
-from bouncekit.suggesting import Gathering, Suggestion, Understood, rule_file, understood_by
+from bouncekit.history.suggesting import Gathering, Suggestion, Understood, rule_file, understood_by
+from bouncekit.meaning.classification import Category, Scope
+from bouncekit.meaning.meaning import Meaning, RuleFile
+from bouncekit.meaning.rulefile import load_rules
+from bouncekit.meaning.ruletrial import try_rules
+from bouncekit.outside.builtin import classifier, classifier_with
+from bouncekit.postmaster.asking import status_of
+from bouncekit.words.phrase import Phrase, Words
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

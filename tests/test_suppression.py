@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.classification import Category
-from bouncekit.suppression import Evidence, Ladder, Standing, Suppression, climb, hold
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.suppression import Evidence, Ladder, Standing, Suppression, climb, hold
 
 from .building import ANN, NOW, suppression
 

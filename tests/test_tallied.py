@@ -8,22 +8,23 @@ from typing import Any
 
 import pytest
 
-from bouncekit.address import parse_address
-from bouncekit.classification import Category
-from bouncekit.envelope import Recipient
-from bouncekit.policy import Condition, Fate, Learn, MessageClass, Rule, Seen, SeenBy, Window
-from bouncekit.postmaster import Postmaster
-from bouncekit.reply import Reply, Stage
-from bouncekit.schedule import Schedule
-from bouncekit.status import Action, RecipientStatus
-from bouncekit.steps import LookUp, Record
+from bouncekit.delivery.steps import LookUp, Record
+from bouncekit.delivery.tallied import Count, Number, Scene, Sum, greylisted_at, waited
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.policy import MessageClass
+from bouncekit.policy.rule import Condition, Fate, Learn, Rule, Seen, SeenBy, Window
+from bouncekit.policy.schedule import Schedule
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores import Store
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.sqlite import SqliteStore
-from bouncekit.tallied import Count, Number, Scene, Sum, greylisted_at, waited
 from bouncekit.testing import ManualClock, ScriptedServer
 from bouncekit.testing.answers import Answer
 from bouncekit.testing.script import Cues
+from bouncekit.words.address import parse_address
+from bouncekit.words.envelope import Recipient
+from bouncekit.words.reply import Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 
 from .building import ANN, NOW, POLICY, Labels, classify, delivery_to, with_rules
 from .conftest import message

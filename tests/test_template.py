@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.template import PLACEHOLDERS, Template, placeholders
+from bouncekit.policy.template import PLACEHOLDERS, Template, placeholders
 
 PAGE = Path(__file__).parents[1] / "docs" / "howto" / "notify.md"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bouncekit.notify import Notification
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ManualClock, ScriptedServer
 
 from .conftest import message
@@ -118,7 +118,7 @@ def test_test_traffic_is_no_probe(serve: Serve, desk: Make, clock: ManualClock, 
 
 
 def test_a_probe_that_is_under_way_is_not_given_free_by_test_traffic(tmp_path: Path) -> None:
-    from bouncekit.steps import LookUp
+    from bouncekit.delivery.steps import LookUp
     from bouncekit.stores.memory import MemoryStore
     from bouncekit.stores.sqlite import SqliteStore
 

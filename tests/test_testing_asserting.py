@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from bouncekit.postmaster import Postmaster
-from bouncekit.report import Report
+from bouncekit.delivery.report import Report
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ManualClock, ScriptedServer
 from bouncekit.testing.asserting import assert_not_suppressed, assert_outcomes, assert_suppressed
 

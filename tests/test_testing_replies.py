@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from bouncekit.builtin import classifier
-from bouncekit.classification import Category
-from bouncekit.postmaster import Postmaster
+from bouncekit.meaning.classification import Category
+from bouncekit.outside.builtin import classifier
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ScriptedServer
 from bouncekit.testing.replies import ReplyCase, provider_replies
 from bouncekit.testing.script import Cues

@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bouncekit.postmaster import Postmaster
-from bouncekit.suppression import Standing, Suppression
+from bouncekit.policy.suppression import Standing, Suppression
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ManualClock, ScriptedServer
 from bouncekit.testing.answers import Answer
 from bouncekit.testing.script import Cues

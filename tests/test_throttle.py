@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bouncekit.throttle import (
+from bouncekit.policy.throttle import (
     FREE,
     LONGEST_PAUSE,
     NO_THROTTLE,

@@ -7,11 +7,20 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bouncekit.address import parse_address
-from bouncekit.envelope import Envelope
-from bouncekit.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
-from bouncekit.status import Action, RecipientStatus
-from bouncekit.transaction import GROUP_SIZE, Body, Commands, Dot, NotSent, Transacted, Transaction, transaction
+from bouncekit.protocol.transaction import (
+    GROUP_SIZE,
+    Body,
+    Commands,
+    Dot,
+    NotSent,
+    Transacted,
+    Transaction,
+    transaction,
+)
+from bouncekit.words.address import parse_address
+from bouncekit.words.envelope import Envelope
+from bouncekit.words.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 
 ADA, BOB, CY = "ada@example.com", "bob@example.com", "cy@example.com"
 LOST = NoReply(Cause.LOST, "cut")

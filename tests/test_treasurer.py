@@ -14,22 +14,22 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bouncekit.aio import AsyncClient
-from bouncekit.budget import Bound, Budget, Level, Spent, Stream, level_of
-from bouncekit.builtin import open_policy
-from bouncekit.envelope import Labels
-from bouncekit.errors import StoreError
-from bouncekit.events import Event, EventType, Occasion, event_id
-from bouncekit.ledger import Ledger
-from bouncekit.notices import Notices
+from bouncekit.clients.aio import AsyncClient
+from bouncekit.delivery.events import Event, EventType, Occasion, event_id
+from bouncekit.delivery.steps import Record
+from bouncekit.desk.ledger import Ledger
+from bouncekit.desk.notices import Notices
+from bouncekit.desk.treasurer import Treasurer, balances
 from bouncekit.notify import Notification
-from bouncekit.policy import Policy
-from bouncekit.postmaster import Postmaster
-from bouncekit.status import Action
-from bouncekit.steps import Record
+from bouncekit.outside.builtin import open_policy
+from bouncekit.policy.budget import Bound, Budget, Level, Spent, Stream, level_of
+from bouncekit.policy.policy import Policy
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ManualClock, ScriptedServer
-from bouncekit.treasurer import Treasurer, balances
+from bouncekit.words.envelope import Labels
+from bouncekit.words.errors import StoreError
+from bouncekit.words.status import Action
 
 from .building import ANN, delivery_to
 from .conftest import message

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.errors import StoreError, StoreRefused
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.stores.sqlite.file import Database
+from bouncekit.words.errors import StoreError, StoreRefused
 
 WRITERS = 8
 INSERT = "INSERT INTO flows (kind, name, token, state) VALUES ('relay', ?, 't', '{}')"

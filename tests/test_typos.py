@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bouncekit import AddressError
-from bouncekit.typos import _KNOWN, _LARGE, _is_one_slip, meant
+from bouncekit.words.typos import _KNOWN, _LARGE, _is_one_slip, meant
 
 
 @pytest.mark.parametrize(

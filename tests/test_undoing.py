@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bouncekit.errors import ConfigurationError
-from bouncekit.postmaster import Postmaster
+from bouncekit.delivery.suppressionchange import Cause, Change, is_by_hand
+from bouncekit.policy.suppression import Suppression
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores import open_store
-from bouncekit.suppression import Suppression
-from bouncekit.suppressionchange import Cause, Change, is_by_hand
+from bouncekit.words.errors import ConfigurationError
 
 from .building import ANN, BOB, CY, NOW, suppression
 from .conftest import Heard

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.events import Event, EventType, Occasion, event_id, events_of
-from bouncekit.pseudonym import Pseudonyms, is_pseudonym
-from bouncekit.reply import Cause, NoReply, Reply
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action
+from bouncekit.delivery.events import Event, EventType, Occasion, event_id, events_of
+from bouncekit.delivery.settlement import Settlement
 from bouncekit.stores.veil.veil import Veil
+from bouncekit.words.pseudonym import Pseudonyms, is_pseudonym
+from bouncekit.words.reply import Cause, NoReply, Reply
+from bouncekit.words.status import Action
 from tests.building import ANN, NOW, suppression
 
 OLD, NEW = b"a secret of sixteen bytes", b"another secret of some length"

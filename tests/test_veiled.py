@@ -10,13 +10,10 @@ from typing import Any
 
 import pytest
 
-from bouncekit.config import Config
-from bouncekit.envelope import Labels
-from bouncekit.errors import ConfigurationError
-from bouncekit.events import event_id
-from bouncekit.postmaster import Postmaster
-from bouncekit.pseudonym import Pseudonyms, is_pseudonym
-from bouncekit.steps import LookUp
+from bouncekit.delivery.events import event_id
+from bouncekit.delivery.steps import LookUp
+from bouncekit.postmaster.config import Config
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores import Store
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.sqlite import SqliteStore
@@ -24,6 +21,9 @@ from bouncekit.stores.tallies import Facet
 from bouncekit.stores.veil.veil import Veil
 from bouncekit.stores.veil.veiled import _Veiled, veiled
 from bouncekit.testing import ManualClock, ScriptedServer
+from bouncekit.words.envelope import Labels
+from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.pseudonym import Pseudonyms, is_pseudonym
 from tests.building import ANN, BOB, CY, NOW, expired, suppression
 from tests.contract.stores import put, send
 from tests.contract.test_store_contract import FULL

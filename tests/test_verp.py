@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bouncekit import ConfigurationError
-from bouncekit.verp import ReturnPaths, Trust
+from bouncekit.bounces.verp import ReturnPaths, Trust
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 ID = "019b796dd60000000000000000000001"

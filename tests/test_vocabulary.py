@@ -2,9 +2,9 @@
 
 import pytest
 
-from bouncekit.phrase import Words
-from bouncekit.phrasebook import PhraseBook
-from bouncekit.vocabulary import Near, Vocabulary
+from bouncekit.meaning.phrasebook import PhraseBook
+from bouncekit.meaning.vocabulary import Near, Vocabulary
+from bouncekit.words.phrase import Words
 
 WORDS = Vocabulary(
     {

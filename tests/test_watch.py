@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from bouncekit.events import EventType
-from bouncekit.guard import Count, Mass, Pattern
-from bouncekit.policy import Guard, Notice
-from bouncekit.reply import Cause, NoReply
-from bouncekit.retelling import retold
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action
-from bouncekit.steps import LookedUp, LookUp, Record
-from bouncekit.suppression import Evidence, Standing, Suppression
+from bouncekit.delivery.events import EventType
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.delivery.steps import LookedUp, LookUp, Record
+from bouncekit.history.retelling import retold
+from bouncekit.policy.guard import Count, Mass, Pattern
+from bouncekit.policy.policy import Guard
+from bouncekit.policy.rule import Notice
+from bouncekit.policy.suppression import Evidence, Standing, Suppression
+from bouncekit.words.reply import Cause, NoReply
+from bouncekit.words.status import Action
 
 from .building import ANN, BOB, CY, NOW, POLICY, RULES, Driver, delivery_to, expired, suppression
 

@@ -8,16 +8,16 @@ from types import MappingProxyType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.budget import Budget
-from bouncekit.delivery import deliver
-from bouncekit.envelope import Counted, Recipient
-from bouncekit.events import Deliveries
-from bouncekit.reply import Reply
-from bouncekit.report import Report
-from bouncekit.settlement import Delivered
-from bouncekit.status import Action, Taken
-from bouncekit.steps import Delivery, LookedUp, LookUp, Outcome, Record, Transact
-from bouncekit.throttle import Lane, LaneKind, Road
+from bouncekit.delivery.delivery import deliver
+from bouncekit.delivery.events import Deliveries
+from bouncekit.delivery.report import Report
+from bouncekit.delivery.settlement import Delivered
+from bouncekit.delivery.steps import Delivery, LookedUp, LookUp, Outcome, Record, Transact
+from bouncekit.policy.budget import Budget
+from bouncekit.policy.throttle import Lane, LaneKind, Road
+from bouncekit.words.envelope import Counted, Recipient
+from bouncekit.words.reply import Reply
+from bouncekit.words.status import Action, Taken
 
 from .building import ANN, BOB, NOW, POLICY, classify, delivery_to, suppression
 

@@ -13,12 +13,9 @@ from typing import Protocol
 import pytest
 import trustme
 
-from bouncekit import conversation
-from bouncekit.address import parse_address
-from bouncekit.conversation import DEADLINES, carry
-from bouncekit.envelope import Envelope
-from bouncekit.reply import Cause, NoReply, Reply, ReplyReader, Stage
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.protocol import conversation
+from bouncekit.protocol.conversation import DEADLINES, carry
+from bouncekit.protocol.transaction import GROUP_SIZE, Body, Command, Commands, Dot, NotSent, Transacted, transaction
 from bouncekit.testing import (
     After,
     Answer,
@@ -36,8 +33,11 @@ from bouncekit.testing import (
     Silence,
     SlowRead,
 )
-from bouncekit.transaction import GROUP_SIZE, Body, Command, Commands, Dot, NotSent, Transacted, transaction
 from bouncekit.transports.blocking import Wire
+from bouncekit.words.address import parse_address
+from bouncekit.words.envelope import Envelope
+from bouncekit.words.reply import Cause, NoReply, Reply, ReplyReader, Stage
+from bouncekit.words.status import Action, RecipientStatus
 
 from .wires import AwaitedWire
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from bouncekit.client import Client
-from bouncekit.errors import StoreError
-from bouncekit.ledger import LEASE
-from bouncekit.postmaster import Postmaster
-from bouncekit.queue import Begun, Lease
-from bouncekit.steps import Delivery
+from bouncekit.clients.client import Client
+from bouncekit.delivery.queue import Begun, Lease
+from bouncekit.delivery.steps import Delivery
+from bouncekit.desk.ledger import LEASE
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.postmaster.worker import Worker
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import Delay, ManualClock, ScriptedServer, refusing_port
-from bouncekit.worker import Worker
+from bouncekit.words.errors import StoreError
 
 from .conftest import message
 

@@ -12,13 +12,13 @@ from types import TracebackType
 from typing import Any
 
 import bouncekit
-from bouncekit.aiosession import run
-from bouncekit.conversation import Send, Talk
-from bouncekit.office import Office
-from bouncekit.reply import NoReply, Reply, ReplyReader, Stage
-from bouncekit.report import Report
-from bouncekit.transaction import Body, Commands, Dot, NotSent
+from bouncekit.clients.aiosession import run
+from bouncekit.delivery.report import Report
+from bouncekit.desk.office import Office
+from bouncekit.protocol.conversation import Send, Talk
+from bouncekit.protocol.transaction import Body, Commands, Dot, NotSent
 from bouncekit.transports.streams import StreamWire, connect
+from bouncekit.words.reply import NoReply, Reply, ReplyReader, Stage
 
 __all__ = ["AwaitedClient", "AwaitedWire"]
 

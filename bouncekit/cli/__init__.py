@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from bouncekit._version import __version__
-from bouncekit.errors import BouncekitError, Finding
-from bouncekit.showing import printable, redacted
+from bouncekit.words.errors import BouncekitError, Finding
+from bouncekit.words.showing import printable, redacted
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

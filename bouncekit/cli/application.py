@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from bouncekit.cli.settings import configured, hear_warnings, open_postmaster
-from bouncekit.errors import ConfigurationError
+from bouncekit.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.postmaster.postmaster import Postmaster
 
 __all__ = ["app_option", "opened"]
 
@@ -34,7 +34,7 @@ def opened(
         with open_postmaster(config, needs_store=True, with_sinks=with_sinks) as postmaster:
             yield postmaster
         return
-    from bouncekit.worker import held_back
+    from bouncekit.postmaster.worker import held_back
 
     if policy or store:
         raise ConfigurationError("--app brings its own policy and store: leave --policy and --store out")
@@ -44,7 +44,7 @@ def opened(
 
 
 def _imported(app: str) -> "Postmaster":
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.postmaster.postmaster import Postmaster
 
     module, colon, name = app.partition(":")
     if not module or not colon or not name:

@@ -18,13 +18,14 @@ from bouncekit.cli.settings import (
     open_postmaster,
     store_option,
 )
-from bouncekit.events import show_time
-from bouncekit.measures import counted
+from bouncekit.delivery.events import show_time
+from bouncekit.words.measures import counted
 
 if TYPE_CHECKING:
-    from bouncekit.backtest import Classify, Difference, Tally
-    from bouncekit.policy import Example, Policy
-    from bouncekit.policydiff import RuleChange
+    from bouncekit.history.backtest import Classify, Difference, Tally
+    from bouncekit.policy.policy import Policy
+    from bouncekit.policy.rule import Example
+    from bouncekit.policyfiles.policydiff import RuleChange
     from bouncekit.stores import Store
 
 __all__ = ["backtest", "diff", "judge"]
@@ -67,8 +68,8 @@ def backtest(
     Every recorded reply is classified and decided again, by the old policy and by the new one, and what differs is
     counted: what would have been retried, suppressed, notified. Nothing is sent, and nothing in the store changes.
     """
-    from bouncekit.backtest import Backtest, warm_up
-    from bouncekit.provider import provider_of_host
+    from bouncekit.history.backtest import Backtest, warm_up
+    from bouncekit.outside.provider import provider_of_host
 
     config = configured(store=store)
     before = judge(old or config.policy, config.rules, config.community_rules)
@@ -102,7 +103,7 @@ def diff(old: str, new: str, limit: int, as_json: bool) -> int:
     Rule by rule, setting by setting, and in what they make of the replies in the examples of the shipped rules and of
     both policies, at the first try and at the deadline. Exit code 1 if anything differs.
     """
-    from bouncekit.policydiff import faces, rule_changes, setting_changes
+    from bouncekit.policyfiles.policydiff import faces, rule_changes, setting_changes
 
     config = configured()
     before, after = (judge(name, config.rules, config.community_rules) for name in (old, new))
@@ -163,7 +164,7 @@ def diff(old: str, new: str, limit: int, as_json: bool) -> int:
 
 def judge(name: str, rules: Iterable[str] = (), community: Iterable[str] = ()) -> "tuple[Policy, Classify]":
     """A policy, and what classifies replies for it: with the configuration's files of rules, and with its own."""
-    from bouncekit.builtin import classifier_with, open_policy, read_meaning
+    from bouncekit.outside.builtin import classifier_with, open_policy, read_meaning
 
     policy = open_policy(name)
     return policy, classifier_with(read_meaning(tuple(rules), tuple(community)) + policy.meaning).classify
@@ -199,8 +200,8 @@ def _told(line: bytes) -> Mapping[str, Any]:
 
 def _typical(*policies: "Policy") -> "Iterator[Example]":
     """The replies in the examples of the shipped rules, then those of the policies."""
-    from bouncekit.builtin import classifier
-    from bouncekit.policy import Example
+    from bouncekit.outside.builtin import classifier
+    from bouncekit.policy.rule import Example
 
     for rule in classifier().rules:
         for one in rule.examples:

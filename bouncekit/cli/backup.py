@@ -7,8 +7,8 @@ import click
 
 from bouncekit.cli.output import show_json, show_line
 from bouncekit.cli.settings import configured, json_option, sqlite_path, store_option
-from bouncekit.errors import ConfigurationError
-from bouncekit.measures import counted
+from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.measures import counted
 
 __all__ = ["verb"]
 

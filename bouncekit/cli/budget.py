@@ -13,7 +13,7 @@ from bouncekit.cli.settings import (
     show_help,
     store_option,
 )
-from bouncekit.schedule import show_duration
+from bouncekit.policy.schedule import show_duration
 
 __all__ = ["verb"]
 
@@ -39,7 +39,7 @@ def list_(policy: str | None, store: str | None, as_json: bool) -> int:
 
     Exit code 1 when a stream is slowed or stopped.
     """
-    from bouncekit.treasurer import HELD, balances
+    from bouncekit.desk.treasurer import HELD, balances
 
     with open_postmaster(configured(policy=policy, store=store), needs_store=True, makes_store=False) as postmaster:
         office = postmaster.office

@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from bouncekit.codes import Card
-    from bouncekit.explaining import Comparison, Explanation
+    from bouncekit.postmaster.explaining import Comparison, Explanation
 
 __all__ = ["card_data", "lang_option", "page_width", "show_page"]
 

@@ -9,12 +9,12 @@ from datetime import timedelta
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 
-from bouncekit.classification import Step
-from bouncekit.config import Config
-from bouncekit.errors import BouncekitError, Finding
-from bouncekit.measures import counted
-from bouncekit.office import Retry
-from bouncekit.policy import Policy
+from bouncekit.desk.office import Retry
+from bouncekit.meaning.classification import Step
+from bouncekit.policy.policy import Policy
+from bouncekit.postmaster.config import Config
+from bouncekit.words.errors import BouncekitError, Finding
+from bouncekit.words.measures import counted
 
 __all__ = ["Check", "Level", "failed", "machine", "policy", "retry", "rules", "sources"]
 
@@ -104,7 +104,7 @@ def retry(way: Retry, patience: timedelta, *, store: object, relays: Collection[
 
 def policy(given: str | Policy, channels: Mapping[str, object], place: Callable[[str], str]) -> Iterator[Check]:
     """A policy, by name, path or itself, and the channels of its roles; `place` says where one is set up."""
-    from bouncekit.builtin import open_policy
+    from bouncekit.outside.builtin import open_policy
 
     try:
         opened = open_policy(given)
@@ -120,7 +120,7 @@ def policy(given: str | Policy, channels: Mapping[str, object], place: Callable[
 
 def rules(own: Sequence[str], community: Sequence[str]) -> Iterator[Check]:
     """The files of rules about replies that the configuration names; nothing where it names none."""
-    from bouncekit.builtin import open_rules
+    from bouncekit.outside.builtin import open_rules
 
     files = (*own, *community)
     if not files:
@@ -144,8 +144,8 @@ def _unreadable(error: Exception, advice: str, name: str = "policy") -> Check:
 
 
 def _examples(opened: Policy, name: str) -> Check:
-    from bouncekit.builtin import classifier_with
-    from bouncekit.policytrial import run_examples
+    from bouncekit.outside.builtin import classifier_with
+    from bouncekit.policyfiles.policytrial import run_examples
 
     results = run_examples(opened, classifier_with(opened.meaning).classify)
     wrong = sum(not result.ok for result in results)

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from bouncekit.classification import Category
 from bouncekit.cli.output import show_json, show_table
 from bouncekit.cli.settings import classifier_of, configured, json_option, policy_option, rules_option
+from bouncekit.meaning.classification import Category
 
 __all__ = ["verb"]
 

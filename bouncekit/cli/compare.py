@@ -21,7 +21,7 @@ def verb(first: str, second: str, lang: str, as_json: bool) -> int:
     bouncekit compare 221 552
     bouncekit compare 452 552 --lang hi
     """
-    from bouncekit.explaining import compare
+    from bouncekit.postmaster.explaining import compare
 
     try:
         compared = compare(first, second, lang=lang)

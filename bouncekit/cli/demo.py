@@ -8,17 +8,18 @@ import click
 
 from bouncekit.cli.output import show_json, show_line, show_table, terminal_width
 from bouncekit.cli.settings import json_option
-from bouncekit.events import suppression_data
-from bouncekit.policy import Disposition, Fate, SessionDisposition, SessionFate
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action
+from bouncekit.delivery.events import suppression_data
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.policy.policy import Disposition, SessionDisposition
+from bouncekit.policy.rule import Fate, SessionFate
+from bouncekit.words.status import Action
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from bouncekit.cli.rehearsal import Check, Line, Rehearsal
-    from bouncekit.events import Event
-    from bouncekit.suppression import Suppression
+    from bouncekit.delivery.events import Event
+    from bouncekit.policy.suppression import Suppression
 
 __all__ = ["verb"]
 

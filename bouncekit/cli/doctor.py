@@ -10,12 +10,12 @@ import click
 from bouncekit.cli.application import app_option, opened
 from bouncekit.cli.output import show_json, show_line, show_table
 from bouncekit.cli.settings import json_option, policy_option, store_option
-from bouncekit.errors import BouncekitError, ConfigurationError
+from bouncekit.words.errors import BouncekitError, ConfigurationError
 
 if TYPE_CHECKING:
     from bouncekit.cli.checks import Check
-    from bouncekit.config import Config
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.postmaster.config import Config
+    from bouncekit.postmaster.postmaster import Postmaster
 
 __all__ = ["verb"]
 
@@ -68,7 +68,7 @@ def _checkup(
 ) -> "Iterator[Check]":
     """All checks, in the order in which they should be mended."""
     from bouncekit.cli.checks import Check, Level, failed, machine
-    from bouncekit.config import Config
+    from bouncekit.postmaster.config import Config
 
     yield from machine()
     if app is not None:
@@ -94,8 +94,8 @@ def _of_configuration(config: "Config", *, insecure_tls: bool) -> "Iterator[Chec
     from bouncekit.cli import checks, sinkchecks
     from bouncekit.cli.relaychecks import relay
     from bouncekit.cli.storechecks import store_and_more
-    from bouncekit.clock import SystemClock
-    from bouncekit.office import Retry
+    from bouncekit.desk.office import Retry
+    from bouncekit.outside.clock import SystemClock
 
     settings = config.for_postmaster()
     relays, now = settings["relays"], SystemClock().now()

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bouncekit.address import parse_address, suppression_key
-from bouncekit.classification import Category
 from bouncekit.cli.eventpages import LATE, Told, first_behind, newest_number
 from bouncekit.cli.output import progress, show_json, show_line, show_table
 from bouncekit.cli.settings import configured, json_option, moment, open_postmaster, store_option, time_of
-from bouncekit.events import EventType
-from bouncekit.pseudonym import is_pseudonym
-from bouncekit.showing import printable
-from bouncekit.sifting import By, Sieve, looks_like_a_code, named
-from bouncekit.status import Action
+from bouncekit.delivery.events import EventType
+from bouncekit.history.sifting import By, Sieve, looks_like_a_code, named
+from bouncekit.history.telling import rule, said, second
+from bouncekit.meaning.classification import Category
 from bouncekit.stores.searching import Search
-from bouncekit.telling import rule, said, second
+from bouncekit.words.address import parse_address, suppression_key
+from bouncekit.words.pseudonym import is_pseudonym
+from bouncekit.words.showing import printable
+from bouncekit.words.status import Action
 
 if TYPE_CHECKING:
-    from bouncekit.office import Office
+    from bouncekit.desk.office import Office
     from bouncekit.stores import Store
 
 __all__ = ["event_line", "found", "query"]
@@ -105,7 +105,7 @@ def query(
 
     All that is given must hold; of what may be given again, one is enough. Exit code 1 when there is none.
     """
-    from bouncekit.provider import provider_of_host
+    from bouncekit.outside.provider import provider_of_host
 
     sieve = Sieve(
         codes=[one for one in codes if "." not in one],

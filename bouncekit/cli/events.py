@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bouncekit.address import parse_address, suppression_key
 from bouncekit.cli.eventpages import LATE, Told, backwards, first_behind, forwards, newest_number
 from bouncekit.cli.eventquery import event_line, query
 from bouncekit.cli.output import progress
 from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, store_option
-from bouncekit.events import EventType
+from bouncekit.delivery.events import EventType
+from bouncekit.words.address import parse_address, suppression_key
 
 if TYPE_CHECKING:
     from bouncekit.stores import Store

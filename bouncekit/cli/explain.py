@@ -7,10 +7,10 @@ import click
 from bouncekit.cli.cards import card_data, lang_option, show_page
 from bouncekit.cli.output import show_json
 from bouncekit.cli.settings import configured, json_option, policy_option, rules_option
-from bouncekit.errors import ConfigurationError
+from bouncekit.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from bouncekit.explaining import Explanation
+    from bouncekit.postmaster.explaining import Explanation
 
 __all__ = ["verb"]
 
@@ -44,7 +44,7 @@ def verb(
 
     What the policy does is told for the first attempt, to a recipient of whom nothing is known.
     """
-    from bouncekit.explaining import explain, is_bare_code
+    from bouncekit.postmaster.explaining import explain, is_bare_code
 
     asked = " ".join(words)
     is_a_card = is_bare_code(asked) and stage is None and accepted is None

@@ -11,7 +11,7 @@ import click
 
 from bouncekit.cli.output import show_json, show_line
 from bouncekit.cli.settings import json_option
-from bouncekit.errors import ConfigurationError
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["verb"]
 
@@ -74,8 +74,8 @@ def verb(folder: Path, framework: str, policy: str, store: str, relay: str, forc
 
 def _check(policy: str, store: str, relay: str) -> None:
     """Raises ConfigurationError: what would be written could not be read."""
-    from bouncekit.builtin import policy_names
-    from bouncekit.relay import Relay
+    from bouncekit.outside.builtin import policy_names
+    from bouncekit.outside.relay import Relay
 
     if policy not in policy_names():
         raise ConfigurationError(f"--policy: {policy!a} is none of {', '.join(policy_names())}")

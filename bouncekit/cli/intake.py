@@ -16,13 +16,13 @@ from bouncekit.cli.output import progress
 from bouncekit.cli.settings import duration, json_option, policy_option, show_help, store_option
 from bouncekit.cli.stopping import stopped_by_signal
 from bouncekit.cli.taken import Taken, complain, show_taken
-from bouncekit.errors import BouncekitError, ConfigurationError
-from bouncekit.showing import printable
+from bouncekit.words.errors import BouncekitError, ConfigurationError
+from bouncekit.words.showing import printable
 
 if TYPE_CHECKING:
     from bouncekit.intake.absorbing import Outcome
     from bouncekit.intake.aside import Aside
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.postmaster.postmaster import Postmaster
 
 __all__ = ["verb"]
 
@@ -176,9 +176,9 @@ def imap(
     The password is BOUNCEKIT_MAILBOX_PASSWORD, or `mailbox_password` of the configuration; without a URL,
     BOUNCEKIT_MAILBOX is looked into. With --follow the server tells of news (IDLE), or is asked again and again.
     """
-    from bouncekit.config import Config
     from bouncekit.intake.imap import ImapMailboxes
     from bouncekit.intake.imapaccount import ImapAccount
+    from bouncekit.postmaster.config import Config
 
     if (done is not None) + flag + delete > 1:
         raise click.UsageError("--done, --flag and --delete: give one of them")

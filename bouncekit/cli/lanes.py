@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from bouncekit.cli.output import show_span
-from bouncekit.throttle import Flow, Lane
+from bouncekit.policy.throttle import Flow, Lane
 
 __all__ = ["in_short", "lines"]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from bouncekit.cli.checks import Check, Level
 from bouncekit.cli.eventpages import backwards, newest_number
-from bouncekit.errors import StoreError
-from bouncekit.events import EventType
+from bouncekit.delivery.events import EventType
+from bouncekit.words.errors import StoreError
 
 if TYPE_CHECKING:
     from bouncekit.stores import Store

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bouncekit.classification import Category
 from bouncekit.cli.output import show_json, show_line, show_minute, show_table
 from bouncekit.cli.settings import (
     by_option,
@@ -17,13 +16,14 @@ from bouncekit.cli.settings import (
     store_option,
     time_of,
 )
-from bouncekit.events import show_time, suppression_data
-from bouncekit.telling import second
+from bouncekit.delivery.events import show_time, suppression_data
+from bouncekit.history.telling import second
+from bouncekit.meaning.classification import Category
 
 if TYPE_CHECKING:
-    from bouncekit.suppression import Suppression
-    from bouncekit.suppressionchange import Change
-    from bouncekit.undoing import Undone
+    from bouncekit.delivery.suppressionchange import Change
+    from bouncekit.desk.undoing import Undone
+    from bouncekit.policy.suppression import Suppression
 
 __all__ = ["show", "undo"]
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from bouncekit.address import parse_address
 from bouncekit.cli.measuring import Measured, size_of
 from bouncekit.cli.output import progress, show_json, show_line, show_table
 from bouncekit.cli.settings import (
@@ -24,18 +23,19 @@ from bouncekit.cli.settings import (
     sqlite_path,
     store_option,
 )
-from bouncekit.errors import AddressError
-from bouncekit.foreignlist import FORMATS
-from bouncekit.listexport import ListFormat
-from bouncekit.listfile import Fault, Row, read_rows
-from bouncekit.listimport import Prefer
-from bouncekit.measures import counted
-from bouncekit.showing import printable
+from bouncekit.desk.listimport import Prefer
+from bouncekit.lists.foreignlist import FORMATS
+from bouncekit.lists.listexport import ListFormat
+from bouncekit.lists.listfile import Fault, Row, read_rows
+from bouncekit.words.address import parse_address
+from bouncekit.words.errors import AddressError
+from bouncekit.words.measures import counted
+from bouncekit.words.showing import printable
 
 if TYPE_CHECKING:
-    from bouncekit.config import Config
-    from bouncekit.listimport import Conflict, Imported
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.desk.listimport import Conflict, Imported
+    from bouncekit.postmaster.config import Config
+    from bouncekit.postmaster.postmaster import Postmaster
 
 __all__ = ["check", "export", "import_"]
 

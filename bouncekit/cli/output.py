@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from bouncekit.measures import show_minute, show_size, show_span
-from bouncekit.showing import printable
+from bouncekit.words.measures import show_minute, show_size, show_span
+from bouncekit.words.showing import printable
 
 __all__ = [
     "GAP",

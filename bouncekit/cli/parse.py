@@ -14,10 +14,10 @@ from bouncekit.cli.output import progress, show_json, show_table
 from bouncekit.cli.settings import complete_policy, json_option
 
 if TYPE_CHECKING:
-    from bouncekit.bouncemail import SecondReader
-    from bouncekit.classification import Classification
-    from bouncekit.incoming import Incoming, Reported
-    from bouncekit.policy import Policy
+    from bouncekit.bounces.bouncemail import SecondReader
+    from bouncekit.bounces.incoming import Incoming, Reported
+    from bouncekit.meaning.classification import Classification
+    from bouncekit.policy.policy import Policy
 
 __all__ = ["verb"]
 
@@ -57,8 +57,8 @@ def verb(files: tuple[str, ...], jsonl: bool, as_json: bool, policy: str | None)
     A file is a mail or an mbox, a folder holds mails (a maildir, too), - is standard input. A mail that is no bounce
     has one line, whose action is empty. Exit code 1 if a file could not be read.
     """
-    from bouncekit.builtin import open_policy
-    from bouncekit.secondreader import second_reader
+    from bouncekit.outside.builtin import open_policy
+    from bouncekit.outside.secondreader import second_reader
 
     opened, reader = open_policy(policy) if policy else None, second_reader()
     as_lines = jsonl or as_json
@@ -78,9 +78,9 @@ def verb(files: tuple[str, ...], jsonl: bool, as_json: bool, policy: str | None)
 
 def _lines(mail: _Mail, reader: "SecondReader | None", policy: "Policy | None") -> Iterator[Line]:
     """The lines of one mail, at least one."""
-    from bouncekit.bouncemail import read_mail
-    from bouncekit.builtin import classifier, classifier_with
-    from bouncekit.incoming import statuses
+    from bouncekit.bounces.bouncemail import read_mail
+    from bouncekit.bounces.incoming import statuses
+    from bouncekit.outside.builtin import classifier, classifier_with
 
     if mail.error is not None:
         yield {"file": mail.name, "error": mail.error}
@@ -98,7 +98,7 @@ def _lines(mail: _Mail, reader: "SecondReader | None", policy: "Policy | None") 
 
 def _line(mail: _Mail, incoming: "Incoming", reported: "Reported | None") -> Line:
     """What the mail says of one recipient; the meaning comes behind it."""
-    from bouncekit.reply import Reply
+    from bouncekit.words.reply import Reply
 
     reply = reported.reply if reported else None
     code = reply.code if isinstance(reply, Reply) else None
@@ -126,15 +126,15 @@ def _line(mail: _Mail, incoming: "Incoming", reported: "Reported | None") -> Lin
 
 
 def _is_judged(reported: "Reported") -> bool:
-    from bouncekit.status import Action
+    from bouncekit.words.status import Action
 
     return reported.action in (Action.FAILED, Action.DELAYED)
 
 
 def _kind_of(incoming: "Incoming") -> Line:
     """The category of a mail that reports no recipient's failure; of a bounce that names nobody, nothing is known."""
-    from bouncekit.classification import Category, scope_of
-    from bouncekit.incoming import Kind
+    from bouncekit.bounces.incoming import Kind
+    from bouncekit.meaning.classification import Category, scope_of
 
     action = {Kind.BOUNCE: "failed", Kind.DELAY: "delayed"}.get(incoming.kind)
     known = {Kind.COMPLAINT: Category.COMPLAINT, Kind.AUTO_REPLY: Category.AUTO_REPLY}
@@ -156,10 +156,10 @@ def _meaning(verdict: "Classification | None") -> Line:
 
 def _decided(policy: "Policy", verdict: "Classification | None") -> Line:
     """What the policy would do where a server has given up; one that still tries is waited for."""
-    from bouncekit.address import parse_address
-    from bouncekit.envelope import Recipient
-    from bouncekit.policy import Circumstances
-    from bouncekit.status import Action
+    from bouncekit.policy.rule import Circumstances
+    from bouncekit.words.address import parse_address
+    from bouncekit.words.envelope import Recipient
+    from bouncekit.words.status import Action
 
     nothing: Line = dict.fromkeys(_POLICY_COLUMNS)
     if verdict is None:

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bouncekit.measures import show_minute, show_span
-from bouncekit.showing import printable, redacted
+from bouncekit.words.measures import show_minute, show_span
+from bouncekit.words.showing import printable, redacted
 
 if TYPE_CHECKING:
-    from bouncekit.events import Event
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.delivery.events import Event
+    from bouncekit.postmaster.postmaster import Postmaster
 
 __all__ = ["tell_waits"]
 

@@ -8,13 +8,13 @@ from bouncekit.cli.backtest import backtest, diff
 from bouncekit.cli.output import progress, show_json, show_line
 from bouncekit.cli.settings import complete_policy, json_option, show_help
 from bouncekit.cli.shadow import shadow
-from bouncekit.errors import ConfigurationError, Finding, PolicyError, RuleError
+from bouncekit.words.errors import ConfigurationError, Finding, PolicyError, RuleError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bouncekit.cli.trials import Trial, Untried
-    from bouncekit.policy import Policy
+    from bouncekit.policy.policy import Policy
 
 __all__ = ["verb"]
 
@@ -51,7 +51,7 @@ def check(files: tuple[str, ...], ignored: tuple[str, ...], form: str, as_json: 
     where there is none of it, rules that are never reached, gaps, tries without an end. Exit code 1 if there is one.
     """
     from bouncekit.cli.sarif import sarif
-    from bouncekit.policyfault import FAULTS
+    from bouncekit.policyfiles.policyfault import FAULTS
 
     if unknown := [code for code in ignored if code not in FAULTS]:
         raise click.UsageError(f"no finding has the code {unknown[0]!a}; one of {', '.join(FAULTS)}")
@@ -81,7 +81,7 @@ def show(policy: str, as_json: bool) -> None:
 
     What it extends is in it, in the order in which the rules are tried, and every default.
     """
-    from bouncekit.policyprint import show_policy
+    from bouncekit.policyfiles.policyprint import show_policy
 
     opened = _opened(policy)
     shown = show_policy(opened)
@@ -166,7 +166,7 @@ def schema(as_json: bool) -> None:
     """
     import json
 
-    from bouncekit.policyschema import policy_schema
+    from bouncekit.policyfiles.policyschema import policy_schema
 
     show_json(policy_schema()) if as_json else click.echo(json.dumps(policy_schema(), indent=2))
 
@@ -177,18 +177,18 @@ verb.add_command(shadow)
 
 
 def _opened(name: str) -> "Policy":
-    from bouncekit.builtin import open_policy
+    from bouncekit.outside.builtin import open_policy
 
     return open_policy(name)
 
 
 def _findings(file: str) -> tuple[Finding, ...]:
     """The mistakes of a file, and of the files of rules that it names; one without a line where it cannot be read."""
-    from bouncekit.builtin import classifier_with, read_source
     from bouncekit.cli.trials import classifier_alone
-    from bouncekit.policylint import lint
-    from bouncekit.provider import providers
-    from bouncekit.rulelint import lint_rules
+    from bouncekit.outside.builtin import classifier_with, read_source
+    from bouncekit.outside.provider import providers
+    from bouncekit.policyfiles.policylint import lint
+    from bouncekit.policyfiles.rulelint import lint_rules
 
     try:
         if (alone := classifier_alone(file)) is not None:
@@ -217,7 +217,7 @@ def _code(finding: Finding) -> str:
 
 
 def _finding_data(finding: Finding) -> dict[str, object]:
-    from bouncekit.policyfault import FAULTS
+    from bouncekit.policyfiles.policyfault import FAULTS
 
     return {
         "file": finding.file,

@@ -32,13 +32,13 @@ from bouncekit.cli.settings import (
     store_option,
 )
 from bouncekit.cli.waiting import depth_data, in_words, queued_data
-from bouncekit.waiting import Choice, Shown, make_due, messages_like, take_out
+from bouncekit.desk.waiting import Choice, Shown, make_due, messages_like, take_out
 
 if TYPE_CHECKING:
-    from bouncekit.office import Office
-    from bouncekit.postmaster import Postmaster
-    from bouncekit.queue import Kept
-    from bouncekit.waiting import Chosen
+    from bouncekit.delivery.queue import Kept
+    from bouncekit.desk.office import Office
+    from bouncekit.desk.waiting import Chosen
+    from bouncekit.postmaster.postmaster import Postmaster
 
 __all__ = ["verb"]
 

@@ -6,14 +6,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from bouncekit.cli.output import show_minute, show_size, show_span
-from bouncekit.events import bounded, show_time
-from bouncekit.telling import rule, said
-from bouncekit.waiting import shown_state
+from bouncekit.delivery.events import bounded, show_time
+from bouncekit.desk.waiting import shown_state
+from bouncekit.history.telling import rule, said
 
 if TYPE_CHECKING:
-    from bouncekit.office import Office
-    from bouncekit.queue import Kept, Queued
-    from bouncekit.steps import Delivery
+    from bouncekit.delivery.queue import Kept, Queued
+    from bouncekit.delivery.steps import Delivery
+    from bouncekit.desk.office import Office
 
 __all__ = [
     "KEPT_HEADS",

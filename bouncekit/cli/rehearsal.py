@@ -11,18 +11,19 @@ from dataclasses import dataclass, field, fields, replace
 from email.message import EmailMessage
 from typing import Any
 
-from bouncekit.builtin import open_policy
-from bouncekit.classification import Classification
-from bouncekit.envelope import Recipient
-from bouncekit.events import Event
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.report import Report
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.meaning.classification import Classification
 from bouncekit.notify import Notification
-from bouncekit.policy import Circumstances, Disposition, Policy, SessionDisposition
-from bouncekit.postmaster import Postmaster
-from bouncekit.report import Report
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action
-from bouncekit.suppression import Suppression
+from bouncekit.outside.builtin import open_policy
+from bouncekit.policy.policy import Disposition, Policy, SessionDisposition
+from bouncekit.policy.rule import Circumstances
+from bouncekit.policy.suppression import Suppression
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Closing, Script, ScriptedServer, Usual
+from bouncekit.words.envelope import Recipient
+from bouncekit.words.status import Action
 
 __all__ = ["CAST", "ROLE", "SCENES", "Check", "Line", "Part", "Rehearsal", "Scene", "rehearse"]
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from bouncekit.cli.checks import Check, Level, failed
-from bouncekit.errors import BouncekitError, ConfigurationError
-from bouncekit.relay import Relay, open_relays
-from bouncekit.showing import redacted
-from bouncekit.smtperrors import UnreadableReply
+from bouncekit.clients.smtperrors import UnreadableReply
+from bouncekit.outside.relay import Relay, open_relays
+from bouncekit.words.errors import BouncekitError, ConfigurationError
+from bouncekit.words.showing import redacted
 
 if TYPE_CHECKING:
-    from bouncekit.smtp import SMTP
+    from bouncekit.clients.smtp import SMTP
 
 __all__ = ["relay"]
 
@@ -71,7 +71,7 @@ def relay(name: str, given: object, *, insecure_tls: bool = False) -> Iterator[C
 
 
 def _greeted(opened: Relay, context: ssl.SSLContext) -> "SMTP":
-    from bouncekit.smtp import LMTP, SMTP, SMTP_SSL
+    from bouncekit.clients.smtp import LMTP, SMTP, SMTP_SSL
 
     timeout = min(opened.options.get("timeout") or _SECONDS, _SECONDS)
     own = opened.options.get("local_hostname")

@@ -9,9 +9,9 @@ from functools import lru_cache, partial
 from itertools import count
 from typing import IO, Any, TypeAlias
 
-from bouncekit.asking import status_of
-from bouncekit.classifier import Classifier
 from bouncekit.cli.output import progress
+from bouncekit.meaning.classifier import Classifier
+from bouncekit.postmaster.asking import status_of
 
 __all__ = ["answer_lines", "meaning_of"]
 

@@ -23,15 +23,15 @@ from bouncekit.cli.output import (
 )
 from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, store_option
 from bouncekit.cli.waiting import depth_data, in_words
-from bouncekit.events import EventType, show_time
-from bouncekit.measures import counted as so_many
-from bouncekit.provider import provider_of_host
-from bouncekit.status import Action
+from bouncekit.delivery.events import EventType, show_time
+from bouncekit.history.suggesting import Understood, understood_by
+from bouncekit.outside.provider import provider_of_host
 from bouncekit.stores.tallies import Facet
-from bouncekit.suggesting import Understood, understood_by
+from bouncekit.words.measures import counted as so_many
+from bouncekit.words.status import Action
 
 if TYPE_CHECKING:
-    from bouncekit.queue import Depth
+    from bouncekit.delivery.queue import Depth
     from bouncekit.stores import Store
 
 __all__ = ["verb"]
@@ -105,7 +105,7 @@ def verb(since: timedelta, facets: tuple[str, ...], limit: int, store: str | Non
     Outcomes are one for each recipient of each attempt; those of test traffic do not count.
     """
     chosen = tuple(map(By, dict.fromkeys(facets))) or (By.CATEGORY, By.PROVIDER)
-    from bouncekit.treasurer import balances
+    from bouncekit.desk.treasurer import balances
 
     with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
         office = postmaster.office

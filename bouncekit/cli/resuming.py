@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bouncekit.errors import ConfigurationError
-from bouncekit.status import Action
+from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.status import Action
 
 if sys.platform != "win32":
     import fcntl

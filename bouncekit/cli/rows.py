@@ -15,18 +15,18 @@ from bouncekit.cli.measuring import Measured, size_of
 from bouncekit.cli.output import progress, show_json, show_line, show_table
 from bouncekit.cli.resuming import Progress, State
 from bouncekit.cli.stopping import stopped_by_signal
-from bouncekit.errors import MessageError
-from bouncekit.events import settlement_data
-from bouncekit.listfile import Fault, Row, read_rows
-from bouncekit.mailmerge import RECIPIENT, MailMerge, texts_of
-from bouncekit.status import Action
+from bouncekit.delivery.events import settlement_data
+from bouncekit.lists.listfile import Fault, Row, read_rows
+from bouncekit.lists.mailmerge import RECIPIENT, MailMerge, texts_of
+from bouncekit.words.errors import MessageError
+from bouncekit.words.status import Action
 
 if TYPE_CHECKING:
-    from bouncekit.bulk import Letter
-    from bouncekit.client import Client
-    from bouncekit.report import Report
-    from bouncekit.smtp import SMTP
-    from bouncekit.steps import Delivery
+    from bouncekit.clients.bulk import Letter
+    from bouncekit.clients.client import Client
+    from bouncekit.clients.smtp import SMTP
+    from bouncekit.delivery.report import Report
+    from bouncekit.delivery.steps import Delivery
 
 __all__ = ["send_rows"]
 

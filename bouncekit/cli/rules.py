@@ -21,15 +21,15 @@ from bouncekit.cli.settings import (
     show_help,
     store_option,
 )
-from bouncekit.errors import ConfigurationError
-from bouncekit.events import EventType, bounded, show_time
-from bouncekit.measures import counted
+from bouncekit.delivery.events import EventType, bounded, show_time
+from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.measures import counted
 
 if TYPE_CHECKING:
-    from bouncekit.classifier import Classifier
     from bouncekit.cli.eventpages import Told
-    from bouncekit.config import Config
-    from bouncekit.suggesting import Gathering, Kind, Suggestion
+    from bouncekit.history.suggesting import Gathering, Kind, Suggestion
+    from bouncekit.meaning.classifier import Classifier
+    from bouncekit.postmaster.config import Config
 
 __all__ = ["verb"]
 
@@ -77,8 +77,8 @@ def suggest(
     What it prints passes `policy check` and `policy test`, and says no more than the codes say: what the words mean is
     yours to find out. Exit code 1 when there is nothing to suggest.
     """
-    from bouncekit.provider import provider_of_host
-    from bouncekit.suggesting import Gathering, rule_file
+    from bouncekit.history.suggesting import Gathering, rule_file
+    from bouncekit.outside.provider import provider_of_host
 
     config = configured(policy=policy, rules=rules, store=store)
     classifier = classifier_of(config)
@@ -100,7 +100,7 @@ def suggest(
 def _add_store(config: "Config", since: timedelta, gathering: "Gathering") -> datetime:
     """Gather what a store has recorded; since when that is."""
     from bouncekit.cli.eventquery import found
-    from bouncekit.sifting import Sieve
+    from bouncekit.history.sifting import Sieve
     from bouncekit.stores.searching import Search
 
     with open_postmaster(config, needs_store=True, makes_store=False) as postmaster:
@@ -137,7 +137,7 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _add_line(line: bytes, gathering: "Gathering") -> None:
-    from bouncekit.asking import status_of
+    from bouncekit.postmaster.asking import status_of
 
     asked = json.loads(line)
     if not isinstance(asked, dict):
@@ -160,7 +160,7 @@ def _add_line(line: bytes, gathering: "Gathering") -> None:
 
 
 def _add_event(told: "Told", gathering: "Gathering") -> None:
-    from bouncekit.recorded import recorded
+    from bouncekit.history.recorded import recorded
 
     past = recorded(told)
     if past is not None and past.has_reply and past.is_trouble:
@@ -172,10 +172,10 @@ def _proven(suggested: "Sequence[Suggestion]", classifier: "Classifier") -> "lis
 
     Whose words another one takes goes before it, where that helps.
     """
-    from bouncekit.builtin import classifier_with
-    from bouncekit.meaning import Meaning, RuleFile
-    from bouncekit.ruletrial import try_rules
-    from bouncekit.suggesting import rule_file
+    from bouncekit.history.suggesting import rule_file
+    from bouncekit.meaning.meaning import Meaning, RuleFile
+    from bouncekit.meaning.ruletrial import try_rules
+    from bouncekit.outside.builtin import classifier_with
 
     def wrong_among(several: "list[Suggestion]") -> set[str]:
         alone = classifier_with(Meaning(own=(RuleFile(_FILE, rule_file(several)),)))

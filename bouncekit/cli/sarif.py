@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 from bouncekit._version import __version__
-from bouncekit.errors import Finding
-from bouncekit.policyfault import FAULTS
+from bouncekit.policyfiles.policyfault import FAULTS
+from bouncekit.words.errors import Finding
 
 __all__ = ["sarif"]
 

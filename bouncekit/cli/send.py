@@ -12,12 +12,12 @@ import click
 from bouncekit.cli.output import show_json, show_line, show_minute, show_table
 from bouncekit.cli.patience import tell_waits
 from bouncekit.cli.settings import configured, json_option, open_postmaster, policy_option, store_option
-from bouncekit.errors import ConfigurationError
+from bouncekit.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from bouncekit.client import Client
-    from bouncekit.report import Report
-    from bouncekit.settlement import Settlement
+    from bouncekit.clients.client import Client
+    from bouncekit.delivery.report import Report
+    from bouncekit.delivery.settlement import Settlement
 
 __all__ = ["verb"]
 
@@ -207,7 +207,7 @@ def _sent(client: "Client", letter: _Letter) -> "Report":
 
 
 def _show(report: "Report", *, as_json: bool) -> None:
-    from bouncekit.events import settlement_data
+    from bouncekit.delivery.events import settlement_data
 
     if as_json:
         show_json({"message_id": report.message_id, "recipients": [settlement_data(one) for one in report.recipients]})

@@ -11,10 +11,10 @@ from bouncekit.cli.application import app_option, opened
 from bouncekit.cli.output import show_json, show_line
 from bouncekit.cli.settings import configured, json_option, policy_option, store_option
 from bouncekit.cli.stopping import stopped_by_signal
-from bouncekit.errors import ConfigurationError, MissingExtra
+from bouncekit.words.errors import ConfigurationError, MissingExtra
 
 if TYPE_CHECKING:
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.postmaster.postmaster import Postmaster
     from bouncekit.web.settings import Settings
 
 __all__ = ["verb"]

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bouncekit.errors import ConfigurationError
-from bouncekit.showing import printable, redacted
+from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.showing import printable, redacted
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from bouncekit.classifier import Classifier
-    from bouncekit.config import Config
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.meaning.classifier import Classifier
+    from bouncekit.postmaster.config import Config
+    from bouncekit.postmaster.postmaster import Postmaster
     from bouncekit.stores import Store
 
 __all__ = [
@@ -50,7 +50,7 @@ def complete_policy(ctx: click.Context, param: click.Parameter, incomplete: str)
     """What a shell may put for a policy: shipped names that begin so, and files where none does."""
     from click.shell_completion import CompletionItem
 
-    from bouncekit.builtin import policy_names
+    from bouncekit.outside.builtin import policy_names
 
     names = [name for name in policy_names() if name.startswith(incomplete)]
     return [CompletionItem(incomplete, type="file"), *map(CompletionItem, names)]
@@ -93,7 +93,7 @@ def show_help(ctx: click.Context) -> None:
 
 def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:
     """For an option that takes a number and a unit: 90s, 30m, 4h, 7d, 2w."""
-    from bouncekit.schedule import parse_duration
+    from bouncekit.policy.schedule import parse_duration
 
     if value is None:
         return None
@@ -107,7 +107,7 @@ def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 
 def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | timedelta | None:
     """For an option that takes a time with its zone, or how long ago: 2h."""
-    from bouncekit.schedule import parse_duration
+    from bouncekit.policy.schedule import parse_duration
 
     if value is None:
         return None
@@ -138,7 +138,7 @@ def time_of(given: datetime | timedelta | None, now: datetime) -> datetime | Non
 
 def configured(**options: str | Sequence[str] | None) -> "Config":
     """What the configuration says here, with the options that were given on the command line."""
-    from bouncekit.config import Config
+    from bouncekit.postmaster.config import Config
 
     return Config.read().with_options(**options)
 
@@ -149,7 +149,7 @@ def classifier_of(config: "Config") -> "Classifier":
     Raises:
         ConfigurationError: a file of rules is wrong, or the policy.
     """
-    from bouncekit.builtin import classifier_with, open_policy, policy_names, read_meaning
+    from bouncekit.outside.builtin import classifier_with, open_policy, policy_names, read_meaning
 
     meaning = read_meaning(config.rules, config.community_rules)
     if config.policy not in policy_names():  # the shipped ones name no files, and need not be read to know it
@@ -177,7 +177,7 @@ def open_postmaster(
         raise ConfigurationError(
             f"{path}: there is no such store; a send, `bouncekit suppressions add` or `import` makes one"
         )
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.postmaster.postmaster import Postmaster
 
     settings = {**config.for_postmaster(), "worker": "external"}  # a verb that looks sends nothing
     if config.store in (None, _MEMORY) and config.retry != "queue":

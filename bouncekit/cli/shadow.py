@@ -10,7 +10,7 @@ import click
 
 from bouncekit.cli.output import progress, show_json, show_line, show_minute, show_table
 from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, store_option
-from bouncekit.events import EventType, show_time
+from bouncekit.delivery.events import EventType, show_time
 
 if TYPE_CHECKING:
     from bouncekit.stores import Store

@@ -11,14 +11,14 @@ from bouncekit.cli.application import app_option, opened
 from bouncekit.cli.eventpages import first_behind, newest_number
 from bouncekit.cli.output import show_json, show_line, show_minute, show_span, show_table
 from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, show_help, store_option
-from bouncekit.errors import ConfigurationError
-from bouncekit.events import show_time
-from bouncekit.forwarding import cursor_of, sink_of
-from bouncekit.measures import counted
+from bouncekit.delivery.events import show_time
+from bouncekit.desk.forwarding import cursor_of, sink_of
 from bouncekit.stores.cursors import Reading, is_stuck, reading
+from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.measures import counted
 
 if TYPE_CHECKING:
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.postmaster.postmaster import Postmaster
     from bouncekit.stores import Store
     from bouncekit.stores.cursors import Cursor
 

@@ -7,13 +7,13 @@ import click
 
 from bouncekit.cli.output import progress, show_json, show_line, show_minute, show_span, show_table
 from bouncekit.cli.settings import configured, json_option, open_postmaster, policy_option, show_help, store_option
-from bouncekit.events import show_time
-from bouncekit.measures import counted
+from bouncekit.delivery.events import show_time
+from bouncekit.words.measures import counted
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.postmaster.postmaster import Postmaster
     from bouncekit.stores.cursors import Cursor
 
 __all__ = ["verb"]

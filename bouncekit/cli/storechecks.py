@@ -9,7 +9,6 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from bouncekit._version import __released__
-from bouncekit.budget import Stream
 from bouncekit.cli.checks import Check, Level, failed
 from bouncekit.cli.lanes import in_short
 from bouncekit.cli.lawchecks import refused_policy
@@ -17,11 +16,12 @@ from bouncekit.cli.output import show_minute, show_span
 from bouncekit.cli.settings import sqlite_path
 from bouncekit.cli.sinkchecks import forwarded
 from bouncekit.cli.waiting import in_words
-from bouncekit.errors import BouncekitError, StoreBusy, StoreError, StoreFull, StoreReadOnly
-from bouncekit.forwarding import sink_of
-from bouncekit.measures import counted
-from bouncekit.queue import Depth
-from bouncekit.throttle import Flow, Lane
+from bouncekit.delivery.queue import Depth
+from bouncekit.desk.forwarding import sink_of
+from bouncekit.policy.budget import Stream
+from bouncekit.policy.throttle import Flow, Lane
+from bouncekit.words.errors import BouncekitError, StoreBusy, StoreError, StoreFull, StoreReadOnly
+from bouncekit.words.measures import counted
 
 if TYPE_CHECKING:
     from bouncekit.stores import Store

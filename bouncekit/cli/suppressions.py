@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bouncekit.classification import Category
 from bouncekit.cli.listchanges import show, undo
 from bouncekit.cli.listfiles import check, export, import_
 from bouncekit.cli.output import show_json, show_line, show_minute, show_table
@@ -18,11 +17,12 @@ from bouncekit.cli.settings import (
     show_help,
     store_option,
 )
-from bouncekit.events import suppression_data
+from bouncekit.delivery.events import suppression_data
+from bouncekit.meaning.classification import Category
 
 if TYPE_CHECKING:
-    from bouncekit.postmaster import Postmaster
-    from bouncekit.suppression import Suppression
+    from bouncekit.policy.suppression import Suppression
+    from bouncekit.postmaster.postmaster import Postmaster
 
 __all__ = ["verb"]
 

@@ -8,11 +8,11 @@ import click
 
 from bouncekit.cli.output import show_json, show_line, show_table
 from bouncekit.intake.absorbing import Outcome
-from bouncekit.showing import printable, redacted
+from bouncekit.words.showing import printable, redacted
 
 if TYPE_CHECKING:
-    from bouncekit.postmaster import Postmaster
-    from bouncekit.returns import Absorbed
+    from bouncekit.desk.returns import Absorbed
+    from bouncekit.postmaster.postmaster import Postmaster
 
 __all__ = ["Taken", "complain", "show_taken"]
 

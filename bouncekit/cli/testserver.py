@@ -13,9 +13,9 @@ import click
 from bouncekit.cli.output import show_json, show_line
 from bouncekit.cli.settings import json_option
 from bouncekit.cli.stopping import stopped_by_signal
-from bouncekit.errors import ConfigurationError
-from bouncekit.events import show_time
-from bouncekit.showing import printable
+from bouncekit.delivery.events import show_time
+from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.showing import printable
 
 if TYPE_CHECKING:
     from bouncekit.testing.answers import Answer

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from bouncekit.columns import labelled, wrapped
-from bouncekit.events import show_time
-from bouncekit.measures import counted
-from bouncekit.retold import coming, struck, told, verdict
-from bouncekit.showing import printable
-from bouncekit.timeline import History
+from bouncekit.delivery.events import show_time
+from bouncekit.history.retold import coming, struck, told, verdict
+from bouncekit.history.timeline import History
+from bouncekit.words.columns import labelled, wrapped
+from bouncekit.words.measures import counted
+from bouncekit.words.showing import printable
 
 __all__ = ["page"]
 

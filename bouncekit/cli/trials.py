@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bouncekit.builtin import classifier, classifier_with, open_policy, read_meaning
-from bouncekit.classification import Classification
-from bouncekit.classifier import Classifier
-from bouncekit.errors import ConfigurationError, PolicyError
-from bouncekit.policy import Policy
-from bouncekit.policycase import CaseResult, Difference, PolicyCase, read_cases, run_case
-from bouncekit.policytrial import ExampleResult, run_examples
-from bouncekit.rulefile import is_about_replies
-from bouncekit.ruletrial import RuleResult, try_rules
+from bouncekit.meaning.classification import Classification
+from bouncekit.meaning.classifier import Classifier
+from bouncekit.meaning.rulefile import is_about_replies
+from bouncekit.meaning.ruletrial import RuleResult, try_rules
+from bouncekit.outside.builtin import classifier, classifier_with, open_policy, read_meaning
+from bouncekit.policy.policy import Policy
+from bouncekit.policyfiles.policycase import CaseResult, Difference, PolicyCase, read_cases, run_case
+from bouncekit.policyfiles.policytrial import ExampleResult, run_examples
+from bouncekit.words.errors import ConfigurationError, PolicyError
 
 __all__ = ["Trial", "Untried", "case_files", "classifier_alone", "trials", "untried"]
 

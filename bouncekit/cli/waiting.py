@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from bouncekit.events import bounded, show_time
-from bouncekit.measures import show_span
-from bouncekit.queue import Depth, Queued
-from bouncekit.waiting import shown_state
+from bouncekit.delivery.events import bounded, show_time
+from bouncekit.delivery.queue import Depth, Queued
+from bouncekit.desk.waiting import shown_state
+from bouncekit.words.measures import show_span
 
 __all__ = ["depth_data", "in_words", "queued_data"]
 

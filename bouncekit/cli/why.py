@@ -10,7 +10,7 @@ from bouncekit.cli.output import show_json, show_line
 from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, policy_option, store_option
 
 if TYPE_CHECKING:
-    from bouncekit.timeline import History
+    from bouncekit.history.timeline import History
 
 __all__ = ["verb"]
 
@@ -48,7 +48,7 @@ def verb(
 
     Newest first. ADDRESS may be a pseudonym of the list, too. Needs a store. Exit code 1 when nothing is known of it.
     """
-    from bouncekit.recalling import tenants_that_know
+    from bouncekit.postmaster.recalling import tenants_that_know
 
     if not address.strip():
         raise click.UsageError("no address")

@@ -9,11 +9,11 @@ from bouncekit.cli.output import show_json, show_line
 from bouncekit.cli.settings import json_option, policy_option, store_option
 from bouncekit.cli.stopping import stopped_by_signal, woken_by_hangup
 from bouncekit.cli.waiting import in_words
-from bouncekit.errors import ConfigurationError
+from bouncekit.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from bouncekit.events import Event
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.delivery.events import Event
+    from bouncekit.postmaster.postmaster import Postmaster
 
 __all__ = ["verb"]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from bouncekit.codes.card import Card, Language, Pair
 from bouncekit.codes.cardfile import FiledCard, FiledPair, Words
-from bouncekit.reply import EnhancedStatusCode
+from bouncekit.words.reply import EnhancedStatusCode
 
 __all__ = ["Deck"]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import TypeAlias
 
-from bouncekit.errors import StoreError
-from bouncekit.showing import printable
+from bouncekit.words.errors import StoreError
+from bouncekit.words.showing import printable
 
 __all__ = ["MAX_MAIL_BYTES", "PASSING", "Absorb", "Outcome", "counts", "follow"]
 

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from bouncekit.errors import ConfigurationError, MissingExtra
 from bouncekit.intake.absorbing import MAX_MAIL_BYTES, Absorb, Outcome, counts
 from bouncekit.intake.imapaccount import ImapAccount
 from bouncekit.intake.imapclient import connect
-from bouncekit.showing import printable
+from bouncekit.words.errors import ConfigurationError, MissingExtra
+from bouncekit.words.showing import printable
 
 if TYPE_CHECKING:
     from imap_tools import BaseMailBox

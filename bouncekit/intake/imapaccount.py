@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from bouncekit.errors import ConfigurationError
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["ImapAccount"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 
-from bouncekit.errors import ConfigurationError
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["Place", "listen", "read_place"]
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.intake.absorbing import MAX_MAIL_BYTES, Absorb, Outcome, counts
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["Maildir"]
 

@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.intake.absorbing import MAX_MAIL_BYTES, Absorb, Outcome, counts
 from bouncekit.intake.aside import for_its_owner
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["Mbox"]
 

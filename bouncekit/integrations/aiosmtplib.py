@@ -13,18 +13,18 @@ from collections.abc import Iterable, Sequence
 from email.message import Message
 from typing import Any, ClassVar, cast
 
-import bouncekit.smtp
-from bouncekit.adopt import Installation
-from bouncekit.aiooffice import AsyncOffice, Errand
-from bouncekit.aiosession import AsyncCarrying
-from bouncekit.conversation import Conversation
-from bouncekit.errors import MissingExtra
-from bouncekit.office import Office
-from bouncekit.relay import Outlet
-from bouncekit.report import Report
-from bouncekit.smtp import HasOffice, told
-from bouncekit.smtperrors import StoreUnavailable, with_report
+import bouncekit.clients.smtp
+from bouncekit.clients.adopt import Installation
+from bouncekit.clients.aiooffice import AsyncOffice, Errand
+from bouncekit.clients.aiosession import AsyncCarrying
+from bouncekit.clients.smtp import HasOffice, told
+from bouncekit.clients.smtperrors import StoreUnavailable, with_report
+from bouncekit.delivery.report import Report
+from bouncekit.desk.office import Office
+from bouncekit.outside.relay import Outlet
+from bouncekit.protocol.conversation import Conversation
 from bouncekit.transports.streams import StreamWire
+from bouncekit.words.errors import MissingExtra
 
 try:
     import aiosmtplib
@@ -85,7 +85,7 @@ class SMTP(_SMTP):
         if postmaster is None:
             raise TypeError("SMTP(postmaster=...) is needed: without one use aiosmtplib.SMTP")
         self._office = postmaster.office
-        self._desk = bouncekit.smtp.SMTP(
+        self._desk = bouncekit.clients.smtp.SMTP(
             local_hostname="localhost",  # of which nothing is said; asking for our own could take its time
             postmaster=postmaster,
             message_class=message_class,

@@ -20,8 +20,8 @@ from hashlib import sha256
 from typing import Any
 
 from bouncekit.codes import Language
-from bouncekit.errors import AddressError, ConfigurationError, StoreError
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.words.errors import AddressError, ConfigurationError, StoreError
 
 __all__ = ["Answer", "Banner", "language_of", "token_for"]
 

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from bouncekit.errors import MissingExtra
-from bouncekit.events import Event, EventType
-from bouncekit.postmaster import Postmaster
+from bouncekit.delivery.events import Event, EventType
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.words.errors import MissingExtra
 
 try:
     from blinker import NamedSignal, Namespace

@@ -5,8 +5,8 @@ than an hour for the acknowledgement hands it to the next one: seen with Celery 
 ran seven times. So the queue stays in our store, and Celery only says when to look.
 """
 
-from bouncekit.errors import MissingExtra
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.words.errors import MissingExtra
 
 try:
     from celery import Celery, Task

@@ -6,9 +6,9 @@ reports = await mail.send_message(message)
 
 from typing import Any
 
-from bouncekit.errors import MissingExtra
-from bouncekit.report import Report
-from bouncekit.smtp import HasOffice
+from bouncekit.clients.smtp import HasOffice
+from bouncekit.delivery.report import Report
+from bouncekit.words.errors import MissingExtra
 
 try:
     import fastapi_mail

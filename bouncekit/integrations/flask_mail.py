@@ -5,9 +5,9 @@ mail = bouncekit.integrations.flask_mail.Mail(app, postmaster=postmaster)   # a 
 
 from typing import Any
 
-from bouncekit.errors import MissingExtra
+from bouncekit.clients.smtp import HasOffice
 from bouncekit.integrations.reporting import ReportingSMTP, ReportingSMTP_SSL
-from bouncekit.smtp import HasOffice
+from bouncekit.words.errors import MissingExtra
 
 try:
     import flask_mail

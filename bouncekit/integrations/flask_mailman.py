@@ -6,10 +6,10 @@ mail = flask_mailman.Mail(app)
 
 from typing import Any, ClassVar
 
-from bouncekit.envelope import Labels
-from bouncekit.errors import MissingExtra
 from bouncekit.integrations.mailbackend import Dressed
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.words.envelope import Labels
+from bouncekit.words.errors import MissingExtra
 
 try:
     import flask_mailman  # noqa: F401 - its name stands in the error

@@ -11,7 +11,7 @@ from email.message import EmailMessage
 from email.utils import localtime
 from typing import Any
 
-from bouncekit.smtp import SMTP, HasOffice
+from bouncekit.clients.smtp import SMTP, HasOffice
 
 __all__ = ["SMTPHandler"]
 

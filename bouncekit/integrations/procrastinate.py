@@ -7,8 +7,8 @@ twice, changes nothing.
 import asyncio
 from typing import Any
 
-from bouncekit.errors import MissingExtra
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.words.errors import MissingExtra
 
 try:
     from procrastinate import App, JobContext

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from bouncekit.report import Report
-from bouncekit.smtp import SMTP, SMTP_SSL
+from bouncekit.clients.smtp import SMTP, SMTP_SSL
+from bouncekit.delivery.report import Report
 
 __all__ = ["ReportingSMTP", "ReportingSMTP_SSL"]
 

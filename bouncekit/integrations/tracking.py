@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
-from bouncekit.classification import Category
-from bouncekit.events import Event, EventType
-from bouncekit.reply import NoReply
+from bouncekit.delivery.events import Event, EventType
+from bouncekit.meaning.classification import Category
+from bouncekit.words.reply import NoReply
 
 __all__ = ["ESP_NAME", "TrackingEvent", "tracking_event"]
 

@@ -2,9 +2,9 @@
 
 from types import MappingProxyType
 
-from bouncekit.budget import Level, Stream
-from bouncekit.events import Event
-from bouncekit.showing import printable
+from bouncekit.delivery.events import Event
+from bouncekit.policy.budget import Level, Stream
+from bouncekit.words.showing import printable
 
 __all__ = ["told_of_stream"]
 

@@ -4,10 +4,10 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.notify.notification import Notification
 from bouncekit.notify.protocol import Channel, NotifyError, Via, alone
-from bouncekit.showing import printable, redacted
+from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.showing import printable, redacted
 
 __all__ = ["All", "Callback", "channel", "open_channels"]
 

@@ -5,11 +5,11 @@ from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from bouncekit.address import a_label, parse_address, suppression_key
-from bouncekit.errors import AddressError, ConfigurationError
 from bouncekit.notify.notification import Notification
 from bouncekit.notify.protocol import NotifyError, Via, alone
-from bouncekit.showing import printable
+from bouncekit.words.address import a_label, parse_address, suppression_key
+from bouncekit.words.errors import AddressError, ConfigurationError
+from bouncekit.words.showing import printable
 
 __all__ = ["Mail"]
 

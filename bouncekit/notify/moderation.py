@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bouncekit.events import Event
-from bouncekit.policy import Limit, Notice
+from bouncekit.delivery.events import Event
+from bouncekit.policy.rule import Limit, Notice
 
 __all__ = ["Folded", "Moderation"]
 

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from bouncekit.events import Event
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.settlement import Settlement
 from bouncekit.notify.budgetwords import told_of_stream
 from bouncekit.notify.wording import wording_of
-from bouncekit.policy import Notice
-from bouncekit.reply import NoReply, Reply
-from bouncekit.settlement import Settlement
-from bouncekit.showing import printable
-from bouncekit.status import Action
-from bouncekit.suppression import Standing, Suppression
+from bouncekit.policy.rule import Notice
+from bouncekit.policy.suppression import Standing, Suppression
+from bouncekit.words.reply import NoReply, Reply
+from bouncekit.words.showing import printable
+from bouncekit.words.status import Action
 
 __all__ = ["Notification", "compose"]
 

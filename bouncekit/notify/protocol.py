@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
-from bouncekit.errors import BouncekitError
 from bouncekit.notify.notification import Notification
+from bouncekit.words.errors import BouncekitError
 
 __all__ = ["Channel", "NotifyError", "Via", "alone"]
 

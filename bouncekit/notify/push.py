@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from bouncekit.address import suppression_key
-from bouncekit.errors import ConfigurationError, MissingExtra
 from bouncekit.notify.notification import Notification
 from bouncekit.notify.protocol import NotifyError, Via, alone
-from bouncekit.showing import printable
+from bouncekit.words.address import suppression_key
+from bouncekit.words.errors import ConfigurationError, MissingExtra
+from bouncekit.words.showing import printable
 
 __all__ = ["Push"]
 

@@ -3,7 +3,7 @@
 from types import MappingProxyType
 from typing import NamedTuple
 
-from bouncekit.classification import Category
+from bouncekit.meaning.classification import Category
 
 __all__ = ["Wording", "wording_of"]
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import ClassVar, Protocol
 
-from bouncekit.errors import ConfigurationError
-from bouncekit.events import Event
+from bouncekit.delivery.events import Event
 from bouncekit.sinks.payload import line
 from bouncekit.sinks.protocol import Sink, Told
 from bouncekit.sinks.rotation import Rotation
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["JsonLines"]
 
@@ -45,7 +45,7 @@ class JsonLines(Sink):
 
     >>> import io
     >>> from datetime import UTC, datetime
-    >>> from bouncekit.events import EventType, Occasion
+    >>> from bouncekit.delivery.events import EventType, Occasion
     >>> lines = io.StringIO()
     >>> occasion = Occasion(attempt_id="1", at=datetime(2026, 1, 1, tzinfo=UTC))
     >>> JsonLines(lines)(Event(id="2", type=EventType.CLOSED, occasion=occasion))

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from bouncekit.errors import ConfigurationError, MissingExtra
 from bouncekit.sinks.payload import body
 from bouncekit.sinks.protocol import NotTaken, PerProcess, Sink, Told, discreet, order_key
+from bouncekit.words.errors import ConfigurationError, MissingExtra
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message, Producer

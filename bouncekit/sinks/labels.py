@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from bouncekit.classification import Category, Scope
-from bouncekit.events import EventType
+from bouncekit.delivery.events import EventType
+from bouncekit.meaning.classification import Category, Scope
 from bouncekit.sinks.protocol import Told
 
 __all__ = ["LABELS", "labels"]

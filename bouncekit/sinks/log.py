@@ -11,9 +11,9 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from bouncekit.events import Event, EventType, show_time
-from bouncekit.reply import Reply
-from bouncekit.showing import masked, printable, redacted
+from bouncekit.delivery.events import Event, EventType, show_time
+from bouncekit.words.reply import Reply
+from bouncekit.words.showing import masked, printable, redacted
 
 __all__ = ["LEVELS", "LogSink"]
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.sinks.protocol import Sink
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["GROUP", "KINDS", "open_sink", "open_sinks"]
 

@@ -18,9 +18,9 @@ from datetime import UTC, datetime, timedelta
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
-from bouncekit.showing import printable
 from bouncekit.sinks.protocol import NotTaken, PerProcess, discreet
 from bouncekit.sinks.target import Resolve, Target, resolve
+from bouncekit.words.showing import printable
 
 __all__ = ["Answer", "Poster"]
 

@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary, ref
 
-from bouncekit.errors import ConfigurationError, MissingExtra
-from bouncekit.events import Event
+from bouncekit.delivery.events import Event
 from bouncekit.sinks.gauge import GAUGES, Read
 from bouncekit.sinks.labels import LABELS, labels
 from bouncekit.sinks.protocol import NotTaken, PerProcess, Sink, Told
+from bouncekit.words.errors import ConfigurationError, MissingExtra
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

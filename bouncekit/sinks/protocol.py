@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from bouncekit.errors import BouncekitError, ConfigurationError
-from bouncekit.events import EventType
-from bouncekit.showing import masked, printable, redacted
+from bouncekit.delivery.events import EventType
 from bouncekit.sinks.gauge import Read
+from bouncekit.words.errors import BouncekitError, ConfigurationError
+from bouncekit.words.showing import masked, printable, redacted
 
 __all__ = ["NotTaken", "PerProcess", "Sink", "Told", "discreet", "order_key"]
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bouncekit.errors import ConfigurationError, MissingExtra
 from bouncekit.sinks.payload import body
 from bouncekit.sinks.protocol import NotTaken, PerProcess, Sink, Told, discreet
+from bouncekit.words.errors import ConfigurationError, MissingExtra
 
 if TYPE_CHECKING:
     from redis import Redis

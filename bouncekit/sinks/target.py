@@ -15,8 +15,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.sinks.protocol import NotTaken
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["Resolve", "Target", "forbidden", "resolve"]
 

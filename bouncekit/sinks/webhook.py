@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from typing import ClassVar
 
 from bouncekit._version import __version__
-from bouncekit.errors import ConfigurationError, MissingExtra
 from bouncekit.sinks.payload import body
 from bouncekit.sinks.protocol import NotTaken, Sink, Told
 from bouncekit.sinks.target import Resolve, Target, resolve
+from bouncekit.words.errors import ConfigurationError, MissingExtra
 
 __all__ = ["Webhook", "new_secret"]
 

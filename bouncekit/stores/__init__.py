@@ -9,9 +9,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from bouncekit.errors import ConfigurationError, MissingExtra
-from bouncekit.events import Event
-from bouncekit.steps import LookedUp, LookUp, Record
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.steps import LookedUp, LookUp, Record
+from bouncekit.policy.suppression import Suppression
 from bouncekit.stores.budgeting import Budgeting
 from bouncekit.stores.cursors import Cursors
 from bouncekit.stores.erasing import Erasing
@@ -20,7 +20,7 @@ from bouncekit.stores.queueing import Queue
 from bouncekit.stores.searching import Searching
 from bouncekit.stores.tallies import Tallies
 from bouncekit.stores.throttling import Throttling
-from bouncekit.suppression import Suppression
+from bouncekit.words.errors import ConfigurationError, MissingExtra
 
 __all__ = ["Store", "open_store"]
 

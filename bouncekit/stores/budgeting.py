@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from bouncekit.budget import Level, Spent, Stream
-from bouncekit.events import Event
+from bouncekit.delivery.events import Event
+from bouncekit.policy.budget import Level, Spent, Stream
 
 __all__ = ["Budgeting", "KeptLevel", "stream_of"]
 

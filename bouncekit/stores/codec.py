@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, overload
 
-from bouncekit.classification import Category
-from bouncekit.errors import StoreCorrupt
-from bouncekit.events import Event, Occasion
-from bouncekit.reply import Reply
-from bouncekit.settlement import Settlement
+from bouncekit.delivery.events import Event, Occasion
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.suppression import Evidence, Standing, Suppression
 from bouncekit.stores.jsontext import json_text
-from bouncekit.suppression import Evidence, Standing, Suppression
+from bouncekit.words.errors import StoreCorrupt
+from bouncekit.words.reply import Reply
 
 __all__ = [
     "SUPPRESSION_COLUMNS",

@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from bouncekit.errors import ConfigurationError
-from bouncekit.pseudonym import Pseudonyms
-from bouncekit.steps import LookedUp, LookUp
-from bouncekit.suppression import Suppression
+from bouncekit.delivery.steps import LookedUp, LookUp
+from bouncekit.policy.suppression import Suppression
+from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.pseudonym import Pseudonyms
 
 if TYPE_CHECKING:
     from bouncekit.stores import Store

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from bouncekit.pseudonym import Pseudonyms
-from bouncekit.reply import Reply
-from bouncekit.suppression import Suppression
+from bouncekit.policy.suppression import Suppression
+from bouncekit.words.pseudonym import Pseudonyms
+from bouncekit.words.reply import Reply
 
 __all__ = ["Erased", "Erasing", "Erasure"]
 

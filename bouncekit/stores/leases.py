@@ -6,7 +6,7 @@ Times are milliseconds, as the stores keep them.
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from bouncekit.queue import LONGEST_LEASE
+from bouncekit.delivery.queue import LONGEST_LEASE
 from bouncekit.stores.codec import milliseconds
 
 __all__ = ["LONGEST", "runs", "times"]

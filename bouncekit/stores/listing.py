@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from bouncekit.classification import Category
-from bouncekit.envelope import Labels
-from bouncekit.suppression import Suppression
-from bouncekit.suppressionchange import Change, Place, Swap
+from bouncekit.delivery.suppressionchange import Change, Place, Swap
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.suppression import Suppression
+from bouncekit.words.envelope import Labels
 
 __all__ = ["Listing"]
 

@@ -7,12 +7,12 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-from bouncekit.budget import Spent, Stream
-from bouncekit.guard import REACH, USUAL_TIME
-from bouncekit.spending import BAD_ADDRESS
-from bouncekit.steps import Record
+from bouncekit.delivery.spending import BAD_ADDRESS
+from bouncekit.delivery.steps import Record
+from bouncekit.policy.budget import Spent, Stream
+from bouncekit.policy.guard import REACH, USUAL_TIME
+from bouncekit.policy.suppression import Suppression
 from bouncekit.stores.codec import milliseconds
-from bouncekit.suppression import Suppression
 
 __all__ = [
     "SPENT_BY",

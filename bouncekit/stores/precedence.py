@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
-from bouncekit.envelope import Labels
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action
-from bouncekit.steps import Record
-from bouncekit.suppression import Standing, Suppression
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.delivery.steps import Record
+from bouncekit.policy.suppression import Standing, Suppression
+from bouncekit.words.envelope import Labels
+from bouncekit.words.status import Action
 
 __all__ = ["CLAIM_LASTS", "caused_by", "ends_probe", "foremost", "is_repeated", "may_be_probed", "withstands"]
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from bouncekit.address import a_label, parse_address
-from bouncekit.envelope import Envelope, Labels, Recipient
-from bouncekit.errors import StoreCorrupt
-from bouncekit.queue import Kept, Queued, QueueState
-from bouncekit.settlement import Settlement
-from bouncekit.steps import Delivery, Record
+from bouncekit.delivery.queue import Kept, Queued, QueueState
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.delivery.steps import Delivery, Record
 from bouncekit.stores.codec import from_milliseconds, milliseconds, storable
+from bouncekit.words.address import a_label, parse_address
+from bouncekit.words.envelope import Envelope, Labels, Recipient
+from bouncekit.words.errors import StoreCorrupt
 
 __all__ = [
     "KEPT_COLUMNS",

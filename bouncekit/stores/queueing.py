@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from bouncekit.events import Event
-from bouncekit.queue import Abandoned, Begun, Depth, Kept, Lease, Queued, QueueState
-from bouncekit.steps import Delivery
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.queue import Abandoned, Begun, Depth, Kept, Lease, Queued, QueueState
+from bouncekit.delivery.steps import Delivery
 
 __all__ = ["Queue"]
 

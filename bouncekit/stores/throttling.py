@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
+from bouncekit.policy.throttle import FREE, Flow, Hold, Lane, LaneKind, Pause
 from bouncekit.stores.codec import from_milliseconds, milliseconds
-from bouncekit.throttle import FREE, Flow, Hold, Lane, LaneKind, Pause
 
 __all__ = ["KeptFlow", "Throttling", "flow_of", "flow_text"]
 

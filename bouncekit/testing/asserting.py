@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from bouncekit.classification import Category
-from bouncekit.postmaster import Postmaster
-from bouncekit.report import Report
+from bouncekit.delivery.report import Report
+from bouncekit.meaning.classification import Category
+from bouncekit.postmaster.postmaster import Postmaster
 
 __all__ = ["assert_not_suppressed", "assert_outcomes", "assert_suppressed"]
 

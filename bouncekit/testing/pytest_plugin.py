@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bouncekit.events import Event
-from bouncekit.postmaster import Postmaster
+from bouncekit.delivery.events import Event
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing.clock import ManualClock
 from bouncekit.testing.replies import provider_replies
 from bouncekit.testing.script import Script

@@ -8,11 +8,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from bouncekit.builtin import classifier
-from bouncekit.classification import Category, Scope
-from bouncekit.reply import Stage
-from bouncekit.rulefile import Rule, RuleExample
+from bouncekit.meaning.classification import Category, Scope
+from bouncekit.meaning.rulefile import Rule, RuleExample
+from bouncekit.outside.builtin import classifier
 from bouncekit.testing.answers import Raw
+from bouncekit.words.reply import Stage
 
 __all__ = ["ReplyCase", "provider_replies"]
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.testing.answers import Answer, Closing, Cut, Delay, Dropped, Forgetting, Kept, Silence, Usual, check
 from bouncekit.testing.script import Cues, Script
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["answer_in_words", "read_script"]
 

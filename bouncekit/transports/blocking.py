@@ -1,4 +1,4 @@
-"""A line over a blocking socket: carries out what a conversation asks for (`bouncekit.conversation`).
+"""A line over a blocking socket: carries out what a conversation asks for (`bouncekit.protocol.conversation`).
 
 The socket may be anybody's: the drop-in classes lend theirs, an adopted connection too. Its own time-out, where it
 has one, bounds every reply as a whole; else the stage deadlines do.
@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from bouncekit.conversation import DEADLINES, Conversation, Look, Receive, Send, Talk, Turn
-from bouncekit.reply import NoReply, Reply, ReplyReader, Stage
-from bouncekit.transaction import Body, Commands, Dot, NotSent
+from bouncekit.protocol.conversation import DEADLINES, Conversation, Look, Receive, Send, Talk, Turn
+from bouncekit.protocol.transaction import Body, Commands, Dot, NotSent
+from bouncekit.words.reply import NoReply, Reply, ReplyReader, Stage
 
 __all__ = ["Wire", "readiness", "run", "without_delay"]
 

@@ -1,4 +1,4 @@
-"""A line on an event loop: carries out what a conversation asks for (`bouncekit.conversation`).
+"""A line on an event loop: carries out what a conversation asks for (`bouncekit.protocol.conversation`).
 
 asyncio reads ahead of whoever asks, so a look asks the kernel, too; and it takes more than the kernel has room for, so
 what is sent counts as sent only when the kernel has it.
@@ -9,9 +9,9 @@ import ssl
 from collections.abc import Callable
 from typing import Any, cast
 
-from bouncekit.conversation import DEADLINES, Conversation, Look, Receive, Send, Turn
-from bouncekit.reply import ReplyReader, Stage
+from bouncekit.protocol.conversation import DEADLINES, Conversation, Look, Receive, Send, Turn
 from bouncekit.transports.blocking import readiness
+from bouncekit.words.reply import ReplyReader, Stage
 
 __all__ = ["StreamWire", "connect"]
 

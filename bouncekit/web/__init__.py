@@ -1,6 +1,6 @@
 """The web page: what becomes of an application's mail, in a browser; by itself, or mounted in another application."""
 
-from bouncekit.errors import MissingExtra
+from bouncekit.words.errors import MissingExtra
 
 try:
     from bouncekit.web.site import application

@@ -17,7 +17,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from bouncekit.errors import ConfigurationError
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["Account", "Attempts", "Role", "User", "hash_password", "is_password", "open_users"]
 

@@ -13,10 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from bouncekit.errors import StoreError
-from bouncekit.provider import provider_of_host
+from bouncekit.outside.provider import provider_of_host
 from bouncekit.stores import Store
 from bouncekit.stores.tallies import Facet
+from bouncekit.words.errors import StoreError
 
 __all__ = ["Counted", "Counts", "largest"]
 

@@ -12,12 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from bouncekit.errors import BouncekitError, StoreError
-from bouncekit.showing import redacted
 from bouncekit.web.access import Account, Attempts, Role, User, is_password
 from bouncekit.web.dressing import Dress
 from bouncekit.web.sessions import COOKIE, Session, Sessions
 from bouncekit.web.visiting import Go, House, NotAsked, Page, View, Visit
+from bouncekit.words.errors import BouncekitError, StoreError
+from bouncekit.words.showing import redacted
 
 __all__ = ["Authenticate", "Desk"]
 

@@ -7,11 +7,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bouncekit._version import __version__
-from bouncekit.events import show_time
-from bouncekit.measures import show_minute, show_size, show_span
-from bouncekit.schedule import show_duration
-from bouncekit.showing import printable
+from bouncekit.delivery.events import show_time
+from bouncekit.policy.schedule import show_duration
 from bouncekit.web.sealing import Seal, of_tenant
+from bouncekit.words.measures import show_minute, show_size, show_span
+from bouncekit.words.showing import printable
 
 __all__ = ["Dress"]
 

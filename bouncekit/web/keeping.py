@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from weakref import finalize
 
 if TYPE_CHECKING:
-    from bouncekit.backtest import Difference
+    from bouncekit.history.backtest import Difference
 
 __all__ = ["Trial", "Trials", "Upload", "Uploads"]
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from bouncekit.backtest import Backtest, warm_up
-from bouncekit.builtin import classifier_with
-from bouncekit.office import Office
-from bouncekit.policy import Policy
-from bouncekit.provider import provider_of_host
+from bouncekit.desk.office import Office
+from bouncekit.history.backtest import Backtest, warm_up
+from bouncekit.outside.builtin import classifier_with
+from bouncekit.outside.provider import provider_of_host
+from bouncekit.policy.policy import Policy
 from bouncekit.stores.searching import Search
 from bouncekit.web.keeping import Trial
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.web.access import open_users
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["Settings"]
 

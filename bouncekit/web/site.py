@@ -10,8 +10,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from bouncekit.errors import ConfigurationError
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.web.access import Role, User, open_users
 from bouncekit.web.counts import Counts
 from bouncekit.web.desk import Authenticate, Desk
@@ -23,6 +22,7 @@ from bouncekit.web.sealing import Seal
 from bouncekit.web.sessions import Sessions
 from bouncekit.web.shield import LOCAL_HOSTS, Shield, checked_hosts
 from bouncekit.web.visiting import House, View
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["application"]
 

@@ -9,14 +9,14 @@ from typing import Any, TypeAlias, TypeVar
 
 from starlette.responses import Response
 
-from bouncekit.address import parse_address
-from bouncekit.errors import AddressError
-from bouncekit.office import Office
-from bouncekit.postmaster import Postmaster
+from bouncekit.desk.office import Office
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.web.access import User
 from bouncekit.web.counts import Counts
 from bouncekit.web.keeping import Trials, Uploads
 from bouncekit.web.sealing import Seal
+from bouncekit.words.address import parse_address
+from bouncekit.words.errors import AddressError
 
 __all__ = ["Go", "House", "NotAsked", "Page", "View", "Visit"]
 

@@ -16,18 +16,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bouncekit.address import parse_address
-from bouncekit.asking import status_of
-from bouncekit.backtest import Backtest
-from bouncekit.builtin import classifier, classify, open_policy
 from bouncekit.cli.backtest import _of_lines, _of_store, judge
-from bouncekit.envelope import Recipient
-from bouncekit.events import Event, Occasion, events_of
-from bouncekit.policy import Circumstances
-from bouncekit.provider import provider_of_host
-from bouncekit.settlement import delivered, settle
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.delivery.events import Event, Occasion, events_of
+from bouncekit.delivery.settlement import delivered, settle
+from bouncekit.history.backtest import Backtest
+from bouncekit.outside.builtin import classifier, classify, open_policy
+from bouncekit.outside.provider import provider_of_host
+from bouncekit.policy.rule import Circumstances
+from bouncekit.postmaster.asking import status_of
 from bouncekit.stores.sqlite import SqliteStore
+from bouncekit.words.address import parse_address
+from bouncekit.words.envelope import Recipient
+from bouncekit.words.status import Action, RecipientStatus
 
 _AT_ONCE = 500  # events told in one transaction
 _HOSTS = ("gmail-smtp-in.l.google.com", "mta5.am0.yahoodns.net", "mx.example.com", "mx1.example.net")

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from bouncekit.bouncemail import read_mail
-from bouncekit.builtin import classifier
-from bouncekit.classification import Category
-from bouncekit.incoming import Incoming, Kind, statuses
+from bouncekit.bounces.bouncemail import read_mail
+from bouncekit.bounces.incoming import Incoming, Kind, statuses
+from bouncekit.meaning.classification import Category
+from bouncekit.outside.builtin import classifier
 
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
 KINDS = {"feedback": Kind.COMPLAINT, "vacation": Kind.AUTO_REPLY, "delivered": Kind.SUCCESS}

@@ -12,7 +12,7 @@ import tempfile
 import time
 from datetime import timedelta
 
-from bouncekit.queue import Lease
+from bouncekit.delivery.queue import Lease
 from bouncekit.stores.codec import milliseconds
 from bouncekit.stores.queuecodec import message_row, recipient_row
 from bouncekit.stores.sql.queuestatements import ENQUEUE, KEEP

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from bouncekit.builtin import classifier
-from bouncekit.classification import Category, Scope, scope_of
-from bouncekit.reply import Reply, Stage
-from bouncekit.status import Action, RecipientStatus
+from bouncekit.meaning.classification import Category, Scope, scope_of
+from bouncekit.outside.builtin import classifier
+from bouncekit.words.reply import Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 from tests.test_classifier import CORPUS, from_corpus
 from tests.test_field_replies import FIELD, PROVIDERS, ROUNDS, WILD, Line, own_place, said, share, unseen
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from bouncekit.events import Event, EventType, Occasion
-from bouncekit.postmaster import Postmaster
-from bouncekit.reply import Reply, Stage
-from bouncekit.settlement import Settlement
-from bouncekit.sifting import Sieve
-from bouncekit.status import Action
+from bouncekit.delivery.events import Event, EventType, Occasion
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.history.sifting import Sieve
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.searching import Search
 from bouncekit.stores.sqlite import SqliteStore
+from bouncekit.words.reply import Reply, Stage
+from bouncekit.words.status import Action
 
 EVENTS, PEOPLE, BATCH = 1_000_000, 200_000, 10_000
 BUSY = "busy@example.com"  # has a hundred events among the million

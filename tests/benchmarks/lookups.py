@@ -21,16 +21,16 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-from bouncekit.envelope import Labels
-from bouncekit.errors import BouncekitError
-from bouncekit.steps import LookUp
+from bouncekit.delivery.steps import LookUp
+from bouncekit.policy.suppression import Standing
 from bouncekit.stores import Store, open_store
 from bouncekit.stores.codec import SUPPRESSION_COLUMNS, key_hash, suppression_row
 from bouncekit.stores.screen.localfilter import LocalFilter
 from bouncekit.stores.screen.screened import screened
 from bouncekit.stores.screen.sharedcache import SharedCache
 from bouncekit.stores.sqlite import SqliteStore
-from bouncekit.suppression import Standing
+from bouncekit.words.envelope import Labels
+from bouncekit.words.errors import BouncekitError
 from tests.building import NOW, suppression
 from tests.contract.stores import put, told_of
 

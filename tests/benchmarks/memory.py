@@ -12,12 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from bouncekit.clock import SystemClock
-from bouncekit.postmaster import Postmaster
-from bouncekit.reply import Cause, NoReply, Reply, Stage
-from bouncekit.status import Action, RecipientStatus
-from bouncekit.steps import Outcome, Transact
-from bouncekit.submission import submission
+from bouncekit.delivery.steps import Outcome, Transact
+from bouncekit.delivery.submission import submission
+from bouncekit.outside.clock import SystemClock
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.words.reply import Cause, NoReply, Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
 
 _SHOWN = 20  # lines
 _GONE, _BUSY = Reply.parse("550 5.1.1 No such user"), Reply.parse("451 4.3.0 Try again later")

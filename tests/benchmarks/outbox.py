@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bouncekit.clock import SystemClock
-from bouncekit.forwarding import Forwarder
-from bouncekit.retelling import retold
+from bouncekit.desk.forwarding import Forwarder
+from bouncekit.history.retelling import retold
+from bouncekit.outside.clock import SystemClock
 from bouncekit.sinks import JsonLines, Sink, open_sinks
 from bouncekit.sinks.protocol import Told
 from bouncekit.stores.sqlite import SqliteStore

@@ -17,8 +17,8 @@ import tempfile
 import time
 
 import bouncekit
-from bouncekit.clock import SystemClock
-from bouncekit.submission import submission
+from bouncekit.delivery.submission import submission
+from bouncekit.outside.clock import SystemClock
 
 from .sink import running_sink
 

@@ -22,7 +22,7 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from multiprocessing.synchronize import Barrier
 
-from bouncekit.queue import Lease
+from bouncekit.delivery.queue import Lease
 from bouncekit.stores import Store, open_store
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.sqlite import SqliteStore

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count, islice
 from time import process_time
 
-from bouncekit.asking import status_of
-from bouncekit.builtin import classifier
 from bouncekit.cli.replylines import answer_lines
-from bouncekit.reply import Reply
+from bouncekit.outside.builtin import classifier
+from bouncekit.postmaster.asking import status_of
+from bouncekit.words.reply import Reply
 from tests.test_classifier import CORPUS
 from tests.test_field_replies import FIELD
 

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 
 _HEAD = b"status,reason,email,created\n"
 _STRIDE = 7_919  # the addresses come in no order

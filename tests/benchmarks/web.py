@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 import uvicorn
 
 from bouncekit.cli.serve import _listening
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ScriptedServer
 from bouncekit.web import application
 from tests.conftest import message

@@ -17,7 +17,7 @@ from email.message import EmailMessage
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier, Event
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Delay, ScriptedServer
 
 _LINE = "The quick brown fox jumps over the lazy dog, and again.\n"

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bouncekit.cli import main
-from bouncekit.events import Event, EventType, Occasion
+from bouncekit.delivery.events import Event, EventType, Occasion
 from bouncekit.stores.sqlite import SqliteStore
 from tests.contract.stores import new_id, send
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.builtin import classify, open_policy
+from bouncekit.outside.builtin import classify, open_policy
 from bouncekit.stores.sqlite import SqliteStore
 from tests.building import delivery_to
 from tests.contract.stores import Sender, new_id

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.budget import Level, Spent, Stream
+from bouncekit.policy.budget import Level, Spent, Stream
 from bouncekit.stores.budgeting import KeptLevel
 from bouncekit.stores.sqlite import SqliteStore
 from tests.contract.test_budgeting_contract import spend

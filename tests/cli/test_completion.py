@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.builtin import policy_names
 from bouncekit.cli import VERBS
-from bouncekit.events import EventType
+from bouncekit.delivery.events import EventType
+from bouncekit.outside.builtin import policy_names
 
 from .conftest import ROOT, Run
 

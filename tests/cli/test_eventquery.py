@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bouncekit.cli.eventquery import event_line
-from bouncekit.pseudonym import Pseudonyms
+from bouncekit.words.pseudonym import Pseudonyms
 from tests.building import ANN, BOB, CY
 
 from .conftest import Run, Send

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from bouncekit.history.telling import said
 from bouncekit.stores.sqlite import SqliteStore
-from bouncekit.telling import said
 from tests.building import ANN, BOB, CY
 
 from .conftest import ROOT, Run, Send

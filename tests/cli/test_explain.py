@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.columns import display_width
+from bouncekit.words.columns import display_width
 
 from .conftest import Run
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.config import Config
+from bouncekit.postmaster.config import Config
 from bouncekit.testing import ScriptedServer
 from tests.cli.conftest import ROOT, Run
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Received, ScriptedServer
 from tests.conftest import message
 from tests.test_returns import dsn
@@ -211,7 +211,7 @@ def test_a_store_that_fails_leaves_every_mail_where_it_is(
 ) -> None:
     path = maildir(folder, dsn(sent("ada@example.com"), "ada@example.com"))
     (folder / "full_shop.py").write_text(
-        "import bouncekit\nfrom bouncekit.errors import StoreError\n"
+        "import bouncekit\nfrom bouncekit.words.errors import StoreError\n"
         "class Full(bouncekit.Postmaster):\n"
         "    def absorb(self, content, **options):\n        raise StoreError('the disk is full')\n"
         "postmaster = Full.from_config()\n"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bouncekit.cli.lanes import in_short, lines
+from bouncekit.policy.throttle import FREE, Flow, Lane, LaneKind, Pause
 from bouncekit.stores.sqlite import SqliteStore
-from bouncekit.throttle import FREE, Flow, Lane, LaneKind, Pause
 
 from .conftest import Run, checks
 

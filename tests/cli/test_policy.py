@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from bouncekit.builtin import policy_names
+from bouncekit.outside.builtin import policy_names
 
 from .conftest import Run
 

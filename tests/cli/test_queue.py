@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.steps import Delivery
+from bouncekit.delivery.steps import Delivery
 from bouncekit.stores.sqlite import SqliteStore
 from tests.building import ANN, BOB, CY
 from tests.contract import queueing

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bouncekit.builtin import classifier
 from bouncekit.cli.replylines import answer_lines
+from bouncekit.outside.builtin import classifier
 
 from .conftest import ROOT
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ScriptedServer
 from tests.conftest import message
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.web.access import hash_password, is_password
 from tests.cli.conftest import ROOT, Run
 

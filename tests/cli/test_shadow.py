@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import ScriptedServer
 from tests.conftest import message

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.forwarding import cursor_of
+from bouncekit.desk.forwarding import cursor_of
 from bouncekit.stores.cursors import Trouble
 from bouncekit.stores.sqlite import SqliteStore
 from tests.sinks.receiver import waited

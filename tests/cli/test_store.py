@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.events import Event, EventType, Occasion
+from bouncekit.delivery.events import Event, EventType, Occasion
 from bouncekit.stores.sqlite import SqliteStore
 from tests.contract.queueing import begin, claim, enqueue, outcome
 from tests.contract.stores import new_id

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bouncekit._version import __released__
-from bouncekit.budget import Level, Stream
 from bouncekit.cli.storechecks import clock
+from bouncekit.policy.budget import Level, Stream
 from bouncekit.stores.budgeting import KeptLevel
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import ScriptedServer

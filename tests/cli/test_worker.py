@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Delay, ScriptedServer
 from tests.conftest import message
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from bouncekit.events import Event, EventType, Occasion, events_of
-from bouncekit.policy import Fate
-from bouncekit.queue import Begun, Lease
-from bouncekit.reply import Stage
-from bouncekit.report import Report
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action
-from bouncekit.steps import Delivery, Outcome, Record, Transact
+from bouncekit.delivery.events import Event, EventType, Occasion, events_of
+from bouncekit.delivery.queue import Begun, Lease
+from bouncekit.delivery.report import Report
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.delivery.steps import Delivery, Outcome, Record, Transact
+from bouncekit.policy.rule import Fate
+from bouncekit.words.reply import Stage
+from bouncekit.words.status import Action
 from tests.building import NOW, Answers, delivery_to
 
 from .stores import Sender, new_id

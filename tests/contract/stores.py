@@ -9,18 +9,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bouncekit.errors import StoreError
-from bouncekit.events import Event, EventType, Occasion
-from bouncekit.pseudonym import Pseudonyms
-from bouncekit.report import Report
-from bouncekit.steps import LookUp, Outcome, Record, Transact
+from bouncekit.delivery.events import Event, EventType, Occasion
+from bouncekit.delivery.report import Report
+from bouncekit.delivery.steps import LookUp, Outcome, Record, Transact
+from bouncekit.policy.suppression import Suppression
 from bouncekit.stores import Store, open_store
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.screen.localfilter import LocalFilter
 from bouncekit.stores.screen.screened import screened
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.stores.veil.veiled import veiled
-from bouncekit.suppression import Suppression
+from bouncekit.words.errors import StoreError
+from bouncekit.words.pseudonym import Pseudonyms
 from tests.building import NOW, Answers, Driver, delivery_to
 from tests.postgresql import new_schema
 

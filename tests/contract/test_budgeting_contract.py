@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from bouncekit.budget import Level, Spent, Stream
-from bouncekit.classification import Category
-from bouncekit.envelope import Labels
-from bouncekit.events import Event, EventType, Occasion, event_id
-from bouncekit.guard import Held, Pattern
-from bouncekit.steps import Record
+from bouncekit.delivery.events import Event, EventType, Occasion, event_id
+from bouncekit.delivery.steps import Record
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.budget import Level, Spent, Stream
+from bouncekit.policy.guard import Held, Pattern
+from bouncekit.policy.suppression import Evidence
 from bouncekit.stores.budgeting import KeptLevel
-from bouncekit.suppression import Evidence
+from bouncekit.words.envelope import Labels
 from tests.building import ANN, NOW, delivery_to, suppression
 
 from .stores import new_id, put

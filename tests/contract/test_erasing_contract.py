@@ -1,7 +1,7 @@
 """What every store does when somebody is erased of whom it hears again afterwards."""
 
-from bouncekit.events import EventType
-from bouncekit.steps import Record
+from bouncekit.delivery.events import EventType
+from bouncekit.delivery.steps import Record
 from bouncekit.stores import Store
 from bouncekit.stores.erasing import Erasure
 from tests.building import ANN, BOB, NOW

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import StoreError
-from bouncekit.events import EventType
+from bouncekit.delivery.events import EventType
 from bouncekit.stores import Store
 from bouncekit.stores.cursors import Cursor, Trouble
+from bouncekit.words.errors import StoreError
 from tests.building import NOW
 
 from .queueing import LATER, MINUTE, begin, claim, enqueue, lease, mail_to, outcome, told, wires

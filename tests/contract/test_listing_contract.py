@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from bouncekit.classification import Category
-from bouncekit.envelope import Labels
-from bouncekit.errors import StoreError
-from bouncekit.events import EventType
+from bouncekit.delivery.events import EventType
+from bouncekit.delivery.suppressionchange import Act, Change, Place, Swap, place_of
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.suppression import Standing, Suppression
 from bouncekit.stores import Store
-from bouncekit.suppression import Standing, Suppression
-from bouncekit.suppressionchange import Act, Change, Place, Swap, place_of
+from bouncekit.words.envelope import Labels
+from bouncekit.words.errors import StoreError
 from tests.building import ANN, BOB, CY, DI, NOW, expired, suppression
 
 from .stores import put, send, take, told_of

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from bouncekit.address import parse_address
-from bouncekit.envelope import Labels
-from bouncekit.errors import AddressError, StoreError
-from bouncekit.events import EventType
-from bouncekit.queue import LONGEST_LEASE, Begun, Depth, Lease, LeaseLost, QueueState
+from bouncekit.delivery.events import EventType
+from bouncekit.delivery.queue import LONGEST_LEASE, Begun, Depth, Lease, LeaseLost, QueueState
 from bouncekit.stores import Store
+from bouncekit.words.address import parse_address
+from bouncekit.words.envelope import Labels
+from bouncekit.words.errors import AddressError, StoreError
 from tests.building import ANN, BOB, CY, DI, LOST, NOW, POLICY, suppression
 
 from .queueing import (

@@ -8,12 +8,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bouncekit.envelope import Labels
-from bouncekit.events import EventType
-from bouncekit.queue import LONGEST_LEASE, Lease, LeaseLost
-from bouncekit.steps import Delivery, LookUp, Record
+from bouncekit.delivery.events import EventType
+from bouncekit.delivery.queue import LONGEST_LEASE, Lease, LeaseLost
+from bouncekit.delivery.steps import Delivery, LookUp, Record
+from bouncekit.policy.suppression import Standing
 from bouncekit.stores.erasing import Erasure
-from bouncekit.suppression import Standing
+from bouncekit.words.envelope import Labels
 from tests.building import ANN, BOB, CY, NOW, suppression
 
 from .queueing import MINUTE, begin, mail_to, outcome, told, wires

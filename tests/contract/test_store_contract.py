@@ -11,18 +11,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bouncekit.classification import Category
-from bouncekit.envelope import Labels
-from bouncekit.errors import StoreError
-from bouncekit.events import Event, EventType, Occasion
-from bouncekit.guard import Answers, Count, Held, Mass, Pattern
-from bouncekit.policy import Window
-from bouncekit.reply import Reply
-from bouncekit.status import Action
-from bouncekit.steps import LookedUp, LookUp, Record
+from bouncekit.delivery.events import Event, EventType, Occasion
+from bouncekit.delivery.steps import LookedUp, LookUp, Record
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.guard import Answers, Count, Held, Mass, Pattern
+from bouncekit.policy.rule import Window
+from bouncekit.policy.suppression import Evidence, Standing, Suppression
 from bouncekit.stores import Store
 from bouncekit.stores.memory import MemoryStore
-from bouncekit.suppression import Evidence, Standing, Suppression
+from bouncekit.words.envelope import Labels
+from bouncekit.words.errors import StoreError
+from bouncekit.words.reply import Reply
+from bouncekit.words.status import Action
 from tests.building import ANN, BOB, CY, NOW, expired, suppression
 
 from .stores import new_id, put, send, take, together, told_of

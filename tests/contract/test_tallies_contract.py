@@ -4,11 +4,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from bouncekit.envelope import Labels
-from bouncekit.events import Occasion, events_of
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action
+from bouncekit.delivery.events import Occasion, events_of
+from bouncekit.delivery.settlement import Settlement
 from bouncekit.stores.tallies import Facet, Tally
+from bouncekit.words.envelope import Labels
+from bouncekit.words.status import Action
 from tests.building import ANN, BOB, CY, NOW
 
 from .queueing import enqueue

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from bouncekit.policy.throttle import FREE, Flow, Hold, Lane, LaneKind, Pause
 from bouncekit.stores.throttling import flow_of, flow_text
-from bouncekit.throttle import FREE, Flow, Hold, Lane, LaneKind, Pause
 from tests.building import NOW
 
 from .stores import new_id

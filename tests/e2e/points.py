@@ -16,10 +16,10 @@ from pathlib import Path
 from smtplib import SMTPRecipientsRefused
 from typing import Any
 
-from bouncekit.client import Client
-from bouncekit.events import Event
-from bouncekit.postmaster import Postmaster
-from bouncekit.report import Report
+from bouncekit.clients.client import Client
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.report import Report
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ManualClock
 
 from .workers import FORKED, Work

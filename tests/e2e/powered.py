@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bouncekit.events import Event
-from bouncekit.postmaster import Postmaster
+from bouncekit.delivery.events import Event
+from bouncekit.postmaster.postmaster import Postmaster
 from tests.conftest import message
 
 _FOLDED_AT = 40  # pages of the log, instead of a thousand: it is written back, and begun anew, many times

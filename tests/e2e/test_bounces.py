@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ScriptedServer
 from tests.conftest import message
 from tests.test_returns import dsn

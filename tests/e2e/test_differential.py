@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from bouncekit import Client, Event
-from bouncekit.builtin import open_policy
-from bouncekit.policy import Policy
-from bouncekit.postmaster import Postmaster
+from bouncekit.outside.builtin import open_policy
+from bouncekit.policy.policy import Policy
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Closing, Cut, Dropped, Kept, ManualClock, ScriptedServer, Usual
 from bouncekit.testing.answers import Answer
 from bouncekit.testing.records import Received

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from tests.conftest import message as message_to
 
 from .servers import GREYLIST_SECONDS, Address, Dovecot, Mailboxes, Postfix, wait_until

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import ConfigurationError, StoreError
 from bouncekit.intake.absorbing import Outcome, follow
 from bouncekit.intake.imap import FLAG, ImapMailboxes
 from bouncekit.intake.imapaccount import ImapAccount
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ScriptedServer
+from bouncekit.words.errors import ConfigurationError, StoreError
 from tests.conftest import message
 from tests.intake.conftest import Absorber, mail, raising
 from tests.test_returns import dsn

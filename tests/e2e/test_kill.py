@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores import Store
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import Answer, Closing, Cut, Delay, Kept, ScriptedServer, Usual

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ManualClock, ScriptedServer
 from tests.conftest import message
 

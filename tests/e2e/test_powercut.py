@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.errors import StoreError
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import ScriptedServer
+from bouncekit.words.errors import StoreError
 
 from .diskimages import CALLS, Call, Disk, calls_of, unsynced_acknowledgements
 

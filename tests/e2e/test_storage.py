@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.errors import StoreCorrupt, StoreError, StoreFull, StoreMoved, StoreReadOnly
-from bouncekit.postmaster import Postmaster
-from bouncekit.smtperrors import StoreUnavailable
+from bouncekit.clients.smtperrors import StoreUnavailable
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.stores.sqlite.backup import back_up
 from bouncekit.testing import Delay, ManualClock, ScriptedServer
+from bouncekit.words.errors import StoreCorrupt, StoreError, StoreFull, StoreMoved, StoreReadOnly
 from tests.conftest import message
 from tests.contract.queueing import begin, claim, enqueue, outcome
 

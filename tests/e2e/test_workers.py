@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Closing, Delay, ScriptedServer
 from tests.conftest import message
 

@@ -18,11 +18,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from bouncekit.builtin import open_policy
-from bouncekit.client import Client  # noqa: F401 - to be there for every process that is forked
-from bouncekit.clock import Clock, SystemClock
-from bouncekit.events import Event
-from bouncekit.postmaster import Postmaster
+from bouncekit.clients.client import Client  # noqa: F401 - to be there for every process that is forked
+from bouncekit.delivery.events import Event
+from bouncekit.outside.builtin import open_policy
+from bouncekit.outside.clock import Clock, SystemClock
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.sqlite import SqliteStore  # noqa: F401 - the same
 
 __all__ = [

@@ -11,7 +11,7 @@ from email.policy import SMTP as RFC5322
 from pathlib import Path
 
 import bouncekit
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ManualClock, ScriptedServer
 
 __all__ = ["APIS", "Api"]

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bouncekit.reply import Stage
 from bouncekit.testing import (
     After,
     Answer,
@@ -29,6 +28,7 @@ from bouncekit.testing import (
     SlowRead,
     Usual,
 )
+from bouncekit.words.reply import Stage
 
 __all__ = [
     "BAD",

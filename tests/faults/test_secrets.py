@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from bouncekit.postmaster import Postmaster
-from bouncekit.report import DeliveryFailed, Report
+from bouncekit.delivery.report import DeliveryFailed, Report
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Closing, Cut, Kept, ManualClock, Script, ScriptedServer
 
 USER, PASSWORD = "canary-user", "canary-password-7531"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import bouncekit
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ScriptedServer
 
 from .apis import APIS, Api

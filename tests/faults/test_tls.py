@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import trustme
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ManualClock, Raw, ScriptedServer
 
 USER, PASSWORD = "shop", "canary-password"

@@ -14,13 +14,14 @@ from functools import cache, partial
 import pytest
 import trustme
 
-from bouncekit import aiosession, conversation, dialling
-from bouncekit.events import Event
-from bouncekit.postmaster import Postmaster
-from bouncekit.report import Report
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action
+from bouncekit.clients import aiosession, dialling
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.report import Report
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.protocol import conversation
 from bouncekit.testing import ManualClock, ScriptedServer, Session, deaf_port, refusing_port
+from bouncekit.words.status import Action
 
 from .modes import PASSWORD, USER, Errand, Mode
 from .table import RECIPIENTS, SECOND, Cell

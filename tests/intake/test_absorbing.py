@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.errors import ConfigurationError, StoreError
 from bouncekit.intake.absorbing import Outcome, counts, follow
 from bouncekit.intake.aside import Aside
+from bouncekit.words.errors import ConfigurationError, StoreError
 
 from .conftest import Absorber, mail, raising
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from bouncekit.errors import ConfigurationError, MissingExtra
 from bouncekit.intake import imapclient
 from bouncekit.intake.imap import ImapMailboxes
 from bouncekit.intake.imapaccount import ImapAccount
+from bouncekit.words.errors import ConfigurationError, MissingExtra
 
 from .conftest import Absorber
 

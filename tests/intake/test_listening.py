@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.intake.listening import Place, read_place
+from bouncekit.words.errors import ConfigurationError
 
 
 @pytest.mark.parametrize(

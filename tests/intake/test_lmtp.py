@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.errors import ConfigurationError, StoreError
+from bouncekit.clients.smtp import LMTP
 from bouncekit.intake import lmtp
 from bouncekit.intake.aside import Aside
 from bouncekit.intake.listening import read_place
 from bouncekit.intake.lmtp import LmtpServer
-from bouncekit.smtp import LMTP
+from bouncekit.words.errors import ConfigurationError, StoreError
 
 from .conftest import Absorber, mail, raising
 

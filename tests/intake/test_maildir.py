@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.errors import ConfigurationError, StoreError
 from bouncekit.intake.absorbing import Outcome
 from bouncekit.intake.maildir import Maildir
+from bouncekit.words.errors import ConfigurationError, StoreError
 
 from .conftest import Absorber, mail, raising
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.errors import ConfigurationError, StoreError
 from bouncekit.intake.absorbing import Outcome
 from bouncekit.intake.mbox import Mbox
+from bouncekit.words.errors import ConfigurationError, StoreError
 
 from .conftest import Absorber, mail, raising, subject_of
 

@@ -10,7 +10,7 @@ aiosmtplib = pytest.importorskip("aiosmtplib", reason="python -m pip install 'bo
 
 from bouncekit import ConfigurationError  # noqa: E402
 from bouncekit.integrations.aiosmtplib import SMTP, Sent, install  # noqa: E402
-from bouncekit.postmaster import Postmaster  # noqa: E402
+from bouncekit.postmaster.postmaster import Postmaster  # noqa: E402
 from bouncekit.testing import Closing, Cut, Kept, ScriptedServer, Silence  # noqa: E402
 from tests.conftest import Heard, message  # noqa: E402
 

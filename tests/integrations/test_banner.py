@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bouncekit import ConfigurationError
 from bouncekit.integrations.banner import Answer, Banner, token_for
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 
 KEY, OLD = "a secret of 16 bytes", "an older one of those"

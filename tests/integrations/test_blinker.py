@@ -8,9 +8,9 @@ pytest.importorskip("blinker", reason="python -m pip install 'bouncekit[blinker]
 
 from blinker import Namespace
 
-from bouncekit.events import Event, EventType
+from bouncekit.delivery.events import Event, EventType
 from bouncekit.integrations.blinker import tell
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ScriptedServer
 
 Serve = Callable[..., ScriptedServer]

@@ -45,7 +45,7 @@ def test_the_task_waits_no_longer_than_until_the_next_one(shop: Shop, valkey: Va
     from celery import Celery
 
     from bouncekit.integrations.celery import tick
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.postmaster.postmaster import Postmaster
 
     app = Celery("shop", broker=valkey.url)
     with Postmaster(store=shop.store, retry="queue", worker="external", relays={"main": shop.server.url}) as postmaster:

@@ -16,7 +16,7 @@ from fastapi_mail.errors import ConnectionErrors
 from fastapi_mail.fastmail import email_dispatched
 
 from bouncekit.integrations.fastapi_mail import FastMail
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ScriptedServer, refusing_port
 from tests.conftest import Heard
 

@@ -12,7 +12,7 @@ import flask_mail
 from flask import Flask
 
 from bouncekit.integrations.flask_mail import Mail
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Closing, ScriptedServer
 from tests.conftest import Heard
 

@@ -14,7 +14,7 @@ from flask import Flask
 
 from bouncekit import ConfigurationError
 from bouncekit.integrations.flask_mailman import backend
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ScriptedServer, refusing_port
 from tests.conftest import Heard
 

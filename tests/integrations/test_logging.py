@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bouncekit.integrations.logging import SMTPHandler
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ScriptedServer, refusing_port
 from tests.conftest import Heard
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bouncekit.integrations.reporting import ReportingSMTP
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ScriptedServer
 from tests.conftest import message
 

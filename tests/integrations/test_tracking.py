@@ -6,9 +6,9 @@ from smtplib import SMTPException
 
 import pytest
 
-from bouncekit.events import EventType
+from bouncekit.delivery.events import EventType
 from bouncekit.integrations.tracking import TrackingEvent, tracking_event
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Kept, ScriptedServer, Silence
 
 Serve = Callable[..., ScriptedServer]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bouncekit.events import Event, EventType, Occasion
-from bouncekit.reply import Reply, Stage
-from bouncekit.settlement import Settlement
-from bouncekit.status import Action
+from bouncekit.delivery.events import Event, EventType, Occasion
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.words.reply import Reply, Stage
+from bouncekit.words.status import Action
 from tests.building import NOW
 
 from .receiver import Receiver

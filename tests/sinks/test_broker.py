@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import ConfigurationError, MissingExtra
 from bouncekit.sinks.broker import Broker
 from bouncekit.sinks.protocol import NotTaken
+from bouncekit.words.errors import ConfigurationError, MissingExtra
 
 from .conftest import many, told
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.sinks.kafka import Kafka
 from bouncekit.sinks.protocol import NotTaken
+from bouncekit.words.errors import ConfigurationError
 
 from .conftest import told
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.errors import ConfigurationError
-from bouncekit.postmaster import Postmaster
-from bouncekit.retelling import retold
+from bouncekit.history.retelling import retold
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.sinks.labels import LABELS, labels
 from bouncekit.sinks.protocol import NotTaken
 from bouncekit.testing import ManualClock
+from bouncekit.words.errors import ConfigurationError
 
 from .conftest import many, told
 

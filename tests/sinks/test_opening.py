@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from bouncekit.config import Config
-from bouncekit.errors import ConfigurationError, MissingExtra
-from bouncekit.events import EventType
-from bouncekit.postmaster import Postmaster
+from bouncekit.delivery.events import EventType
+from bouncekit.postmaster.config import Config
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.sinks import Sink, open_sinks
 from bouncekit.sinks.opening import KINDS
 from bouncekit.sinks.protocol import Told
+from bouncekit.words.errors import ConfigurationError, MissingExtra
 
 ROOT = Path(__file__).parents[2]
 

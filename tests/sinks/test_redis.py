@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.sinks.protocol import NotTaken
 from bouncekit.sinks.redis import RedisStream
+from bouncekit.words.errors import ConfigurationError
 
 from .conftest import many, told
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.errors import ConfigurationError
-from bouncekit.retelling import retold
+from bouncekit.history.retelling import retold
 from bouncekit.sinks.jsonlines import JsonLines
 from bouncekit.sinks.rotation import Rotation
+from bouncekit.words.errors import ConfigurationError
 
 from .conftest import many, told
 
@@ -103,7 +103,7 @@ def test_a_kill_at_any_moment_of_the_turn_loses_no_file(tmp_path: Path, monkeypa
 def test_processes_that_turn_the_same_file_lose_no_line(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     code = (
-        "import sys\nfrom tests.sinks.conftest import told\nfrom bouncekit.retelling import retold\n"
+        "import sys\nfrom tests.sinks.conftest import told\nfrom bouncekit.history.retelling import retold\n"
         "from bouncekit.sinks.jsonlines import JsonLines\n"
         "sink = JsonLines(sys.argv[1], max_bytes=5000, keep=1000)\n"
         "for number in range(int(sys.argv[2]), int(sys.argv[2]) + 200): sink(retold(told(number)))\n"

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.sinks.protocol import NotTaken
 from bouncekit.sinks.target import Target, forbidden, resolve
+from bouncekit.words.errors import ConfigurationError
 
 # Forms of addresses that lead inside, or nowhere, as attackers have used them.
 INSIDE = """

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.sinks.protocol import NotTaken
 from bouncekit.sinks.webhook import Webhook, new_secret
+from bouncekit.words.errors import ConfigurationError
 
 from . import receiver as behaviours
 from .conftest import many, told

@@ -19,7 +19,7 @@ from typing import Any
 import uvicorn
 from playwright.sync_api import sync_playwright
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ManualClock, ScriptedServer
 from bouncekit.web import application

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.web.access import Attempts, Role, User, _parsed, hash_password, is_password, open_users
 from bouncekit.web.desk import _NOBODY
+from bouncekit.words.errors import ConfigurationError
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PASSWORD = "correct horse battery"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ScriptedServer
 from bouncekit.web import application

@@ -132,7 +132,7 @@ def test_short_slices_are_let_go_when_they_are_old() -> None:
 
 @pytest.mark.parametrize("every", [HOUR, 24 * HOUR])
 def test_a_store_that_does_not_answer_says_so(every: timedelta) -> None:
-    from bouncekit.errors import StoreError
+    from bouncekit.words.errors import StoreError
 
     class Down(Told):
         def tally(self, *facets: Facet, since: datetime, until: datetime) -> Tally:

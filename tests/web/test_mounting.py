@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.web import application
 from tests.web.conftest import Browser
 

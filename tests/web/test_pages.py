@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ScriptedServer
 from bouncekit.web import application
 from tests.conftest import message

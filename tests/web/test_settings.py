@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.config import Config
-from bouncekit.errors import ConfigurationError
+from bouncekit.postmaster.config import Config
 from bouncekit.web.access import hash_password
 from bouncekit.web.settings import Settings
+from bouncekit.words.errors import ConfigurationError
 
 HASHED = hash_password("correct horse battery")
 

@@ -12,10 +12,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount
 
-from bouncekit.errors import ConfigurationError, StoreError
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.web import Role, User, application, hash_password
 from bouncekit.web.site import _FORMS, _PAGES
+from bouncekit.words.errors import ConfigurationError, StoreError
 from tests.web.conftest import EVIL, STRANGER, Browser
 
 Browse = Callable[..., Browser]

@@ -8,7 +8,7 @@ From Django 6.1 on the backend stands in MAILERS: {"default": {"BACKEND": ..., "
 database of the project is not used: suppressions, queue and history are in bouncekit's own store.
 """
 
-from bouncekit.errors import MissingExtra
+from bouncekit.words.errors import MissingExtra
 
 try:
     import django  # noqa: F401 - only asked whether it is there

@@ -17,10 +17,10 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
-from bouncekit.errors import AddressError
 from bouncekit.integrations.django.models import Suppression
 from bouncekit.integrations.django.project import postmaster
-from bouncekit.suppression import Suppression as Suppressed
+from bouncekit.policy.suppression import Suppression as Suppressed
+from bouncekit.words.errors import AddressError
 
 __all__ = ["SuppressionAdmin"]
 

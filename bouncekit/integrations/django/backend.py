@@ -7,7 +7,7 @@ from django.core.mail.utils import DNS_NAME
 
 from bouncekit.integrations.django.project import postmaster
 from bouncekit.integrations.mailbackend import LABELS, Dressed
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 
 __all__ = ["EmailBackend", "QueueBackend"]
 

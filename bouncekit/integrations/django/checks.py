@@ -11,10 +11,10 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
-from bouncekit.errors import ConfigurationError
 from bouncekit.integrations.django.backend import EmailBackend, QueueBackend
 from bouncekit.integrations.django.project import given, mailers
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["check_deployment", "check_mailers", "check_setting", "register"]
 

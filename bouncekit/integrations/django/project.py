@@ -10,10 +10,10 @@ from django.core import mail
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from bouncekit.errors import ConfigurationError
-from bouncekit.forking import begin_afresh_in_children
 from bouncekit.integrations.django.signals import tell
-from bouncekit.postmaster import Postmaster
+from bouncekit.outside.forking import begin_afresh_in_children
+from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["close", "given", "mailers", "postmaster", "relays"]
 
@@ -30,7 +30,7 @@ def postmaster() -> Postmaster:
     """The postmaster of this process; the same one each time, as long as the settings stay.
 
     BOUNCEKIT has the arguments of `bouncekit.Postmaster`, or the place of one that the project makes itself. Without
-    it the configuration holds (`bouncekit.config`). The mailers that send by us are its relays, unless it has others.
+    it the configuration holds (`postmaster.config`). The mailers that send by us are its relays, unless it has others.
 
     Raises:
         ConfigurationError: the setting is wrong; it says what would be right.

@@ -14,9 +14,9 @@ import weakref
 from django.db import close_old_connections
 from django.dispatch import Signal
 
-from bouncekit.events import Event
+from bouncekit.delivery.events import Event
 from bouncekit.integrations.tracking import ESP_NAME, tracking_event
-from bouncekit.postmaster import Postmaster
+from bouncekit.postmaster.postmaster import Postmaster
 
 __all__ = ["mail_event", "tell", "tracking"]
 

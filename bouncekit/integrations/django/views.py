@@ -8,9 +8,9 @@ from django.utils.translation import get_language
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from bouncekit.errors import AddressError, StoreError
 from bouncekit.integrations.banner import language_of
 from bouncekit.integrations.django.project import postmaster
+from bouncekit.words.errors import AddressError, StoreError
 
 __all__ = ["mail_status"]
 

@@ -15,16 +15,14 @@ from itertools import islice, repeat
 from types import TracebackType
 from typing import Any, Self
 
-from bouncekit.classification import Category
-from bouncekit.envelope import Labels
-from bouncekit.errors import StoreError
-from bouncekit.events import Deliveries, Event, EventType, event_id
-from bouncekit.forking import begin_afresh_in_children
-from bouncekit.policy import Window
-from bouncekit.reply import NoReply, Reply
-from bouncekit.settlement import Delivered, Settlement
-from bouncekit.status import Action
-from bouncekit.steps import LookedUp, LookUp, Record, Strike
+from bouncekit.delivery.events import Deliveries, Event, EventType, event_id
+from bouncekit.delivery.settlement import Delivered, Settlement
+from bouncekit.delivery.steps import LookedUp, LookUp, Record, Strike
+from bouncekit.delivery.suppressionchange import Place, place_of
+from bouncekit.meaning.classification import Category
+from bouncekit.outside.forking import begin_afresh_in_children
+from bouncekit.policy.rule import Window
+from bouncekit.policy.suppression import Standing, Suppression
 from bouncekit.stores.codec import event_dict, event_json, from_milliseconds, in_milliseconds, milliseconds, subject_of
 from bouncekit.stores.erasing import Erasure
 from bouncekit.stores.masses import counts_of, given_back
@@ -46,8 +44,10 @@ from bouncekit.stores.precedence import (
     may_be_probed,
     withstands,
 )
-from bouncekit.suppression import Standing, Suppression
-from bouncekit.suppressionchange import Place, place_of
+from bouncekit.words.envelope import Labels
+from bouncekit.words.errors import StoreError
+from bouncekit.words.reply import NoReply, Reply
+from bouncekit.words.status import Action
 
 __all__ = ["MemoryStore"]
 

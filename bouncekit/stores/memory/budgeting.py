@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from bouncekit.budget import Level, Spent, Stream
-from bouncekit.events import Event
+from bouncekit.delivery.events import Event
+from bouncekit.policy.budget import Level, Spent, Stream
 from bouncekit.stores.budgeting import KeptLevel
 from bouncekit.stores.codec import milliseconds
 from bouncekit.stores.memory.masses import MemoryMasses

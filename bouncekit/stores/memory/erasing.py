@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from bouncekit.delivery.suppressionchange import Change
 from bouncekit.stores.erasing import Erased, Erasure
 from bouncekit.stores.memory.waitingline import Message
-from bouncekit.suppressionchange import Change
 
 __all__ = ["MemoryErasing"]
 

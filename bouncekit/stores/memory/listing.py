@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
-from bouncekit.classification import Category
-from bouncekit.envelope import Labels
-from bouncekit.events import Event
-from bouncekit.pseudonym import is_pseudonym, secret_of
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.suppressionchange import Change, Place, Swap
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.suppression import Standing, Suppression
 from bouncekit.stores.codec import from_milliseconds, in_milliseconds, milliseconds
-from bouncekit.suppression import Standing, Suppression
-from bouncekit.suppressionchange import Change, Place, Swap
+from bouncekit.words.envelope import Labels
+from bouncekit.words.pseudonym import is_pseudonym, secret_of
 
 __all__ = ["MemoryListing", "is_held_back"]
 

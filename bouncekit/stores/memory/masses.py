@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from bouncekit.budget import Spent, Stream
-from bouncekit.guard import Count, Mass, Pattern
+from bouncekit.delivery.tallied import Sum
+from bouncekit.policy.budget import Spent, Stream
+from bouncekit.policy.guard import Count, Mass, Pattern
 from bouncekit.stores.budgeting import stream_of
 from bouncekit.stores.masses import SPENT_BY, Counted, CountedBy, Spans, beginning, hour, subject_of_stream
-from bouncekit.tallied import Sum
 
 __all__ = ["MemoryMasses"]
 

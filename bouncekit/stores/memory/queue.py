@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
-from bouncekit.envelope import Recipient
-from bouncekit.errors import StoreError
-from bouncekit.events import Event
-from bouncekit.policy import Fate
-from bouncekit.queue import Abandoned, Begun, Depth, Kept, Lease, LeaseLost, Queued, QueueState
-from bouncekit.settlement import Settlement
-from bouncekit.steps import Delivery, Record
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.queue import Abandoned, Begun, Depth, Kept, Lease, LeaseLost, Queued, QueueState
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.delivery.steps import Delivery, Record
+from bouncekit.policy.rule import Fate
 from bouncekit.stores.codec import from_milliseconds, milliseconds
 from bouncekit.stores.leases import LONGEST
 from bouncekit.stores.memory.waitingline import Line, Message, Row, as_stored
 from bouncekit.stores.queuecodec import waiting
+from bouncekit.words.envelope import Recipient
+from bouncekit.words.errors import StoreError
 
 __all__ = ["MemoryQueue"]
 

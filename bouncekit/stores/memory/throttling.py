@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
 
+from bouncekit.policy.throttle import Flow, Lane
 from bouncekit.stores.throttling import KeptFlow, flow_of, flow_text
-from bouncekit.throttle import Flow, Lane
 
 __all__ = ["MemoryThrottling"]
 

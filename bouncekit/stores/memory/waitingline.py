@@ -4,11 +4,11 @@ import heapq
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
-from bouncekit.envelope import Recipient
-from bouncekit.queue import Kept, Queued, QueueState
-from bouncekit.steps import Delivery
+from bouncekit.delivery.queue import Kept, Queued, QueueState
+from bouncekit.delivery.steps import Delivery
 from bouncekit.stores.codec import from_milliseconds, milliseconds, storable
 from bouncekit.stores.leases import runs
+from bouncekit.words.envelope import Recipient
 
 __all__ = ["Line", "Message", "Row", "as_stored"]
 

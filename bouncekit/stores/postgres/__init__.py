@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from bouncekit.errors import StoreError
+from bouncekit.delivery.suppressionchange import Swap
 from bouncekit.stores.postgres.place import PostgresPlace
 from bouncekit.stores.postgres.schema import newest_version
 from bouncekit.stores.postgres.server import PostgresServer
 from bouncekit.stores.postgres.trail import PostgresTrail
 from bouncekit.stores.sql.store import SqlStore
-from bouncekit.suppressionchange import Swap
+from bouncekit.words.errors import StoreError
 
 __all__ = ["PostgresStore"]
 

@@ -15,7 +15,7 @@ from typing import Any
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from bouncekit.errors import ConfigurationError
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["PostgresPlace"]
 

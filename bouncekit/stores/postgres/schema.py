@@ -11,8 +11,8 @@ from typing import Any
 
 import psycopg
 
-from bouncekit.errors import StoreCorrupt, StoreReadOnly
 from bouncekit.stores.postgres.place import PostgresPlace
+from bouncekit.words.errors import StoreCorrupt, StoreReadOnly
 
 __all__ = ["migrate", "newest_version"]
 

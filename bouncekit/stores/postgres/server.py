@@ -31,7 +31,11 @@ from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import StrDumper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from bouncekit.errors import (
+from bouncekit.outside.forking import begin_afresh_in_children
+from bouncekit.stores.postgres.place import PostgresPlace
+from bouncekit.stores.postgres.schema import migrate
+from bouncekit.stores.sql.database import Interrupted, Rows, Values
+from bouncekit.words.errors import (
     StoreBusy,
     StoreCorrupt,
     StoreError,
@@ -39,10 +43,6 @@ from bouncekit.errors import (
     StoreReadOnly,
     StoreRefused,
 )
-from bouncekit.forking import begin_afresh_in_children
-from bouncekit.stores.postgres.place import PostgresPlace
-from bouncekit.stores.postgres.schema import migrate
-from bouncekit.stores.sql.database import Interrupted, Rows, Values
 
 __all__ = ["PostgresServer"]
 

@@ -13,11 +13,11 @@ import threading
 import time
 from collections.abc import Sequence
 
-from bouncekit.errors import StoreError
-from bouncekit.forking import begin_afresh_in_children
+from bouncekit.outside.forking import begin_afresh_in_children
 from bouncekit.stores.screen.bloom import Bloom
 from bouncekit.stores.screen.filterfile import read_filter, remove_filter, write_filter
 from bouncekit.stores.trail import Trace, Trail, digest_of, digest_of_hash
+from bouncekit.words.errors import StoreError
 
 __all__ = ["LocalFilter"]
 

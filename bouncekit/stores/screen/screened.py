@@ -12,16 +12,16 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
 
-from bouncekit.classification import Category
-from bouncekit.envelope import Labels
-from bouncekit.errors import ConfigurationError
-from bouncekit.events import Event
-from bouncekit.steps import LookedUp, LookUp, Record
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.steps import LookedUp, LookUp, Record
+from bouncekit.delivery.suppressionchange import Swap
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.suppression import Suppression
 from bouncekit.stores import Store
 from bouncekit.stores.erasing import Erased, Erasure
 from bouncekit.stores.precedence import caused_by
-from bouncekit.suppression import Suppression
-from bouncekit.suppressionchange import Swap
+from bouncekit.words.envelope import Labels
+from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["Screen", "screened", "with_cache"]
 

@@ -25,11 +25,11 @@ from hashlib import blake2b
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from bouncekit.errors import ConfigurationError, MissingExtra, StoreError
-from bouncekit.forking import begin_afresh_in_children
-from bouncekit.schedule import parse_duration
-from bouncekit.showing import printable, redacted
+from bouncekit.outside.forking import begin_afresh_in_children
+from bouncekit.policy.schedule import parse_duration
 from bouncekit.stores.trail import SharedTrail, digest_of
+from bouncekit.words.errors import ConfigurationError, MissingExtra, StoreError
+from bouncekit.words.showing import printable, redacted
 
 __all__ = ["SharedCache"]
 

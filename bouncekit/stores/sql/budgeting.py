@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from bouncekit.budget import Level, Spent, Stream
-from bouncekit.events import Event
+from bouncekit.delivery.events import Event
+from bouncekit.policy.budget import Level, Spent, Stream
 from bouncekit.stores.budgeting import KeptLevel, stream_of
 from bouncekit.stores.codec import from_milliseconds, milliseconds, storable, told_rows
 from bouncekit.stores.masses import SPENT_BY, hour, subject_of_stream

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from bouncekit.errors import StoreError
+from bouncekit.words.errors import StoreError
 
 __all__ = ["Database", "Found", "Interrupted", "Rows", "Transaction", "Values", "repeated", "retried"]
 

@@ -5,10 +5,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime
 from typing import Any
 
-from bouncekit.classification import Category
-from bouncekit.envelope import Labels
-from bouncekit.errors import StoreCorrupt
-from bouncekit.pseudonym import MARK, secret_of
+from bouncekit.delivery.suppressionchange import Act, Change, Place, Swap
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.suppression import Suppression
 from bouncekit.stores.codec import (
     SUPPRESSION_COLUMNS,
     from_milliseconds,
@@ -25,8 +24,9 @@ from bouncekit.stores.jsontext import json_text
 from bouncekit.stores.sql import listingstatements as statements
 from bouncekit.stores.sql.database import Database, retried
 from bouncekit.stores.sql.statements import AUDIT, PUT, REMOVE, TELL
-from bouncekit.suppression import Suppression
-from bouncekit.suppressionchange import Act, Change, Place, Swap
+from bouncekit.words.envelope import Labels
+from bouncekit.words.errors import StoreCorrupt
+from bouncekit.words.pseudonym import MARK, secret_of
 
 __all__ = ["SqlListing", "state_of"]
 

@@ -7,12 +7,11 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from bouncekit.errors import StoreCorrupt, StoreError
-from bouncekit.events import Event
-from bouncekit.policy import Fate
-from bouncekit.queue import Abandoned, Begun, Depth, Kept, Lease, LeaseLost, Queued, QueueState
-from bouncekit.settlement import Settlement
-from bouncekit.steps import Delivery, Record
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.queue import Abandoned, Begun, Depth, Kept, Lease, LeaseLost, Queued, QueueState
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.delivery.steps import Delivery, Record
+from bouncekit.policy.rule import Fate
 from bouncekit.stores.codec import from_milliseconds, milliseconds, outcome_row, storable, told_rows
 from bouncekit.stores.leases import times
 from bouncekit.stores.queuecodec import (
@@ -27,6 +26,7 @@ from bouncekit.stores.queuecodec import (
 from bouncekit.stores.sql import queuestatements as statements
 from bouncekit.stores.sql.database import Database, Transaction, repeated, retried
 from bouncekit.stores.sql.statements import IS_TOLD, OUTCOME, TELL
+from bouncekit.words.errors import StoreCorrupt, StoreError
 
 __all__ = ["SqlQueue", "settle_queued"]
 

@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from bouncekit.envelope import Labels
-from bouncekit.events import Event, EventType, event_id
-from bouncekit.guard import Count, Mass, Pattern
-from bouncekit.policy import Window
-from bouncekit.settlement import Settlement
-from bouncekit.steps import LookedUp, LookUp, Record
+from bouncekit.delivery.events import Event, EventType, event_id
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.delivery.steps import LookedUp, LookUp, Record
+from bouncekit.delivery.tallied import Sum
+from bouncekit.policy.guard import Count, Mass, Pattern
+from bouncekit.policy.rule import Window
+from bouncekit.policy.suppression import Standing, Suppression
 from bouncekit.stores.codec import (
     event_dict,
     key_hash,
@@ -45,8 +46,7 @@ from bouncekit.stores.sql.searching import SqlSearching
 from bouncekit.stores.sql.tallies import SqlTallies
 from bouncekit.stores.sql.throttling import SqlThrottling
 from bouncekit.stores.sql.trail import SqlTrail
-from bouncekit.suppression import Standing, Suppression
-from bouncekit.tallied import Sum
+from bouncekit.words.envelope import Labels
 
 __all__ = ["SqlStore"]
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
+from bouncekit.policy.throttle import Flow, Lane, LaneKind
 from bouncekit.stores.codec import storable
 from bouncekit.stores.sql.database import Database, retried
 from bouncekit.stores.throttling import KeptFlow, flow_of, flow_text
-from bouncekit.throttle import Flow, Lane, LaneKind
 
 __all__ = ["SqlThrottling"]
 

@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from bouncekit.errors import (
+from bouncekit.stores.sql.database import Interrupted, Rows
+from bouncekit.stores.sqlite.schema import check_owner, create, migrate, recognise
+from bouncekit.stores.sqlite.turns import Shared, Turns
+from bouncekit.words.errors import (
     StoreBusy,
     StoreCorrupt,
     StoreError,
@@ -24,9 +27,6 @@ from bouncekit.errors import (
     StoreReadOnly,
     StoreRefused,
 )
-from bouncekit.stores.sql.database import Interrupted, Rows
-from bouncekit.stores.sqlite.schema import check_owner, create, migrate, recognise
-from bouncekit.stores.sqlite.turns import Shared, Turns
 
 __all__ = ["Database", "Rows", "fault"]
 

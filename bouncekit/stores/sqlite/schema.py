@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from bouncekit.errors import StoreCorrupt, StoreError
+from bouncekit.words.errors import StoreCorrupt, StoreError
 
 __all__ = [
     "APPLICATION_ID",

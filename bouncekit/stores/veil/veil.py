@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bouncekit.address import suppression_key
-from bouncekit.events import Event, event_id
-from bouncekit.pseudonym import Pseudonyms, is_pseudonym
-from bouncekit.reply import NoReply, Reply
-from bouncekit.settlement import Settlement
-from bouncekit.suppression import Suppression
+from bouncekit.delivery.events import Event, event_id
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.policy.suppression import Suppression
+from bouncekit.words.address import suppression_key
+from bouncekit.words.pseudonym import Pseudonyms, is_pseudonym
+from bouncekit.words.reply import NoReply, Reply
 
 __all__ = ["Veil", "unquoted"]
 

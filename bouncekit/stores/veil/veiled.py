@@ -11,19 +11,19 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, cast
 
-from bouncekit.classification import Category
-from bouncekit.envelope import Labels
-from bouncekit.events import Event
-from bouncekit.pseudonym import Pseudonyms, is_pseudonym
-from bouncekit.queue import Begun
-from bouncekit.settlement import Settlement
-from bouncekit.steps import Delivery, LookedUp, LookUp, Record
+from bouncekit.delivery.events import Event
+from bouncekit.delivery.queue import Begun
+from bouncekit.delivery.settlement import Settlement
+from bouncekit.delivery.steps import Delivery, LookedUp, LookUp, Record
+from bouncekit.delivery.suppressionchange import Change, Place, Swap
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.suppression import Suppression
 from bouncekit.stores import Store
 from bouncekit.stores.erased import look_up
 from bouncekit.stores.searching import Search
 from bouncekit.stores.veil.veil import Veil
-from bouncekit.suppression import Suppression
-from bouncekit.suppressionchange import Change, Place, Swap
+from bouncekit.words.envelope import Labels
+from bouncekit.words.pseudonym import Pseudonyms, is_pseudonym
 
 __all__ = ["veiled"]
 

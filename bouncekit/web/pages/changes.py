@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from bouncekit.classification import Category
+from bouncekit.meaning.classification import Category
 from bouncekit.web.visiting import Go, NotAsked, Page, Visit
 
 __all__ = ["meant", "preview", "take_back"]

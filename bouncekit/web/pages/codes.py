@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 
-from bouncekit.builtin import code_cards
 from bouncekit.codes import Card, Language
 from bouncekit.codes.cardfile import FiledCard
-from bouncekit.reply import EnhancedStatusCode
+from bouncekit.outside.builtin import code_cards
 from bouncekit.web.visiting import Go, NotAsked, Page, Visit
+from bouncekit.words.reply import EnhancedStatusCode
 
 __all__ = ["every", "one"]
 

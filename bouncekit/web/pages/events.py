@@ -6,10 +6,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from bouncekit.events import EventType
+from bouncekit.delivery.events import EventType
+from bouncekit.history.telling import rule, said
 from bouncekit.stores import Store
 from bouncekit.stores.searching import Search
-from bouncekit.telling import rule, said
 from bouncekit.web.visiting import NotAsked, Page, Visit
 
 __all__ = ["events", "rows"]

@@ -2,8 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from bouncekit.forwarding import cursor_of, sink_of
-from bouncekit.queue import Depth
+from bouncekit.delivery.queue import Depth
+from bouncekit.desk.forwarding import cursor_of, sink_of
 from bouncekit.stores.cursors import Cursor, Reading, is_stuck, reading
 from bouncekit.web.pages.overview import needs_somebody
 from bouncekit.web.visiting import Go, NotAsked, Page, Visit

@@ -9,10 +9,10 @@ from typing import BinaryIO, cast
 
 from starlette.responses import StreamingResponse
 
-from bouncekit.foreignlist import FORMATS
-from bouncekit.listexport import ListFormat, export_list
-from bouncekit.listimport import Imported, Prefer
-from bouncekit.suppression import Suppression
+from bouncekit.desk.listimport import Imported, Prefer
+from bouncekit.lists.foreignlist import FORMATS
+from bouncekit.lists.listexport import ListFormat, export_list
+from bouncekit.policy.suppression import Suppression
 from bouncekit.web.keeping import Upload
 from bouncekit.web.visiting import NotAsked, Page, Visit
 

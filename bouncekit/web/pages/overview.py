@@ -7,17 +7,17 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
-from bouncekit.budget import Balance, Level
-from bouncekit.events import EventType
-from bouncekit.forwarding import sink_of
-from bouncekit.measures import show_span
-from bouncekit.queue import Depth
-from bouncekit.status import Action
+from bouncekit.delivery.events import EventType
+from bouncekit.delivery.queue import Depth
+from bouncekit.desk.forwarding import sink_of
+from bouncekit.desk.treasurer import balances
+from bouncekit.policy.budget import Balance, Level
 from bouncekit.stores.cursors import is_stuck
-from bouncekit.treasurer import balances
 from bouncekit.web.chart import chart
 from bouncekit.web.counts import Counted, largest
 from bouncekit.web.visiting import House, Page, Visit
+from bouncekit.words.measures import show_span
+from bouncekit.words.status import Action
 
 __all__ = ["needs_somebody", "overview"]
 

@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from bouncekit.builtin import code_cards, policy_names, policy_text, schedules
 from bouncekit.codes import Language
-from bouncekit.errors import BouncekitError, ConfigurationError, PolicyError
-from bouncekit.explaining import explain
-from bouncekit.policy import Policy
-from bouncekit.policyfile import load_policy
-from bouncekit.policyprint import rule_data, show_policy
-from bouncekit.reply import Stage
+from bouncekit.outside.builtin import code_cards, policy_names, policy_text, schedules
+from bouncekit.policy.policy import Policy
+from bouncekit.policyfiles.policyfile import load_policy
+from bouncekit.policyfiles.policyprint import rule_data, show_policy
+from bouncekit.postmaster.explaining import explain
 from bouncekit.web.counts import Counted
 from bouncekit.web.keeping import Trial
 from bouncekit.web.replaying import replay
 from bouncekit.web.visiting import Go, House, NotAsked, Page, Visit
+from bouncekit.words.errors import BouncekitError, ConfigurationError, PolicyError
+from bouncekit.words.reply import Stage
 
 __all__ = ["ask", "begin", "explained", "rules", "trial"]
 

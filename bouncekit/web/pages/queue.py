@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bouncekit.queue import Queued, QueueState
-from bouncekit.waiting import Choice, Chosen, Shown, make_due, shown_state, take_out
+from bouncekit.delivery.queue import Queued, QueueState
+from bouncekit.desk.waiting import Choice, Chosen, Shown, make_due, shown_state, take_out
 from bouncekit.web.paging import part, query
 from bouncekit.web.visiting import Go, NotAsked, Page, Visit
 

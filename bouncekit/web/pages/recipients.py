@@ -1,7 +1,7 @@
 """One mailbox: whether mail goes out, what comes next, what to do, and all that happened to it."""
 
 from bouncekit.codes import Language
-from bouncekit.retold import coming, struck, told, verdict
+from bouncekit.history.retold import coming, struck, told, verdict
 from bouncekit.web.sealing import of_tenant, tenant_and_address
 from bouncekit.web.visiting import Go, NotAsked, Page, Visit
 

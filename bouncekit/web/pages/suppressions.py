@@ -5,9 +5,9 @@ from datetime import timedelta
 from itertools import takewhile
 from typing import Any
 
-from bouncekit.classification import Category
-from bouncekit.schedule import parse_duration
-from bouncekit.suppression import Standing
+from bouncekit.meaning.classification import Category
+from bouncekit.policy.schedule import parse_duration
+from bouncekit.policy.suppression import Standing
 from bouncekit.web.paging import part, query
 from bouncekit.web.sealing import of_tenant, tenant_and_address
 from bouncekit.web.visiting import Go, NotAsked, Page, Visit

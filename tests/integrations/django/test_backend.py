@@ -13,7 +13,7 @@ from django.core import mail
 from django.core.mail import EmailMessage
 
 from bouncekit import ConfigurationError
-from bouncekit.events import Event
+from bouncekit.delivery.events import Event
 from bouncekit.integrations.django import EmailBackend, postmaster
 from bouncekit.integrations.django.project import close, relays
 from bouncekit.integrations.django.signals import mail_event
@@ -246,7 +246,7 @@ _MADE: list[Any] = []
 
 
 def made() -> Any:
-    from bouncekit.postmaster import Postmaster
+    from bouncekit.postmaster.postmaster import Postmaster
 
     if not _MADE:
         _MADE.append(Postmaster())

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from bouncekit.events import Event
+from bouncekit.delivery.events import Event
 from bouncekit.integrations.django import postmaster
 from bouncekit.integrations.django.signals import mail_event, tell, tracking
 from bouncekit.testing import ScriptedServer

@@ -1,0 +1,1 @@
+"""Mail that comes back, read: reports, complaints, notices in plain text; and who can have sent it."""

@@ -1,0 +1,381 @@
+"""A client for one relay on an event loop: what `bouncekit.Client` is, awaited.
+
+Sends and waits are the loop's; what may take its time besides (a store, DNS, a channel) is done on threads of its own.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
+from contextlib import aclosing, asynccontextmanager
+from email.message import Message
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeVar
+
+from bouncekit.clients.aiodirect import AsyncDirect
+from bouncekit.clients.aiooffice import AsyncOffice, Errand
+from bouncekit.clients.aiosession import AsyncSession
+from bouncekit.clients.bulk import Letter, deliveries_of
+from bouncekit.clients.client import Client
+from bouncekit.clients.direct import Direct
+from bouncekit.clients.smtp import HasOffice, told
+from bouncekit.delivery.report import Report
+from bouncekit.delivery.steps import Delivery, Outcome, Transact
+from bouncekit.desk.office import Course, Office, Retry, Upcoming, in_its_turn, shares_mailbox
+from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.status import Action
+
+__all__ = ["AsyncClient"]
+
+_Letter = TypeVar("_Letter")
+
+_CLOSE_SECONDS = 30.0  # for subscribers
+_BURST = 50  # messages that a bulk send has a connection for, until others get their turn
+
+
+class AsyncClient:
+    """Connections to one relay that come back, for asyncio.
+
+    Nothing is dialled before there is a recipient to try. Tasks share it: each transaction takes a connection, and who
+    finds none free waits for its turn. Make one for the application, and close it on the loop that it was used on.
+
+    A send that is cancelled, by a time-out or otherwise, has its end all the same: the line is closed, everybody is
+    *delayed*, or from the dot on *unknown*, and CancelledError goes on with `.report`.
+
+    Args:
+        url, postmaster, options: see `bouncekit.Client`.
+        connections: how many there are at the most.
+
+    Raises:
+        ConfigurationError: see `bouncekit.Client`.
+    """
+
+    def __init__(self, url: str, *, postmaster: HasOffice | None = None, connections: int = 1, **options: Any) -> None:
+        if connections < 1:
+            raise ConfigurationError(f"connections={connections}: one is needed at the least")
+        self._blocking = Client(url, postmaster=postmaster, **options)  # for what is done on threads
+        self._office: Office = self._blocking.office
+        self._connections = connections
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None  # for lines that nobody uses
+        self._driver = AsyncOffice(self._office)
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient {self._blocking.relay}>"
+
+    # -- sending
+
+    async def send(
+        self,
+        message: Message,
+        *,
+        sender: str | None = None,
+        recipients: str | Sequence[str] | None = None,
+        message_class: str | None = None,
+        test: bool | None = None,
+    ) -> Report:
+        """Send a message to its recipients, or to those given. Takes, returns and raises what `Client.send` does."""
+        delivery = self._blocking.desk.compose(message, sender, recipients, message_class=message_class, test=test)
+        return await self._send(delivery, sender or delivery.envelope.sender.wire)
+
+    async def sendmail(
+        self,
+        sender: str,
+        recipients: str | Sequence[str],
+        message: bytes | str,
+        mail_options: Sequence[str] = (),
+        rcpt_options: Sequence[str] = (),
+    ) -> Report:
+        """Send bytes or ASCII text; see `SMTP.sendmail`."""
+        delivery = self._blocking.desk.take(sender, recipients, message, mail_options, rcpt_options)
+        return await self._send(delivery, sender)
+
+    async def send_all(
+        self, messages: Iterable[Message] | AsyncIterable[Message], *, sender: str | None = None
+    ) -> AsyncGenerator[Report, None]:
+        """Send one message behind the other on one connection, a report for each; see `SMTP.send_all`.
+
+        Who makes the messages must not send by this client meanwhile, unless it has more connections than one.
+
+        Raises:
+            StoreUnavailable: the store does not answer; that message was not sent, nor were those behind it.
+        """
+        compose = self._blocking.desk.compose
+        deliveries = (compose(message, sender) async for message in _each(messages))
+        async for report in self.deliver_all(deliveries):
+            yield report
+
+    async def send_many(
+        self,
+        letters: Iterable[Letter] | AsyncIterable[Letter],
+        *,
+        concurrency: int | None = None,
+        on_result: Callable[[Letter, Report], object] | None = None,
+        sender: str | None = None,
+    ) -> Counter[Action]:
+        """Send many messages over several connections; how many recipients came to which action.
+
+        Letters are those of `Client.send_many`. `concurrency` is how many connections it may use at the most; without
+        it, all. `on_result` is called with the letter and the report of each transaction, as they come; where it is
+        asynchronous, the connection waits for it.
+
+        Raises:
+            StoreUnavailable: the store does not answer. Whatever is raised, what is under way is brought to its end.
+        """
+        self._errand()
+        lanes = min(concurrency or self._connections, self._connections)
+        todo: asyncio.Queue[tuple[Letter, Delivery] | None] = asyncio.Queue(lanes)
+        tally: Counter[Action] = Counter()
+
+        async def feed() -> None:
+            async for letter in _each(letters):
+                for delivery in deliveries_of(letter, self._blocking.desk, sender):
+                    await todo.put((letter, delivery))
+            for _ in range(lanes):
+                await todo.put(None)
+
+        async def run(lane: _Lane) -> None:
+            while not lane.is_over:
+                async with aclosing(self.deliver_all(lane.burst(), lane.is_ready)) as reports:
+                    async for report in reports:
+                        tally.update(report.actions)
+                        letter = lane.letters.popleft()
+                        heard = on_result(letter, report) if on_result is not None else None
+                        if isinstance(heard, Awaitable):
+                            await heard
+
+        await _together(feed(), *(run(_Lane(todo)) for _ in range(lanes)))
+        return tally
+
+    async def submit(
+        self,
+        message: Message,
+        *,
+        sender: str | None = None,
+        recipients: str | Sequence[str] | None = None,
+        message_class: str | None = None,
+        test: bool | None = None,
+    ) -> Report:
+        """Store a message now and let a worker send it; see `Client.submit`."""
+        errand, desk = self._errand(), self._blocking.desk
+        delivery = desk.compose(message, sender, recipients, message_class=message_class, test=test)
+        return errand.over(await errand.call(desk.submit, delivery))
+
+    async def deliver(self, delivery: Delivery) -> Report:
+        """Send what was taken from the queue, or composed. No outcome raises, it is in the report."""
+        report, _ = await self._deliver(delivery)
+        return report
+
+    async def deliver_all(
+        self, deliveries: AsyncIterable[Delivery], is_ready: Callable[[], bool] | None = None
+    ) -> AsyncGenerator[Report, None]:
+        """Carry deliveries out one behind the other on one connection: a report for each.
+
+        `is_ready` says whether the next one is there by now; without it, it is waited for.
+        """
+        if self._office.retry is Retry.WAIT:  # who waits keeps no connection
+            async for delivery in deliveries:
+                yield await self.deliver(delivery)
+            return
+        waiting = aiter(deliveries)
+        ahead: list[Upcoming] = []
+        async with self._session() as session:
+            try:
+                while True:
+                    if not ahead and (upcoming := await anext(waiting, None)) is not None:
+                        ahead.append((upcoming, self._course(upcoming)))
+                    if not ahead:
+                        return
+                    delivery, course = in_its_turn(ahead.pop())
+                    errand = self._errand()
+                    follow = partial(self._look_ahead, delivery, waiting, ahead, errand, is_ready)
+                    transact = partial(session.transact, errand=errand, follow=follow)
+                    yield await self._carry_out(delivery, course, transact, errand)
+            finally:
+                session.leave_ahead()
+
+    # -- the connections
+
+    async def close(self) -> None:
+        """Say QUIT on every free connection, and wait for asynchronous subscribers. The next send dials again."""
+        errand = self._errand()
+        while self._closing:
+            await asyncio.wait(self._closing)
+        while self._free:
+            await self._free.pop().hang_up(errand)
+        await errand.call(self._blocking.close)
+        await errand.call(self._office.ledger.bus.drain, _CLOSE_SECONDS)
+        errand.over(None)
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[AsyncSession | AsyncDirect]:
+        """A connection of our own for a while."""
+        self._errand()
+        async with self._turns:
+            session = self._free.pop() if self._free else self._new_session()
+            try:
+                yield session
+            finally:
+                self._free.append(session)
+                self._look_later(session.idle_seconds)
+
+    def _look_later(self, seconds: float) -> None:
+        """Look after idle connections when the first of them may be due."""
+        if self._timer is None and self._loop is not None:
+            self._timer = self._loop.call_later(seconds, self._close_idle)
+
+    def _close_idle(self) -> None:
+        assert self._loop is not None
+        self._timer = None
+        closing = self._loop.create_task(self._close_those_idle())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def _close_those_idle(self) -> None:
+        """Close the free connections that were idle for too long; nobody sends over them meanwhile."""
+        errand, lefts = self._errand(), []
+        for session in tuple(self._free):
+            if session in self._free:
+                self._free.remove(session)
+                try:
+                    lefts.append(await session.close_idle(errand))
+                finally:
+                    self._free.insert(0, session)
+        if open_ := [left for left in lefts if left is not None]:
+            self._look_later(min(open_))
+
+    def _new_session(self) -> AsyncSession | AsyncDirect:
+        client = self._blocking
+        if isinstance(client.desk, Direct):
+            return AsyncDirect(client.desk)
+        return AsyncSession(client.desk, client.relay, client.manner, client.context)
+
+    def _errand(self) -> Errand:
+        """A send on the running loop. One that was used before on another loop starts anew."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            self._turns = asyncio.Semaphore(self._connections)
+            self._free: list[AsyncSession | AsyncDirect] = []
+            self._timer = None
+            self._closing: set[asyncio.Task[None]] = set()
+        return self._driver.errand()
+
+    # -- a delivery
+
+    async def _send(self, delivery: Delivery, sender: str) -> Report:
+        report, trouble = await self._deliver(delivery)
+        return told(delivery, report, trouble, sender)
+
+    async def _deliver(self, delivery: Delivery) -> tuple[Report, Exception | None]:
+        """The report, and what kept the last transaction from beginning."""
+        errand, trouble = self._errand(), None
+
+        async def transact(step: Transact) -> Outcome:
+            nonlocal trouble
+            try:
+                async with self._session() as session:
+                    outcome = await session.transact(step, errand)
+                    trouble = session.trouble
+                    return outcome
+            except asyncio.CancelledError as error:  # while it waited for its turn: it gets none, and has its end
+                errand.cancelled = error
+                return await self._new_session().transact(step, errand)
+
+        return await self._carry_out(delivery, self._course(delivery), transact, errand), trouble
+
+    def _course(self, delivery: Delivery) -> Course:
+        return self._office.course(delivery, self._blocking.desk.outlet)
+
+    async def _carry_out(self, delivery: Delivery, course: Course, transact: Any, errand: Errand) -> Report:
+        return await self._driver.carry_out(delivery, course, transact, errand, self._blocking.send_notice)
+
+    async def _look_ahead(
+        self,
+        delivery: Delivery,
+        waiting: AsyncIterator[Delivery],
+        ahead: list[Upcoming],
+        errand: Errand,
+        is_ready: Callable[[], bool] | None,
+    ) -> Transact | None:
+        """The transaction that may begin behind the one of `delivery`; whose it is comes to stand in `ahead`."""
+        if ahead or not self._office.gate.is_free or not (is_ready is None or is_ready()):
+            return None
+        try:
+            upcoming = await anext(waiting, None)
+            if upcoming is None:
+                return None
+            course = self._course(upcoming)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns another message than the one under way
+            ahead.append(error)
+            return None
+        ahead.append((upcoming, course))
+        if shares_mailbox(delivery, upcoming):
+            return None
+        first: Transact | None = await self._driver.do(errand, course.first)
+        return first
+
+
+class _Lane:
+    """What one connection is to send: deliveries from a queue that all lanes share, None at its end."""
+
+    def __init__(self, todo: "asyncio.Queue[tuple[Letter, Delivery] | None]") -> None:
+        self._todo = todo
+        self._next: list[tuple[Letter, Delivery] | None] = []
+        self.letters: deque[Letter] = deque()  # of the deliveries that were taken, as long as they have no report
+        self.is_over = False
+
+    async def burst(self) -> AsyncIterator[Delivery]:
+        """The next few; behind them others may have the connection."""
+        for _ in range(_BURST):
+            upcoming = self._next.pop() if self._next else await self._todo.get()
+            if upcoming is None:
+                self.is_over = True
+                return
+            letter, delivery = upcoming
+            self.letters.append(letter)
+            yield delivery
+
+    def is_ready(self) -> bool:
+        """Whether the next one is here by now: nobody waits for it with a message under way."""
+        if not self._next and not self._todo.empty():
+            self._next.append(self._todo.get_nowait())
+        return bool(self._next) and self._next[0] is not None
+
+
+async def _together(*work: Coroutine[Any, Any, None]) -> None:
+    """Do all of it; where something fails, have the rest come to its end, then raise that."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+async def _each(messages: Iterable[_Letter] | AsyncIterable[_Letter]) -> AsyncIterator[_Letter]:
+    if isinstance(messages, AsyncIterable):
+        async for message in messages:
+            yield message
+    else:
+        for message in messages:
+            yield message

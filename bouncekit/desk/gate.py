@@ -1,0 +1,416 @@
+"""Lets mail through to relays and providers, or says until when it waits, by states that all who share a store share.
+
+What is decided is `policy.throttle`'s; here it is asked and answered: the store's states, read once a second at the
+most and changed by comparing and setting; the pace of this process, as it goes; and the short waits, which are slept.
+"""
+
+import contextlib
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from bouncekit.delivery.events import EventType, bounded, show_time
+from bouncekit.desk.ledger import LEASE
+from bouncekit.desk.treasurer import Treasurer
+from bouncekit.outside.clock import Clock
+from bouncekit.outside.mailroute import MailRoute
+from bouncekit.outside.provider import provider_of_host
+from bouncekit.outside.relay import Outlet
+from bouncekit.policy.guard import provider_at
+from bouncekit.policy.policy import Policy
+from bouncekit.policy.throttle import (
+    NO_THROTTLE,
+    Change,
+    Flow,
+    Held,
+    Lane,
+    LaneKind,
+    News,
+    Pause,
+    Road,
+    Throttle,
+    ask,
+    heard,
+    left,
+)
+from bouncekit.stores import Store
+from bouncekit.stores.throttling import KeptFlow
+from bouncekit.words.envelope import Labels, Recipient
+
+if TYPE_CHECKING:
+    from bouncekit.outside.mx import Resolver
+
+__all__ = ["Gate", "Passage"]
+
+_FRESH = timedelta(seconds=1)  # how old a state of the store may be; no pause is so short
+_SLEPT = timedelta(seconds=5)  # a wait that is slept; who has longer to wait is held
+_MOST_TRIES = 50  # to change a state that others change at the same time
+_MOST_LANES = 10_000  # whose pace is measured
+_MEASURED = timedelta(minutes=1)
+_FURTHEST = timedelta(hours=1)  # behind the lane's opening that anybody is told to wait
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_UNLABELLED = Labels()
+_UNREACHABLE = Pause(length=timedelta(seconds=30), at_most=timedelta(minutes=10), then=1.0)
+
+Tell = Callable[..., None]
+
+
+class Gate:
+    """What a postmaster's deliveries pass.
+
+    Args:
+        tell: tells an event about no recipient, by its type and details.
+        treasurer: knows whose mail has used up its budget; None: nobody's has.
+        has_fallback: whether a relay that cannot be reached is paused, since another takes its place.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        store: Store,
+        clock: Clock,
+        tell: Tell,
+        treasurer: Treasurer | None = None,
+        *,
+        has_fallback: bool = False,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._tell = tell
+        self._treasurer = treasurer
+        self._has_fallback = has_fallback
+        self.follow(policy)
+        self._flows: Mapping[Lane, KeptFlow] = {}
+        self._read_at = _LONG_AGO
+        self._passed: OrderedDict[Lane, deque[datetime]] = OrderedDict()
+        self._lines: dict[Lane, datetime] = {}  # when the last of those who were told to wait comes back
+
+    def follow(self, policy: Policy) -> None:
+        """Go by this policy from now on."""
+        measures = [measure for rule in policy.rules for measure in (rule.slow, rule.pause) if measure is not None]
+        self._policy = policy
+        has_budget = self._treasurer is not None and self._treasurer.is_needed
+        self._is_needed = bool(policy.throttles or measures or self._has_fallback or has_budget)
+        self._knows_providers = bool(policy.throttles.providers) or any(
+            measure.of is LaneKind.PROVIDER for measure in measures
+        )
+
+    def passage(
+        self,
+        outlet: Outlet | None,
+        token: str,
+        resolver: "Resolver | None",
+        labels: Labels = _UNLABELLED,
+        *,
+        is_queued: bool = False,
+    ) -> "Passage | None":
+        """What one delivery passes by; None where nothing can be slow or paused."""
+        if outlet is None or not self._is_needed:
+            return None
+        return Passage(self, outlet, token, resolver, labels, is_queued=is_queued)
+
+    def stream(self, labels: Labels) -> Lane | None:
+        """The lane of a stream whose budget has something to say to such mail."""
+        return self._treasurer.lane(labels) if self._treasurer else None
+
+    def lets_all_pass(self, relay: Lane, *, is_test: bool = False) -> bool:
+        """Whether nothing is slow, paused or limited anywhere: then a message to this relay has passed."""
+        now = self._clock.now()
+        if self._policy.throttles or self._read(now):
+            return False
+        if not is_test:
+            self._count(relay, now)
+        return True
+
+    def is_open(self, outlet: Outlet) -> bool:
+        """Whether something may go there now, or after a wait that is slept, or to what takes its place."""
+        names = (outlet.name,) if outlet.fallback is None else (outlet.name, outlet.fallback)
+        return not self._is_needed or any(self._is_open(Lane(LaneKind.RELAY, name)) for name in names)
+
+    def unreachable(self, relay: str, why: str, token: str) -> None:
+        """A relay whose place another takes could not be reached: it is left alone for a while, then tried."""
+        lane = Lane(LaneKind.RELAY, relay)
+        self.heard((News(lane=lane, measure=_UNREACHABLE, why=why),), token)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is slow, paused or limited anywhere."""
+        if self._treasurer and not self._treasurer.holds_nobody:
+            return False
+        return not self._is_needed or not (self._policy.throttles or self._read(self._clock.now()))
+
+    @property
+    def knows_providers(self) -> bool:
+        """Whether the policy is about providers also where a relay is asked."""
+        return self._knows_providers
+
+    def states(self) -> Mapping[Lane, Flow]:
+        """What is slow or paused now."""
+        now = self._clock.now()
+        return {lane: kept.flow for lane, kept in self._read(now).items() if not kept.flow.is_free(now)}
+
+    # -- one lane
+
+    def _is_open(self, lane: Lane) -> bool:
+        now = self._clock.now()
+        _, held = self._asked(self._kept(lane, now).flow, lane, now, "", 1)
+        return held is None or held.until - now <= _SLEPT
+
+    def ask(
+        self, wanted: Mapping[Lane, int], token: str, *, is_test: bool = False, is_queued: bool = False
+    ) -> dict[Lane, Held]:
+        """Who may not pass, of the lanes in their order, each with its recipients. Short waits are slept.
+
+        Where a stream or a relay is shut, nobody asks for what lies behind it. What is queued does not sleep for its
+        stream, but for the moment by which it is before its turn: other mail waits behind it.
+        """
+        end = self._clock.now() + _SLEPT
+        held: dict[Lane, Held] = {}
+        for lane, recipients in wanted.items():
+            while (by := self._ask_one(lane, recipients, token, is_test=is_test)) is not None:
+                now = self._clock.now()
+                patience = self._patience(lane) if is_queued else _SLEPT
+                if by.is_paused or by.until > min(end, now + patience) or now >= end:
+                    held[lane] = by if is_test else self._in_line(by, now)
+                    break
+                self._clock.sleep(max((by.until - now).total_seconds(), 0.001))
+            if lane in held and lane.kind is not LaneKind.PROVIDER:
+                break
+        return held
+
+    def heard(self, news: Iterable[News], token: str) -> None:
+        """What was answered on lanes, of which the world hears if it changes anything."""
+        for one in news:
+            if one.measure is None and one.lane not in self._flows:
+                continue
+            change = self._change(one.lane, lambda flow, one=one: self._judged(flow, one, token))  # type: ignore[misc]
+            if change is not None:
+                self._say(change, one)
+
+    def leave(self, lanes: Iterable[Lane], token: str) -> None:
+        """Be at these lanes no more."""
+        for lane in lanes:
+            if any(hold.token == token for hold in self._kept(lane, self._clock.now()).flow.holds):
+                self._change(lane, lambda flow: (left(flow, self._clock.now(), token=token), None))
+
+    def _ask_one(self, lane: Lane, recipients: int, token: str, *, is_test: bool) -> Held | None:
+        now = self._clock.now()
+        for _ in range(_MOST_TRIES):
+            kept = self._kept(lane, now)
+            flow, held = self._asked(kept.flow, lane, now, token, recipients, is_test=is_test)
+            if held is not None:
+                return held
+            if flow == kept.flow or self._swap(lane, kept, flow, now):
+                if not is_test:
+                    self._count(lane, now)
+                return None
+        return Held(lane, now + _FRESH, f"too many ask for {lane} at the same time")
+
+    def _asked(
+        self, flow: Flow, lane: Lane, now: datetime, token: str, recipients: int, *, is_test: bool = False
+    ) -> tuple[Flow, Held | None]:
+        if lane.kind is LaneKind.STREAM and self._treasurer and (held := self._treasurer.held(lane, now)) is not None:
+            return flow, held
+        return ask(
+            flow,
+            self._throttle(lane),
+            now,
+            lane=lane,
+            token=token,
+            recipients=recipients,
+            lease=LEASE,
+            is_test=is_test,
+        )
+
+    def _patience(self, lane: Lane) -> timedelta:
+        """How long a worker sleeps for one message: for those of a stream, a tenth of its time at the most."""
+        rate = self._throttle(lane).rate if lane.kind is LaneKind.STREAM else None
+        return _SLEPT if rate is None else min(_SLEPT, timedelta(seconds=0.1 / rate.per_second))
+
+    def _throttle(self, lane: Lane) -> Throttle:
+        if lane.kind is LaneKind.STREAM:
+            return self._treasurer.throttle(lane) if self._treasurer else NO_THROTTLE
+        return self._policy.throttles.of(lane)
+
+    def _judged(self, flow: Flow, news: News, token: str) -> tuple[Flow, Change | None]:
+        now = self._clock.now()
+        return heard(flow, news, now, token=token, measured=self._measured(news.lane, now))
+
+    def _change(self, lane: Lane, make: Callable[[Flow], tuple[Flow, Change | None]]) -> Change | None:
+        """Change a lane's state, as often as others are quicker; what became of it."""
+        now = self._clock.now()
+        for _ in range(_MOST_TRIES):
+            kept = self._kept(lane, now)
+            flow, change = make(kept.flow)
+            if flow == kept.flow or self._swap(lane, kept, flow, now):
+                return change
+        return None
+
+    def _say(self, change: Change, news: News) -> None:
+        now = self._clock.now()
+        flow = self._kept(news.lane, now).flow
+        details = {
+            "lane": str(news.lane),
+            "until": show_time(flow.paused_until) if flow.paused_until else None,
+            "per_minute": None if flow.pace is None or flow.paused_until else round(flow.pace * 60, 2),
+            "why": bounded(news.why) or None,
+        }
+        self._tell(EventType(change.value), **details)
+
+    # -- states
+
+    def _kept(self, lane: Lane, now: datetime) -> KeptFlow:
+        return self._read(now).get(lane, _NOTHING)
+
+    def _read(self, now: datetime) -> Mapping[Lane, KeptFlow]:
+        if not self._read_at <= now < self._read_at + _FRESH:
+            self._read_anew(now)
+        return self._flows
+
+    def _read_anew(self, now: datetime) -> None:
+        """The store's states. Where it does not answer, what was read last is what is known: nobody fails for that."""
+        with contextlib.suppress(Exception):  # whatever a store raises: the mail has perhaps gone
+            self._flows = self._store.flows()
+        self._read_at = now
+
+    def _swap(self, lane: Lane, kept: KeptFlow, flow: Flow, now: datetime) -> bool:
+        """Replace a state, if nobody else has; else it is read anew."""
+        token = self._clock.new_id()
+        after = None if flow.is_free(now) else flow
+        try:
+            is_mine = self._store.swap_flow(lane, kept.token, after, token=token)
+        except Exception:  # noqa: BLE001 - the same; it counts in this process, until the store answers again
+            is_mine = True
+        if not is_mine:
+            self._read_anew(now)
+            return False
+        flows = dict(self._flows)
+        flows.pop(lane, None)
+        if after is not None:
+            flows[lane] = KeptFlow(flow, token)
+        self._flows = flows
+        return True
+
+    # -- the pace
+
+    def _count(self, lane: Lane, now: datetime) -> None:
+        passed = self._passed.get(lane)
+        if passed is None:
+            passed = self._passed[lane] = deque(maxlen=200)
+            while len(self._passed) > _MOST_LANES:
+                self._passed.popitem(last=False)
+        passed.append(now)
+
+    def _measured(self, lane: Lane, now: datetime) -> float | None:
+        """How many messages a second this process has sent there in the last minute."""
+        recent = [at for at in tuple(self._passed.get(lane, ())) if now - _MEASURED < at <= now]
+        return len(recent) / max((now - recent[0]).total_seconds(), 1.0) if recent else None
+
+    def _in_line(self, held: Held, now: datetime) -> Held:
+        """Who has to wait comes back in his turn, and not with all others: each at the pace that will be there then."""
+        flow = self._kept(held.lane, now).flow
+        throttle = self._throttle(held.lane)
+        paces = [pace for pace in (flow.pace, throttle.rate and throttle.rate.per_second) if pace]
+        if flow.pause is not None and flow.before:
+            paces.append(flow.before * flow.pause.then)
+        last = self._lines.get(held.lane, _LONG_AGO)
+        turn = max(held.until, last + timedelta(seconds=1 / min(paces) if paces else 0.1))
+        if turn > held.until + _FURTHEST:
+            turn = held.until
+        if len(self._lines) > _MOST_LANES:
+            self._lines.clear()
+        self._lines[held.lane] = turn
+        return Held(held.lane, turn, held.why, held.is_paused)
+
+
+_NOTHING = KeptFlow()
+_NOBODY: Mapping[Lane, Held] = MappingProxyType({})
+
+
+@lru_cache(maxsize=256)
+def _road(relay: str) -> Road:
+    return Road(relay=Lane(LaneKind.RELAY, relay))
+
+
+class Passage:
+    """One delivery's way through the gate."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        outlet: Outlet,
+        token: str,
+        resolver: "Resolver | None",
+        labels: Labels = _UNLABELLED,
+        *,
+        is_queued: bool = False,
+    ) -> None:
+        self._gate = gate
+        self._is_queued = is_queued
+        self._outlet = outlet
+        self._token = token
+        self._labels = labels
+        self._resolver = resolver
+        self._lanes: set[Lane] = set()
+        self.road = _road(outlet.name)  # as far as it is known before anybody is asked
+        assert self.road.relay is not None
+        self._relay = self.road.relay
+
+    def ask(self, recipients: Sequence[Recipient]) -> tuple[Road | None, Mapping[Lane, Held]]:
+        """The lanes that a message to these takes, None: as before; and those which it may not take now."""
+        relay, stream = self._relay, self._gate.stream(self._labels)
+        if stream is None and not self._asks_providers and self._gate.lets_all_pass(relay, is_test=self._labels.test):
+            return None, _NOBODY
+        domains = [recipient.address.domain for recipient in recipients]
+        providers = self._providers(dict.fromkeys(domains)) if self._asks_providers else {}
+        wanted = {lane: len(domains) for lane in (stream, relay) if lane is not None}
+        for domain in domains:
+            if lane := providers.get(domain):
+                wanted[lane] = wanted.get(lane, 0) + 1
+        road = Road(stream=stream, relay=relay, providers=providers, is_direct=self._outlet.is_direct)
+        held = self._ask(wanted)
+        self._lanes |= wanted.keys()
+        if relay in held and (other := self._outlet.fallback):
+            instead = Lane(LaneKind.RELAY, other)
+            behind = {lane: number for lane, number in wanted.items() if lane.kind is LaneKind.PROVIDER}
+            wanted = {instead: len(domains), **behind}
+            second = self._ask(wanted)
+            if instead not in second:
+                self._lanes.add(instead)
+                return Road(stream=stream, relay=relay, providers=providers, through=other), second
+        return road, held
+
+    def _ask(self, wanted: Mapping[Lane, int]) -> dict[Lane, Held]:
+        return self._gate.ask(wanted, self._token, is_test=self._labels.test, is_queued=self._is_queued)
+
+    def heard(self, news: Sequence[News]) -> None:
+        """What was answered."""
+        self._gate.heard(news, self._token)
+
+    def leave(self) -> None:
+        """The delivery is over, or sleeps."""
+        if self._lanes:
+            self._gate.leave(self._lanes, self._token)
+            self._lanes = set()
+
+    @property
+    def _asks_providers(self) -> bool:
+        return self._outlet.is_direct or self._gate.knows_providers
+
+    def _providers(self, domains: Iterable[str]) -> dict[str, Lane]:
+        return {domain: Lane(LaneKind.PROVIDER, self._provider(domain)) for domain in domains}
+
+    def _provider(self, domain: str) -> str:
+        """Whose servers take a domain's mail: a provider's name, else the end of its host's, else of the domain's."""
+        if own := provider_of_host(domain):
+            return own
+        if self._resolver is not None:
+            route: MailRoute = self._resolver.mail_route(domain)
+            if known := self._resolver.provider_of(domain):
+                return known
+            if route.hosts:
+                return provider_at(route.hosts[0].name, domain)
+        return provider_at(None, domain)

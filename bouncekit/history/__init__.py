@@ -1,0 +1,1 @@
+"""What has been: recorded events read back, told, sifted, and replayed through another policy."""

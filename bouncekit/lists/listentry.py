@@ -1,0 +1,277 @@
+"""What one row of a list file becomes: an entry of the suppression list, or the reason why it binds nobody."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+from typing import Any
+
+from bouncekit.lists.foreignlist import OWN, Format, Said, squeezed
+from bouncekit.meaning.classification import Category, Classification, Scope
+from bouncekit.policy.suppression import Evidence, Standing, Suppression
+from bouncekit.words.address import parse_address, suppression_key
+from bouncekit.words.pseudonym import is_pseudonym
+from bouncekit.words.reply import Reply, Stage
+from bouncekit.words.status import Action, RecipientStatus
+
+__all__ = ["COLUMNS", "Reader", "Unbound", "cells_of", "safe", "unsafe"]
+
+_FULL_LASTS = timedelta(days=30)  # as the last rung of the default policy: a full mailbox may be emptied
+_DOUBTED_LASTS = timedelta(days=30)
+_LONGEST_TEXT = 2048
+_LARGEST_SECONDS = 100_000_000_000  # a number behind this counts milliseconds
+_MOST_VERDICTS = 10_000
+_UNSURE = frozenset({Category.UNKNOWN})
+
+# Of our own format. An evidence has one column for each of its fields.
+_EVIDENCE = tuple(one.name for one in fields(Evidence))
+COLUMNS = (
+    *"address key tenant stream standing category since changed_at expires_at ladder rung by".split(),
+    *_EVIDENCE,
+)
+_OPTIONAL = frozenset({"address", "ladder", "expires_at", *_EVIDENCE}) - {"reply"}
+_FORMULA = tuple("=+-@\t\r")  # what a spreadsheet would run
+
+_CATEGORIES = MappingProxyType(
+    {
+        Said.BOUNCED: Category.USER_UNKNOWN,
+        Said.FAILED: Category.USER_UNKNOWN,
+        Said.INVALID: Category.INVALID_ADDRESS,
+        Said.COMPLAINED: Category.COMPLAINT,
+        Said.UNSUBSCRIBED: Category.RECIPIENT_FILTERED,
+        Said.ADDED: Category.RECIPIENT_FILTERED,
+    }
+)
+# A person's own word is lifted by no success; a service's word about a mailbox is.
+_STANDINGS = MappingProxyType(
+    {
+        Said.FAILED: Standing.PROVISIONAL,
+        Said.UNSUBSCRIBED: Standing.MANUAL,
+        Said.ADDED: Standing.MANUAL,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unbound:
+    """An entry that binds nobody, and why."""
+
+    address: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Makes entries of the rows of one file.
+
+    `by` is who put them there; `lasts` how long they stay, None as their kind does. `tenant` and `stream` are those of
+    a foreign list's entries; our own have theirs.
+    """
+
+    format: Format
+    by: str
+    now: datetime
+    classify: Callable[[RecipientStatus], Classification]
+    tenant: str = ""
+    stream: str = ""
+    lasts: timedelta | None = None
+    _verdicts: dict[str, Classification | None] = field(default_factory=dict, repr=False)  # of the texts that were read
+
+    def read(self, row: Mapping[str, Any]) -> Suppression | Unbound:
+        """The entry of a row, whose columns are named as the file names them.
+
+        Raises:
+            ValueError: it cannot be read; the message says why. AddressError for its address.
+        """
+        if self.format is OWN:
+            return _own(row)
+        return self._foreign({squeezed(name): value for name, value in row.items() if name})
+
+    def _foreign(self, row: Mapping[str, Any]) -> Suppression | Unbound:
+        kind, text = self.format, self._text(row)
+        wire = _address(row.get(kind.address))
+        said = kind.always or kind.says.get(squeezed(str(row.get(kind.word) or "")))
+        if said is None:
+            return Unbound(wire, f"{kind.name} says {str(row.get(kind.word))[:40]!r}, which is no bounce of a mailbox")
+        if said is Said.SOFT:
+            return Unbound(wire, "a soft bounce or a block")
+        if self._is_limited(row, said):
+            return Unbound(wire, "for some mail only: name its stream")
+        category, lasts = _CATEGORIES.get(said, Category.UNKNOWN), self.lasts
+        if said in (Said.QUOTED, Said.BOUNCED, Said.FAILED) and (text or said is Said.QUOTED):
+            verdict = self._verdict(text.replace(wire, ""))
+            if verdict is None or verdict.category in _UNSURE:
+                if said is Said.QUOTED:
+                    return Unbound(wire, "what the server said does not show that it is about the mailbox")
+            elif verdict.scope is not Scope.RECIPIENT:
+                return Unbound(wire, f"not about the mailbox: {verdict.category}")
+            elif not verdict.permanent:
+                return Unbound(wire, f"not permanent: {verdict.category}")
+            else:
+                category = verdict.category
+        return self._entry(row, said, category, lasts, wire, text)
+
+    def _entry(
+        self,
+        row: Mapping[str, Any],
+        said: Said,
+        category: Category,
+        lasts: timedelta | None,
+        wire: str,
+        text: str,
+    ) -> Suppression:
+        kind = self.format
+        since = min(_time(row.get(kind.at)) or self.now, self.now)
+        until = _time(row.get(kind.until))
+        if lasts is None and category is Category.MAILBOX_FULL:
+            lasts = _FULL_LASTS
+        if lasts is None and said is Said.FAILED and until is None:
+            lasts = _DOUBTED_LASTS
+        standing = _STANDINGS.get(said, Standing.CONFIRMED)
+        return Suppression(
+            key=suppression_key(wire),
+            address=wire,
+            standing=standing,
+            category=category,
+            since=since,
+            changed_at=since,
+            expires_at=until if lasts is None else since + lasts,
+            rung=int(standing is Standing.CONFIRMED),
+            by=self.by,
+            evidence=Evidence(reply=text or f"{kind.name}: {said}"),
+            tenant=self.tenant,
+            stream=self.stream,
+        )
+
+    def _text(self, row: Mapping[str, Any]) -> str:
+        """What the service quotes of the reply."""
+        code = str(row.get(self.format.code) or "").strip()
+        text = str(row.get(self.format.text) or "").strip()
+        return (text if text.startswith(code) else f"{code} {text}".strip())[:_LONGEST_TEXT]
+
+    def _verdict(self, text: str) -> Classification | None:
+        """What a reply means; a provider says the same of many."""
+        if text not in self._verdicts:
+            if len(self._verdicts) >= _MOST_VERDICTS:
+                self._verdicts.clear()
+            self._verdicts[text] = self._judged(text)
+        return self._verdicts[text]
+
+    def _judged(self, text: str) -> Classification | None:
+        try:
+            reply = Reply.parse(text)
+        except ValueError:
+            return None
+        action = Action.FAILED if reply.is_permanent else Action.DELAYED
+        return self.classify(RecipientStatus(recipient="", action=action, stage=Stage.RCPT, reply=reply))
+
+    def _is_limited(self, row: Mapping[str, Any], said: Said) -> bool:
+        kind = self.format
+        return (
+            bool(kind.limited)
+            and not self.stream
+            and said is Said.UNSUBSCRIBED
+            and squeezed(str(row.get(kind.limited) or "")) == kind.limits_to
+        )
+
+
+def cells_of(suppression: Suppression) -> dict[str, Any]:
+    """An entry in the columns of our own format; times as text, what is not there as None."""
+    shown = {name: getattr(suppression, name) for name in COLUMNS if name not in _EVIDENCE}
+    for name in ("since", "changed_at", "expires_at"):
+        shown[name] = shown[name] and shown[name].astimezone(UTC).isoformat(timespec="milliseconds")
+    rests_on = {name: getattr(suppression.evidence, name) for name in _EVIDENCE}
+    return {**shown, "standing": suppression.standing.value, "category": suppression.category.value, **rests_on}
+
+
+def safe(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula: a quote goes before what would begin one.
+
+    >>> safe("=1+1"), safe("'=1+1"), safe("jo@example.com")
+    ("'=1+1", "''=1+1", 'jo@example.com')
+    """
+    return f"'{cell}" if cell.lstrip("'").startswith(_FORMULA) else cell
+
+
+def unsafe(cell: str) -> str:
+    """What was made `safe`, or written with its quotes doubled alone, as it was."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
+
+
+def _own(row: Mapping[str, Any]) -> Suppression:
+    """Our own row: from JSON lines as it is, from CSV all texts."""
+    is_csv = isinstance(row.get("rung"), str)
+    texts = {name: unsafe(cell) if is_csv and isinstance(cell, str) else cell for name, cell in row.items()}
+    found = {name: None if texts.get(name) == "" and name in _OPTIONAL else texts.get(name) for name in COLUMNS}
+    address = found["address"]
+    if address is None and not is_pseudonym(str(found["key"])):
+        raise ValueError("no address, and its key is no pseudonym")
+    wire = None if address is None else _address(address)
+    since, changed_at = _time(found["since"]), _time(found["changed_at"])
+    if since is None:
+        raise ValueError("since is missing")
+    accepted = found["accepted"]
+    evidence = Evidence(
+        **{
+            name: None if found[name] is None else str(found[name])
+            for name in _EVIDENCE
+            if name not in ("accepted", "reply")
+        },
+        accepted=None if accepted is None else int(accepted),
+        reply=str(found["reply"] or ""),
+    )
+    return Suppression(
+        key=str(found["key"]) if wire is None else suppression_key(wire),
+        address=wire,
+        standing=Standing(str(found["standing"])),
+        category=Category(str(found["category"])),
+        since=since,
+        changed_at=changed_at or since,
+        expires_at=_time(found["expires_at"]),
+        ladder=found["ladder"],
+        rung=max(int(found["rung"] or 0), 0),
+        by=str(found["by"] or ""),
+        evidence=evidence,
+        tenant=str(found["tenant"] or ""),
+        stream=str(found["stream"] or ""),
+    )
+
+
+def _address(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("no address")
+    wire = parse_address(value.strip()).wire
+    if "@" not in wire:
+        raise ValueError(f"{value[:80]!r} is no address: it has no domain")
+    return wire
+
+
+def _time(value: object) -> datetime | None:
+    """A time as services write it: seconds or milliseconds since 1970, ISO 8601, or as in a mail's Date field.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if value is None or value == "":
+        return None
+    text = str(value).strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        return _written(text)
+    try:
+        return datetime.fromtimestamp(seconds / 1000 if seconds >= _LARGEST_SECONDS else seconds, UTC)
+    except (OverflowError, OSError, ValueError):
+        raise ValueError(f"{text[:40]!r} is no time") from None
+
+
+def _written(text: str) -> datetime:
+    """A time in words; where it names no zone, UTC is meant."""
+    for read, written in ((datetime.fromisoformat, text.removesuffix(" UTC")), (parsedate_to_datetime, text)):
+        try:
+            found = read(written)
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, TypeError, OverflowError, IndexError):
+            continue
+    raise ValueError(f"{text[:40]!r} is no time; write it as 2026-01-31T12:00:00Z")

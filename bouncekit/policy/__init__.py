@@ -1,0 +1,1 @@
+"""What to do about it: rules, schedules, suppressions, throttles, budgets and the guard, as values and arithmetic."""

@@ -1,0 +1,587 @@
+"""What a policy file may say: the grammar as pydantic models, and the JSON Schema that editors read.
+
+A file arrives as texts (`policytext`), and `policyvalue` reads each of them. The models hold what
+`bouncekit.policy.policy` is built from: their fields have its names and its values.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+
+from bouncekit.meaning.classification import Category, Scope, scope_of
+from bouncekit.policy.budget import Bound
+from bouncekit.policy.rule import Example, Learn, Range, Seen, SeenBy
+from bouncekit.policy.schedule import Phase, waits_of
+from bouncekit.policy.throttle import Pace, Pause, Slow
+from bouncekit.policyfiles.policytext import quoted
+from bouncekit.policyfiles.policyvalue import (
+    BOUND,
+    DURATION_PATTERN,
+    MAX_ITEMS,
+    MAX_RULES,
+    NAME_PATTERN,
+    AnyOf,
+    BudgetSpan,
+    CategoryWord,
+    CauseWord,
+    ChannelName,
+    ClassName,
+    Code,
+    Duration,
+    Enhanced,
+    Factor,
+    FateWord,
+    Flag,
+    LadderName,
+    LaneWord,
+    Lasting,
+    Many,
+    MarkText,
+    Maybe,
+    Name,
+    NamingHeader,
+    Natural,
+    PaceText,
+    PauseLength,
+    Percent,
+    PhraseText,
+    Positive,
+    Rate,
+    Reconnects,
+    ReplyText,
+    RuleFiles,
+    RuleId,
+    ScheduleName,
+    ScopeWord,
+    SeenByWord,
+    SessionFateWord,
+    Share,
+    Short,
+    Span,
+    StageWord,
+    Subject,
+    TemplateName,
+    Text,
+    Wording,
+)
+from bouncekit.words.reply import Stage
+
+__all__ = [
+    "ChannelText",
+    "ClassText",
+    "ConditionText",
+    "GuardText",
+    "KeepText",
+    "KnownSchedulesText",
+    "LadderText",
+    "NoticeText",
+    "PolicyText",
+    "RuleText",
+    "ScheduleText",
+    "Section",
+    "SessionRuleText",
+    "TemplateText",
+    "ThrottleText",
+    "policy_schema",
+]
+
+
+class Section(BaseModel):
+    """A mapping in the file: no other keys than these."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def given(self) -> dict[str, Any]:
+        """The values that the file states."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
+
+
+class SchedulePhaseText(Section):
+    """One wait, or one that grows, until so long after the first attempt."""
+
+    first: Duration = Field(description="The wait, again and again.")
+    times: Maybe[Factor] = Field(None, description="What it grows by, each time.")
+    until: Duration = Field(description="So long after the first attempt the next entry of the list begins.")
+
+
+def _waits(steps: list[timedelta | SchedulePhaseText]) -> tuple[timedelta, ...]:
+    return waits_of(
+        Phase(step.first, step.until, step.times or 1.0) if isinstance(step, SchedulePhaseText) else step
+        for step in steps
+    )
+
+
+def _checked(steps: list[timedelta | SchedulePhaseText]) -> list[timedelta | SchedulePhaseText]:
+    _waits(steps)
+    return steps
+
+
+_ONE_WAIT = Short(lambda value: [value], {"type": "string", "pattern": DURATION_PATTERN})
+Step = Annotated[
+    Annotated[Duration, Tag("wait")] | Annotated[SchedulePhaseText, Tag("phase")],
+    Discriminator(lambda value: "phase" if isinstance(value, dict) else "wait"),
+]
+
+
+class ScheduleText(Section):
+    """Waits between attempts: one duration, a list of which the last repeats, or one that grows."""
+
+    first: Annotated[list[Step], BOUND, AfterValidator(_checked), _ONE_WAIT] = Field(
+        description="The wait after the first attempt; or a list of waits and phases, the last wait of which repeats."
+    )
+    times: Maybe[Factor] = Field(None, description="What the last wait grows by, each time.")
+    at_most: Maybe[Duration] = Field(None, description="What no wait grows beyond.")
+
+    @property
+    def waits(self) -> tuple[timedelta, ...]:
+        """Every single wait."""
+        return _waits(self.first)
+
+    @model_validator(mode="after")
+    def _grows_within_bounds(self) -> "ScheduleText":
+        if (self.times is None) is not (self.at_most is None):
+            raise ValueError("times and at_most go together: {first: 5m, times: 2, at_most: 4h}")
+        return self
+
+
+Waits = Annotated[ScheduleText, Short(lambda value: {"first": value}, "first", of=(str, list))]
+
+
+class KnownScheduleText(Section):
+    """A schedule that comes with bouncekit."""
+
+    waits: Waits
+    gives_up: Maybe[Duration] = None
+    doc: Text
+    source: Text
+
+
+class KnownSchedulesText(Section):
+    """The file of the schedules that come with bouncekit."""
+
+    schedules: dict[Name, KnownScheduleText]
+
+
+def _kind_of_wait(value: object) -> str:
+    return "name" if isinstance(value, str) and not value[:1].isdigit() else "waits"
+
+
+Wait = Annotated[
+    Annotated[ScheduleName, Tag("name")] | Annotated[Waits, Tag("waits")],
+    Discriminator(_kind_of_wait),
+]
+
+
+class RangeText(Section):
+    """A whole number, or bounds for it."""
+
+    at_least: Maybe[Natural] = None
+    at_most: Maybe[Natural] = None
+
+    @model_validator(mode="after")
+    def _has_room(self) -> "RangeText":
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("no bound; write a number, or {at_least: 1}, or {at_least: 1, at_most: 9}")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"no number is at least {self.at_least} and at most {self.at_most}")
+        return self
+
+
+Numbers = Annotated[
+    RangeText,
+    AfterValidator(lambda text: Range(**text.given())),
+    Short(lambda value: {"at_least": value, "at_most": value}, {"type": "integer", "minimum": 0}),
+]
+
+
+class SeenText(Section):
+    """How often there was a verdict of this category, the present one included; of the recipient, one a day counts."""
+
+    times: Positive
+    within: Duration
+    by: SeenByWord = Field(SeenBy.RECIPIENT, description="Whose verdicts are counted.")
+
+    @model_validator(mode="after")
+    def _is_remembered(self) -> "SeenText":
+        if self.by is not SeenBy.RECIPIENT and self.within > timedelta(days=30):
+            raise ValueError(f"verdicts by {self.by} are counted for 30d; write a shorter time")
+        return self
+
+
+SeenOften = Annotated[SeenText, AfterValidator(lambda text: Seen(**text.given()))]
+
+
+class SessionConditionText(Section):
+    """When a rule about a session applies: every key that is given must match, one of its values is enough."""
+
+    code: Maybe[Many[Code]] = Field(None, description="Reply codes; x stands for any digit: 5xx.")
+    enhanced: Maybe[Many[Enhanced]] = Field(None, description="Enhanced status codes; x stands for any number: x.2.2.")
+    stage: Maybe[AnyOf[StageWord]] = Field(None, description="The command that the reply answers.")
+    category: Maybe[AnyOf[CategoryWord]] = Field(None, description="What the reply means.")
+    scope: Maybe[AnyOf[ScopeWord]] = Field(None, description="Whose fault it is.")
+    cause: Maybe[AnyOf[CauseWord]] = Field(None, description="Why there was no reply.")
+    remote_mta: Maybe[Many[Text]] = Field(None, description="The server's name; * stands for anything.")
+    text: Maybe[Many[PhraseText]] = Field(
+        None, description="Phrases: whole words in any case, * for any run of words, # for a number. In quotes."
+    )
+    permanent: Maybe[Flag] = Field(None, description="The judgement, not the digit.")
+    certain: Maybe[Flag] = Field(None, description="Whether the reply has no second reading.")
+    accepted: Maybe[Numbers] = Field(
+        None, description="How many recipients of the transaction were accepted before this reply."
+    )
+
+
+class ConditionText(SessionConditionText):
+    """When a rule about a recipient applies: every key that is given must match, one of its values is enough."""
+
+    provider: Maybe[AnyOf[Text]] = Field(None, description="The provider that the classifier knows the server by.")
+    domain: Maybe[Many[Text]] = Field(None, description="The recipient's domain; * stands for anything.")
+    message_class: Maybe[AnyOf[ClassName]] = Field(None, description="The message's class.")
+    sender: Maybe[Many[Text]] = Field(None, description="The return path; * stands for anything: '*@news.example.com'.")
+    tenant: Maybe[AnyOf[Text]] = Field(None, description="Whose mail it is.")
+    stream: Maybe[AnyOf[Text]] = Field(None, description="Of which stream it is.")
+    expired: Maybe[Flag] = Field(None, description="Whether the class's deadline leaves no other try.")
+    attempts: Maybe[Numbers] = Field(None, description="Attempts so far, the present one included.")
+    seen: Maybe[SeenOften] = Field(
+        None, description="How many days within a time had a verdict of this category, today included."
+    )
+
+
+class NoticeText(Section):
+    """A channel to tell."""
+
+    channel: ChannelName = Field(description="The role to tell.")
+    digest: Maybe[Duration] = Field(None, description="At most one notice in that time, which sums up the rest.")
+    template: Maybe[TemplateName] = Field(None, description="The words of the notice.")
+
+
+class ExampleText(Section):
+    """A reply that this rule must decide, and what else was so at that time."""
+
+    reply: ReplyText = Field(description="As the server writes it: '552 5.2.2 Mailbox full'. For no reply: its cause.")
+    stage: StageWord = Stage.RCPT
+    accepted: Natural = 0
+    individual: Flag = True
+    attempts: Positive = 1
+    seen: Positive = 1
+    expired: Flag = False
+    message_class: Maybe[ClassName] = None
+    tenant: Text = ""
+    stream: Text = ""
+    sender: Text = ""
+    domain: Text = "example.com"
+    remote_mta: Maybe[Text] = None
+    provider: Maybe[Text] = None
+
+
+Notices = Many[
+    Annotated[
+        NoticeText,
+        Short(lambda value: {"channel": value}, {"type": "string", "pattern": NAME_PATTERN}),
+    ]
+]
+Examples = Many[
+    Annotated[
+        ExampleText,
+        AfterValidator(lambda text: Example(**text.given())),
+        Short(lambda value: {"reply": value}, {"type": "string", "minLength": 1}),
+    ]
+]
+
+
+class SlowText(Section):
+    """Mail goes that way more slowly."""
+
+    by: Maybe[Factor] = Field(None, description="The pace is divided by this; 2.")
+    recover: Maybe[Duration] = Field(None, description="In each such time a tenth of the old pace comes back; 1m.")
+    of: Maybe[LaneWord] = Field(None, description="What is slowed; else whoever replied.")
+
+
+class PauseText(Section):
+    """No mail goes that way for a time."""
+
+    length: PauseLength = Field(alias="for", description="How long; twice as long when the trial behind it fails,")
+    at_most: Maybe[PauseLength] = Field(None, description="and never longer than this; 2h.")
+    trickle: Maybe[Reconnects] = Field(None, description="So many messages at a time are the trial; 1.")
+    then: Maybe[Share] = Field(None, description="Behind it mail goes on at this share of the old pace; 10%.")
+    recover: Maybe[Duration] = Field(None, description="In each such time a tenth of the old pace comes back; 1m.")
+    of: Maybe[LaneWord] = Field(None, description="What is paused; else whoever replied.")
+
+
+def _pause(text: PauseText) -> Pause:
+    pause = Pause(**text.given())
+    if "at_most" not in text.model_fields_set:
+        return replace(pause, at_most=max(pause.at_most, pause.length))
+    if pause.at_most < pause.length:
+        raise ValueError("at_most is shorter than the pause itself")
+    return pause
+
+
+Slower = Annotated[
+    SlowText,
+    AfterValidator(lambda text: Slow(**text.given())),
+    Short(lambda value: {"by": value}, {"type": "number", "exclusiveMinimum": 1, "maximum": 100}),
+]
+Paused = Annotated[
+    PauseText,
+    AfterValidator(_pause),
+    Short(lambda value: {"for": value}, {"type": "string", "pattern": DURATION_PATTERN}),
+]
+
+
+class LearnText(Section):
+    """The first wait is what greylisting of that provider has taken of late, within bounds."""
+
+    at_least: Duration = Field(timedelta(minutes=1), description="No wait is shorter;")
+    at_most: Duration = Field(timedelta(hours=1), description="and none is longer.")
+
+    @model_validator(mode="after")
+    def _has_room(self) -> "LearnText":
+        if self.at_least > self.at_most:
+            raise ValueError("at_most is shorter than at_least")
+        return self
+
+
+Learning = Annotated[
+    LearnText,
+    AfterValidator(lambda text: Learn(**text.given())),
+    Short(lambda value: {"at_most": value}, {"type": "string", "pattern": DURATION_PATTERN}),
+]
+
+
+class RuleText(Section):
+    """A rule about one recipient that was not delivered; the first that matches decides."""
+
+    id: RuleId = Field(description="Its name in events, reports and evidence; that of a base rule replaces it.")
+    when: Maybe[ConditionText] = Field(None, description="When it applies; always, where this is left out.")
+    do: FateWord = Field(description="What becomes of the recipient.")
+    wait: Maybe[Wait] = Field(None, description="With retry: a schedule; else the first one.")
+    learn: Maybe[Learning] = Field(None, description="With retry, of what is greylisted: come back when it is over.")
+    suppress: Maybe[LadderName] = Field(None, description="With fail: the ladder to suppress it by.")
+    notify: Maybe[Notices] = Field(None, description="Channels to tell.")
+    slow: Maybe[Slower] = Field(None, description="Slow all mail that goes this way: what its pace is divided by.")
+    pause: Maybe[Paused] = Field(None, description="Pause all mail that goes this way: for how long.")
+    examples: Maybe[Examples] = Field(None, description="Replies that this rule must decide; `policy test` runs them.")
+
+
+class SessionRuleText(Section):
+    """A rule about a connection that ended; the first that matches decides."""
+
+    id: RuleId = Field(description="Its name in events; that of a base rule replaces it.")
+    when: Maybe[SessionConditionText] = Field(None, description="When it applies; always, if left out.")
+    do: SessionFateWord = Field(description="What becomes of the connection.")
+    at_most: Maybe[Reconnects] = Field(None, description="With reconnect: how often for one message.")
+    examples: Maybe[Examples] = Field(None, description="Replies that this rule must decide.")
+
+
+def _about_recipients(category: Category) -> Category:
+    if scope_of(category) is not Scope.RECIPIENT:
+        raise ValueError(f"no suppression is ever about {category}: it is not about the recipient")
+    return category
+
+
+class ClassText(Section):
+    """A kind of mail."""
+
+    deadline: Duration = Field(description="How long a message is tried.")
+    wait: Maybe[Wait] = Field(None, description="The waits between its attempts, where those of a rule are longer.")
+    late: Literal["try", "fail"] = Field(
+        "try", description="What could not be tried within the deadline: try it once more, or fail without a try."
+    )
+    unknown: Literal["resend", "fail"] = Field(
+        "fail", description="The reply to the final dot never came: risk a duplicate (resend) or a loss (fail)."
+    )
+    ignores: Maybe[AnyOf[Annotated[CategoryWord, AfterValidator(_about_recipients)]]] = Field(
+        None, description="Suppressions of these categories do not bind it."
+    )
+    headers: Maybe[Many[MarkText]] = Field(
+        None, description="Mail with one of these is of this class: a name, or a name and value, 'Precedence: bulk'."
+    )
+    default: Flag = Field(False, description="The class of messages that name none.")
+
+
+class LadderText(Section):
+    """How long a suppression lasts, rung by rung."""
+
+    provisional: Maybe[Duration] = Field(
+        None, description="After the first verdict; left out, the first one confirms at once."
+    )
+    confirm_after: Duration = Field(
+        timedelta(hours=72), description="How long after the first verdict another one confirms it."
+    )
+    confirmed: Many[Lasting] = Field(description="After each confirmation; the last repeats. `forever` is for good.")
+
+
+class ChannelText(Section):
+    """A role to tell, and how often at most."""
+
+    limit: Maybe[Rate] = Field(None, description="How many notices in which time: 20/h. What is more is told later.")
+    per: Literal["channel", "recipient"] = Field(
+        "channel", description="Whether the limit is for all of its notices, or for those about one recipient."
+    )
+
+
+Channels = Annotated[
+    Annotated[Many[Name], Tag("names")] | Annotated[dict[Name, ChannelText], Field(max_length=MAX_ITEMS), Tag("roles")],
+    Discriminator(lambda value: "roles" if isinstance(value, dict) else "names"),
+]
+
+
+class TemplateText(Section):
+    """How a notice is worded; $name stands for what is told, $$ for a dollar."""
+
+    subject: Subject = Field(description="One line.")
+    text: Wording = Field(description="A few lines.")
+
+
+class GuardText(Section):
+    """When a mass of equal refusals holds new suppressions back."""
+
+    at_least: Positive = Field(20, description="Refusals with one fingerprint,")
+    within: Duration = Field(timedelta(minutes=10), description="within this time, or six times it,")
+    times_usual: Factor = Field(5.0, description="and so many times more than is usual at the provider.")
+
+
+class KeepText(Section):
+    """How long the store keeps what is over."""
+
+    messages: Span = Field(timedelta(), description="A queued message when its last recipient is settled; 0d: not.")
+    events: Lasting = Field(timedelta(days=180), description="Events and outcomes. `forever` is for good.")
+
+
+class ThrottleText(Section):
+    """The most that may go to one relay or provider."""
+
+    rate: Maybe[PaceText] = Field(None, description="Messages in a time: 600/m.")
+    recipients: Maybe[PaceText] = Field(None, description="Recipients in a time: 2000/m.")
+    at_once: Maybe[Positive] = Field(None, description="Messages that are being sent at the same time.")
+
+
+class ThrottlesText(Section):
+    """How fast mail may go; `any` is for each that has no limit of its own."""
+
+    relays: dict[Text, ThrottleText] = Field({}, max_length=MAX_ITEMS, description="By the name of a relay.")
+    providers: dict[Text, ThrottleText] = Field({}, max_length=MAX_ITEMS, description="By the name of a provider.")
+
+
+class BoundText(Section):
+    """The rates at which a level begins; one of them is enough."""
+
+    bounces: Maybe[Percent] = Field(None, description="Bad addresses among those who were sent to: 5%.")
+    complaints: Maybe[Percent] = Field(None, description="Complaints for each who was sent to: 0.1%.")
+
+
+def _bound(text: BoundText) -> Bound:
+    if text.bounces is None and text.complaints is None:
+        raise ValueError("no rate; write {bounces: 5%}, {complaints: 0.1%}, or both")
+    return Bound(**text.given())
+
+
+Bounds = Annotated[BoundText, AfterValidator(_bound)]
+
+
+class BudgetText(Section):
+    """How many bounces and complaints a stream of mail may bring; {} for any number."""
+
+    within: BudgetSpan = Field(timedelta(days=7), description="The time that rates are counted over, 1h to 30d.")
+    at_least: Positive = Field(1000, description="Recipients in that time; of fewer, rates say nothing.")
+    warn: Maybe[Bounds] = Field(None, description="When it is told.")
+    slow: Maybe[Bounds] = Field(None, description="When mail of the classes in `holds` goes at `rate` only.")
+    stop: Maybe[Bounds] = Field(None, description="When mail of these classes waits.")
+    rate: PaceText = Field(Pace(60, timedelta(minutes=1)), description="Messages in a time, at the level slow: 60/m.")
+    holds: Maybe[AnyOf[ClassName]] = Field(None, description="Classes that are slowed and stopped; others always go.")
+    notify: Maybe[Many[ChannelName]] = Field(None, description="Channels that hear of each level.")
+
+    @model_validator(mode="after")
+    def _means_something(self) -> "BudgetText":
+        if (self.slow or self.stop) and not self.holds:
+            raise ValueError("slow and stop need the classes that they hold: holds: bulk")
+        if "recipient" in (self.notify or ()):
+            raise ValueError("a budget is about no recipient; notify another channel")
+        for name in ("bounces", "complaints"):
+            rising = [most for bound in (self.warn, self.slow, self.stop) if bound and (most := getattr(bound, name))]
+            if rising != sorted(rising):
+                raise ValueError(f"{name}: warn comes first, then slow, then stop; let them rise")
+        return self
+
+
+class MeaningText(Section):
+    """Files of rules that say what replies mean; they go before the shipped ones."""
+
+    own: Maybe[RuleFiles] = Field(None, description="The owner's own; they are tried first.")
+    community: Maybe[RuleFiles] = Field(None, description="Those of others, tried behind the owner's.")
+
+
+def _grammar(value: object) -> int:
+    if value != "1":
+        raise ValueError(f"{quoted(value)}: this bouncekit reads grammar 1; write policy: 1")
+    return 1
+
+
+class PolicyText(Section):
+    """A bouncekit policy: what becomes of each recipient whom a server refused."""
+
+    policy: Annotated[int, PlainValidator(_grammar), WithJsonSchema({"const": 1})] = Field(
+        description="The version of this grammar."
+    )
+    extends: Maybe[Text] = Field(
+        None, description="A policy whose rules are tried after these; the same id or name replaces."
+    )
+    meaning: Maybe[Annotated[MeaningText, Short(lambda value: {"own": value}, "own", of=(str, list))]] = Field(
+        None, description="Files of rules that say what replies mean: the owner's own, or also those of others."
+    )
+    channels: Maybe[Channels] = Field(None, description="Roles to tell; the application says what each one is.")
+    templates: dict[Name, TemplateText] = Field({}, max_length=MAX_ITEMS, description="Words of notices, by name.")
+    schedules: dict[Name, Waits] = Field({}, max_length=MAX_ITEMS, description="Waits between attempts, by name.")
+    classes: dict[Name, ClassText] = Field(
+        {}, max_length=MAX_ITEMS, description="Kinds of mail, by name; one of them is the default."
+    )
+    class_header: Maybe[NamingHeader] = Field(
+        None, description="A header that names a message's class, besides X-Bouncekit-Class; it is not sent."
+    )
+    ladders: dict[Name, LadderText] = Field(
+        {}, max_length=MAX_ITEMS, description="How long suppressions last, by name."
+    )
+    guard: Maybe[GuardText] = None
+    keep: Maybe[KeepText] = None
+    throttles: Maybe[ThrottlesText] = None
+    budget: Maybe[BudgetText] = None
+    sessions: list[SessionRuleText] = Field([], description="Rules about connections.", max_length=MAX_RULES)
+    rules: list[RuleText] = Field([], description="Rules about recipients.", max_length=MAX_RULES)
+    schema_: Maybe[Text] = Field(None, alias="$schema", description="For editors; not read.")
+
+
+def policy_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a policy file; `policies/policy.schema.json` is this."""
+    schema = _plain(PolicyText.model_json_schema(by_alias=True))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "bouncekit policy"}
+
+
+def _plain(schema: Any) -> Any:
+    """A schema without what pydantic adds on its own account, and the same from every version of pydantic."""
+    if isinstance(schema, list):
+        return [_plain(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if len(only := schema.get("allOf", ())) == 1:  # pydantic before 2.9, around a reference
+        schema = {**{word: value for word, value in schema.items() if word != "allOf"}, **only[0]}
+    return {
+        word: {name: _plain(one) for name, one in value.items()} if word in _NAMED else _plain(value)
+        for word, value in schema.items()
+        if word not in ("title", "default", "propertyNames")
+    }
+
+
+_NAMED = ("$defs", "properties", "patternProperties")  # their keys are names, no words of JSON Schema

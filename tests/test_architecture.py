@@ -246,7 +246,8 @@ def test_every_module_says_what_it_answers() -> None:
 
 def test_the_docs_print_the_same_floors() -> None:
     page = (ROOT / "docs" / "explanation" / "architecture.md").read_text("utf-8")
-    printed = re.findall(r"^(?:(\d) ([A-Z ]+?))? {2,}([a-z_]+)/?(?: +(.+))?$", page.split("```text\n")[1], re.MULTILINE)
+    drawn = page.split("```text\n")[1].split("```")[0]
+    printed = re.findall(r"^(?:(\d) ([A-Z ]+?))? {2,}([a-z_]+)/?(?: +(.+))?$", drawn, re.MULTILINE)
     floors: list[tuple[str, dict[str, str]]] = []
     for number, name, package, names in printed:
         if number:

@@ -10,7 +10,7 @@ import select
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,11 @@ __all__ = ["FLAG", "ImapMailboxes"]
 _log = logging.getLogger("bouncekit.intake")
 
 FLAG = "$Bouncekit"  # a keyword of what was taken in and left there
-_LONGEST_IDLE = 1500.0  # seconds; servers may hang up after half an hour (RFC 2177 3)
+# Seconds of one IDLE. Servers may hang up after half an hour (RFC 2177 3). The first one behind news is short, each
+# quiet one twice as long: what a server tells between our last look and the IDLE it may tell only once.
+_FIRST_IDLE, _LONGEST_IDLE = 2.0, 1500.0
 _LOOK_SECONDS = 0.5  # between two looks whether to stop
+_MOST_LOOKS = 100  # into one mailbox before the next one has its turn
 _PARTS = f"(BODY.PEEK[]<0.{MAX_MAIL_BYTES}>)"
 _UNAVAILABLE = "[UNAVAILABLE]"  # RFC 5530 3
 
@@ -76,6 +79,7 @@ class ImapMailboxes:
         self._can: frozenset[str] = frozenset()  # what the server offers
         self._has_worked = False
         self._made: set[str] = set()  # mailboxes that are there
+        self._idle = _FIRST_IDLE
 
     def mails(self, absorb: Absorb) -> Iterator[Outcome]:
         """Take in what lies there now; what becomes of each.
@@ -86,16 +90,25 @@ class ImapMailboxes:
             StoreError, OSError: a fault of ours that passes; the mail stays.
         """
         for folder in self._folders:
-            with self._talking() as box:
-                box.folder.set(folder)
-                self._has_worked = True
-                waiting = box.uids(self._criteria(), charset=None)
-            for uid in waiting:
-                if (outcome := self._take(uid, absorb)) is not None:
-                    yield outcome
+            tried: set[str] = set()
+            for _ in range(_MOST_LOOKS):
+                if not (waiting := self._waiting(folder, tried)):
+                    break
+                tried.update(waiting)
+                self._idle = _FIRST_IDLE
+                for uid in waiting:
+                    if (outcome := self._take(uid, absorb)) is not None:
+                        yield outcome
+
+    def _waiting(self, folder: str, tried: Collection[str]) -> list[str]:
+        """The mails there that are still to do. Of those that come while others are taken we are told only then."""
+        with self._talking() as box:
+            box.folder.set(folder)
+            self._has_worked = True
+            return [uid for uid in box.uids(self._criteria(), charset=None) if uid not in tried]
 
     def wait(self, seconds: float, stop: threading.Event) -> None:
-        """Wait for news in the first mailbox, where the server tells (IDLE, RFC 2177), else for so long."""
+        """Wait for news in the first mailbox, where the server tells (IDLE, RFC 2177), but no longer than so."""
         if self._box is None or "IDLE" not in self._can:
             stop.wait(seconds)
             return
@@ -103,10 +116,11 @@ class ImapMailboxes:
             if len(self._folders) > 1:
                 box.folder.set(self._folders[0])
             box.idle.start()  # type: ignore[no-untyped-call]
-            end = time.monotonic() + min(seconds, _LONGEST_IDLE)
+            end = time.monotonic() + min(seconds, self._idle)
             while not stop.is_set() and time.monotonic() < end and not _has_news(box.client.sock):
                 pass
             box.idle.stop()  # type: ignore[no-untyped-call]
+            self._idle = min(self._idle * 2, _LONGEST_IDLE)
 
     def close(self) -> None:
         """Log out."""

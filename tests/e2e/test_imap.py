@@ -241,6 +241,24 @@ def test_news_is_heard_at_once_and_a_stop_too(server: Imap, source: Source, abso
     assert seen == [Outcome.DONE] * 2
 
 
+def test_what_arrives_while_another_is_taken_in_is_taken_in_the_same_pass(
+    server: Imap, source: Source, absorb: Absorber
+) -> None:
+    """The server tells of it in its answer to MOVE, and does not tell again under IDLE."""
+
+    def deliver(number: int) -> None:
+        with smtplib.LMTP(*server.lmtp, local_hostname="mta") as client:
+            client.sendmail("", [f"{USER}@{DOMAIN}"], mail(str(number)))
+
+    def taken(content: bytes, arrived_at: str | None = None) -> None:
+        absorb(content, arrived_at)
+        if len(absorb.taken) < 3:
+            deliver(len(absorb.taken) + 1)
+
+    deliver(1)
+    assert list(source().mails(taken)) == [Outcome.DONE] * 3
+
+
 KILLED = """
 import os, signal
 import bouncekit

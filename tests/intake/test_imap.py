@@ -193,9 +193,11 @@ def test_a_server_that_can_do_little_gets_a_copy_a_mark_and_no_expunge_and_is_as
     stop.set()
     mailboxes.wait(600.0, stop)
     mailboxes.close()
-    assert server.said[-4:] == [
+    assert server.said[-6:] == [
         'CREATE "PROCESSED"',
         'UID COPY 1 "PROCESSED"',
         r"UID STORE 1 +FLAGS.SILENT (\DELETED)",
+        'SELECT "INBOX"',
+        "UID SEARCH UNDELETED",
         "LOGOUT",
     ]

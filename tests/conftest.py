@@ -1,6 +1,7 @@
 """What many tests share: a scripted server, a postmaster whose clock stands still, and what it told."""
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from email.message import EmailMessage
@@ -15,6 +16,11 @@ from bouncekit.testing import ManualClock, Script, ScriptedServer
 
 pytest_plugins = ["bouncekit.testing.pytest_plugin"]
 
+# Tests start processes by the hundred. Where no bytecode is written each would compile all of the package again, so it
+# is written elsewhere: for the workers of pytest too, which are started behind this.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    _bytecode = tempfile.TemporaryDirectory(prefix="bytecode-", ignore_cleanup_errors=True)
+    os.environ["PYTHONPYCACHEPREFIX"] = _bytecode.name
 
 # A run that decides whether something is handed in must not depend on luck; all others look for what is new.
 settings.register_profile("ci", derandomize=True)

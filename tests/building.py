@@ -15,7 +15,8 @@ from bouncekit.delivery.report import Report
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.delivery.steps import Delivery, LookedUp, LookUp, Outcome, Record, SessionEnd, Transact, Wait
 from bouncekit.meaning.classification import Category, Classification, Step, scope_of
-from bouncekit.policy.policy import Guard, MessageClass, Policy
+from bouncekit.policy.guard import Guard
+from bouncekit.policy.policy import MessageClass, Policy
 from bouncekit.policy.rule import Condition, Fate, Notice, Range, Rule, Seen, SessionFate, SessionRule, Window
 from bouncekit.policy.schedule import Schedule
 from bouncekit.policy.suppression import Ladder, Standing, Suppression

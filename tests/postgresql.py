@@ -85,23 +85,32 @@ class Line:
         self._target = conninfo_to_dict(
             f"{base}?{'&'.join(o for o in query.split('&') if not o.startswith('schema='))}"
         )
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._port = 0
+        self.open()
         schema = next((option for option in query.split("&") if option.startswith("schema=")), "")
         user, database = self._target.get("user", "postgres"), self._target.get("dbname", "postgres")
         password = f":{self._target['password']}" if self._target.get("password") else ""
-        port = self._listening.getsockname()[1]
         self.url = (
-            f"postgresql://{user}{password}@127.0.0.1:{port}/{database}?sslmode=disable&gssencmode=disable&{schema}"
+            f"postgresql://{user}{password}@127.0.0.1:{self._port}/{database}"
+            f"?sslmode=disable&gssencmode=disable&{schema}"
         )
-        threading.Thread(target=self._accept, daemon=True).start()
+
+    def open(self) -> None:
+        """Take connections, at the same port each time."""
+        self._listening = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
 
     def close(self) -> None:
+        """Take no more; those that there are stay."""
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)  # else who waits for the next one takes it
         self._listening.close()
 
-    def _accept(self) -> None:
+    def _accept(self, listening: socket.socket) -> None:
         with suppress(OSError):
             while True:
-                client, _ = self._listening.accept()
+                client, _ = listening.accept()
                 threading.Thread(target=self._carry, args=(client, self._dial()), daemon=True).start()
 
     def _dial(self) -> socket.socket:

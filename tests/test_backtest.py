@@ -2,9 +2,12 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
+from smtplib import SMTPException
 from typing import Any
 
 import pytest
@@ -14,12 +17,15 @@ from bouncekit.meaning.classification import Classification
 from bouncekit.outside.builtin import classifier, classify, open_policy, policy_text, schedules
 from bouncekit.policy.policy import Policy
 from bouncekit.policyfiles.policyfile import load_policy
+from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.veil.veil import Veil
+from bouncekit.testing import ScriptedServer
 from bouncekit.words.pseudonym import Pseudonyms
 from bouncekit.words.reply import Reply
 from bouncekit.words.status import RecipientStatus
 from tests.building import ANN, BOB, NOW, delivery_to
+from tests.conftest import message
 from tests.contract.stores import Sender, new_id, take
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -91,6 +97,51 @@ def test_a_policy_makes_of_the_record_what_it_made_of_it() -> None:
     assert verbs["suppressed"] == actions["suppressed"]
     added = [told for told in record.events() if told["type"] == "suppression_added"]
     assert found.old.suppressions >= len(added) > 10
+
+
+OTHERS = """\
+  - {id: domain, when: {category: blocklisted, seen: {times: 4, within: 6h, by: domain}}, do: hold}
+  - {id: fading, when: {category: system_error, seen: {times: 3, within: 20h, by: domain, half_after: 2h}}, do: hold}
+  - {id: provider, when: {category: rate_limited, seen: {times: 5, within: 12h, by: provider}}, do: hold}
+  - {id: sender, when: {category: policy, seen: {times: 6, within: 1d, by: sender}}, do: hold}
+"""
+
+
+def test_verdicts_about_others_are_counted_anew_as_they_were() -> None:
+    """Each outcome of a replay is decided as it was, whoever the rules look at; messages to several count at once."""
+    chance, record = random.Random(3), Record(policy=policy(OTHERS))
+    replies = [BLOCKED, "451 4.3.0 Busy", "451 4.7.0 Too many messages, slow down", "550 5.7.0 Not by our policy"]
+    for number in range(300):
+        to = {f"p{chance.randrange(400)}@d{chance.randrange(4)}.example.com" for _ in range(chance.choice((1, 1, 3)))}
+        record.send(*to, said=chance.choice(replies), after=number * HOUR / 2, tries=chance.choice((1, 1, 2)))
+    fates = Counter(told["data"].get("rule") for told in record.events() if told["type"] in ("delayed", "failed"))
+    assert min(fates[rule] for rule in ("domain", "fading", "provider", "sender")) > 10
+    found = record.against(LIVE, old=record.policy)
+    assert found.old.verbs["held"] == sum(fates[rule] for rule in ("domain", "fading", "provider", "sender"))
+    decided = Counter({rule: sum(n for (old, _), n in found.by_rule.items() if old == rule) for rule in fates})
+    assert {rule: decided[rule] for rule in ("domain", "fading", "provider", "sender")} == {
+        rule: fates[rule] for rule in ("domain", "fading", "provider", "sender")
+    }
+
+
+def test_verdicts_through_a_relay_are_counted_by_the_relay_that_the_record_names(
+    make_postmaster: Callable[..., Postmaster], serve: Callable[..., ScriptedServer], tmp_path: Path
+) -> None:
+    rule = "  - {id: relay, when: {category: system_error, seen: {times: 3, within: 1h, by: relay}}, do: hold}\n"
+    (tmp_path / "own.yaml").write_text(f"policy: 1\nextends: default\nrules:\n{rule}")
+    server = serve({"MAIL": "451 4.3.0 Busy"})
+    postmaster = make_postmaster(policy=tmp_path / "own.yaml", relays={"main": server.url, "spare": server.url})
+    for relay, times in (("main", 4), ("spare", 2), ("main", 1)):
+        for number in range(times):
+            with postmaster.client(relay) as client, suppress(SMTPException):
+                client.send(message(f"{relay}{number}@example.com"))
+    told = [event for _, event in postmaster.office.store.events() if event["type"] == "delayed"]
+    held = [event["data"]["outlet"] for event in told if event["data"]["rule"] == "relay"]
+    assert held == ["main"] * 3
+    replay = Backtest((LIVE, classify), (policy(rule), classify))
+    for event in told:
+        replay.feed(event)
+    assert replay.difference.new.verbs["held"] == replay.difference.changed == 3
 
 
 def test_what_would_be_retried_instead_is_counted_and_nobody_says_what_would_have_come_of_it() -> None:

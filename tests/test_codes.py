@@ -336,6 +336,14 @@ def test_what_is_no_code_is_a_value_error_that_says_what_is_one(arguments: tuple
         explain(*arguments)
 
 
+def test_a_line_of_a_log_is_the_reply_that_it_quotes_at_the_stage_that_it_names() -> None:
+    line = "status=bounced (host mx said: 550 5.7.1 Refused (in reply to MAIL FROM command))"
+    explained = explain(line)
+    assert (str(explained.reply), explained.stage) == ("550 5.7.1 Refused", "MAIL")
+    assert [card.code for card in explained.cards] == ["550", "5.7.1"]
+    assert explain(line, stage="RCPT").stage == "RCPT"
+
+
 def test_an_unknown_language_or_stage_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="'fr' is no language of the cards; one of en, hi"):
         explain("552", lang="fr")

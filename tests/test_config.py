@@ -114,6 +114,10 @@ def test_channels_come_from_a_table_and_single_ones_from_the_environment(tmp_pat
         ("colour = 1", "{}/bouncekit.toml: unknown key 'colour'"),
         ('retry = "wiat"', "{}/bouncekit.toml: retry: 'wiat' is none of never, wait, queue; did you mean 'wait'?"),
         ("policy = 1", "{}/bouncekit.toml: policy: a text in quotes is needed, not 1"),
+        (
+            '[relay]\nmain = "smtp://a"',
+            "{}/bouncekit.toml: relay: a text in quotes is needed, not {{'main': 'smtp://a'}}; did you mean",
+        ),
         ('store = ""', "{}/bouncekit.toml: store: a text in quotes is needed, not ''"),
         ('patience = "soon"', "{}/bouncekit.toml: patience: 'soon' is no duration; write a number and a unit: "),
         ("patience = true", "{}/bouncekit.toml: patience: True is no duration"),

@@ -69,6 +69,10 @@ def test_it_names_every_face_of_the_task(shown: str) -> None:
         assert word in shown
 
 
+def test_it_ends_with_what_to_do_next(shown: str) -> None:
+    assert shown.splitlines()[-1].endswith("application: bouncekit init")
+
+
 def test_json_is_the_events_and_then_the_summary(documents: list[dict[str, Any]]) -> None:
     *events, summary = documents
     assert all(event["specversion"] == "1.0" for event in events)

@@ -172,7 +172,7 @@ if shutil.which("systemd-analyze"):  # where there is no systemd, nobody needs a
 def test_the_worker_of_the_compose_file_understands_its_settings(tmp_path: Path) -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
     worker, (mounted,) = compose["services"]["worker"], compose["services"]["worker"]["configs"]
-    known = {"${POSTGRES_PASSWORD:?}": "secret", "${RELAY:?}": "submission://shop:secret@mail.example.com"}
+    known = {"${POSTGRES_PASSWORD:?}": "secret", "${RELAY:?}": "smtp://shop:secret@mail.example.com:587"}
     environ = {}
     for name, value in worker["environment"].items():
         for variable, text in known.items():
@@ -184,7 +184,7 @@ def test_the_worker_of_the_compose_file_understands_its_settings(tmp_path: Path)
     (tmp_path / Path(mounted["target"]).name).write_text(content, "utf-8")
     config = Config.read(tmp_path, environ).for_postmaster()
     assert config["store"] == "postgresql://bouncekit:secret@postgres/bouncekit"
-    assert config["relays"] == {"main": "submission://shop:secret@mail.example.com"}
+    assert config["relays"] == {"main": "smtp://shop:secret@mail.example.com:587"}
     assert (config["retry"], config["worker"]) == ("queue", "external")
     port = tomllib.loads(content)["sinks"]["metrics"]["listen"].rpartition(":")[2]
     assert [one.rpartition(":")[2] for one in worker["ports"]] == [port]

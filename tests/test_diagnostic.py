@@ -26,6 +26,11 @@ QUOTED = [
     ),
     ("host mx said: 421 4.7.0 Go away (in reply to EHLO command)", "421 4.7.0 Go away", "EHLO"),
     (
+        "dsn=4.2.2, status=deferred (host mx said: 452 4.2.2 Full (in reply to RCPT TO command))",
+        "452 4.2.2 Full",
+        "RCPT",
+    ),
+    (
         "smtp; 550-5.7.1 Your mail was 550-5.7.1 blocked. See 550 5.7.1 https://example.com/why",
         "550 5.7.1 Your mail was blocked. See https://example.com/why",
         None,

@@ -44,9 +44,9 @@ class Fragile(SqliteStore):
         self._check("begin")
         super().begin(begun)
 
-    def record(self, record: Record) -> None:
+    def record(self, record: Record) -> frozenset[str]:
         self._check("record")
-        super().record(record)
+        return super().record(record)
 
     def enqueue(self, *args: Any, **kwargs: Any) -> None:
         self._check("enqueue")
@@ -354,7 +354,7 @@ def test_whom_the_store_has_is_sent_to_by_no_journal_less_attempt(
     assert [one.kept for one in report.delayed] == [True, True], "it is in the queue since its first attempt"
     assert report == {}
     del store.begin  # type: ignore[method-assign]
-    postmaster.office.ledger._backlog.clear()  # as if the process had died
+    postmaster.office.ledger._backlog._line.clear()  # as if the process had died
     store.fails = set()
     worker = postmaster.worker()
     for _ in range(3):
@@ -436,7 +436,7 @@ def test_an_attempt_whose_process_died_is_unknown_and_goes_by_its_class(
     store.fails = {"record"}  # as if the process had been killed behind the dot
     with postmaster.client("main") as client:
         client.send(message("ada@example.com"))
-    postmaster.office.ledger._backlog.clear()
+    postmaster.office.ledger._backlog._line.clear()
     store.fails = set()
     worker = postmaster.worker()
     assert worker.run_due() == 0, "its lease has not ended"
@@ -449,6 +449,40 @@ def test_an_attempt_whose_process_died_is_unknown_and_goes_by_its_class(
     (delivered,) = postmaster.heard.of("delivered")  # type: ignore[attr-defined]
     assert delivered.settlement.possible_duplicate, "the second copy is marked"
     assert server.copies("ada@example.com") == 2
+
+
+@pytest.mark.parametrize("step", [timedelta(minutes=16), -timedelta(days=1)], ids=["past it", "by a clock set back"])
+@pytest.mark.parametrize("fails_first", [False, True], ids=["recorded late", "caught up with late"])
+def test_who_hears_the_answer_past_its_lease_is_told_of_the_copy_that_went_out_meanwhile(
+    serve: Serve, queueing: Make, store: Fragile, clock: ManualClock, fails_first: bool, step: timedelta
+) -> None:
+    server = serve()
+    postmaster, other = queueing(server), queueing(server)
+    record = store.record
+
+    def late(one: Record) -> frozenset[str]:
+        """Past the lease, and past whoever took the attempt over and has sent again."""
+        store.record = record  # type: ignore[method-assign]
+        clock.move(step)
+        other.worker().run_due()
+        clock.move(timedelta(hours=1))
+        assert other.worker().run_due() == 1
+        if fails_first:
+            raise StoreError("the disk is full")
+        return record(one)
+
+    store.record = late  # type: ignore[method-assign]
+    with postmaster.client("main") as client:
+        report = client.send(message("ada@example.com", "bob@example.com"))
+    assert (len(report.delivered), report) == (2, {})
+    assert [one.possible_duplicate for one in report.delivered] == [True, True]
+    postmaster.office.ledger.catch_up()
+    told = postmaster.heard.of("delivered")  # type: ignore[attr-defined]
+    assert [event.settlement.possible_duplicate for event in told] == [True, True]
+    assert {event["data"]["possible_duplicate"] for _, event in store.events() if event["type"] == "delivered"} == {
+        True
+    }
+    assert (server.copies("ada@example.com"), server.copies("bob@example.com")) == (2, 2)
 
 
 # -- the worker in this process

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from bouncekit.clients.client import Client
-from bouncekit.delivery.queue import Lease
+from bouncekit.delivery.queue import Begun, Lease
 from bouncekit.desk.gate import Gate
+from bouncekit.desk.ledger import LEASE
 from bouncekit.outside.builtin import open_policy
 from bouncekit.outside.relay import Outlet
 from bouncekit.policy.policy import Policy
@@ -108,6 +109,156 @@ def work_until_empty(postmaster: Postmaster, clock: ManualClock) -> int:
 EMPTY = Postmaster().office.store.depth(datetime.fromisoformat("2026-01-01T00:00:00+00:00"))
 PEOPLE = [f"jo{number}@example.com" for number in range(60)]
 STEADY = "rules:\n- {id: too-fast, when: {category: rate_limited}, do: retry, wait: 10s}\n"
+
+
+# -- while a lane takes no more for a moment, a worker sees to other mail
+
+SLOWED = "throttles:\n  providers:\n    example.org: {rate: 30/m}\n"
+
+
+def test_who_has_to_wait_for_his_provider_holds_up_nobody_else(desk: Make, serve: Serve, clock: ManualClock) -> None:
+    server, start = serve(), clock.now()
+    postmaster = desk(SLOWED, main=server.url)
+    submit(postmaster, "main", [f"jo{number}@example.org" for number in range(20)])
+    submit(postmaster, "main", [f"jo{number}@example.com" for number in range(20)])
+    assert postmaster.worker().run_due() == 40
+    others = [event.at for event in heard(postmaster, "delivered") if event.recipient.endswith("example.com")]
+    assert len(others) == 20
+    assert max(others) - start < SECOND
+    slowed = [event.at - start for event in heard(postmaster, "delivered") if event.recipient.endswith("example.org")]
+    assert [round(at.total_seconds()) for at in slowed] == list(range(0, 40, 2)), "at the pace, and none slower"
+    assert heard(postmaster, "delayed") == [], "nobody was put off, no attempt counts"
+
+
+def test_who_has_to_wait_for_his_relay_holds_up_no_other_relay(desk: Make, serve: Serve, clock: ManualClock) -> None:
+    slow, quick, start = serve(), serve(), clock.now()
+    postmaster = desk("throttles:\n  relays:\n    slow: {rate: 30/m}\n", slow=slow.url, quick=quick.url)
+    submit(postmaster, "slow", PEOPLE[:5])
+    submit(postmaster, "quick", PEOPLE[20:40])
+    assert postmaster.worker().run_due() == 25
+    sent = {event.recipient: (event.at - start).total_seconds() for event in heard(postmaster, "delivered")}
+    assert max(sent[one] for one in PEOPLE[20:40]) < 1
+    assert [round(sent[one]) for one in PEOPLE[:5]] == [0, 2, 4, 6, 8]
+    assert (len(slow.messages), len(quick.messages)) == (5, 20)
+
+
+def test_of_many_who_wait_a_worker_has_a_few_in_hand_and_the_others_come_again(
+    desk: Make, serve: Serve, clock: ManualClock
+) -> None:
+    """None of them is put off: for what is under a lease nothing is written, and its deadline stays."""
+    server, start = serve(), clock.now()
+    postmaster = desk(SLOWED.replace("30/m", "2/s"), main=server.url)
+    submit(postmaster, "main", [f"jo{number}@example.org" for number in range(260)])
+    submit(postmaster, "main", ["jo@example.com"])
+    work_until_empty(postmaster, clock)
+    delivered = heard(postmaster, "delivered")
+    assert len({event.recipient for event in delivered}) == len(delivered) == 261
+    (other,) = (event.at for event in delivered if event.recipient == "jo@example.com")
+    assert other - start < 5 * SECOND
+    assert clock.now() - start < timedelta(seconds=150), "130 at its pace"
+    assert heard(postmaster, "delayed", "failed") == []
+
+
+def test_a_worker_that_is_stopped_gives_back_what_it_had_in_hand(desk: Make, serve: Serve, clock: ManualClock) -> None:
+    postmaster = desk(SLOWED, main=serve().url)
+    submit(postmaster, "main", [f"jo{number}@example.org" for number in range(3)])
+    assert postmaster.worker().run_due(seconds=0) == 1
+    depth = postmaster.office.store.depth(clock.now())
+    assert (depth.due, depth.leased) == (2, 0)
+
+
+def test_what_is_in_hand_does_not_wait_for_a_clock_that_was_set_back(
+    desk: Make, serve: Serve, clock: ManualClock
+) -> None:
+    """Its lease is made longer meanwhile, so nobody else has it."""
+    server = serve()
+    postmaster = desk(SLOWED, main=server.url)
+    submit(postmaster, "main", [f"jo{number}@example.org" for number in range(3)])
+    worker, clients = postmaster.worker(), dict[str, Client]()
+    assert worker.work(clients) == 1
+    close(clients)
+    clock.move(-timedelta(days=365))
+    start = clock.now()
+    for token in worker._live:  # as the heartbeat does
+        postmaster.office.store.extend(Lease(token, start + LEASE))
+    worker.run_due()
+    assert clock.now() - start < MINUTE
+    assert len(server.messages) == 3
+
+
+def test_what_is_in_hand_for_a_slow_relay_takes_no_thread_from_the_others(
+    desk: Make, serve: Serve, clock: ManualClock
+) -> None:
+    slow, quick = serve(), serve()
+    limits = "throttles:\n  relays:\n    slow: {rate: 30/m}\n"
+    postmaster = desk(limits, slow=slow.url, quick=quick.url)
+    submit(postmaster, "slow", PEOPLE[:3])
+    worker, got = postmaster.worker(concurrency=2), list[tuple[int, int]]()
+    clients, others = dict[str, Client](), dict[str, Client]()
+    assert worker.work(clients) == 1
+    store = postmaster.office.store
+    begin = store.begin
+
+    def begun(attempt: Begun) -> None:
+        begin(attempt)
+        if attempt.delivery.relay == "slow" and not got:
+            got.append((0, 0))
+            submit(postmaster, "quick", PEOPLE[5:6])
+            clock.move(3 * SECOND)
+            other = Thread(target=worker.work, args=(others,))
+            other.start()
+            other.join()
+            got.append((len(slow.messages), len(quick.messages)))
+
+    store.begin = begun  # type: ignore[method-assign]
+    clock.move(3 * SECOND)
+    worker.work(clients)
+    assert got[1:] == [(1, 1)]
+    clock.move(3 * SECOND)
+    worker.work(clients)
+    close(clients)
+    close(others)
+    assert (len(slow.messages), len(quick.messages)) == (3, 1)
+
+
+def close(clients: dict[str, Client]) -> None:
+    for client in clients.values():
+        client.close()
+
+
+def test_a_lease_is_kept_for_who_is_at_the_last_message_that_was_in_hand_under_it(
+    desk: Make, serve: Serve, clock: ManualClock
+) -> None:
+    """Another thread may be done with another one by then."""
+    server = serve()
+    postmaster = desk(SLOWED, main=server.url)
+    submit(postmaster, "main", [f"jo{number}@example.org" for number in range(3)])
+    worker, kept = postmaster.worker(concurrency=2), list[bool]()
+    clients, others = dict[str, Client](), dict[str, Client]()
+    assert worker.work(clients) == 1
+    store = postmaster.office.store
+    begin = store.begin
+
+    def begun(attempt: Begun) -> None:
+        begin(attempt)
+        if not kept:
+            kept.append(True)
+            clock.move(3 * SECOND)
+            other = Thread(target=worker.work, args=(others,))
+            other.start()
+            other.join()
+            kept.append(attempt.delivery.lease in worker._live)
+
+    store.begin = begun  # type: ignore[method-assign]
+    clock.move(3 * SECOND)
+    worker.work(clients)
+    close(clients)
+    close(others)
+    assert kept == [True, True]
+    assert len(server.messages) == 3
+    assert worker._live == {}
+
+
 SLOWING = STEADY.replace("wait: 10s", "wait: 10s, slow: {by: 2, recover: 5s}")
 
 
@@ -426,6 +577,21 @@ def test_a_policy_without_measures_asks_the_store_nothing(clock: ManualClock, tm
     gate = Gate(open_policy(plain), Watched(), clock, lambda type_, **details: None)
     assert gate.passage(Outlet("main"), "t", None) is None
     assert gate.is_open(Outlet("main"))
+
+
+@pytest.mark.parametrize(("hints", "minutes"), [("longer", 40), ("{at_most: 20m}", 20), ("never", 10)])
+def test_a_hint_lengthens_a_pause_as_far_as_the_owner_obeys_it(
+    serve: Serve, desk: Make, clock: ManualClock, hints: str, minutes: int
+) -> None:
+    server = serve({"MAIL": "421 4.7.0 Too many messages, try again in 40 minutes"})
+    rule = "- {id: not-now, when: {code: 421}, do: retry, pause: {for: 10m, at_most: 2h}}\n"
+    postmaster = desk(f"hints: {hints}\nrules:\n{rule}", main=server.url)
+    submit(postmaster, "main", ["ann@example.com"])
+    postmaster.worker().run_due()
+    flow = postmaster.office.store.flows()[MAIN].flow
+    assert flow.paused_until is not None
+    asked = minutes * MINUTE
+    assert asked <= flow.paused_until - clock.now() <= asked * 1.1
 
 
 # -- the relay that takes another's place

@@ -2,26 +2,32 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from smtplib import SMTPRecipientsRefused
 from typing import Any
 
 import pytest
 
+from bouncekit.delivery.steps import Record
 from bouncekit.desk.gauging import Gauging
 from bouncekit.policy.budget import Budget, Level, Spent, Stream
+from bouncekit.policy.suppression import Standing
 from bouncekit.policy.throttle import FREE, Lane, LaneKind, Pause
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.sinks.gauge import GAUGES, STORE_UP, Readings
+from bouncekit.stores import Store, open_store
 from bouncekit.stores.budgeting import KeptLevel
 from bouncekit.stores.cursors import Trouble
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ManualClock, ScriptedServer
-from bouncekit.words.errors import StoreError
+from bouncekit.words.errors import StoreError, StoreRefused
 
-from .building import NOW
+from .building import ANN, BOB, NOW, suppression
 from .conftest import message
+from .contract.queueing import enqueue
+from .contract.stores import put
+from .postgresql import new_schema
 from .test_forwarding import Memo
 
 Make = Callable[..., Postmaster]
@@ -60,6 +66,20 @@ def test_recipients_are_counted_by_what_they_wait_for(
     }  # fmt: skip
     assert found["bouncekit_queue_oldest_due_age_seconds"] == {(): 60}
     assert found[STORE_UP] == {(): 1}
+
+
+def test_results_that_the_store_has_not_taken_are_counted_by_process(make_postmaster: Make) -> None:
+    class Refusing(MemoryStore):
+        def record(self, record: Record) -> frozenset[str]:
+            raise StoreRefused("no")
+
+    postmaster = make_postmaster(store=Refusing(), on_store_failure="send")
+    assert postmaster.gauges()["bouncekit_results"] == {("waiting",): 0, ("refused",): 0}
+    with ScriptedServer() as server, postmaster.client(server.url) as client:
+        client.send(message("a@example.com"))
+        client.send(message("b@example.com"))
+    postmaster.office.clock.move(MINUTE)  # type: ignore[attr-defined]
+    assert postmaster.gauges()["bouncekit_results"] == {("waiting",): 1, ("refused",): 1}
 
 
 def test_a_reading_is_kept_for_ten_seconds(read: Gauging, clock: ManualClock) -> None:
@@ -131,7 +151,18 @@ def test_lanes_are_paused_on_trial_or_slowed_and_a_free_one_is_not_there(
     assert found["bouncekit_lanes"]["relay", "paused"] == 0
 
 
-def keep_level(store: MemoryStore, stream: Stream, level: Level) -> None:
+def test_what_the_guard_holds_is_counted_until_it_ends(read: Gauging, store: MemoryStore, clock: ManualClock) -> None:
+    assert read()["bouncekit_guard_held_suppressions"] == {(): 0}
+    for address in (ANN, BOB):
+        put(store, suppression(address, standing=Standing.HELD, expires_at=clock.now() + MINUTE))
+    put(store, suppression("cy@example.com", expires_at=None))
+    clock.move(timedelta(seconds=10))
+    assert read()["bouncekit_guard_held_suppressions"] == {(): 2}
+    clock.move(MINUTE)
+    assert read()["bouncekit_guard_held_suppressions"] == {(): 0}
+
+
+def keep_level(store: Store, stream: Stream, level: Level) -> None:
     assert store.swap_level(stream, None, KeptLevel(level, NOW, f"{stream}"))
 
 
@@ -198,3 +229,32 @@ def test_a_gauge_has_the_labels_that_it_says(name: str, read: Gauging, store: Me
     store.swap_flow(Lane(LaneKind.RELAY, "main"), None, slow, token="t")
     values: Any = read()[name]
     assert {len(key) for key in values} == {len(GAUGES[name].labels)}
+
+
+def leave_traces(store: Store, now: datetime) -> None:
+    """Something for each gauge."""
+    enqueue(store, ANN, due_at=now - MINUTE, at=now - MINUTE)
+    enqueue(store, BOB, due_at=now + MINUTE, at=now)
+    put(store, suppression(ANN, standing=Standing.HELD), suppression(BOB))
+    store.claim_cursor("books", owner="me", now=now, until=now + MINUTE)
+    store.note_trouble("books", Trouble(failures=9, since=now, error="no", next_try_at=None), owner="me")
+    slow, shut = replace(FREE, pace=0.5, before=2.0, changed_at=now), replace(FREE, paused_until=now + MINUTE)
+    assert store.swap_flow(Lane(LaneKind.RELAY, "main"), None, slow, token="slow")
+    assert store.swap_flow(Lane(LaneKind.PROVIDER, "gmail"), None, shut, token="shut")
+    keep_level(store, Stream("acme", "news"), Level.STOPPED)
+
+
+def test_the_gauges_of_a_store_in_postgresql_are_those_of_one_in_memory(store: MemoryStore, clock: ManualClock) -> None:
+    now = clock.now()
+    with new_schema() as url:
+        with open_store(url) as server:
+            leave_traces(store, now)
+            leave_traces(server, now)
+            found = Gauging(server, clock, budget=Budget, sinks=["crm"])()
+            read = Gauging(server, clock, budget=Budget)
+        assert read() == {STORE_UP: {(): 0}}, "the line to the server is closed"
+    assert found == Gauging(store, clock, budget=Budget, sinks=["crm"])()
+    assert [name for name in GAUGES if not found[name]] == []
+    assert found["bouncekit_queue_recipients"]["due",] == 1
+    assert found["bouncekit_guard_held_suppressions"] == {(): 1}
+    assert states(found, "bouncekit_reader_state", "subscriber", "books") == {"parked"}

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.policy.guard import Count, Mass, fingerprint, provider_at, reach, trips, usual
-from bouncekit.policy.policy import Guard
+from bouncekit.policy.guard import Count, Guard, Mass, fingerprint, provider_at, reach, trips, usual
 from bouncekit.words.reply import Cause, NoReply, Reply, Stage
 from bouncekit.words.status import Action, RecipientStatus
 

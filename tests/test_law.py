@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bouncekit.delivery.events import Event
-from bouncekit.outside.builtin import read_source
+from bouncekit.outside.builtin import _content, read_source
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Delay, ManualClock, ScriptedServer
 from bouncekit.words.errors import ConfigurationError, PolicyError, RuleError
@@ -255,9 +255,9 @@ def suppressed(reload: Any) -> None:
 def test_what_is_written_while_the_file_is_read_is_read_too(
     file: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    def read(name: Any) -> Any:
+    def read(name: Any, **more: Any) -> Any:
         try:
-            return read_source(name)
+            return read_source(name, **more)
         finally:
             file.write_text(texts.pop() if texts else file.read_text())
 
@@ -274,3 +274,97 @@ def test_what_is_written_while_the_file_is_read_is_read_too(
             clock.move(3 * SECONDS)
             outcome = sent(postmaster, server)
         assert outcome.fate == "retry"
+
+
+def fate_behind(postmaster: Postmaster, server: ScriptedServer, looks: int = 3) -> str:
+    """What becomes of a full mailbox when the files have been looked at so often."""
+    clock = postmaster.office.clock
+    assert isinstance(clock, ManualClock)
+    for _ in range(looks):
+        clock.move(3 * SECONDS)
+        outcome = sent(postmaster, server)
+    return str(outcome.fate)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, str], None]:
+    """Has a file written anew at the very moment when it has been read, the first time."""
+
+    def when_read(path: Path, text: str) -> None:
+        texts = [text]
+
+        def content(file: Path, opening: Any) -> str:
+            found = _content(file, opening)
+            if file == path and texts:
+                file.write_text(texts.pop())
+            return found
+
+        monkeypatch.setattr("bouncekit.outside.builtin._content", content)
+
+    return when_read
+
+
+def test_a_policy_that_is_written_while_it_is_read_for_the_first_time_is_read_too(
+    file: Path, written: Callable[[Path, str], None]
+) -> None:
+    written(file, POLICY % "fail" + "# by now\n")
+    with ScriptedServer({"RCPT": {ADA: FULL}}) as server, made(file, watch_policy=True) as (postmaster, told):
+        assert sent(postmaster, server).fate == "hold"
+        assert fate_behind(postmaster, server) == "fail"
+        assert [event.type for event in told] == ["policy_loaded"]
+
+
+def test_a_base_that_was_not_known_before_and_is_written_while_it_is_read_is_read_too(
+    file: Path, tmp_path: Path, written: Callable[[Path, str], None]
+) -> None:
+    base = tmp_path / "base.yaml"
+    with ScriptedServer({"RCPT": {ADA: FULL}}) as server, made(file, watch_policy=True) as (postmaster, told):
+        base.write_text(POLICY % "retry")
+        written(base, POLICY % "fail" + "# by now\n")
+        file.write_text("policy: 1\nextends: base.yaml\n")
+        assert fate_behind(postmaster, server, looks=6) == "fail"
+        assert [event.type for event in told] == ["policy_loaded", "policy_loaded"]
+
+
+def test_rules_that_were_not_known_before_and_are_written_while_they_are_read_are_read_too(
+    file: Path, tmp_path: Path, written: Callable[[Path, str], None]
+) -> None:
+    rules = tmp_path / "rules.toml"
+    with ScriptedServer({"RCPT": {ADA: "550 Bad karma"}}) as server, made(file, watch_policy=True) as (postmaster, _):
+        rules.write_text(RULES % "blocklisted")
+        written(rules, RULES % "spam_content")
+        file.write_text("policy: 1\nextends: default\nmeaning: rules.toml\n")
+        fate_behind(postmaster, server, looks=6)
+        assert sent(postmaster, server).category == "spam_content"
+
+
+@pytest.mark.parametrize("named", ["extends: new.yaml", "extends: default\nmeaning: new.toml"])
+def test_a_file_that_is_named_before_it_is_there_is_read_when_it_appears(
+    file: Path, tmp_path: Path, named: str
+) -> None:
+    new = tmp_path / named.rpartition(" ")[2]
+    with ScriptedServer({"RCPT": {ADA: FULL}}) as server, made(file, watch_policy=True) as (postmaster, told):
+        file.write_text(f"policy: 1\n{named}\nrules:\n  - {{id: mine, when: {{code: 552}}, do: fail}}\n")
+        assert fate_behind(postmaster, server) == "hold"
+        new.write_text(POLICY % "hold" if new.suffix == ".yaml" else RULES % "spam_content")
+        assert fate_behind(postmaster, server) == "fail"
+        assert [event.type for event in told] == ["policy_refused", "policy_loaded"]
+
+
+def test_what_was_written_is_read_though_another_policy_is_asked_for_and_refused_meanwhile(file: Path) -> None:
+    with ScriptedServer({"RCPT": {ADA: FULL}}) as server, made(file, watch_policy=True) as (postmaster, told):
+        file.write_text(POLICY % "fail" + "# by now\n")
+        assert fate_behind(postmaster, server, looks=1) == "hold"
+        with pytest.raises(ConfigurationError):
+            postmaster.reload(file.with_name("nowhere.yaml"))
+        assert fate_behind(postmaster, server) == "fail"
+        assert [event.type for event in told] == ["policy_refused", "policy_loaded"]
+
+
+def test_a_policy_that_is_gone_is_told_once_and_read_when_it_is_back(file: Path) -> None:
+    with ScriptedServer({"RCPT": {ADA: FULL}}) as server, made(file, watch_policy=True) as (postmaster, told):
+        file.unlink()
+        assert fate_behind(postmaster, server, looks=5) == "hold"
+        file.write_text(POLICY % "fail")
+        assert fate_behind(postmaster, server) == "fail"
+        assert [event.type for event in told] == ["policy_refused", "policy_loaded"]

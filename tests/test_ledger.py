@@ -12,7 +12,7 @@ import pytest
 from bouncekit.delivery.events import Event
 from bouncekit.delivery.queue import LONGEST_LEASE
 from bouncekit.delivery.steps import Delivery, LookUp, Record
-from bouncekit.desk import ledger as ledgers
+from bouncekit.desk import backlog as backlogs
 from bouncekit.desk.ledger import LEASE, Ledger
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
@@ -38,11 +38,11 @@ class Failing(MemoryStore):
         self.refused: dict[str, Exception] = {}  # by the id of the delivery
         self.tried: list[str] = []
 
-    def record(self, record: Record) -> None:
+    def record(self, record: Record) -> frozenset[str]:
         self.tried.append(record.delivery.id)
         if error := self.fault or self.refused.get(record.delivery.id):
             raise error
-        super().record(record)
+        return super().record(record)
 
 
 def test_no_lease_lasts_nearly_as_long_as_one_that_is_taken_for_a_clock_set_back() -> None:
@@ -57,7 +57,7 @@ def store() -> Failing:
 @pytest.fixture
 def ledger(store: Failing, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """One whose thread tries only when a test says how often."""
-    monkeypatch.setattr(ledgers, "_AGAIN_SECONDS", 3600.0)
+    monkeypatch.setattr(backlogs, "_AGAIN_SECONDS", 3600.0)
     opened = Ledger(store, ManualClock())
     yield opened
     store.fault, store.refused = None, {}
@@ -77,7 +77,7 @@ def told_by(store: MemoryStore) -> list[str]:
 @pytest.mark.parametrize(
     "error", [StoreRefused("no"), ValueError("a NUL"), TypeError("no bytes"), OverflowError("too long an integer")]
 )
-def test_a_record_that_the_store_never_takes_holds_up_no_other(
+def test_a_record_that_the_store_refuses_holds_up_no_other_and_is_not_given_up(
     ledger: Ledger, store: Failing, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     poison, others = sent(ANN), [sent(BOB), sent(CY)]
@@ -86,9 +86,42 @@ def test_a_record_that_the_store_never_takes_holds_up_no_other(
         ledger.record(record)
     assert told_by(store) == [BOB, CY]
     assert store.tried.count(poison.delivery.id) == 2, "at once, and once more"
-    (given_up,) = [line for line in caplog.records if line.levelno == logging.ERROR]
-    assert poison.occasion.attempt_id in given_up.getMessage()
-    assert ledger.is_remembered(poison.delivery)
+    assert (ledger.waiting, ledger.is_remembered(poison.delivery)) == ({"waiting": 0, "refused": 1}, False)
+    for _ in range(2):
+        ledger._backlog._try_all()  # as its thread does
+    assert store.tried.count(poison.delivery.id) == 4
+    (said,) = [line.getMessage() for line in caplog.records if line.levelno == logging.ERROR]
+    assert poison.occasion.attempt_id in said
+    store.refused = {}
+    ledger._backlog._try_all()
+    assert told_by(store) == [BOB, CY, ANN]
+    assert (ledger.waiting, ledger.is_remembered(poison.delivery)) == ({"waiting": 0, "refused": 0}, True)
+
+
+def test_what_the_store_refuses_keeps_nobody_from_a_send_and_is_tried_by_itself(
+    store: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlogs, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(backlogs, "_SELDOM", 2)
+    ledger, poison = Ledger(store, ManualClock()), sent(ANN)
+    store.refused = {poison.delivery.id: StoreRefused("no")}
+    ledger.record(poison)
+    _until(lambda: ledger.waiting["refused"] == 1)
+    ledger.look_up(LookUp(labels=mail_to(BOB).labels, keys=(BOB,)))
+    _until(lambda: store.tried.count(poison.delivery.id) > 4)
+    store.refused = {}
+    _until(lambda: told_by(store) == [ANN])
+    ledger.close()
+
+
+def test_what_the_store_refuses_to_the_end_is_named(store: Failing, caplog: pytest.LogCaptureFixture) -> None:
+    ledger, poison = Ledger(store, ManualClock()), sent(ANN)
+    store.refused = {poison.delivery.id: StoreRefused("no")}
+    ledger.record(poison)
+    ledger.close()
+    said = [line.getMessage() for line in caplog.records if line.levelno == logging.ERROR]
+    assert "is lost with this process" in said[-1]
+    assert poison.occasion.attempt_id in said[-1]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +151,7 @@ def test_nobody_is_sent_to_while_a_result_waits(ledger: Ledger, store: Failing) 
 def test_an_application_that_sends_nothing_more_is_caught_up_with_by_itself(
     store: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledgers, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(backlogs, "_AGAIN_SECONDS", 0.01)
     ledger, heard = Ledger(store, ManualClock()), list[Event]()
     ledger.bus.on(heard.append)
     store.fault = StoreBusy("held")
@@ -164,7 +197,7 @@ assert not store.events()
 def test_results_beyond_what_memory_holds_are_named_and_never_said_to_wait(
     ledger: Ledger, store: Failing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(ledgers, "_BACKLOG", 2)
+    monkeypatch.setattr(backlogs, "_MOST", 2)
     store.fault = StoreFull("no room")
     records = [sent(ANN), sent(BOB), sent(CY)]
     for record in records:
@@ -184,7 +217,10 @@ def test_what_waits_keeps_the_content_only_of_mail_that_is_to_be_sent_again(ledg
     later = outcome(delivery, new_id(), delayed=[BOB])
     ledger.record(done)
     ledger.record(later)
-    assert [record.delivery.envelope.content for record in ledger._backlog] == [b"", delivery.envelope.content]
+    assert [waiting.record.delivery.envelope.content for waiting in ledger._backlog._line] == [
+        b"",
+        delivery.envelope.content,
+    ]
 
 
 def _claimed(store: MemoryStore) -> Delivery:

@@ -96,6 +96,13 @@ def test_the_key_of_a_row_is_its_own_and_the_message_s() -> None:
     assert len({merge().key(ADA), *others}) == 4
 
 
+def test_a_row_without_an_address_says_so_and_one_that_is_none_says_what_would_be_right() -> None:
+    with pytest.raises(ValueError, match=r"^no recipient: recipient is empty$"):
+        texts_of({"recipient": " ", "name": "Ada"})
+    with pytest.raises(ValueError, match=r"^'ada' is no address: one has an @"):
+        merge().filled({**ADA, "recipient": "ada"})
+
+
 @pytest.mark.parametrize("column", ["recipient", "To", "E-Mail", "email", "Email address", "EmailAddress"])
 def test_the_column_of_addresses_may_be_called_as_lists_call_it(column: str) -> None:
     if column == "E-Mail":

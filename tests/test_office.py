@@ -32,10 +32,10 @@ class Shaky(MemoryStore):
             raise StoreError("the disk is gone")
         return super().look_up(question, now)
 
-    def record(self, record: Record) -> None:
+    def record(self, record: Record) -> frozenset[str]:
         if not self.writes:
             raise StoreError("the disk is full")
-        super().record(record)
+        return super().record(record)
 
 
 def test_a_store_that_does_not_answer_stops_the_send_before_the_first_byte(
@@ -187,9 +187,9 @@ class Buggy(Shaky):
         except StoreError as error:
             raise RuntimeError("a bug of the driver") from error
 
-    def record(self, record: Record) -> None:
+    def record(self, record: Record) -> frozenset[str]:
         try:
-            super().record(record)
+            return super().record(record)
         except StoreError as error:
             raise RuntimeError("a bug of the driver") from error
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -10,8 +11,19 @@ from hypothesis import strategies as st
 
 from bouncekit.meaning.classification import Category, Classification, Scope
 from bouncekit.policy.policy import Disposition, Policy
-from bouncekit.policy.rule import Circumstances, Condition, Fate, Range, Rule, Seen, SessionFate, SessionRule, Window
-from bouncekit.policy.schedule import Schedule
+from bouncekit.policy.rule import (
+    Circumstances,
+    Condition,
+    Fate,
+    Learn,
+    Range,
+    Rule,
+    Seen,
+    SessionFate,
+    SessionRule,
+    Window,
+)
+from bouncekit.policy.schedule import Hints, Obey, Schedule
 from bouncekit.words.address import parse_address
 from bouncekit.words.envelope import Labels, Recipient
 from bouncekit.words.phrase import Phrase
@@ -202,6 +214,44 @@ def test_a_wait_that_the_reply_asks_for_is_kept_where_it_is_longer() -> None:
         assert decision.retry_at == NOW + minutes * MINUTE
 
 
+def hinted(hint: timedelta, jitter: float = 0.0, **hints: Any) -> timedelta:
+    """The first wait, half an hour by the schedule, where a reply asks for another."""
+    own = replace(POLICY, hints=Hints(**hints))
+    when = at(jitter=jitter)
+    retry_at = own.decide(replace(classify(status()), wait_hint=hint), recipient(), when).retry_at
+    assert retry_at is not None
+    return retry_at - NOW
+
+
+@pytest.mark.parametrize(
+    ("obey", "waits"), [(Obey.LONGER, (30, 30, 180, 360)), (Obey.ALWAYS, (5, 10, 180, 360)), (Obey.NEVER, (30,) * 4)]
+)
+def test_the_owner_says_which_hints_are_obeyed_and_within_which_bounds(obey: Obey, waits: tuple[int, ...]) -> None:
+    bounds: dict[str, Any] = {"obey": obey, "at_least": 5 * MINUTE, "at_most": timedelta(hours=6)}
+    asked = (timedelta(seconds=1), 10 * MINUTE, timedelta(hours=3), timedelta(hours=9))
+    assert [hinted(hint, **bounds) for hint in asked] == [wait * MINUTE for wait in waits]
+
+
+def test_a_bound_for_short_hints_makes_no_wait_longer_than_the_schedules() -> None:
+    assert hinted(timedelta(seconds=1), obey=Obey.ALWAYS, at_least=timedelta(hours=2)) == 30 * MINUTE
+
+
+def test_those_whom_short_hints_call_back_are_spread_too() -> None:
+    assert hinted(timedelta(seconds=1), 0.5, obey=Obey.ALWAYS, at_least=10 * MINUTE) == 10.5 * MINUTE
+
+
+def test_a_wait_that_was_learnt_is_known_better_than_a_hint_and_says_what_it_rests_on() -> None:
+    patient = Rule(id="grey", do=Fate.RETRY, wait=Schedule("grey", (5 * MINUTE,)), learn=Learn())
+    own = with_rules(patient, hints=Hints(obey=Obey.ALWAYS))
+    verdict = replace(classify(status()), category=Category.GREYLISTED)
+    when = replace(at(), learned=20 * MINUTE)
+    for hint, wait, learned in ((5, 20, 20 * MINUTE), (20, 20, 20 * MINUTE), (45, 45, None)):
+        done = own.decide(replace(verdict, wait_hint=hint * MINUTE), recipient(), when)
+        assert (done.retry_at, done.learned) == (NOW + wait * MINUTE, learned)
+    again = own.decide(verdict, recipient(attempts=2), when)
+    assert (again.retry_at, again.learned) == (NOW + 5 * MINUTE, None)
+
+
 @pytest.mark.parametrize("days", [1, 3, 10_000, 999_999_999])
 def test_a_reply_that_asks_for_years_delays_by_a_day_and_fails_nobody(days: int) -> None:
     verdict = replace(classify(status()), wait_hint=timedelta(days=days))
@@ -337,6 +387,43 @@ def test_a_threshold_without_a_category_is_asked_for_every_one() -> None:
 def test_the_present_verdict_counts_with_those_before(before: int, decides: str) -> None:
     late = at(NOW + timedelta(days=3), counters={WEEKS: before})
     assert decided(FULL_NOW, when=late).rule == decides
+
+
+FADING = Seen(3, timedelta(days=30), half_after=timedelta(days=10))
+
+
+def faded(*, days: list[int], seen: Seen = FADING) -> dict[Window, int]:
+    """The counters of verdicts so many days ago."""
+    windows = seen.windows(Category.MAILBOX_FULL)
+    return {one: sum(timedelta(days=ago) <= one.within for ago in days) for one in windows}
+
+
+@pytest.mark.parametrize(
+    ("days", "weighs"),
+    [([], 1), ([1, 2], 3), ([10, 10], 3), ([11, 12], 2), ([5, 15, 25], 2.75), ([9, 11, 20], 3), ([31, 300], 1)],
+)
+def test_a_verdict_weighs_half_after_a_time_and_a_quarter_after_twice_that(days: list[int], weighs: float) -> None:
+    fading = with_rules(rule("fading", Fate.FAIL, permanent=False, seen=FADING))
+    counters = faded(days=days)
+    assert FADING.weigh(counters.values()) == weighs
+    assert (decided(FULL_NOW, fading, when=at(counters=counters)).rule == "fading") is (weighs >= 3)
+
+
+@given(
+    st.lists(st.integers(1, 40), max_size=60),
+    st.integers(2, 30).flatmap(lambda within: st.tuples(st.just(within), st.integers(1, within - 1))),
+)
+def test_weights_are_exact(days: list[int], spans: tuple[int, int]) -> None:
+    within, half = spans
+    seen = Seen(1, timedelta(days=within), half_after=timedelta(days=half))
+    exact = 1 + sum(Fraction(1, 2 ** ((ago - 1) // half)) for ago in days if ago <= within)
+    assert Fraction(seen.weigh(faded(days=days, seen=seen).values())) == exact
+
+
+def test_a_threshold_that_fades_asks_for_each_of_its_times_and_any_other_for_one() -> None:
+    both = with_rules(rule("fading", Fate.FAIL, seen=FADING))
+    assert [one.within.days for one in both.counters(classify(status()))] == [10, 20, 30]
+    assert Seen(3, timedelta(days=30)).spans == (timedelta(days=30),)
 
 
 # -- unknown outcomes

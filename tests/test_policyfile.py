@@ -18,14 +18,16 @@ from hypothesis import strategies as st
 from bouncekit.meaning.classification import Category, Scope
 from bouncekit.meaning.meaning import Meaning, RuleFile
 from bouncekit.policy.budget import Bound, Budget
-from bouncekit.policy.policy import Guard, Keep, Policy
+from bouncekit.policy.guard import Guard
+from bouncekit.policy.policy import Keep, Policy
 from bouncekit.policy.rule import Condition, Example, Fate, Limit, Notice, Range, Rule, Seen, SessionFate
-from bouncekit.policy.schedule import Schedule
+from bouncekit.policy.schedule import Hints, Obey, Schedule
 from bouncekit.policy.template import PLACEHOLDERS, Template
 from bouncekit.policy.throttle import LaneKind, Pace, Pause, Slow, Throttle, Throttles
+from bouncekit.policyfiles.conditionschema import ConditionText
 from bouncekit.policyfiles.policyfile import load_policy
 from bouncekit.policyfiles.policyprint import show_policy
-from bouncekit.policyfiles.policyschema import ConditionText, ExampleText, policy_schema
+from bouncekit.policyfiles.policyschema import ExampleText, policy_schema
 from bouncekit.policyfiles.policytrial import run_examples
 from bouncekit.protocol.classmark import ClassMarks, HeaderMark
 from bouncekit.words.errors import Finding, PolicyError, RuleError
@@ -347,6 +349,14 @@ MISTAKES = [
     ("- {id: a, do: fail, when: {attempts: {}}}", "5:38: no bound; write a number, or {at_least: 1}"),
     ("- {id: a, do: fail, when: {accepted: {at_least: 9, at_most: 3}}}", "5:38: no number is at least 9 and at most 3"),
     ("- {id: a, do: fail, when: {seen: {times: 3}}}", "5:34: within is missing"),
+    (
+        "- {id: a, do: fail, when: {seen: {times: 3, within: 30d, half_after: 30d}}}",
+        "5:34: half_after is shorter than within, and at least a tenth of it",
+    ),
+    (
+        "- {id: a, do: fail, when: {seen: {times: 3, within: 30d, half_after: 2d}}}",
+        "5:34: half_after is shorter than within, and at least a tenth of it",
+    ),
     ("- {id: a, do: fail, when: {text: '***'}}", "5:34: '***' has no word to look for"),
     ("- {id: a, do: fail, when: {message_class: nromal}}", "5:43: unknown class 'nromal': did you mean 'normal'?"),
     ("- {id: a, do: fail, when: [552]}", "5:27: a mapping is expected here: key: value"),
@@ -407,6 +417,10 @@ HEADS = [
     (BASE + "keep: {messages: 0.5s}\n", "12:18: '0.5s' is not between 1s and "),
     (BASE + "keep: {messages: forever}\n", "12:18: 'forever' is no duration"),
     (BASE + "keep: {events: 0d}\n", "12:16: '0d' is not between 1s and "),
+    (BASE + "hints: sometimes\n", "12:8: unknown way to obey 'sometimes': one of longer, always, never"),
+    (BASE + "hints: {obey: never, at_least: 5m}\n", "12:8: at_least goes with obey: always only"),
+    (BASE + "hints: {obey: always, at_least: 5h, at_most: 1h}\n", "12:8: at_most is shorter than at_least"),
+    (BASE + "hints: {at_most: 2d}\n", "12:8: at_most is longer than a day"),
     (BASE + "keep: {evnets: 1d}\n", "12:8: unknown key 'evnets': did you mean 'events'?"),
     (HEAD, "1:1: no rules; write some, or extends: default"),
     ("policy: 1\nclasses: {a: {deadline: 1d, default: true}}\nrules: [{id: a, do: retry}]", "3:21: retry needs a wait"),
@@ -1002,6 +1016,36 @@ def test_an_own_limit_replaces_that_of_the_base_by_its_name() -> None:
 def test_a_mistake_about_slow_and_pause_says_what_would_be_right(rule: str, wanted: str) -> None:
     (finding,) = findings(rules(f"- {{id: a, {rule}}}"))
     assert finding.message.startswith(wanted)
+
+
+# -- hints, and verdicts that fade
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("never", Hints(obey=Obey.NEVER)),
+        ("{obey: always, at_least: 10m}", Hints(obey=Obey.ALWAYS, at_least=10 * MINUTE)),
+        ("{at_most: 6h}", Hints(at_most=360 * MINUTE)),
+        ("{}", Hints()),
+    ],
+)
+def test_hints_are_read_and_shown_as_they_were(text: str, expected: Hints) -> None:
+    policy = load(f"{BASE}hints: {text}\n")
+    assert policy.hints == load(show_policy(policy)).hints == expected
+    assert ("hints:" in show_policy(policy)) is (expected != Hints())
+
+
+def test_hints_are_the_owners_or_the_bases_as_a_whole() -> None:
+    base = BASE + "hints: {obey: always, at_least: 10m}\n"
+    assert load("policy: 1\nextends: base\n", base=base).hints == load(base).hints
+    assert load("policy: 1\nextends: base\nhints: {at_most: 1h}\n", base=base).hints == Hints(at_most=60 * MINUTE)
+
+
+def test_a_threshold_that_fades_is_read_and_shown_as_it_was() -> None:
+    policy = load(BASE + "- {id: fading, do: fail, when: {seen: {times: 3, within: 30d, half_after: 10d}}}\n")
+    again = load(show_policy(policy))
+    assert {one.rules[-1].when.seen for one in (policy, again)} == {Seen(3, 30 * DAY, half_after=10 * DAY)}
 
 
 # -- budgets

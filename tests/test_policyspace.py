@@ -16,7 +16,8 @@ from bouncekit.words.reply import Cause, NoReply, Reply, Stage
 from bouncekit.words.status import Action, RecipientStatus
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-MONTH = timedelta(days=30)
+DAY = timedelta(days=1)
+MONTH = 30 * DAY
 WORDS = ("mailbox", "is", "full", "mailbox is full", "is full", "mailbox * full")
 DOMAINS = ("a.example", "b.example", "*.example", "*", "a.*")
 CATEGORIES = (Category.MAILBOX_FULL, Category.MOVED, Category.POLICY)
@@ -45,7 +46,16 @@ conditions = st.builds(
     expired=flags,
     attempts=ranges,
     accepted=ranges,
-    seen=st.sampled_from((None, Seen(1, MONTH), Seen(2, MONTH), Seen(3, MONTH), Seen(3, timedelta(days=7)))),
+    seen=st.sampled_from(
+        (
+            None,
+            *(Seen(times, MONTH) for times in (1, 2, 3)),
+            *(Seen(times, MONTH, half_after=7 * DAY) for times in (1, 2, 3)),
+            Seen(2, MONTH, half_after=14 * DAY),
+            Seen(3, 7 * DAY),
+            Seen(3, 14 * DAY, half_after=7 * DAY),
+        )
+    ),
 )
 
 
@@ -72,8 +82,9 @@ def cases(draw: st.DrawFn) -> Case:
         where="",
     )
     to = Recipient.of(parse_address(f"jo@{draw(st.sampled_from(('a.example', 'c.b.example', 'other.test')))}"))
-    week, month = draw(st.integers(0, 2)), draw(st.integers(0, 2))
-    counters = {Window(category, timedelta(days=7)): week, Window(category, MONTH): week + month}
+    weeks = [draw(st.integers(0, 2)) for _ in range(5)]
+    counters = {Window(category, 7 * DAY * (week + 1)): sum(weeks[: week + 1]) for week in range(4)}
+    counters[Window(category, MONTH)] = sum(weeks)
     circumstances = Circumstances(
         now=NOW, provider=draw(st.sampled_from((None, "gmail", "yahoo", "aol"))), counters=counters
     )

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from bouncekit.history.retold import struck, told
 from bouncekit.history.timeline import Coming, History
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.postmaster.recalling import tenants_that_know
 from bouncekit.stores import Store
 from bouncekit.stores.memory import MemoryStore
-from bouncekit.testing import ManualClock, ScriptedServer
+from bouncekit.testing import ManualClock, ScriptedServer, refusing_port
 from bouncekit.words.errors import AddressError, ConfigurationError
 
 from .conftest import message
@@ -161,6 +162,63 @@ def test_verdicts_that_a_rule_counts_are_told_with_the_rule(opened: Opened, cloc
     struck = {one.rule: one for one in postmaster.history(WEEKS).strikes}
     one = struck["full-for-weeks"]
     assert (one.category.value, one.days, one.times, one.within) == ("mailbox_full", 2, 3, 30 * DAY)
+    assert one.weight == 2
+
+
+def test_the_moments_that_count_for_a_rule_are_told_until_a_delivery_or_time_ends_that(
+    opened: Opened, clock: ManualClock, tmp_path: Path
+) -> None:
+    policy = tmp_path / "own.yaml"
+    seen = "seen: {times: 4, within: 20d, half_after: 3d}"
+    policy.write_text(
+        "policy: 1\nextends: default\nrules:\n"
+        f"  - {{id: fading, when: {{category: mailbox_full, permanent: false, {seen}}}, do: hold}}\n"
+        "  - {id: of-all, when: {category: mailbox_full, seen: {times: 99, within: 1d, by: domain}}, do: hold}\n"
+    )
+    postmaster = opened(policy=policy, retry="never")
+    for wait in (6 * DAY, timedelta(hours=1), 2 * DAY, 2 * DAY):
+        send(postmaster, LATER)
+        clock.move(wait)
+    found = postmaster.history(LATER)
+    rules = [{rule.id for rule in one.counts_for} for one in found.moments]
+    assert ["fading" in one for one in rules] == ["full-for-weeks" in one for one in rules] == [True, True, False, True]
+    assert not any("of-all" in one for one in rules)
+    weights = {one.rule: (one.days, one.weight) for one in found.strikes}
+    assert (weights["fading"], weights["full-for-weeks"]) == ((3, 1 + 0.5 + 0.125), (3, 3))
+    told_of = [text for label, text in told(found.moments[0]) if label == "counts"]
+    assert told_of[0].startswith("a day with mailbox_full; fading (")
+    assert "3 days before today within 20d, which weigh 1.625 with 3d to a half" in struck(found.strikes[0])[1]
+    assert found.to_dict()["moments"][0]["counts_for"][0] == "fading"
+    clock.move(17 * DAY)
+    rules = [{rule.id for rule in one.counts_for} for one in postmaster.history(LATER).moments]
+    assert ["fading" in one for one in rules] == [True, False, False, False]
+
+
+def test_a_delivery_ends_what_counted_before_it(opened: Opened, clock: ManualClock, serve: Any) -> None:
+    moody = serve({"RCPT": {"ann@example.com": ["452 4.2.2 Over quota", "250 2.1.5 Ok", "452 4.2.2 Over quota"]}})
+    postmaster = opened(retry="never", relays={"main": moody.url})
+    for _ in range(3):
+        send(postmaster, "ann@example.com")
+        clock.move(DAY)
+    counted = [bool(one.counts_for) for one in postmaster.history("ann@example.com").moments]
+    assert counted == [True, False, False]
+
+
+def test_every_attempt_is_told_with_the_relay_that_it_went_by(opened: Opened, server: ScriptedServer) -> None:
+    postmaster = opened(retry="never")
+    send(postmaster, LATER)
+    with postmaster.client(server.url) as client, suppress(SMTPException):
+        client.send(message(LATER))
+    named = [dict(told(one))["relay"] for one in postmaster.history(LATER).moments]
+    assert named == [server.url.removeprefix("smtp://"), "main"]
+
+
+def test_a_relay_in_place_of_another_is_told_with_both(opened: Opened, server: ScriptedServer) -> None:
+    with refusing_port() as port:
+        main = {"url": f"smtp://127.0.0.1:{port}", "fallback": "spare"}
+        postmaster = opened(retry="never", relays={"main": main, "spare": server.url})
+        send(postmaster, "ann@example.com")
+    assert dict(told(postmaster.history("ann@example.com").moments[0]))["relay"] == "spare, in place of main"
 
 
 def test_held_by_the_guard_is_told_though_no_event_names_the_mailbox(

@@ -278,10 +278,10 @@ def test_what_the_store_could_not_remember_raises_and_counts_the_next_time(
     class Failing(SqliteStore):
         fails = False
 
-        def record(self, record: Record) -> None:
+        def record(self, record: Record) -> frozenset[str]:
             if self.fails:
                 raise StoreError("the disk is full")
-            super().record(record)
+            return super().record(record)
 
     store, server = Failing(tmp_path / "f.db"), serve()
     postmaster = signing(store=store)

@@ -33,10 +33,10 @@ from tests.valkey import Valkey
 PUTS_NOBODY_THERE = frozenset(
     """
     abandoned addressed begin changes changes_at changes_of claim claim_cursor cursors depth drop drop_cursor
-    enqueue events extend flows history kept levels lift move_cursor newest_at note_trouble overdue
+    enqueue events extend flows history holdings kept levels lift move_cursor newest_at note_trouble overdue
     overwrite_deleted place_cursor prune pseudonymous queued queued_message queued_relays read_cursor release
-    release_cursor requeue search spent standing suppression suppressions swap_flow swap_level tally tally_events
-    tell tenants_of trouble_of
+    release_cursor requeue search spent standing suppression suppressions swap_flow swap_level talkers tally
+    tally_events tell tenants_of trouble_of
     """.split()
 )
 

@@ -15,11 +15,14 @@ from bouncekit.desk.shadow import INTERVAL, Shadow
 from bouncekit.meaning.classification import Category, Classification
 from bouncekit.outside.builtin import classifier, classify, open_policy, policy_text, schedules
 from bouncekit.policy.policy import Disposition, Policy
-from bouncekit.policy.rule import Circumstances, Condition, Fate, Rule, Seen, Window
+from bouncekit.policy.rule import Circumstances, Condition, Fate, Learn, Rule, Seen, Window
+from bouncekit.policy.schedule import Schedule
 from bouncekit.policyfiles.policyfile import load_policy
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ManualClock, ScriptedServer
+from bouncekit.words.address import parse_address
+from bouncekit.words.envelope import Recipient
 from bouncekit.words.errors import PolicyError
 from bouncekit.words.reply import Reply, Stage
 from bouncekit.words.status import Action, RecipientStatus
@@ -92,6 +95,21 @@ def test_a_fault_of_its_classifier_hurts_no_send_either() -> None:
     shadow = Shadow(HOLDS, fails)
     assert drive(shadow.beside(LIVE), FULL) == drive(LIVE, FULL)
     assert (shadow.faults, shadow.decided) == (1, 0)
+
+
+def test_a_shadow_that_learns_of_greylisting_knows_what_was_learnt_though_the_live_policy_does_not_ask() -> None:
+    grey, five = meaning("451 4.7.1 Greylisted, come back later"), Schedule("five", (timedelta(minutes=5),))
+    asks = Rule(id="learns", do=Fate.RETRY, wait=five, learn=Learn())
+    shadow = Shadow(replace(LIVE, rules=(asks,)))
+    beside = shadow.beside(replace(LIVE, rules=(replace(asks, id="waits", learn=None),)))
+    assert beside.learns(grey)
+    assert not beside.learns(meaning(FULL))
+    now = ManualClock().now()
+    known = Circumstances(now=now, learned=timedelta(minutes=15))
+    done = beside.decide(grey, Recipient.of(parse_address(ANN)), known)
+    assert done.retry_at == now + timedelta(minutes=5)
+    (told,) = shadow.due(now)
+    assert (told["live"], told["would"]) == ("retry in 5m", "retry in 15m")
 
 
 def meaning(said: str, stage: Stage = Stage.RCPT) -> Classification:

@@ -559,8 +559,9 @@ def deaf() -> Iterator[tuple[str, int]]:
 def test_a_constructor_that_cannot_connect_raises_what_smtplib_raises(
     postmaster: Postmaster, deaf: tuple[str, int]
 ) -> None:
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises(ConnectionRefusedError) as raised:
         postmaster.smtp(*deaf)
+    assert raised.value.__notes__ == [f"while connecting to {deaf[0]} port {deaf[1]}"]
 
 
 def test_debug_output_shows_the_dialogue(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:

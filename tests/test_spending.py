@@ -13,13 +13,13 @@ from bouncekit.delivery.steps import LookUp, Record
 from bouncekit.meaning.classification import Category
 from bouncekit.outside.builtin import classify, open_policy
 from bouncekit.policy.budget import Bound, Budget, Spent
-from bouncekit.policy.policy import Guard
+from bouncekit.policy.guard import Guard
 from bouncekit.policy.suppression import Standing
 from bouncekit.words.errors import AddressError
 from bouncekit.words.reply import NoReply, Reply, Stage
 from bouncekit.words.status import Action, RecipientStatus
 
-from .building import ANN, BOB, CY, DOT, LOST, Driver, delivery_to, expired, suppression
+from .building import ANN, BOB, CY, DOT, LOST, NOW, Driver, delivery_to, expired, suppression
 
 POLICY = replace(open_policy("default"), budget=Budget(warn=Bound(bounces=0.02)), guard=Guard(at_least=1_000_000))
 GONE = "550 5.1.1 No such user"
@@ -111,13 +111,14 @@ def test_test_traffic_and_policies_without_a_budget_count_nothing() -> None:
         assert [record.spent for record in driver.records] == [None]
 
 
-def came_back(status: RecipientStatus, *, is_complaint: bool = False) -> list[Spent | None]:
+def came_back(status: RecipientStatus, **more: bool) -> list[Spent | None]:
     news = Returned(
         delivery=delivery_to(ANN),
         status=status,
         attempt_id="r1",
-        is_complaint=is_complaint,
+        sent_at=NOW,
         details={"reported_by": "mx.example.com"},
+        **more,
     )
     driver = Driver()
     steps, answer, recorded = absorb(news, classify=classify, policy=POLICY), None, []
@@ -146,6 +147,11 @@ def test_a_report_of_success_or_delay_takes_nothing() -> None:
 
 def test_a_complaint_is_counted_as_one() -> None:
     assert came_back(reported(Action.DELIVERED), is_complaint=True) == [Spent(0, 0, 1)]
+
+
+def test_news_of_what_is_forgiven_takes_nothing() -> None:
+    assert came_back(reported(Action.FAILED, Reply.parse(GONE)), is_forgiven=True) == [None]
+    assert came_back(reported(Action.DELIVERED), is_complaint=True, is_forgiven=True) == [None]
 
 
 def test_a_suppression_by_complaint_that_is_obeyed_is_no_other_complaint() -> None:

@@ -104,6 +104,19 @@ def test_a_long_queue_is_counted_from_its_indexes(long_queue: SqliteStore) -> No
     assert (depth.due, depth.waiting) == (10_001, 89_999)
 
 
+def test_who_opens_a_store_behind_a_clock_that_was_set_back_sees_it(path: Path) -> None:
+    """Also where newer mail says nothing about it, and what waits by the old time comes behind a lot that does not."""
+    before = NOW - timedelta(days=3)
+    with SqliteStore(path) as store:
+        for number in range(120):
+            enqueue(store, f"r{number}@example.com", due_at=before + timedelta(hours=1), at=before)
+        enqueue(store, ANN)
+        enqueue(store, BOB, due_at=before + timedelta(hours=1), at=before)
+    with SqliteStore(path) as store:
+        assert claim(store, now=before) == []
+        assert wires(*claim(store, now=before)) == [ANN]
+
+
 def test_a_claim_looks_at_what_it_takes_and_not_at_what_waits(long_queue: SqliteStore) -> None:
     """Counted in steps of SQLite's machine, which no busy computer changes."""
     taken = []
@@ -209,6 +222,7 @@ def test_what_verdicts_to_come_need_is_kept_longer_than_events(store: SqliteStor
         "rcpt_options = '{}'",
         "rcpt_options = '[1]'",
         "sender = 'a' || char(13, 10) || 'DATA'",
+        "mail_options = replace(hex(zeroblob(50000)), '0', '[')",
     ],
 )
 def test_a_message_that_cannot_be_read_is_held_and_blocks_nobody(
@@ -225,6 +239,48 @@ def test_a_message_that_cannot_be_read_is_held_and_blocks_nobody(
     with pytest.raises(StoreCorrupt, match=broken.id):
         store.queued_message(broken.id)
     assert store.drop(broken.id, None, at=NOW) == 2
+
+
+@pytest.mark.parametrize("place", ["messages SET sender", "recipients SET given", "recipients SET address"])
+def test_a_text_that_is_damaged_in_the_file_keeps_its_message_and_no_other(
+    store: SqliteStore, path: Path, place: str
+) -> None:
+    broken = enqueue(store, ANN)
+    enqueue(store, CY)
+    with closing(sqlite3.connect(path)) as other, other:
+        key = "id" if "messages" in place else "message"
+        other.execute(f"UPDATE {place} = CAST(x'616eff406578616d706c652e636f6d' AS TEXT) WHERE {key} = ?", (broken.id,))
+    with pytest.raises(StoreError, match="decode"):
+        claim(store)
+    taken = wires(*claim(store))
+    assert taken == ([ANN, CY] if "given" in place else [CY]), "an address is read strictly, what was given is shown"
+    assert store.depth(NOW).held == 2 - len(taken)
+
+
+def test_what_cannot_even_be_held_blocks_nobody(store: SqliteStore, path: Path) -> None:
+    broken = enqueue(store, ANN, content=b"Hello\r\n" * 999)
+    enqueue(store, CY)
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE messages SET content = x'00' WHERE id = ?", (broken.id,))
+        other.execute(
+            "CREATE TRIGGER never BEFORE UPDATE OF state ON recipients BEGIN SELECT RAISE(ABORT, 'damaged'); END"
+        )
+    assert wires(*claim(store)) == [CY]
+
+
+def test_times_that_are_damaged_keep_no_claim_from_moving_others(store: SqliteStore, path: Path) -> None:
+    enqueue(store, ANN)
+    enqueue(store, CY)
+    with closing(sqlite3.connect(path)) as other, other:
+        last = 2**63 - 1
+        other.execute(
+            "UPDATE recipients SET timed_at = ?1, due_at = ?1, free_at = ?1, first_attempt_at = ?1, give_up_at = -?1"
+            " WHERE address = ?2",
+            (last, ANN),
+        )
+    before = NOW - timedelta(days=3)
+    got = [*wires(*claim(store, now=before)), *wires(*claim(store, now=before))]
+    assert sorted(got) == [ANN, CY]
 
 
 def test_a_recipient_that_could_not_have_come_from_us_never_reaches_the_wire(store: SqliteStore, path: Path) -> None:

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from bouncekit.delivery.steps import LookUp, Record
+from bouncekit.delivery import delivery
+from bouncekit.delivery.steps import LookedUp, LookUp, Outcome, Record
 from bouncekit.delivery.tallied import Count, Number, Scene, Sum, greylisted_at, waited
+from bouncekit.history.retold import told
 from bouncekit.meaning.classification import Category
 from bouncekit.policy.policy import MessageClass
 from bouncekit.policy.rule import Condition, Fate, Learn, Rule, Seen, SeenBy, Window
 from bouncekit.policy.schedule import Schedule
+from bouncekit.policy.throttle import Lane, LaneKind, Road
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores import Store
 from bouncekit.stores.memory import MemoryStore
@@ -73,6 +76,19 @@ def test_a_policy_that_asks_for_nothing_has_nothing_counted() -> None:
     scene = Scene(POLICY, "shop@example.org", "main")
     assert scene.counted([said("451 4.3.0 Busy")]) == []
     assert not tuple(scene.asked(said("451 4.3.0 Busy")).all_sums)
+
+
+def test_a_threshold_about_a_relay_is_about_the_one_that_had_the_mail() -> None:
+    road = Road(relay=Lane(LaneKind.RELAY, "main"))
+    steps = delivery.deliver(delivery_to(ANN), classify=classify, policy=with_rules(seen(SeenBy.RELAY)), road=road)
+    next(steps)
+    steps.send(LookedUp(now=NOW))
+    asked = steps.send(Outcome(attempt_id="a1", now=NOW, statuses=(said("451 4.3.0 Busy").status,), through="spare"))
+    record = steps.send(LookedUp(now=NOW))
+    assert isinstance(asked, LookUp)
+    assert isinstance(record, Record)
+    assert [one.number for one in asked.sums] == [number for number, _ in record.numbers]
+    assert [number.subject for number, _ in record.numbers] == ["relay:system_error:spare"]
 
 
 # -- greylisting
@@ -215,6 +231,10 @@ def test_who_was_greylisted_before_is_not_asked_too_early_again(serve: Serve, de
         assert deliver(postmaster, clock, f"{name}@example.com") < 20 * MINUTE
         tries[name] = greylist.tries
     assert tries == {"ann": 3, "bob": 2, "cy": 2}, "and nothing is learnt from test traffic"
+    (moment,) = (one for one in postmaster.history("cy@example.com").moments if one.what == "delayed")
+    assert moment.event is not None
+    assert moment.event.to_dict()["data"]["learned_seconds"] > 700
+    assert ": greylisting there has taken 1" in dict(told(moment))["next try"]
     clock.move(31 * DAY)
     greylist.tries = 0
     deliver(postmaster, clock, "di@example.com")

@@ -185,6 +185,21 @@ def test_a_limit_bounds_messages_recipients_and_how_many_are_at_it() -> None:
     assert may(left(flow, NOW, token="a"), NOW + SECOND, limit, "c")[1] is None
 
 
+def test_no_limit_waits_for_a_clock_that_was_set_back() -> None:
+    limits = Throttle(rate=Pace(1, HOUR), recipients=Pace(1, MINUTE))
+    flow, _ = may(FREE, throttle=limits)
+    again, held = may(flow, NOW - timedelta(days=365), limits)
+    assert held is None
+    assert may(again, NOW - timedelta(days=365), limits)[1] == Held(
+        MAIN, NOW - timedelta(days=365) + HOUR, "the pace to relay main is limited"
+    )
+
+
+def test_no_message_shuts_a_lane_for_longer_than_a_day_by_its_recipients() -> None:
+    flow, _ = may(FREE, throttle=Throttle(recipients=Pace(1, MINUTE)), recipients=50_000)
+    assert flow.recipients_at == NOW + LONGEST_PAUSE
+
+
 def test_the_limit_of_a_name_goes_before_the_one_of_all() -> None:
     any_, own = Throttle(at_once=1), Throttle(at_once=9)
     throttles = Throttles(relays={"main": own}, providers={"any": any_})

@@ -34,7 +34,7 @@ from bouncekit.words.status import Action
 from .building import ANN, delivery_to
 from .conftest import message
 from .postgresql import new_schema
-from .test_returns import complaint
+from .test_returns import complaint, dsn
 
 Serve = Callable[..., ScriptedServer]
 Make = Callable[..., Postmaster]
@@ -363,6 +363,31 @@ def new_store(kind: str, folder: Path) -> Iterator[str]:
             yield url
     else:
         yield "sqlite:///:memory:" if kind == "memory" else f"sqlite:///{folder / 'shared.db'}"
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgresql"])
+@pytest.mark.parametrize("news", [dsn, complaint])
+def test_news_of_mail_that_was_sent_before_a_resume_takes_nothing_from_the_new_budget(
+    make: Make, server: ScriptedServer, clock: ManualClock, tmp_path: Path, kind: str, news: Callable[..., bytes]
+) -> None:
+    book = "{at_least: 10, stop: {bounces: 50%, complaints: 50%}, holds: bulk}"
+    with new_store(kind, tmp_path) as url:
+        postmaster = make(book, store=url)
+        spoil(postmaster, clock, good=12, bad=12)
+        assert is_stopped(postmaster)
+        assert postmaster.resume("news", by="ops")
+        clock.move(5 * MINUTE)
+        send(postmaster, *(f"later{number}" for number in range(12)))
+        for number in range(12):
+            postmaster.absorb(news(server.messages[number], f"ok{number}@example.com"))
+        assert postmaster.budget("news").spent == Spent(12, 0, 0)
+        clock.move(11 * SECOND)
+        assert not is_stopped(postmaster)
+        for number in range(7):
+            postmaster.absorb(news(server.messages[12 + number], f"later{number}@example.com"))
+        assert sum(postmaster.budget("news").spent[1:]) == 7
+        clock.move(11 * SECOND)
+        assert is_stopped(postmaster)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.stores.sqlite import SqliteStore
+from bouncekit.stores.sqlite import SqliteStore, file
 from bouncekit.stores.sqlite.file import Database
 from bouncekit.words.errors import StoreError, StoreRefused
 
@@ -240,6 +240,74 @@ def test_a_turn_that_was_interrupted_between_two_steps_is_given_back_and_nothing
     turns.give_back()  # whose turn it is not gives nothing back
     write(database, "mine")
     assert names(database) == ["mine", "other"]
+
+
+def test_whom_an_interruption_meets_even_while_he_gives_his_turn_back_keeps_nobody_from_closing(
+    database: Database,
+) -> None:
+    """A second Ctrl-C, or one at that very place."""
+    interrupted_while_giving_back(database)
+    began = time.monotonic()
+    database.close()
+    assert time.monotonic() - began < 1
+    with closing(sqlite3.connect(database.path)) as other:
+        assert other.execute(NAMES).fetchall() == []
+
+
+def test_nothing_of_what_it_has_left_is_committed_with_what_comes_next(database: Database) -> None:
+    interrupted_while_giving_back(database)
+    write(database, "next")
+    assert names(database) == ["next"]
+    other = threading.Thread(target=write, args=(database, "other"))
+    other.start()
+    other.join(30)
+    assert (other.is_alive(), names(database)) == (False, ["next", "other"])
+
+
+def interrupted_while_giving_back(database: Database) -> None:
+    turns = database._turns
+    give_back = turns.give_back
+
+    def interrupted() -> None:
+        if turns._open is not None:
+            raise KeyboardInterrupt
+        give_back()
+
+    turns.give_back = interrupted  # type: ignore[method-assign]
+    leave = turns.leave
+    turns.leave = lambda shared: interrupted()  # type: ignore[method-assign,assignment]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            write(database, "half")
+    finally:
+        turns.give_back, turns.leave = give_back, leave  # type: ignore[method-assign]
+    assert turns._open is not None, "the interruption was to leave it open"
+
+
+def test_who_handles_a_signal_may_write_too_and_what_it_met_is_undone_as_a_whole(database: Database) -> None:
+    def handle(transaction: sqlite3.Connection) -> None:
+        transaction.execute(INSERT, ("first half",))
+        write(database, "handler")
+        transaction.execute(INSERT, ("second half",))
+
+    with pytest.raises(StoreError), database.writing() as transaction:
+        handle(transaction)
+    assert names(database) == ["handler"]
+    write(database, "later")
+    assert names(database) == ["handler", "later"]
+
+
+def test_a_thread_that_holds_its_connection_for_ever_keeps_nobody_from_closing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "_BEYOND_SECONDS", 0.1)
+    with SqliteStore(tmp_path / "bounces.db", busy_seconds=0.1) as store:
+        handle = store._database._mine()
+        handle.lock.acquire()
+        began = time.monotonic()
+        store.close()
+        assert time.monotonic() - began < 5
+        handle.lock.release()
 
 
 def test_who_left_a_commit_to_one_that_was_interrupted_is_told_that_it_failed(database: Database) -> None:

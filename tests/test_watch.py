@@ -11,8 +11,7 @@ from bouncekit.delivery.events import EventType
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.delivery.steps import LookedUp, LookUp, Record
 from bouncekit.history.retelling import retold
-from bouncekit.policy.guard import Count, Mass, Pattern
-from bouncekit.policy.policy import Guard
+from bouncekit.policy.guard import Count, Guard, Mass, Pattern
 from bouncekit.policy.rule import Notice
 from bouncekit.policy.suppression import Evidence, Standing, Suppression
 from bouncekit.words.reply import Cause, NoReply

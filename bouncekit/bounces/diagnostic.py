@@ -50,7 +50,7 @@ _LINE_START = re.compile(
 )
 _BEHIND_COLON = re.compile(r"[:,\]]\s+([45][0-9][0-9])(?:[ -](?=[<A-Za-z\"'\[(#])|[ ]*$)", re.MULTILINE)
 _STATUS = re.compile(r"(?<![0-9.])([45])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9]|\.[0-9])").search
-_IN_REPLY = re.compile(r"\s*\(in reply to (?:the )?([a-z ]{2,30})(?: command)?\)?\s*$", re.IGNORECASE).search
+_IN_REPLY = re.compile(r"\s*\(in reply to (?:the )?([a-z ]{2,30})(?: command)?\){0,2}\s*$", re.IGNORECASE).search
 _FIRST_CODES = re.compile(r"#?(?:[245][0-9]{2}[\s:-]+)?#?([245]\.[0-9]{1,3}\.[0-9]{1,3})?").match
 _TYPE = re.compile(r"\s*([A-Za-z][\w.-]{0,40})\s*;\s*").match
 _SPACE = re.compile(r"\s+")

@@ -145,7 +145,10 @@ def _complain(message: str) -> int:
 
 def _one_line(error: click.ClickException | BouncekitError) -> str:
     if isinstance(error, click.ClickException):
-        return " ".join(error.format_message().split())  # click lists choices below each other
+        text = " ".join(error.format_message().split())  # click lists choices below each other
+        if isinstance(error, click.MissingParameter) and error.ctx is not None:
+            return f"{text.rstrip('.')}. See {error.ctx.command_path} --help"
+        return text
     findings: tuple[Finding, ...] = getattr(error, "findings", ())
     if len(findings) > 1:
         return f"{findings[0]} (and {len(findings) - 1} more: bouncekit policy check {findings[0].file})"

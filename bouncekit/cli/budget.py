@@ -57,7 +57,7 @@ def list_(policy: str | None, store: str | None, as_json: bool) -> int:
     return int(any(one.level in HELD for one in found))
 
 
-@verb.command()
+@verb.command(short_help="Let a stream go on that is warned, slowed or stopped.")
 @click.option("--stream", default="", metavar="NAME", help="Which one; without it, mail that has no stream.")
 @click.option("--tenant", default="", metavar="NAME", help="Whose.")
 @by_option

@@ -14,11 +14,12 @@ __all__ = ["verb"]
 
 _AGREED, _NO_REFUSAL = ("2", "3"), "no refusal, so nothing that a category is for"
 _YES_OR_NO = {True: "yes", False: "no"}
+_USUAL = "RCPT"
 
 
 @click.command()
 @click.argument("words", metavar="[REPLY]", nargs=-1)
-@click.option("--stage", default="RCPT", show_default=True, help="The command that was answered: MAIL, END_OF_DATA ...")
+@click.option("--stage", help="The command that was answered: MAIL, END_OF_DATA ...; else the one named, else RCPT.")
 @click.option(
     "--accepted", type=click.IntRange(min=0), help="Recipients accepted before it, where somebody has counted."
 )
@@ -39,6 +40,9 @@ def verb(
     bouncekit classify "550 Gate closed" --rules mine.toml
     bouncekit classify --jsonl < replies.jsonl
 
+    A line of a log or of a bounce does, too: the reply that it quotes is judged, at the stage that it names. Where it
+    quotes none, its words and status code are judged, and the answer is never certain. "read as" says what was read.
+
     Your own rules decide first: those of --rules and of the configuration, and those that the policy names.
 
     With --jsonl every line of standard input is an object with "reply" and, where known, "stage", "remote_mta",
@@ -54,9 +58,11 @@ def verb(
         return answer_lines(sys.stdin.buffer, sys.stdout, classifier)
     reply = " ".join(words)  # quotes are not needed
     try:
-        answer = {"reply": reply} | given | meaning_of(classifier, reply, **given)
+        meaning = meaning_of(classifier, reply, **given)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    given["stage"] = meaning.pop("read_at", given["stage"]) or _USUAL
+    answer = {"reply": reply} | given | meaning
     if as_json:
         show_json(answer)
     else:
@@ -72,7 +78,7 @@ def _told(answer: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         if value is not None:
             yield name.replace("_", " "), _in_words(name, value)
         if name == "category":
-            agreed = answer["reply"].startswith(_AGREED)
+            agreed = answer.get("read_as", answer["reply"]).startswith(_AGREED)
             yield "which means", _NO_REFUSAL if agreed else wording_of(Category(value)).because
 
 

@@ -64,7 +64,7 @@ def _show(rehearsal: "Rehearsal", checks: "Iterable[Check]", *, holds: bool) -> 
         "by the default policy, for ada, bob ... at example.com:"
     )
     for number, scene in enumerate(SCENES, 1):
-        show_line(f"  {number}. {scene.title}")
+        _show_text(f"{number}. {scene.title}", indent="  ")
     _show_part("", _HEADS, map(_row, rehearsal.lines))
     _show_part("Events, as they came", ("event", "recipient", ""), map(_happened, rehearsal.events))
     show_line()
@@ -75,6 +75,7 @@ def _show(rehearsal: "Rehearsal", checks: "Iterable[Check]", *, holds: bool) -> 
     _show_part("", ("checked", "", "found"), map(_checked, checks))
     show_line()
     show_line("All is as it should be." if holds else "Something is not as it should be: see FAILED above.")
+    _show_text("Next, in the folder of your application: bouncekit init")
 
 
 def _show_part(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

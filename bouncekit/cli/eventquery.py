@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bouncekit.cli.eventpages import LATE, Told, first_behind, newest_number
 from bouncekit.cli.output import progress, show_json, show_line, show_table
 from bouncekit.cli.settings import configured, json_option, moment, open_postmaster, store_option, time_of
 from bouncekit.delivery.events import EventType
+from bouncekit.desk.eventpages import Told, found
 from bouncekit.history.sifting import By, Sieve, looks_like_a_code, named
 from bouncekit.history.telling import rule, said, second
 from bouncekit.meaning.classification import Category
@@ -24,11 +24,10 @@ from bouncekit.words.status import Action
 
 if TYPE_CHECKING:
     from bouncekit.desk.office import Office
-    from bouncekit.stores import Store
 
-__all__ = ["event_line", "found", "query"]
+__all__ = ["event_line", "query"]
 
-_PAGE = 1000  # events read at once
+_PAGE = 1000  # events printed at once
 _ROWS = 20  # of a table, where nobody says how many
 _MOST_NAMES = 100_000  # that are counted apart
 _WIDTH = max(map(len, EventType))
@@ -128,26 +127,6 @@ def query(
             return _show_counts(_counted(progress(events, "events"), By(by), sieve), By(by), limit, as_json=as_json)
         show = json.dumps if as_json else event_line
         return _show_events(progress(islice(events, limit), "events", prints=True), show)
-
-
-def found(store: "Store", search: Search, sieve: Sieve, *, newest_first: bool = False) -> Iterator[Told]:
-    """The events that a store has now, that it finds, and that the sieve lets through, read a page at a time."""
-    newest = newest_number(store)
-    after = 0 if search.since is None else first_behind(store, _moved(search.since, -LATE), newest)
-    before = newest + 1
-    if search.until is not None:
-        before = min(first_behind(store, _moved(search.until, LATE), newest) + 1, before)
-    while page := store.search(search, after=after, before=before, newest_first=newest_first, limit=_PAGE):
-        yield from (told for _, told in page if told in sieve)
-        after, before = (after, page[-1][0]) if newest_first else (page[-1][0], before)
-
-
-def _moved(at: datetime, by: timedelta) -> datetime:
-    """The time so much later; the same where there is none."""
-    try:
-        return at + by
-    except OverflowError:
-        return at
 
 
 def event_line(told: Told) -> str:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bouncekit.cli.eventpages import LATE, Told, backwards, first_behind, forwards, newest_number
 from bouncekit.cli.eventquery import event_line, query
 from bouncekit.cli.output import progress
-from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, store_option
+from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, refuse_before, store_option
 from bouncekit.delivery.events import EventType
+from bouncekit.desk.eventpages import LATE, Told, backwards, first_behind, forwards, newest_number
 from bouncekit.words.address import parse_address, suppression_key
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def verb(
     bouncekit events query --provider gmail --code 5xx --by rule
     """
     if ctx.invoked_subcommand is not None:
+        refuse_before(ctx)
         return
     if follow and limit is None and since is None:
         limit = _FOLLOWED

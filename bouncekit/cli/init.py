@@ -5,13 +5,16 @@ import tomllib
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bouncekit.cli.output import show_json, show_line
 from bouncekit.cli.settings import json_option
 from bouncekit.words.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from bouncekit.outside.relay import Relay
 
 __all__ = ["verb"]
 
@@ -21,6 +24,7 @@ _PLAIN = "plain"
 _REQUIREMENTS = ("pyproject.toml", "setup.cfg", "setup.py", "Pipfile", "requirements*.txt", "requirements/*.txt")
 _MAX_BYTES = 1024 * 1024
 _URL = re.compile(r"[a-z+]+:[^\s\"\\]*")  # what may stand in quotes in TOML and Python
+_RELATIVE = re.compile(r"sqlite:///([^/:{}][^{}]*)")  # braces would mean something in an f-string
 _NAME = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*")
 
 
@@ -50,8 +54,15 @@ def verb(folder: Path, framework: str, policy: str, store: str, relay: str, forc
     bouncekit init
     bouncekit init --framework django --relay smtp://mail.example.org:587
     """
-    _check(policy, store, relay)
-    given = {"policy": policy, "store": store, "relay": relay}
+    server = _check(policy, store, relay)
+    given = {
+        "policy": policy,
+        "store": store,
+        "store_in_project": _in_project(store),
+        "relay": relay,
+        "host": server.host or "localhost",
+        "port": str(server.port),
+    }
     texts = {folder / name: _filled((_BEGINNINGS / name).read_text("utf-8"), given) for name in _WRITTEN}
     if not force and (there := [str(path) for path in texts if path.exists()]):
         raise ConfigurationError(f"{' and '.join(there)}: there already; --force replaces them")
@@ -72,8 +83,8 @@ def verb(folder: Path, framework: str, policy: str, store: str, relay: str, forc
     show_line("then: bouncekit doctor")
 
 
-def _check(policy: str, store: str, relay: str) -> None:
-    """Raises ConfigurationError: what would be written could not be read."""
+def _check(policy: str, store: str, relay: str) -> "Relay":
+    """The relay; raises ConfigurationError where what would be written could not be read."""
     from bouncekit.outside.builtin import policy_names
     from bouncekit.outside.relay import Relay
 
@@ -81,9 +92,16 @@ def _check(policy: str, store: str, relay: str) -> None:
         raise ConfigurationError(f"--policy: {policy!a} is none of {', '.join(policy_names())}")
     if not _URL.fullmatch(store):
         raise ConfigurationError(f"--store: {store!a} is no URL of a store, such as sqlite:///bounces.db")
-    Relay.parse(relay)
+    server = Relay.parse(relay)
     if not _URL.fullmatch(relay):
         raise ConfigurationError("--relay: signs such as quotes and spaces are %-escaped in a URL")
+    return server
+
+
+def _in_project(store: str) -> str:
+    """The store as Python: a file beside the settings' own database, wherever the process was started."""
+    beside = _RELATIVE.fullmatch(store)
+    return f'f"sqlite:///{{BASE_DIR}}/{beside[1]}"' if beside else f'"{store}"'
 
 
 def _filled(text: str, given: dict[str, str]) -> str:

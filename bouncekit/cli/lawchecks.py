@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from bouncekit.cli.checks import Check, Level
-from bouncekit.cli.eventpages import backwards, newest_number
 from bouncekit.delivery.events import EventType
+from bouncekit.desk.eventpages import backwards, newest_number
 from bouncekit.words.errors import StoreError
 
 if TYPE_CHECKING:

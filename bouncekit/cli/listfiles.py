@@ -1,6 +1,5 @@
 """`bouncekit suppressions import`, `export` and `check`: lists in files."""
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from bouncekit.cli.measuring import Measured, size_of
-from bouncekit.cli.output import progress, show_json, show_line, show_table
+from bouncekit.cli.output import opened_for_owner, progress, show_json, show_line, show_table
 from bouncekit.cli.settings import (
     configured,
     duration,
@@ -156,8 +155,7 @@ def export(
         if file == "-":
             postmaster.suppressions.export(sys.stdout.buffer, **options)  # type: ignore[arg-type]
             return
-        # Readable for its owner only, as the store is.
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
+        with opened_for_owner(file) as written:
             number = postmaster.suppressions.export(written, **options)  # type: ignore[arg-type]
     if as_json:
         show_json({"entries": number, "file": file})

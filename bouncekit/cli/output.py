@@ -6,7 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import click
 
@@ -15,6 +15,7 @@ from bouncekit.words.showing import printable
 
 __all__ = [
     "GAP",
+    "opened_for_owner",
     "progress",
     "show_json",
     "show_line",
@@ -31,6 +32,7 @@ _T = TypeVar("_T")
 _MAX_CELL = 300  # characters of remote text in a table; JSON has more
 _MAX_LINE = 2000
 _NARROWEST = 8
+_NARROW = 60  # columns of a terminal in which a table is no longer worth its cut words
 _LONG_WORD = 24  # a longer word may be cut
 GAP = "  "
 _BAR_STEPS = 200  # how often a bar is drawn
@@ -52,6 +54,11 @@ _STYLES = {
 }
 
 
+def opened_for_owner(file: str) -> IO[bytes]:
+    """A file to write, empty; a new one is readable for its owner only, as the store is: addresses stand in it."""
+    return open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+
 def show_json(value: Any) -> None:
     """One JSON document, in ASCII, on one line."""
     click.echo(json.dumps(value, default=str))
@@ -65,7 +72,8 @@ def show_line(text: str = "") -> None:
 def show_table(heads: Sequence[str], rows: Iterable[Row], *, width: int | None = None) -> None:
     """Rows under their heads, where those are not empty; None is an empty cell.
 
-    Where they are wider than the width, columns without a word in them are left out, and long cells are wrapped.
+    Where they are wider than the width, columns without a word in them are left out, and long cells are wrapped. In a
+    narrow terminal, where words would have to be cut, the cells of a row stand below each other.
     """
     cells = [["" if cell is None else printable(str(cell), limit=_MAX_CELL) for cell in row] for row in rows]
     if any(heads):
@@ -73,6 +81,10 @@ def show_table(heads: Sequence[str], rows: Iterable[Row], *, width: int | None =
     width = width or terminal_width()
     if cells and width is not None and _together(_widths(cells, None)) > width:
         cells = _without_empty(cells, has_heads=any(heads))
+    if width is not None and width < _NARROW and any(heads) and len(cells) > 1 and _together(_words(cells)) > width:
+        for line in _stacked(cells[0], cells[1:], width):
+            click.echo(line)
+        return
     widths = _widths(cells, width)
     if not (_in_colour() and _show_rich(cells, widths, has_heads=any(heads))):
         for line in _lines(cells, widths):
@@ -147,11 +159,16 @@ def _widths(rows: Sequence[Sequence[str]], width: int | None) -> list[int]:
     if width is None:
         return widths
     room = width - len(GAP) * (len(widths) - 1)
-    words = [max(max(map(len, cell.split()), default=0) for cell in column) for column in zip(*rows, strict=True)]
-    for least in ([min(word, _LONG_WORD) for word in words], [_NARROWEST] * len(widths)):
+    for least in (_words(rows), [_NARROWEST] * len(widths)):
         while sum(widths) > room and (wide := [at for at, one in enumerate(widths) if one > least[at]]):
             widths[max(wide, key=widths.__getitem__)] -= 1
     return widths
+
+
+def _words(rows: Sequence[Sequence[str]]) -> list[int]:
+    """The longest word of each column that is not to be cut."""
+    words = (max(max(map(len, cell.split()), default=0) for cell in column) for column in zip(*rows, strict=True))
+    return [min(word, _LONG_WORD) for word in words]
 
 
 def _together(widths: Sequence[int]) -> int:
@@ -173,6 +190,22 @@ def _lines(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str
         for part in range(max(map(len, wrapped))):
             columns = (cell[part] if part < len(cell) else "" for cell in wrapped)
             yield GAP.join(text.ljust(room) for text, room in zip(columns, widths, strict=True)).rstrip()
+
+
+def _stacked(heads: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> Iterator[str]:
+    """A row as a block: what it is about, and below it each further cell, behind its head or under it."""
+    about = next(at for at, head in enumerate(heads) if head) + 1
+    yield heads[about - 1]
+    for row in rows:
+        yield from _wrapped(GAP.join(filter(None, row[:about])), width)
+        for head, cell in zip(heads[about:], row[about:], strict=True):
+            line = GAP.join(filter(None, (head, cell)))
+            if cell and len(GAP + line) <= width:
+                yield GAP + line
+            elif cell:
+                if head:
+                    yield GAP + head
+                yield from (GAP * 2 + part for part in _wrapped(cell, width - len(GAP * 2)))
 
 
 def _wrapped(cell: str, room: int) -> list[str]:

@@ -137,7 +137,11 @@ def _kind_of(incoming: "Incoming") -> Line:
     from bouncekit.meaning.classification import Category, scope_of
 
     action = {Kind.BOUNCE: "failed", Kind.DELAY: "delayed"}.get(incoming.kind)
-    known = {Kind.COMPLAINT: Category.COMPLAINT, Kind.AUTO_REPLY: Category.AUTO_REPLY}
+    known = {
+        Kind.COMPLAINT: Category.COMPLAINT,
+        Kind.AUTO_REPLY: Category.AUTO_REPLY,
+        Kind.DISPOSITION: Category.AUTO_REPLY,
+    }
     category = known.get(incoming.kind, Category.UNKNOWN)
     scope = scope_of(category)
     return {"action": action, "category": category.value, "scope": scope.value if scope else None}

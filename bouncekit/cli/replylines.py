@@ -4,6 +4,7 @@ import codecs
 import json
 import os
 import stat
+import string
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import count
@@ -11,7 +12,8 @@ from typing import IO, Any, TypeAlias
 
 from bouncekit.cli.output import progress
 from bouncekit.meaning.classifier import Classifier
-from bouncekit.postmaster.asking import status_of
+from bouncekit.postmaster.asking import judged, status_of
+from bouncekit.words.status import RecipientStatus
 
 __all__ = ["answer_lines", "meaning_of"]
 
@@ -21,8 +23,10 @@ _MAX_ERROR = 500
 _MEMORY = 4096  # answers that are remembered, each to a line of at most
 _SHORT_BYTES = 2048
 
+_BEFORE = string.whitespace + string.punctuation  # what may stand before a code
+
 _TEXTS = ("reply", "stage", "remote_mta", "provider", "enhanced")
-_SAID = frozenset("category scope permanent certain rule where step blocklist wait_hint".split())
+_SAID = frozenset("read_as read_at category scope permanent certain rule where step blocklist wait_hint".split())
 
 Answer: TypeAlias = dict[str, Any]
 
@@ -58,21 +62,21 @@ def meaning_of(
     accepted: int | None = None,
     individual: bool | None = None,
 ) -> Answer:
-    """What a reply means, as JSON takes it.
+    """What a reply means, as JSON takes it; `read_as` and `read_at` are there where a text only quotes one.
 
     Raises:
-        ValueError: there is no such reply, stage or enhanced code.
+        ValueError: there is neither a word nor a code in the text, or no such stage or enhanced code.
     """
     status = status_of(
         reply,
-        stage=stage or "RCPT",
+        stage=stage or None,
         accepted=accepted,
         individual=individual,
         remote_mta=remote_mta,
         enhanced=enhanced,
     )
-    verdict = classifier.classify(status, provider=provider)
-    return {
+    verdict = judged(status, classifier, provider=provider)
+    meaning = {
         "category": verdict.category.value,
         "scope": verdict.scope.value if verdict.scope else None,
         "permanent": verdict.permanent,
@@ -83,6 +87,22 @@ def meaning_of(
         "blocklist": verdict.blocklist,
         "wait_hint": verdict.wait_hint.total_seconds() if verdict.wait_hint else None,
     }
+    if _starts(reply, status):
+        return meaning
+    return {"read_as": _read_as(status), "read_at": status.stage.value} | meaning
+
+
+def _starts(reply: str, status: RecipientStatus) -> bool:
+    """Whether a text starts with its reply, so that nothing had to be looked for."""
+    code = str(status.code)
+    return reply[:3] == code or reply.lstrip(_BEFORE)[:3] == code
+
+
+def _read_as(status: RecipientStatus) -> str:
+    """The reply that a text quotes, or that it quotes none, and what it has instead."""
+    if status.reply is not None:
+        return str(status.reply)
+    return f"no reply ({status.status})" if status.status else "no reply"
 
 
 # -- one line

@@ -1,87 +1,48 @@
 """`bouncekit report`: what became of the mail of a span of time, and what waits now."""
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from enum import StrEnum
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
 
 import click
 
 from bouncekit.cli.balances import HEADS, balance_data, rows
 from bouncekit.cli.output import (
     GAP,
+    opened_for_owner,
     progress,
     show_json,
     show_line,
     show_minute,
+    show_size,
     show_span,
     show_table,
     terminal_width,
 )
 from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, store_option
 from bouncekit.cli.waiting import depth_data, in_words
-from bouncekit.delivery.events import EventType, show_time
-from bouncekit.history.suggesting import Understood, understood_by
-from bouncekit.outside.provider import provider_of_host
-from bouncekit.stores.tallies import Facet
+from bouncekit.delivery.events import EventType, bounded, show_time
+from bouncekit.reports.digest import MOST_READ, By, Digest, Ranked, digest
 from bouncekit.words.measures import counted as so_many
 from bouncekit.words.status import Action
 
-if TYPE_CHECKING:
-    from bouncekit.delivery.queue import Depth
-    from bouncekit.stores import Store
-
 __all__ = ["verb"]
 
-_SLICES = 10  # of the span, each counted on its own: no long look keeps the store from tidying up
+_DAY, _WEEK = timedelta(days=1), timedelta(days=7)
 _BAR, _SHORTEST_BAR = 30, 8  # columns
 _ROWS = 10
-_NONE = "(none)"
+_TOP = 3  # of each kind, in text
 _ACTIONS = tuple(action.value for action in Action)
-
-
-class By(StrEnum):
-    """What outcomes are put together by."""
-
-    CATEGORY = "category"  # what the reply means
-    PROVIDER = "provider"  # whose host replied; the host itself where nobody knows
-    RULE = "rule"  # of the policy
-    DOMAIN = "domain"  # the recipient's
-
-
-_FACETS = MappingProxyType(
-    {By.CATEGORY: Facet.CATEGORY, By.PROVIDER: Facet.HOST, By.RULE: Facet.RULE, By.DOMAIN: Facet.DOMAIN}
-)
-# Where a server refused something.
-_OF_REPLIES = frozenset(map(str, (Action.FAILED, Action.DELAYED)))
-# Who was delivered to has no category and no rule.
-_OF_TROUBLE = frozenset({By.CATEGORY, By.RULE})
-
-
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """What there was: outcomes by action, events by type, and for each `By` and name the outcomes by action.
-
-    `understood` counts the replies that refused something by what they were understood by.
-    """
-
-    actions: Counter[str] = field(default_factory=Counter)
-    events: Counter[str] = field(default_factory=Counter)
-    by: Mapping[By, defaultdict[str, Counter[str]]] = field(default_factory=dict)
-    understood: Counter[Understood] = field(default_factory=Counter)
-
-    @property
-    def unmatched(self) -> int:
-        """How many replies no rule understood: their code alone decided."""
-        return self.understood.total() - self.understood[Understood.WORDS]
 
 
 @click.command()
 @click.option(
-    "--since", callback=duration, default="24h", show_default=True, metavar="DURATION", help="How far back: 90m, 7d."
+    "--since",
+    callback=duration,
+    show_default="24h; 7d with --html or --pdf",
+    metavar="DURATION",
+    help="How far back: 90m, 7d.",
 )
 @click.option(
     "--by",
@@ -93,101 +54,207 @@ class _Counted:
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=_ROWS, show_default=True, help="Rows of each breakdown."
 )
+@click.option("--html", metavar="FILE|-", help="Write it, with drawings, as one HTML file: extra web.")
+@click.option("--pdf", metavar="FILE|-", help="Write the same as a PDF: extra pdf.")
 @store_option
-@json_option("one JSON document: since, until, actions, events, by, replies, queue, budgets")
-def verb(since: timedelta, facets: tuple[str, ...], limit: int, store: str | None, as_json: bool) -> None:
+@json_option("one JSON document: since, until, actions, events, by, replies, top, new, held, unsent, queue, budgets")
+def verb(
+    since: timedelta | None,
+    facets: tuple[str, ...],
+    limit: int,
+    html: str | None,
+    pdf: str | None,
+    store: str | None,
+    as_json: bool,
+) -> None:
     """Count what happened, and say what waits. Needs a store.
 
     \b
     bouncekit report --since 7d --store sqlite:///bounces.db
     bouncekit report --by category --by domain
+    bouncekit report --html week.html --pdf week.pdf
 
-    Outcomes are one for each recipient of each attempt; those of test traffic do not count.
+    Outcomes are one for each recipient of each attempt; those of test traffic do not count. The time begins at a whole
+    hour, within the last two hours at five whole minutes, as on the web page.
     """
-    chosen = tuple(map(By, dict.fromkeys(facets))) or (By.CATEGORY, By.PROVIDER)
-    from bouncekit.desk.treasurer import balances
-
+    files = {kind: file for kind, file in (("html", html), ("pdf", pdf)) if file is not None}
+    if [*files.values(), *["-"] * as_json].count("-") > 1:
+        raise click.UsageError("standard output takes one of --html -, --pdf - and --json")
+    makers = {kind: _maker(kind) for kind in files}  # before the counting, which takes its time
     with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
-        office = postmaster.office
-        now = office.clock.now()
-        counted = _count(office.store, now - since, now + timedelta(milliseconds=1), chosen)
-        depth = office.store.depth(now)
-        spent = [*balances(office.store, office.policy.budget, now).values()]
+        told = digest(
+            postmaster.office,
+            (_WEEK if files else _DAY) if since is None else since,
+            by=tuple(map(By, dict.fromkeys(facets))) or (By.CATEGORY, By.PROVIDER),
+            most=limit,
+            watch=progress,
+        )
+    for kind, file in files.items():
+        _write(file, makers[kind](told, limit))
     if as_json:
-        show_json({**_data(counted, depth, now - since, now, limit), "budgets": list(map(balance_data, spent))})
-    else:
-        _show(counted, depth, now - since, now, limit)
-        if spent:
-            show_line()
-            show_table(HEADS, list(rows(spent)))
+        show_json(_data(told, limit))
+    elif not files:
+        _show(told, limit)
 
 
-def _count(store: "Store", since: datetime, until: datetime, chosen: tuple[By, ...]) -> _Counted:
-    counted = _Counted(by={by: defaultdict(Counter) for by in chosen})
-    facets = tuple(_FACETS[by] for by in chosen)
-    step = (until - since) / _SLICES
-    starts = [since + step * number for number in range(_SLICES)]
-    spans = list(zip(starts, [*starts[1:], until], strict=True))
-    for start, end in progress(spans, "counting"):
-        counted.events.update(store.tally_events(since=start, until=end))
-        for (action, *values, judge), number in store.tally(*facets, Facet.JUDGE, since=start, until=end).items():
-            assert action is not None
-            counted.actions[action] += number
-            if judge and judge.endswith(")") and action in _OF_REPLIES:  # where nobody replied, no file has the rule
-                counted.understood[understood_by(judge)] += number
-            for by, value in zip(chosen, values, strict=True):
-                if by not in _OF_TROUBLE or action != Action.DELIVERED.value:
-                    counted.by[by][_name(by, value)][action] += number
-    return counted
+def _maker(kind: str) -> Callable[[Digest, int], bytes]:
+    """What makes a file of a digest.
+
+    Raises:
+        MissingExtra: what it needs is not installed.
+        ConfigurationError: what that needs of the system is not.
+    """
+    if kind == "pdf":
+        from bouncekit.reports.paper import printed
+
+        return printed
+    from bouncekit.reports.page import encoded
+
+    return encoded
 
 
-def _name(by: By, value: str | None) -> str:
-    if not value:
-        return _NONE
-    return provider_of_host(value) or value if by is By.PROVIDER else value
+def _write(file: str, content: bytes) -> None:
+    if file == "-":
+        click.echo(content, nl=False)
+        return
+    with opened_for_owner(file) as written:
+        written.write(content)
+    click.echo(f"{file}: {show_size(len(content))}", err=True)
 
 
-def _data(counted: _Counted, depth: "Depth", since: datetime, now: datetime, limit: int) -> dict[str, Any]:
+# -- for programs
+
+
+def _data(told: Digest, limit: int) -> dict[str, Any]:
+    numbers = told.numbers
     return {
-        "since": show_time(since),
-        "until": show_time(now),
-        "actions": _in_order(counted.actions),
-        "events": dict(sorted(counted.events.items())),
+        "since": show_time(told.since),
+        "until": show_time(told.until),
+        "actions": _in_order(numbers.actions),
+        "events": dict(sorted(numbers.events.items())),
         "by": {
             by.value: [
                 {"name": name, "total": actions.total(), "actions": _in_order(actions)}
                 for name, actions in _largest(names)[:limit]
             ]
-            for by, names in counted.by.items()
+            for by, names in numbers.by.items()
         },
-        "replies": {"refused": counted.understood.total(), "unmatched": counted.unmatched},
-        "queue": depth_data(depth),
+        "replies": {"refused": numbers.understood.total(), "unmatched": numbers.unmatched},
+        "top": {
+            of.value: {"mail": _ranked_data(one.mail), "failures": _ranked_data(one.failures)}
+            for of, one in told.rankings.items()
+        },
+        "new": {"number": told.new.number, "cut": told.new.is_cut, "kinds": [*_new_data(told, limit)]},
+        "held": {"suppressions": told.held.number, "kinds": [*_held_data(told)]},
+        "unsent": [{"channel": one.channel, "why": one.why, "count": one.number} for one in told.unsent],
+        "queue": depth_data(told.depth),
+        "budgets": list(map(balance_data, told.budgets)),
     }
 
 
-def _show(counted: _Counted, depth: "Depth", since: datetime, now: datetime, limit: int) -> None:
-    actions = counted.actions
-    total = actions.total()
-    show_line(f"{so_many(total, 'outcome')} since {show_minute(since)}, {show_span(now - since)} ago")
+def _ranked_data(ranked: Sequence[Ranked]) -> list[dict[str, Any]]:
+    return [{"name": bounded(one.name), "count": one.number} for one in ranked]
+
+
+def _new_data(told: Digest, limit: int) -> Iterator[dict[str, Any]]:
+    for one in told.new.kinds[:limit]:
+        yield {
+            "fingerprint": one.fingerprint,
+            "count": one.count,
+            "category": one.category,
+            "providers": dict(one.providers.most_common()),
+            "first_at": show_time(one.first_at) if one.first_at else None,
+            "last_at": show_time(one.last_at) if one.last_at else None,
+            "example": one.example,
+        }
+
+
+def _held_data(told: Digest) -> Iterator[dict[str, Any]]:
+    for one in told.held.largest:
+        yield {
+            "fingerprint": one.fingerprint,
+            "count": one.number,
+            "since": show_time(one.since),
+            "last_at": show_time(one.last_at),
+            "reply": one.evidence.reply,
+            "remote_mta": one.evidence.remote_mta,
+        }
+
+
+# -- for people
+
+
+def _show(told: Digest, limit: int) -> None:
+    numbers = told.numbers
+    total = numbers.actions.total()
+    show_line(f"{so_many(total, 'outcome')} since {show_minute(told.since)}, {show_span(told.until - told.since)} ago")
     if total:
         show_line()
-        rows = [(name, f"{number:>12,}", f"{number / total:>6.1%}") for name, number in _in_order(actions).items()]
-        _show_with_bars(("", "", ""), rows, list(_in_order(actions).values()))
-    for by, names in counted.by.items():
+        actions = _in_order(numbers.actions)
+        _show_with_bars(
+            ("", "", ""),
+            [(name, f"{number:>12,}", f"{number / total:>6.1%}") for name, number in actions.items()],
+            list(actions.values()),
+        )
+    for by, names in numbers.by.items():
         if names:
             show_line()
             _show_breakdown(by, names, limit)
+    _show_top(told)
+    _show_new(told, limit)
     show_line()
-    events = counted.events
-    added, lifted = events[EventType.SUPPRESSION_ADDED.value], events[EventType.SUPPRESSION_LIFTED.value]
-    show_line(f"suppressions: {added:,} added, {lifted:,} lifted")
-    if refused := counted.understood.total():
-        show_line(f"not understood: {counted.unmatched:,} of {refused:,} refusals, {counted.unmatched / refused:.1%}")
-        if counted.unmatched:
+    _show_lines(told)
+    if told.budgets:
+        show_line()
+        show_table(HEADS, list(rows(told.budgets)))
+
+
+def _show_lines(told: Digest) -> None:
+    """What is said in a line each."""
+    numbers = told.numbers
+    show_line(f"suppressions: {numbers.added:,} added, {numbers.lifted:,} lifted")
+    if told.held.number:
+        kinds = "; ".join(f"{one.number:,} for {one.evidence.reply or 'no reply'}" for one in told.held.largest[:_TOP])
+        show_line(f"held by the guard: {told.held.number:,}, which bind nobody: {kinds}")
+    if refused := numbers.understood.total():
+        show_line(f"not understood: {numbers.unmatched:,} of {refused:,} refusals, {numbers.unmatched / refused:.1%}")
+        if numbers.unmatched:
             show_line("rules for them: bouncekit rules suggest")
-    if events[EventType.SHADOW_DIFFERED.value]:
+    if numbers.events[EventType.SHADOW_DIFFERED]:
         show_line("policy on trial: it would have done otherwise; bouncekit policy shadow says how often")
-    show_line(f"queue: {in_words(depth, now).removeprefix('the queue is ')}")
+    if told.unsent:
+        newest = "; ".join(
+            f"{number:,} through channel {channel}: {why}" for channel, why, number in told.unsent[:_TOP]
+        )
+        show_line(f"not notified: {numbers.events[EventType.NOT_NOTIFIED]:,}; the newest: {newest}")
+    show_line(f"queue: {in_words(told.depth, told.until).removeprefix('the queue is ')}")
+
+
+def _show_top(told: Digest) -> None:
+    """Whose mail failed most, and who has most mail: the first few of each kind."""
+    failed = [(of.value, *one) for of, ranking in told.rankings.items() for one in ranking.failures[:_TOP]]
+    mail = [(of.value, *one) for of, ranking in told.rankings.items() for one in ranking.mail[:_TOP]]
+    for head, found in (("failed", failed), ("outcomes", mail)):
+        if found:
+            show_line()
+            show_table((f"most {head}", "", head), [(kind, name, f"{number:,}") for kind, name, number in found])
+
+
+def _show_new(told: Digest, limit: int) -> None:
+    if not told.new.kinds:
+        return
+    show_line()
+    show_table(
+        ("new replies", "since", "by server", ""),
+        [
+            (f"{one.count:,}", show_minute(one.first_at), ", ".join(dict(one.providers.most_common(_TOP))), one.example)
+            for one in told.new.kinds[:limit]
+        ],
+    )
+    if more := told.new.number - len(told.new.kinds[:limit]):
+        show_line(f"and {more:,} more: --limit")
+    if told.new.is_cut:
+        show_line(f"New replies, and senders, are of the newest {MOST_READ:,} refusals.")
 
 
 def _show_breakdown(by: By, names: Mapping[str, Counter[str]], limit: int) -> None:

@@ -26,7 +26,7 @@ from bouncekit.words.errors import ConfigurationError
 from bouncekit.words.measures import counted
 
 if TYPE_CHECKING:
-    from bouncekit.cli.eventpages import Told
+    from bouncekit.desk.eventpages import Told
     from bouncekit.history.suggesting import Gathering, Kind, Suggestion
     from bouncekit.meaning.classifier import Classifier
     from bouncekit.postmaster.config import Config
@@ -51,7 +51,7 @@ def verb(ctx: click.Context) -> None:
     show_help(ctx)
 
 
-@verb.command()
+@verb.command(short_help="Print rules for the replies that no rule understood.")
 @click.option("--since", callback=duration, default="30d", show_default=True, metavar="DURATION", help="How far back.")
 @click.option("--replies", metavar="FILE|-", help="Replies or events as JSON lines, instead of a store's events.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many kinds.")
@@ -99,7 +99,7 @@ def suggest(
 
 def _add_store(config: "Config", since: timedelta, gathering: "Gathering") -> datetime:
     """Gather what a store has recorded; since when that is."""
-    from bouncekit.cli.eventquery import found
+    from bouncekit.desk.eventpages import found
     from bouncekit.history.sifting import Sieve
     from bouncekit.stores.searching import Search
 
@@ -155,6 +155,8 @@ def _add_line(line: bytes, gathering: "Gathering") -> None:
         remote_mta=asked.get("remote_mta"),
         enhanced=asked.get("enhanced"),
     )
+    if status.code is None:
+        raise ValueError(f"no reply is quoted in {str(asked['reply'])[:60]!r}")
     at = datetime.fromisoformat(asked["at"]) if asked.get("at") else None
     gathering.add(status, asked.get("recipient") or "", at)
 

@@ -33,7 +33,7 @@ _MAX_MESSAGE_BYTES = 100 * 1024 * 1024
 @click.option("--resume", metavar="FILE", help="With --each: remember there what is done, and leave it out.")
 @click.option("--key", "key_column", metavar="COLUMN", help="With --resume: what names a row; else all that is in it.")
 @click.option("--resend-unknown", is_flag=True, help="With --resume: also rows that may have been sent.")
-@click.option("--relay", metavar="URL", help="Such as smtp://localhost:25; else BOUNCEKIT_RELAY.")
+@click.option("--relay", metavar="URL", help="Such as smtp://localhost:25; else BOUNCEKIT_RELAY, or the only one.")
 @click.option("--to", multiple=True, metavar="ADDRESS", help="A recipient, instead of those in the headers.")
 @click.option("--from", "sender", metavar="ADDRESS", help="The return path, instead of the From header's.")
 @click.option(
@@ -84,12 +84,13 @@ def verb(
     _check_rows(file, rows, to, resume, key_column, resend_unknown=resend_unknown)
     letter = None if rows is not None else _letter(file, to, sender)
     config = configured(relay=relay, policy=policy, store=store, retry=retry, patience=patience)
-    if config.relay is None:
+    if config.relay is None and len(config.relays) != 1:  # the only one needs no name
         given = " or ".join(config.relays) or "smtp://localhost:25"
         raise ConfigurationError(f"no relay: give --relay {given}, or set BOUNCEKIT_RELAY")
+    outlet = config.relay or next(iter(config.relays))
     with (
-        open_postmaster(config) as postmaster,
-        postmaster.client(config.relay, message_class=message_class, test=test, insecure_tls=insecure_tls) as client,
+        open_postmaster(config, needs_store=config.retry == "queue") as postmaster,
+        postmaster.client(outlet, message_class=message_class, test=test, insecure_tls=insecure_tls) as client,
     ):
         if letter is None:
             return _send_rows(
@@ -168,6 +169,8 @@ def _letter(file: str, to: tuple[str, ...], sender: str | None) -> _Letter:
         raise ConfigurationError(f"{file}: no From header with an address; give --from ADDRESS")
     if not recipients:
         raise ConfigurationError(f"{file}: no recipient in its headers; give --to ADDRESS")
+    if unfilled := next((one for one in recipients if one.startswith("$") and "@" not in one), None):
+        raise ConfigurationError(f"{file}: {unfilled} stands for a column: give the rows with --each FILE")
     return _Letter(sender=senders[0], recipients=recipients, content=_without_bcc(content))
 
 

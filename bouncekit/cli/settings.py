@@ -32,6 +32,7 @@ __all__ = [
     "moment",
     "open_postmaster",
     "policy_option",
+    "refuse_before",
     "rules_option",
     "show_help",
     "sqlite_path",
@@ -89,6 +90,18 @@ def show_help(ctx: click.Context) -> None:
     """The help of a verb that has verbs of its own, where none of them was called."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+
+
+def refuse_before(ctx: click.Context) -> None:
+    """For a verb that does something itself and has verbs below it: no option that stands before one of these.
+
+    Raises:
+        click.UsageError: one was given there.
+    """
+    for parameter in ctx.command.params:
+        if ctx.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE:
+            option, verb = parameter.opts[0], ctx.invoked_subcommand
+            raise click.UsageError(f"{option} counts for nothing before {verb}: write it behind {verb}", ctx)
 
 
 def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:

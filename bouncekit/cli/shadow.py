@@ -71,7 +71,7 @@ def shadow(since: timedelta, store: str | None, as_json: bool) -> None:
 
 
 def _events(store: "Store", since: datetime) -> Iterable[Mapping[str, Any]]:
-    from bouncekit.cli.eventpages import LATE, first_behind, forwards, newest_number
+    from bouncekit.desk.eventpages import LATE, first_behind, forwards, newest_number
 
     newest = newest_number(store)
     first = first_behind(store, since - LATE, newest)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bouncekit.cli.application import app_option, opened
-from bouncekit.cli.eventpages import first_behind, newest_number
 from bouncekit.cli.output import show_json, show_line, show_minute, show_span, show_table
 from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, show_help, store_option
 from bouncekit.delivery.events import show_time
+from bouncekit.desk.eventpages import first_behind, newest_number
 from bouncekit.desk.forwarding import cursor_of, sink_of
 from bouncekit.stores.cursors import Reading, is_stuck, reading
 from bouncekit.words.errors import ConfigurationError

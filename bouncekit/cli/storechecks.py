@@ -73,7 +73,7 @@ def clock(now: datetime, newest: datetime | None) -> Check:
         return Check("clock", Level.FAIL, found, _SET_THE_CLOCK)
     if newest is not None and newest - now > _SLACK:
         found = f"{show_minute(now)}, and the store has news of {show_minute(newest)}: it was set back"
-        return Check("clock", Level.FAIL, found, f"{_SET_THE_CLOCK}; what was queued before is due only then")
+        return Check("clock", Level.FAIL, found, f"{_SET_THE_CLOCK}; a worker moves what was queued before")
     return Check("clock", Level.OK, show_minute(now))
 
 

@@ -2,8 +2,11 @@
 
 import email
 import email.policy
+import os
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +23,7 @@ from bouncekit.words.showing import printable
 if TYPE_CHECKING:
     from bouncekit.testing.answers import Answer
     from bouncekit.testing.records import Received
+    from bouncekit.testing.server import ScriptedServer
 
 __all__ = ["verb"]
 
@@ -74,7 +78,7 @@ def verb(
         keep=_KEEP,
         on_message=desk.took,
     )
-    with stopped_by_signal() as stop, server:
+    with stopped_by_signal() as stop, _listening(server, port):
         click.echo(f"bouncekit testserver: listening at {server.url}", err=as_json)
         while not stop.wait(_TICK_SECONDS):
             pass
@@ -82,6 +86,19 @@ def verb(
     for error in server.errors:
         click.echo(f"bouncekit testserver: a fault of its own: {error!r}", err=True)
     return 1 if server.errors else 0
+
+
+@contextmanager
+def _listening(server: "ScriptedServer", port: int) -> Iterator[None]:
+    try:
+        server.start()
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else error
+        raise ConfigurationError(f"cannot listen at 127.0.0.1 port {port}: {why}; --port 0 takes a free one") from error
+    try:
+        yield
+    finally:
+        server.stop()
 
 
 def _read(script: str, *, lmtp: bool) -> Any:

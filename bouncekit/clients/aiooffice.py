@@ -12,10 +12,10 @@ from contextvars import copy_context
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from bouncekit.clients.smtperrors import StoreUnavailable, with_report
+from bouncekit.clients.smtperrors import unavailable, with_report
 from bouncekit.delivery.report import Report
 from bouncekit.delivery.steps import Answer, Delivery, Outcome, Transact, Wait
-from bouncekit.desk.office import Course, Office, Retry, undelivered
+from bouncekit.desk.office import Course, Office, Retry
 from bouncekit.notify import Via
 from bouncekit.outside.clock import Clock, SystemClock
 from bouncekit.words.errors import StoreError
@@ -101,7 +101,7 @@ class AsyncOffice:
         try:
             report = await self._drive(course, transact, errand, is_patient=is_patient)
         except StoreError as error:
-            raise StoreUnavailable(str(error), undelivered(delivery, str(error))) from error
+            raise unavailable(error, delivery) from error
         finally:
             self._office.ledger.forget(delivery)
             await self.do(errand, course.leave, via)

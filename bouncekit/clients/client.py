@@ -189,7 +189,7 @@ class Client:
         Needs `retry="queue"`. It does not wait for a send that this client is at.
 
         Raises:
-            StoreUnavailable: the store does not answer, the message is not in the queue.
+            StoreUnavailable: the store does not answer, the message is not in the queue; or may be, where it says so.
             ConfigurationError: nothing is queued here.
         """
         with self._desk_lock:

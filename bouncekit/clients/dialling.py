@@ -50,7 +50,11 @@ class Dialling(Session, smtplib.SMTP):
             self._was_dropped = False
             if self.office is not None and host.startswith("/"):  # the Unix socket of an LMTP server
                 self.relay = self.office.relay_at(host, port)
-        answer = super().connect(host, port, source_address)
+        try:
+            answer = super().connect(host, port, source_address)
+        except (ConnectionError, TimeoutError, socket.gaierror) as error:
+            error.add_note(f"while connecting to {host}" + (f" port {port}" if port else ""))
+            raise
         self._was_connected = True
         self._begin_afresh()
         return answer

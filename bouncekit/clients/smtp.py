@@ -18,9 +18,9 @@ from bouncekit.clients.carrying import Carrying
 from bouncekit.clients.dialling import DEFAULT_TIMEOUT
 from bouncekit.clients.smtperrors import (
     OutcomeUnknown,
-    StoreUnavailable,
     UnreadableReply,
     error_of,
+    unavailable,
     with_report,
 )
 from bouncekit.delivery.handing import refusals
@@ -28,7 +28,7 @@ from bouncekit.delivery.report import Report
 from bouncekit.delivery.settlement import Delivered, unjudged
 from bouncekit.delivery.steps import Delivery, Transact
 from bouncekit.delivery.submission import submission
-from bouncekit.desk.office import Office, undelivered
+from bouncekit.desk.office import Office
 from bouncekit.outside.builtin import classify
 from bouncekit.protocol.classmark import NO_CLASS_MARKS
 from bouncekit.protocol.commandlines import DsnRequest
@@ -221,7 +221,7 @@ class SMTP(Carrying):
 
         Raises:
             ConfigurationError: nothing is queued here.
-            StoreUnavailable: the store does not answer, the message is not in the queue.
+            StoreUnavailable: the store does not answer, the message is not in the queue; or may be, where it says so.
             SMTPRecipientsRefused: there is no recipient that mail could be sent to.
         """
         self._hand_in = self.submit
@@ -273,8 +273,7 @@ class SMTP(Carrying):
                 self._hear_interruption(report)
                 yield report
         except StoreError as error:
-            report = undelivered(taken[0], str(error)) if taken else Report()
-            raise StoreUnavailable(str(error), report) from error
+            raise unavailable(error, taken[0] if taken else None) from error
         finally:
             self._leave_ahead()
 
@@ -306,7 +305,7 @@ class SMTP(Carrying):
         try:
             report = self.office.submit(delivery)
         except StoreError as error:
-            raise StoreUnavailable(str(error), undelivered(delivery, str(error))) from error
+            raise unavailable(error, delivery) from error
         if not delivery.recipients:
             raise with_report(smtplib.SMTPRecipientsRefused(dict(report)), report)
         return report
@@ -321,7 +320,7 @@ class SMTP(Carrying):
             self._hear_interruption(report)
             return report, self._trouble
         except StoreError as error:
-            raise StoreUnavailable(str(error), undelivered(delivery, str(error))) from error
+            raise unavailable(error, delivery) from error
         finally:
             self._trouble = outer
 

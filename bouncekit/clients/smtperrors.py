@@ -18,9 +18,12 @@ import smtplib
 from collections.abc import Mapping
 from typing import TypeVar
 
+from bouncekit.delivery.handing import refusals
 from bouncekit.delivery.report import Report
 from bouncekit.delivery.settlement import Settlement
-from bouncekit.words.errors import BouncekitError
+from bouncekit.delivery.steps import Delivery
+from bouncekit.outside.builtin import classify
+from bouncekit.words.errors import BouncekitError, StoreError
 from bouncekit.words.reply import Cause, NoReply, Reply, Stage
 from bouncekit.words.status import Action
 
@@ -33,6 +36,7 @@ __all__ = [
     "Utf8NotOffered",
     "error_of",
     "session_error",
+    "unavailable",
     "with_report",
 ]
 
@@ -42,7 +46,7 @@ _Raised = TypeVar("_Raised", bound=BaseException)
 
 
 class OutcomeUnknown(smtplib.SMTPServerDisconnected):
-    """The reply to the final dot never came. Sending again may deliver the message twice."""
+    """The reply to the final dot never came, or the store's to COMMIT. Sending again may deliver the message twice."""
 
 
 class UnreadableReply(smtplib.SMTPServerDisconnected, smtplib.SMTPResponseException):
@@ -69,7 +73,10 @@ class Utf8NotOffered(smtplib.SMTPNotSupportedError):
 
 
 class StoreUnavailable(BouncekitError, smtplib.SMTPException):
-    """The store does not answer, so nobody knows who is suppressed. Nothing was sent."""
+    """The store does not answer, so nobody knows who is suppressed. Nothing was sent.
+
+    Of whom it may have queued, since only its answer was lost, `.report` says `possible_duplicate`.
+    """
 
     report: Report
 
@@ -79,6 +86,26 @@ class StoreUnavailable(BouncekitError, smtplib.SMTPException):
 
     def __reduce__(self) -> tuple[type["StoreUnavailable"], tuple[str, Report]]:
         return type(self), (str(self), self.report)
+
+
+def unavailable(error: StoreError, delivery: Delivery | None) -> StoreUnavailable:
+    """What a send raises of a delivery that was not even begun: everybody is delayed, for a reason on our side."""
+    why = str(error)
+    if delivery is None:
+        return StoreUnavailable(why, Report())
+    delayed = [
+        Settlement(
+            recipient=one.address.wire,
+            action=Action.DELAYED,
+            reply=NoReply(Cause.LOCAL, why),
+            possible_duplicate=error.unknown,
+            key=one.key,
+        )
+        for one in delivery.recipients
+    ]
+    settlements = delayed + refusals(delivery, classify)
+    report = Report.of(settlements, message_id=delivery.envelope.message_id, given=delivery.given)
+    return StoreUnavailable(why, report)
 
 
 def with_report(error: _Raised, report: Report) -> _Raised:
@@ -104,8 +131,10 @@ def error_of(
         return None
     if not settlements:
         return smtplib.SMTPRecipientsRefused({})
-    if any(one.action is Action.UNKNOWN or one.possible_duplicate for one in settlements):
+    if any(one.action is Action.UNKNOWN for one in settlements):
         return OutcomeUnknown("the reply to the end of the data never came: the message may have been delivered")
+    if any(one.possible_duplicate for one in settlements):
+        return OutcomeUnknown("the message may have been delivered, or may be in the queue: nobody had the answer")
     asked = [one for one in settlements if not _local(one)]
     if not asked:
         held_up = any(one.action is Action.DELAYED or one.expired for one in settlements)  # nobody is refused for good

@@ -2,7 +2,7 @@
 
     deliver() --LookUp-->   which recipients are suppressed, what do their histories say    <--LookedUp--
               --Transact--> speak SMTP with a server                                         <--Outcome---
-              --Record-->   remember these settlements, all or none, then tell the world     <--None------
+              --Record-->   remember these settlements, all or none, then tell the world     <--Amended---
               --Wait-->     nothing to do before this time: go on then, or leave it?          <--bool------
 
 The synchronous, the asynchronous and the durable driver differ in how they carry the steps out and in nothing else.
@@ -10,23 +10,21 @@ A split, a lone repeat and a reconnect happen at once and are no outcome: only w
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 from bouncekit.bounces.verp import ReturnPaths
-from bouncekit.delivery.closing import closed, goes_on, session_of
-from bouncekit.delivery.events import event_id, events_of
+from bouncekit.delivery.bench import Bench
+from bouncekit.delivery.closing import goes_on, session_of
 from bouncekit.delivery.handing import Classify, refusals
 from bouncekit.delivery.lanes import Hearing, parted, together, why_held
 from bouncekit.delivery.queue import Abandoned
-from bouncekit.delivery.report import Report
 from bouncekit.delivery.returned import Returned, complaint
-from bouncekit.delivery.settlement import Settlement, delivered, held_up, settle, skipped, unjudged
+from bouncekit.delivery.settlement import Settlement, delivered, held_up, skipped, unjudged
 from bouncekit.delivery.sorting import Sorted
-from bouncekit.delivery.spending import spent_of
 from bouncekit.delivery.steps import (
+    Amended,
     Answer,
     Delivery,
     LookedUp,
@@ -35,29 +33,22 @@ from bouncekit.delivery.steps import (
     Record,
     Step,
     Steps,
-    Strike,
     Transact,
     Wait,
-    strikes_of,
 )
-from bouncekit.delivery.tallied import Number, Scene, greylisted_at, waited
-from bouncekit.delivery.watch import NOTHING, Heard, answered, answers_of, answers_to, patterns, watch
-from bouncekit.delivery.wholesale import occasion_of, wholesale
+from bouncekit.delivery.tallied import greylisted_at, waited
+from bouncekit.delivery.watch import NOTHING, answers_to, patterns, watch
+from bouncekit.delivery.wholesale import wholesale
 from bouncekit.meaning.classification import Classification
-from bouncekit.policy.guard import Answers
-from bouncekit.policy.policy import Disposition, Policy, SessionDisposition
-from bouncekit.policy.rule import Circumstances, Fate, SessionFate, Window
-from bouncekit.policy.schedule import jitter_of
-from bouncekit.policy.suppression import Standing, Suppression
-from bouncekit.policy.throttle import NO_ROAD, News, Road
-from bouncekit.words.address import Address, parse_address
+from bouncekit.policy.policy import Policy
+from bouncekit.policy.rule import Fate, SessionFate, Window
+from bouncekit.policy.throttle import NO_ROAD, Road
 from bouncekit.words.envelope import Counted, Recipient
-from bouncekit.words.reply import Cause, NoReply, Stage
-from bouncekit.words.status import Action, RecipientStatus, Taken
+from bouncekit.words.reply import Cause, NoReply
+from bouncekit.words.status import Action, Taken
 
 __all__ = ["absorb", "deliver", "give_up", "recover"]
 
-_NEVER = datetime.min.replace(tzinfo=UTC)
 _ALWAYS_TAKEN = 100  # recipients that every server has to take in one transaction (RFC 5321 4.5.3.1.8)
 
 
@@ -101,8 +92,8 @@ def give_up(delivery: Delivery, why: str, *, classify: Classify, policy: Policy)
     return (yield from _Way(delivery, classify, policy).give_up(why))
 
 
-class _Way:
-    """One delivery under way: what is known, what is still to be done."""
+class _Way(Bench):
+    """One delivery under way: who waits, who is next, and what is asked for them."""
 
     def __init__(
         self,
@@ -112,26 +103,11 @@ class _Way:
         return_paths: ReturnPaths | None = None,
         road: Road = NO_ROAD,
     ) -> None:
-        self.delivery = delivery
-        self.classify = classify
-        self.policy = policy
-        self.return_paths = return_paths
-        self.kind = policy.message_class(delivery.labels.message_class)
-        self.settled: dict[str, Settlement] = {}
-        self.whole: Sequence[Settlement] | None = None  # everybody's, where there was one outcome for all
-        self.now = _NEVER  # by the last look-up
-        self.previous: Mapping[str, Suppression] = {}
-        self.providers: Mapping[str, str] = {}  # whose servers take the mail of a domain, where that is known
-        self.alive: set[str] = set()  # keys of those who got the message
-        self.struck: set[Strike] = set()  # a message strikes a mailbox once, however often it is tried
+        super().__init__(delivery, classify, policy, return_paths, road)
         self.waiting: list[tuple[datetime, Recipient]] = []
         self.groups: deque[tuple[Recipient, ...]] = deque()
         self.reconnecting = False
-        self.road = road
-        self.is_shut = False  # a lane of it, by an answer to this delivery
-        self.details: Mapping[str, Any] = {}  # what every event of it carries besides
-        self.learned: Mapping[str, timedelta | None] = {}  # how long greylisting takes where a recipient is, by key
-        self.watch = NOTHING  # what the guard sees of the transaction that is being judged
+        self.is_shut = False  # a lane of the road, by an answer to this delivery
 
     def go(self) -> Steps:
         refused = refusals(self.delivery, self.classify) if self.delivery.refused else ()
@@ -156,37 +132,37 @@ class _Way:
 
     def recover(self, attempt: Abandoned) -> Steps:
         now = yield from self._previous()
-        group = tuple(map(self._timed, self.delivery.recipients))
+        group = tuple(map(self.timed, self.delivery.recipients))
         yield from self._judge(group, Outcome(attempt_id=attempt.attempt_id, now=now, statuses=attempt.statuses))
         return self.report()
 
     def give_up(self, why: str) -> Steps:
         now = yield from self._previous()
-        outcome = self._too_late(now)
-        timed = tuple(map(self._timed, self.delivery.recipients))
+        outcome = self.too_late(now)
+        timed = tuple(map(self.timed, self.delivery.recipients))
         settlements = [
-            self._given_up(one, why, outcome)
-            if now >= self._deadline(one, now)
+            self.given_up(one, why, outcome)
+            if now >= self.deadline(one, now)
             else replace(held_up(one, why, now), kept=True)
             for one in timed
         ]
-        yield from self._remember(self._record(settlements, timed, outcome))
+        yield from self._remember(self.record(settlements, timed, outcome))
         return self.report()
 
     def absorb(self, news: Returned) -> Steps:
         (recipient,), now = self.delivery.recipients, (yield from self._previous())
-        self.details = news.details
+        self.news = news
         outcome = Outcome(attempt_id=news.attempt_id, now=now, statuses=(news.status,))
         if news.is_final:
             yield from self._judge((recipient,), outcome)
             return self.report()
         if news.is_complaint:
             verdict = complaint(news.status)
-            disposition = replace(self._decide(verdict, recipient, outcome, {}), action=Action.DELIVERED)
-            told = self._settle(verdict, disposition, recipient, outcome)
+            disposition = replace(self.decide(verdict, recipient, outcome, {}), action=Action.DELIVERED)
+            told = self.settled_as(verdict, disposition, recipient, outcome)
         else:
             told = replace(unjudged(news.status, self.classify(news.status)), key=recipient.key)
-        yield from self._remember(self._record([told], (), outcome))
+        yield from self._remember(self.record([told], (), outcome))
         return self.report()
 
     def _previous(self) -> Generator[Step, Answer, datetime]:
@@ -196,24 +172,6 @@ class _Way:
         assert isinstance(found, LookedUp)
         self.previous = {} if labels.test else found.suppressions
         return found.now
-
-    def report(self) -> Report:
-        settlements = self.whole
-        if settlements is None:
-            asked = [recipient.address.wire for recipient in self.delivery.recipients]
-            asked += [refusal.address for refusal in self.delivery.refused]
-            settlements = [self.settled[address] for address in asked]
-        return Report.of(
-            settlements,
-            message_id=self.delivery.envelope.message_id,
-            given=self.delivery.given,
-            durable=self.delivery.relay is not None,
-        )
-
-    @property
-    def jitter(self) -> float:
-        """The recipients share it: who waits together goes on together."""
-        return jitter_of(self.delivery.id)
 
     # -- before anything is sent
 
@@ -231,7 +189,7 @@ class _Way:
         free: list[Recipient] = []
         probes = set(found.probes)
         for recipient in asked if found.suppressions else ():
-            by = self._held_back(recipient, found, probes)
+            by = self.held_back(recipient, found, probes)
             if by is None:
                 free.append(recipient)
             else:
@@ -240,14 +198,14 @@ class _Way:
             free += asked
         if settlements:
             outcome = Outcome(attempt_id=self.delivery.id, now=found.now, statuses=())
-            yield from self._remember(self._record(settlements, (), outcome))
+            yield from self._remember(self.record(settlements, (), outcome))
         if found.undeliverable and (doomed := tuple(one for one in free if one.address.wire in found.undeliverable)):
             free = [one for one in free if one not in doomed]
             statuses = tuple(found.undeliverable[one.address.wire] for one in doomed)
             outcome = Outcome(attempt_id=found.attempt_id, now=found.now, statuses=statuses)
-            yield from self._judge(self._started(doomed), outcome)
+            yield from self._judge(self.started(doomed), outcome)
         if self.delivery.relay is not None:
-            free = list(map(self._timed, self._started(free)))
+            free = list(map(self.timed, self.started(free)))
         may_go = yield from self._let_through(tuple(free), found)
         self.groups.extend(together(may_go, self.road))
 
@@ -267,68 +225,19 @@ class _Way:
             is_kept = self.delivery.relay is not None
             outcome = Outcome(attempt_id=found.attempt_id, now=found.now, statuses=())
             settlements = []
-            waiting = tuple(zip(self._started([one for one, _ in waiting]), [by for _, by in waiting], strict=True))
+            waiting = tuple(zip(self.started([one for one, _ in waiting]), [by for _, by in waiting], strict=True))
             for one, by in waiting:
-                deadline = self._deadline(one, found.now)
+                deadline = self.deadline(one, found.now)
                 if found.now >= deadline or (by.until >= deadline and not self.kind.tries_late):
-                    settlements.append(self._given_up(one, why_held(by), outcome))
+                    settlements.append(self.given_up(one, why_held(by), outcome))
                 else:
                     until = min(by.until, deadline)
                     settlements.append(replace(held_up(one, why_held(by), until), kept=is_kept))
                     self.waiting.append((until, one))
-            yield from self._remember(self._record(settlements, [one for one, _ in waiting], outcome))
+            yield from self._remember(self.record(settlements, [one for one, _ in waiting], outcome))
         return may_go
 
-    def _started(self, recipients: Iterable[Recipient]) -> tuple[Recipient, ...]:
-        """The same, whose first attempt began when they were admitted, unless they had one."""
-        return tuple([one.started(self.now) for one in recipients])
-
     # -- whose time is over
-
-    def _deadline(self, recipient: Recipient, now: datetime) -> datetime:
-        return (recipient.first_attempt_at or now) + self.kind.deadline
-
-    def _timed(self, recipient: Recipient) -> Recipient:
-        """The same, with the time at which somebody looks after it, whatever it waits for by then."""
-        first = recipient.first_attempt_at
-        at = None if first is None else first + self.kind.deadline
-        return recipient if recipient.give_up_at == at else replace(recipient, give_up_at=at)
-
-    def _too_late(self, now: datetime) -> Outcome:
-        """What brings the end of who was not tried in time: no attempt, and yet of a name of its own."""
-        return Outcome(attempt_id=event_id(self.delivery.id, None, f"overdue {now.isoformat()}"), now=now, statuses=())
-
-    def _given_up(self, recipient: Recipient, why: str, outcome: Outcome) -> Settlement:
-        """The settlement of one whose deadline passes while nobody can be asked. The rules say who hears of it."""
-        status = RecipientStatus(
-            recipient=recipient.address.wire,
-            action=Action.FAILED,
-            stage=Stage.CONNECT,
-            reply=NoReply(Cause.OVERDUE, why),
-        )
-        verdict = self.classify(status)
-        disposition = self.policy.give_up(verdict, recipient, self._circumstances(verdict, recipient, outcome, {}))
-        settlement = self._settle(verdict, replace(disposition, ladder=None, measure=None), recipient, outcome)
-        return replace(settlement, stage=None)
-
-    def _held_back(self, recipient: Recipient, found: LookedUp, probes: set[str]) -> Suppression | None:
-        """The suppression that binds this recipient now. An expired one lets one of `probes` through, and uses it up.
-
-        A probe that was delayed has to be granted again: the store gave it free when it recorded the delay.
-        """
-        suppression = found.suppressions.get(recipient.key)
-        if suppression is None or suppression.standing is Standing.HELD:
-            return None
-        if suppression.category in self.kind.ignores and suppression.standing is not Standing.MANUAL:
-            return None
-        if suppression.binds(found.now):
-            return suppression
-        if suppression.standing is Standing.MANUAL or self.delivery.labels.test:
-            return None  # what a hand put there ends by itself
-        if recipient.key not in probes:
-            return suppression
-        probes.remove(recipient.key)
-        return None
 
     # -- one transaction and what follows from it
 
@@ -338,7 +247,7 @@ class _Way:
         if addresses != envelope.recipients:
             envelope = replace(envelope, recipients=addresses)
         if self.return_paths is not None and envelope.sender.wire:  # the null one must stay what it is
-            envelope = replace(envelope, sender=self._signed(group, self.return_paths))
+            envelope = replace(envelope, sender=self.signed(group, self.return_paths))
         outcome = yield Transact(
             delivery=self.delivery,
             envelope=envelope,
@@ -359,7 +268,7 @@ class _Way:
         else:
             pairs = zip(group, outcome.statuses, strict=True)
             self.alive.update([recipient.key for recipient, status in pairs if status.action is Action.DELIVERED])
-        return (yield from self._judge(self._started(group), outcome))
+        return (yield from self._judge(self.started(group), outcome))
 
     def _settle_all(
         self, group: tuple[Recipient, ...], statuses: Taken, outcome: Outcome
@@ -376,25 +285,20 @@ class _Way:
             self.settled.update([(one.recipient, one) for one in record.settlements])
         yield from self._remember(record)
 
-    def _signed(self, group: tuple[Recipient, ...], paths: ReturnPaths) -> Address:
-        """The return path of one transaction."""
-        to = [recipient.address.wire for recipient in group]
-        return parse_address(paths.sign(self.delivery.id, to, at=self.now, tenant=self.delivery.labels.tenant))
-
     def _judge(self, group: tuple[Recipient, ...], outcome: Outcome) -> Generator[Step, Answer, None]:
         """Classify every status, let the policy decide, and put each recipient where it belongs."""
         verdicts = {
-            status.recipient: self._meaning(status)
+            status.recipient: self.meaning(status)
             for status in outcome.statuses
             if status.action is not Action.DELIVERED
         }
         reconnects = max(recipient.reconnects for recipient in group)
         session = session_of(outcome, verdicts.values(), self.policy, self.classify, reconnects=reconnects)
         self.watch = NOTHING
-        counters = (yield from self._ask(group, outcome, verdicts)) if verdicts else {}
         if outcome.through != self.road.through:
             self.road = replace(self.road, through=outcome.through)
-        into = Sorted(Hearing(self.road, self.jitter))
+        counters = (yield from self._ask(group, outcome, verdicts)) if verdicts else {}
+        into = Sorted(Hearing(self.road, self.jitter, self.policy.hints))
         for recipient, status in zip(group, outcome.statuses, strict=True):
             verdict = verdicts.get(status.recipient)
             if verdict is None:
@@ -413,24 +317,13 @@ class _Way:
                 self._place(recipient, verdict, outcome, counters.get(recipient.key, {}), into)
         self.reconnecting = session is not None and session.fate is SessionFate.RECONNECT
         if verdicts:
-            into.numbers += self._scene.counted(verdicts.values())
+            into.numbers += self.scene.counted(verdicts.values())
             self.groups.extendleft((one,) for one in reversed(into.apart + into.alone))
             self.groups.extendleft(reversed(into.batches()))
             self.is_shut |= into.hearing.shuts
         news = into.hearing.news.values()
-        record = self._record(into.settlements, into.recipients, outcome, session, news, into.numbers)
+        record = self.record(into.settlements, into.recipients, outcome, session, news, into.numbers)
         yield from self._remember(record)
-
-    @property
-    def _scene(self) -> Scene:
-        relay = self.road.through or (self.road.relay.name if self.road.relay else self.delivery.relay or "")
-        return Scene(self.policy, self.delivery.envelope.sender.wire, relay)
-
-    def _meaning(self, status: RecipientStatus) -> Classification:
-        """What a status means. A reply that nobody asked for is no verdict: whatever it says, it is not for good."""
-        verdict = self.classify(status)
-        is_unasked = isinstance(status.reply, NoReply) and status.reply.cause is Cause.UNSOLICITED
-        return replace(verdict, permanent=False) if is_unasked and verdict.permanent else verdict
 
     def _place(
         self,
@@ -443,7 +336,7 @@ class _Way:
         """Let the policy decide about one recipient that was not delivered."""
         status = verdict.status
         counted = recipient.counted()
-        disposition = self._decide(verdict, counted, outcome, counters)
+        disposition = self.decide(verdict, counted, outcome, counters)
         into.hearing.add(recipient.address.domain, status, verdict, disposition)
         if disposition.fate is Fate.SPLIT:
             into.together.append(recipient)
@@ -459,7 +352,7 @@ class _Way:
                 possible_duplicate=unknown,
                 greylisted_at=greylisted_at(recipient, verdict, outcome.now),
             )
-            into.settlements.append(self._settle(verdict, disposition, counted, outcome))
+            into.settlements.append(self.settled_as(verdict, disposition, counted, outcome))
             into.recipients.append(counted)
             if disposition.retry_at is not None:
                 self.waiting.append((disposition.retry_at, counted))
@@ -468,7 +361,7 @@ class _Way:
         self, group: tuple[Recipient, ...], outcome: Outcome, verdicts: Mapping[str, Classification]
     ) -> Generator[Step, Answer, Mapping[str, Mapping[Window, int]]]:
         """The counters that the policy asks for, by key, and what the guard sees; nearly always nobody is asked."""
-        self.learned, scene, asked = {}, self._scene, {}
+        self.learned, scene, asked = {}, self.scene, {}
         for recipient in group:
             if recipient.address.wire in verdicts:
                 asked[recipient.key] = scene.asked(verdicts[recipient.address.wire])
@@ -487,7 +380,7 @@ class _Way:
         )
         assert isinstance(found, LookedUp)
         if suspects:
-            own = self._counted(answers_to(group, outcome.statuses, verdicts, suspects), outcome)
+            own = self.counted(answers_to(group, outcome.statuses, verdicts, suspects), outcome)
             self.watch = watch(self.policy.guard, suspects, found.masses, own)
         self.learned = {key: of_it.learned(found.sums) for key, of_it in asked.items()}
         counters = {key: of_it.counted(found.sums) for key, of_it in asked.items()}
@@ -495,104 +388,9 @@ class _Way:
             counters[key][window] = number
         return counters
 
-    def _counted(self, answers: Iterable[Heard], outcome: Outcome) -> tuple[Answers, ...]:
-        return answered(answers, self.previous, at=outcome.now, within=self.policy.guard.within)
-
-    def _decide(
-        self,
-        verdict: Classification,
-        recipient: Recipient,
-        outcome: Outcome,
-        counters: Mapping[Window, int],
-    ) -> Disposition:
-        return self.policy.decide(verdict, recipient, self._circumstances(verdict, recipient, outcome, counters))
-
-    def _circumstances(
-        self,
-        verdict: Classification,
-        recipient: Recipient,
-        outcome: Outcome,
-        counters: Mapping[Window, int],
-    ) -> Circumstances:
-        return Circumstances(
-            now=outcome.now,
-            jitter=self.jitter,
-            labels=self.delivery.labels,
-            sender=self.delivery.envelope.sender.wire,
-            provider=verdict.provider or self.providers.get(recipient.address.domain),
-            learned=self.learned.get(recipient.key),
-            counters=counters,
-        )
-
-    def _settle(
-        self, verdict: Classification, disposition: Disposition, recipient: Recipient, outcome: Outcome
-    ) -> Settlement:
-        labels = self.delivery.labels
-        if labels.test or recipient.key in self.alive:  # another spelling of this mailbox got the message
-            disposition = replace(disposition, ladder=None)
-        settlement = settle(
-            verdict,
-            disposition,
-            recipient,
-            policy=self.policy,
-            at=outcome.now,
-            previous=self.previous.get(recipient.key),
-            message_id=self.delivery.envelope.message_id,
-            tenant=labels.tenant,
-            stream=labels.stream,
-            fingerprint=self.watch.fingerprint(verdict.status.recipient),
-            doubted=self.watch.doubts(verdict.status.recipient),
-        )
-        is_kept = self.delivery.relay is not None and not settlement.is_final
-        return replace(settlement, kept=True) if is_kept else settlement
-
     def _remember(self, record: Record) -> Generator[Step, Answer, None]:
-        """Have an outcome remembered. What the store could not take is kept by nobody, and the report says so."""
-        unkept = yield record
-        if isinstance(unkept, frozenset):
-            for address in unkept:
-                self.settled[address] = replace(self.settled[address], kept=False)
-
-    def _record(
-        self,
-        settlements: list[Settlement],
-        recipients: Iterable[Recipient],
-        outcome: Outcome,
-        session: SessionDisposition | None = None,
-        news: Iterable[News] = (),
-        numbers: Iterable[tuple[Number, int]] = (),
-    ) -> Record:
-        """One Record of all that this outcome settled; also remembered here for the report."""
-        delivery = self.delivery
-        if outcome.through:
-            settlements = [replace(settlement, relay=outcome.through) for settlement in settlements]
-        for settlement in settlements:
-            self.settled[settlement.recipient] = settlement
-        occasion = occasion_of(delivery, outcome, self.policy)
-        events = [event for settlement in settlements for event in events_of(settlement, occasion)]
-        judged = [one for one in settlements if one.category is not None]
-        if self.details:
-            events = [replace(event, details=self.details) for event in events]
-        if outcome.ended is not None and session is not None:
-            events.append(closed(occasion, outcome.ended, session, remote_mta=outcome.remote_mta))
-        counts = not delivery.labels.test
-        budget = self.policy.budget if counts else None
-        strikes = [strike for strike in strikes_of(judged, self.alive) if strike not in self.struck]
-        self.struck.update(strikes)
-        cleared = dict.fromkeys([one.key for one in settlements if one.action is Action.DELIVERED and not one.category])
-        doubted = [one for one in judged if one.doubted]
-        return Record(
-            delivery=delivery,
-            occasion=occasion,
-            settlements=tuple(settlements),
-            recipients=tuple(recipients),
-            strikes=tuple(strikes) if counts else (),
-            cleared=tuple(cleared) if counts else (),
-            answers=self._counted(answers_of(settlements), outcome) if counts else (),
-            spent=spent_of(budget, settlements, self.previous, self.alive, outcome.now, is_reported=bool(self.details)),
-            numbers=tuple(numbers) if counts else (),
-            news=tuple(news) if counts else (),
-            held=self.watch.held(doubted, occasion) if doubted else (),
-            events=(*events, *self.watch.alarms(doubted, occasion)) if doubted else tuple(events),
-            keep=self.policy.keep.messages,
-        )
+        """Have an outcome remembered. What turned out otherwise, as where the store failed, the report says."""
+        amended = yield record
+        if isinstance(amended, Amended):
+            self.whole = None
+            self.settled.update([(one.recipient, amended.settlement(one)) for one in record.settlements])

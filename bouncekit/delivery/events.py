@@ -76,6 +76,7 @@ class Occasion:
     policy: str = ""
     policy_hash: str = ""
     delivery_id: str | None = None  # ours, of the message; its signed return path has it
+    outlet: str | None = None  # the relay that the message goes by: its name, else its host and port
 
 
 @quick
@@ -160,6 +161,7 @@ class Event:
             "test": labels.test,
             "policy": occasion.policy,
             "policy_hash": occasion.policy_hash,
+            "outlet": occasion.outlet,
         }
         if self.settlement is not None:
             data |= settlement_data(self.settlement)
@@ -257,6 +259,7 @@ def settlement_data(settlement: Settlement) -> dict[str, Any]:
         "blocklist": settlement.blocklist,
         "fate": bounded(settlement.fate),
         "retry_at": show_time(settlement.retry_at) if settlement.retry_at else None,
+        "learned_seconds": settlement.learned.total_seconds() if settlement.learned else None,
         "expired": settlement.expired,
         "attempts": settlement.attempts,
         "possible_duplicate": settlement.possible_duplicate,

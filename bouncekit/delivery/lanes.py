@@ -7,6 +7,7 @@ from functools import lru_cache
 from bouncekit.delivery.events import bounded, show_time
 from bouncekit.meaning.classification import Classification, Scope
 from bouncekit.policy.policy import Disposition
+from bouncekit.policy.schedule import USUAL_HINTS, Hints
 from bouncekit.policy.throttle import Held, Lane, News, Pause, Road
 from bouncekit.words.envelope import Recipient
 from bouncekit.words.reply import Reply
@@ -55,6 +56,7 @@ class Hearing:
 
     road: Road
     jitter: float
+    hints: Hints = USUAL_HINTS
     news: dict[Lane, News] = field(default_factory=dict)
 
     @property
@@ -93,7 +95,8 @@ class Hearing:
             one = News(lane=lane, well=is_well)
             if lane == meant and verdict is not None and disposition is not None:
                 why = f"{masked(bounded(str(status.reply)) or '')} (rule {disposition.rule})"  # kept, and nobody's own
-                one = News(lane=lane, measure=measure, hint=verdict.wait_hint, jitter=self.jitter, why=why)
+                hint = self.hints.asked(verdict.wait_hint)
+                one = News(lane=lane, measure=measure, hint=hint, jitter=self.jitter, why=why)
             self.news[lane] = one if before is None else max(before, one, key=_weight)
 
 

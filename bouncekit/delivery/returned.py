@@ -37,6 +37,7 @@ class Sent:
     sender: str
     action: Action
     at: datetime
+    sent_at: datetime | None  # by the latest news that no mail brought
     labels: Labels = Labels()
     is_reported: bool = False  # by a mail that came back, and not by the server that we spoke to
     is_complained_of: bool = False
@@ -44,11 +45,16 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
-    """News about one recipient of a message that we sent; the same news has the same `attempt_id`."""
+    """News about one recipient of a message that we sent; the same news has the same `attempt_id`.
+
+    `is_forgiven` says that its stream's budget has begun anew since it was sent: it takes nothing from that.
+    """
 
     delivery: Delivery
     status: RecipientStatus
     attempt_id: str
+    sent_at: datetime
+    is_forgiven: bool = False
     is_complaint: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -97,11 +103,14 @@ def sent_of(history: Iterable[Mapping[str, Any]]) -> list[Sent]:
             sender=data["sender"] or "",
             action=Action(data["action"]),
             at=datetime.fromisoformat(event["time"]),
+            sent_at=None if "reported_by" in data else datetime.fromisoformat(event["time"]),
             labels=labels,
             is_reported="reported_by" in data,
             is_complained_of=data["category"] == Category.COMPLAINT,
         )
-        found.setdefault((one.delivery_id, one.message_id), one)
+        later = found.setdefault((one.delivery_id, one.message_id), one)
+        if later.sent_at is None:
+            found[one.delivery_id, one.message_id] = replace(later, sent_at=one.sent_at)
     return list(found.values())
 
 
@@ -208,6 +217,7 @@ def _news(
             labels=ours.labels,
         ),
         status=replace(status, recipient=address.wire),
+        sent_at=ours.sent_at or ours.at,
         attempt_id=blake2b(f"{message}\0{key}\0returned".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),
         details={**details, "trust": "signed" if path is not None else "known"},
     )

@@ -1,7 +1,7 @@
 """What was decided about one recipient, with all that it rests on: a status, its meaning, the policy's verdict."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bouncekit.meaning.classification import Category, Classification, Scope
 from bouncekit.policy.policy import Disposition, Policy
@@ -24,8 +24,9 @@ class Settlement:
     """One recipient's outcome as the application, the events and the store see it.
 
     `rule` is the policy's rule and `where` its file:line; `classified_by` the classifier's. `retry_at` is set where
-    another try is due. `suppression` is the one that this outcome caused, or the one that made it *suppressed*;
-    `lifted` one that a success ended. `possible_duplicate` says that the server may have got the message before.
+    another try is due, `learned` where that rests on how long greylisting there has taken. `suppression` is the one
+    that this outcome caused, or the one that made it *suppressed*; `lifted` one that a success ended.
+    `possible_duplicate` says that the server may have got the message before, or that a worker may send it as well.
     `kept` says that the message waits in the store, from which a worker sends it again: nobody else has to.
     `relay` names the one that took the place of the delivery's own; None where none did.
     `fingerprint` is that of a refusal that would suppress; `doubted` says that a mass of such refusals made it
@@ -46,6 +47,7 @@ class Settlement:
     blocklist: str | None = None  # that a reply about one names
     fate: Fate | None = None
     retry_at: datetime | None = None
+    learned: timedelta | None = None
     expired: bool = False
     accepted: int = 0
     individual: bool = True
@@ -170,6 +172,7 @@ def settle(
         blocklist=verdict.blocklist,
         fate=disposition.fate,
         retry_at=disposition.retry_at,
+        learned=disposition.learned,
         expired=disposition.expired,
         accepted=status.accepted,
         individual=status.individual,

@@ -1,7 +1,7 @@
 """What a delivery asks of the outside, step by step, and what it is answered: frozen values, no I/O."""
 
-from collections.abc import Generator, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from bouncekit.delivery.events import Event, Occasion
@@ -22,6 +22,7 @@ from bouncekit.words.reply import NoReply, Reply, Stage
 from bouncekit.words.status import Action, RecipientStatus, Taken
 
 __all__ = [
+    "Amended",
     "Answer",
     "Delivery",
     "LookUp",
@@ -182,7 +183,7 @@ class Record:
     `spent` is added to what the stream has spent of its budget; None where the policy has none.
     `news` is what was heard on the lanes.
     `keep` is how long a queued message stays once nobody waits for it.
-    Answer the addresses of those who were to be kept in the queue by it and are not, where the store fails.
+    Answer what of it turned out otherwise, None where nothing has.
     """
 
     delivery: Delivery
@@ -204,6 +205,37 @@ class Record:
         """Whether by it somebody waits in the queue."""
         return not isinstance(self.settlements, Delivered) and any(one.kept for one in self.settlements)
 
+    def changed(self, change: Callable[[Settlement], Settlement]) -> "Record":
+        """The same, with its settlements changed, and in its events too."""
+        return replace(
+            self,
+            settlements=tuple(map(change, self.settlements)),
+            events=tuple(
+                replace(event, settlement=change(event.settlement)) if event.settlement else event
+                for event in self.events
+            ),
+        )
+
+    def come_late(self, recipients: Collection[str]) -> "Record":
+        """The same, by which these may have the message twice."""
+        return self.changed(Amended(possible_duplicates=frozenset(recipients)).settlement) if recipients else self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amended:
+    """What of a Record turned out otherwise: who is not kept in the queue, and who may get the message twice."""
+
+    unkept: frozenset[str] = frozenset()
+    possible_duplicates: frozenset[str] = frozenset()
+
+    def settlement(self, one: Settlement) -> Settlement:
+        """A settlement of it, as it turned out."""
+        return replace(
+            one,
+            kept=one.kept and one.recipient not in self.unkept,
+            possible_duplicate=one.possible_duplicate or one.recipient in self.possible_duplicates,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
@@ -214,7 +246,7 @@ class Wait:
 
 
 Step = LookUp | Transact | Record | Wait
-Answer = LookedUp | Outcome | frozenset[str] | bool | None
+Answer = LookedUp | Outcome | Amended | bool | None
 Steps = Generator[Step, Answer, Report]
 
 

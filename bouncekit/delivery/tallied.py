@@ -3,13 +3,16 @@
 None of it is about one mailbox, so none of it can suppress: it slows, holds and tells, or says when to come back.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from bouncekit.meaning.classification import Category, Classification
+from bouncekit.policy.budget import Stream
 from bouncekit.policy.guard import provider_at
 from bouncekit.policy.policy import Policy
 from bouncekit.policy.rule import SeenBy, Window
@@ -17,7 +20,7 @@ from bouncekit.words.envelope import Recipient
 from bouncekit.words.reply import Reply
 from bouncekit.words.status import Action, RecipientStatus
 
-__all__ = ["Count", "Number", "Scene", "Sum", "greylisted_at", "waited"]
+__all__ = ["Count", "Number", "Scene", "Sum", "greylisted_at", "subject_of_stream", "waited"]
 
 _REMEMBERED = timedelta(days=30)  # how long a provider took: then it is found out anew
 _RETRIED_TWICE = 3  # attempts: the first retry came too early, so there is something to learn
@@ -29,6 +32,7 @@ class Count(StrEnum):
     VERDICTS = "verdicts"  # replies that refused or delayed somebody, or that there was none
     GREYLISTED = "greylisted"  # recipients whose second try or a later one a greylist let in
     GREYLIST_SECONDS = "greylist_seconds"  # how long they took
+    RESUMED = "resumed"  # that somebody let a stream go on, and its budget begin anew
 
 
 class Number(NamedTuple):
@@ -84,20 +88,21 @@ class Scene:
         greylist = tuple(Sum(Number(of, _provider(verdict.status)), _REMEMBERED) for of in learns)
         return Asked(
             tuple(one for one in windows if one.by is SeenBy.RECIPIENT),
-            {one: Sum(self._number(verdict, one.by), one.within) for one in windows if one.by is not SeenBy.RECIPIENT},
+            {one: Sum(self.number(verdict, one.by), one.within) for one in windows if one.by is not SeenBy.RECIPIENT},
             greylist,
         )
 
     def counted(self, verdicts: Iterable[Classification]) -> list[tuple[Number, int]]:
         """What verdicts add to the counts."""
         return [
-            (self._number(verdict, by), 1)
+            (self.number(verdict, by), 1)
             for verdict in verdicts
             if verdict.status.action is not Action.UNKNOWN
             for by in sorted({window.by for window in self.policy.counters(verdict)} - {SeenBy.RECIPIENT})
         ]
 
-    def _number(self, verdict: Classification, by: SeenBy) -> Number:
+    def number(self, verdict: Classification, by: SeenBy) -> Number:
+        """The count that a verdict belongs to, of others than the recipient."""
         status = verdict.status
         subject = {
             SeenBy.DOMAIN: status.recipient.rpartition("@")[2].lower(),
@@ -106,6 +111,12 @@ class Scene:
             SeenBy.RELAY: self.relay,
         }[by]
         return Number(Count.VERDICTS, f"{by}:{verdict.category}:{subject}")
+
+
+@lru_cache(maxsize=1024)
+def subject_of_stream(stream: Stream) -> str:
+    """A stream as one text, from which `json.loads` has it back."""
+    return json.dumps(stream)
 
 
 def greylisted_at(recipient: Recipient, verdict: Classification, now: datetime) -> datetime | None:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from bouncekit.delivery.events import Event, EventType, Occasion, bounded, event_id, show_time
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.meaning.classification import Category, Classification, Scope
-from bouncekit.policy.guard import Answers, Held, Mass, Pattern, fingerprint, provider_at, reach, trips, usual
-from bouncekit.policy.policy import Guard, Policy
+from bouncekit.policy.guard import Answers, Guard, Held, Mass, Pattern, fingerprint, provider_at, reach, trips, usual
+from bouncekit.policy.policy import Policy
 from bouncekit.policy.suppression import Standing, Suppression
 from bouncekit.words.envelope import Recipient
 from bouncekit.words.reply import Reply

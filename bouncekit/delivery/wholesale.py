@@ -28,7 +28,7 @@ def wholesale(
     road: Road,
 ) -> Record:
     """What is to be remembered of a group that got the message, of whom nobody stood on the list."""
-    occasion = occasion_of(delivery, outcome, policy)
+    occasion = occasion_of(delivery, outcome, policy, road)
     settlements = Delivered(statuses, group, outcome.through or None)
     counts = not delivery.labels.test
     return Record(
@@ -45,7 +45,7 @@ def wholesale(
     )
 
 
-def occasion_of(delivery: Delivery, outcome: Outcome, policy: Policy) -> Occasion:
+def occasion_of(delivery: Delivery, outcome: Outcome, policy: Policy, road: Road) -> Occasion:
     """What the events of an outcome share."""
     envelope = delivery.envelope
     return Occasion(
@@ -57,4 +57,5 @@ def occasion_of(delivery: Delivery, outcome: Outcome, policy: Policy) -> Occasio
         policy=policy.name,
         policy_hash=policy.hash,
         delivery_id=delivery.id or None,
+        outlet=road.relay.name if road.relay is not None else delivery.relay,
     )

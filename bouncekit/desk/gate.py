@@ -47,6 +47,7 @@ __all__ = ["Gate", "Passage"]
 
 _FRESH = timedelta(seconds=1)  # how old a state of the store may be; no pause is so short
 _SLEPT = timedelta(seconds=5)  # a wait that is slept; who has longer to wait is held
+_MOMENT = timedelta(seconds=0.1)  # that a worker sleeps where no pace says what is short
 _MOST_TRIES = 50  # to change a state that others change at the same time
 _MOST_LANES = 10_000  # whose pace is measured
 _MEASURED = timedelta(minutes=1)
@@ -130,6 +131,14 @@ class Gate:
         names = (outlet.name,) if outlet.fallback is None else (outlet.name, outlet.fallback)
         return not self._is_needed or any(self._is_open(Lane(LaneKind.RELAY, name)) for name in names)
 
+    def opens_at(self, lane: Lane) -> datetime | None:
+        """When a lane may be passed, if that is for a moment only; None where it may now, or not for longer."""
+        now = self._clock.now()
+        _, held = self._asked(self._kept(lane, now).flow, lane, now, "", 1)
+        if held is None or held.is_paused or not now + self._patience(lane) < held.until <= now + _SLEPT:
+            return None
+        return held.until
+
     def unreachable(self, relay: str, why: str, token: str) -> None:
         """A relay whose place another takes could not be reached: it is left alone for a while, then tried."""
         lane = Lane(LaneKind.RELAY, relay)
@@ -165,14 +174,15 @@ class Gate:
         """Who may not pass, of the lanes in their order, each with its recipients. Short waits are slept.
 
         Where a stream or a relay is shut, nobody asks for what lies behind it. What is queued does not sleep for its
-        stream, but for the moment by which it is before its turn: other mail waits behind it.
+        stream, but for the moment by which it is before its turn: other mail waits behind it. For the other lanes, see
+        `Passage.opens_at`.
         """
         end = self._clock.now() + _SLEPT
         held: dict[Lane, Held] = {}
         for lane, recipients in wanted.items():
             while (by := self._ask_one(lane, recipients, token, is_test=is_test)) is not None:
                 now = self._clock.now()
-                patience = self._patience(lane) if is_queued else _SLEPT
+                patience = self._patience(lane) if is_queued and lane.kind is LaneKind.STREAM else _SLEPT
                 if by.is_paused or by.until > min(end, now + patience) or now >= end:
                     held[lane] = by if is_test else self._in_line(by, now)
                     break
@@ -226,9 +236,12 @@ class Gate:
         )
 
     def _patience(self, lane: Lane) -> timedelta:
-        """How long a worker sleeps for one message: for those of a stream, a tenth of its time at the most."""
-        rate = self._throttle(lane).rate if lane.kind is LaneKind.STREAM else None
-        return _SLEPT if rate is None else min(_SLEPT, timedelta(seconds=0.1 / rate.per_second))
+        """How long a worker sleeps for one message while others wait behind it: a tenth of its time at the most."""
+        rate = self._throttle(lane).rate
+        if lane.kind is LaneKind.STREAM:
+            return _SLEPT if rate is None else min(_SLEPT, timedelta(seconds=0.1 / rate.per_second))
+        paces = [pace for pace in (self._kept(lane, self._clock.now()).flow.pace, rate and rate.per_second) if pace]
+        return timedelta(seconds=0.1 / max(min(paces), 1.0)) if paces else _MOMENT
 
     def _throttle(self, lane: Lane) -> Throttle:
         if lane.kind is LaneKind.STREAM:
@@ -382,6 +395,19 @@ class Passage:
                 self._lanes.add(instead)
                 return Road(stream=stream, relay=relay, providers=providers, through=other), second
         return road, held
+
+    def opens_at(self, recipients: Iterable[Recipient]) -> datetime | None:
+        """When anybody of a queued message may go, if all have to wait for moments that would be slept.
+
+        None: go, and see. Where another relay takes the place of a slow one, that is seen there.
+        """
+        if self._outlet.fallback is None and (at := self._gate.opens_at(self._relay)) is not None:
+            return at
+        if not self._asks_providers:
+            return None
+        lanes = set(self._providers({one.address.domain for one in recipients}).values())
+        opening = [self._gate.opens_at(lane) for lane in lanes]
+        return min((at for at in opening if at is not None), default=None) if None not in opening else None
 
     def _ask(self, wanted: Mapping[Lane, int]) -> dict[Lane, Held]:
         return self._gate.ask(wanted, self._token, is_test=self._labels.test, is_queued=self._is_queued)

@@ -1,12 +1,13 @@
 """How everything stands now, as numbers: read from the store when somebody asks, every ten seconds at the most.
 
-A read is five questions, of which none walks along events or the list. Of readers, lanes and streams the hundred worst
+A read is six questions, of which none walks along events or the list. Of readers, lanes and streams the hundred worst
 are named; how many there are of each kind is counted over all.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from bouncekit.delivery.queue import Depth
 from bouncekit.desk.forwarding import cursor_of, sink_of
@@ -28,6 +29,7 @@ _MOST = 100  # readers, lanes and streams that are named
 _LONGEST = 64  # characters of a name
 _OTHER = "other"  # whose name might be an address
 _LANE_STATES = ("paused", "trial", "slowed")
+_NO_RESULTS: Mapping[str, int] = MappingProxyType({"waiting": 0, "refused": 0})
 _KINDS = (LaneKind.RELAY, LaneKind.PROVIDER)  # a stream's lane is its budget's
 
 _One = tuple[str, tuple[str, ...], float]
@@ -38,15 +40,23 @@ class Gauging:
 
     Args:
         budget: the budget of the policy in force; where it is None, no stream is held, whatever the store says.
+        results: how many results wait in memory, and what for.
         sinks: the names of its sinks: one that has never read is there too.
     """
 
     def __init__(
-        self, store: Store, clock: Clock, *, budget: Callable[[], Budget | None], sinks: Iterable[str] = ()
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        budget: Callable[[], Budget | None],
+        results: Callable[[], Mapping[str, int]] = lambda: _NO_RESULTS,
+        sinks: Iterable[str] = (),
     ) -> None:
         self._store = store
         self._clock = clock
         self._budget = budget
+        self._results = results
         self._sinks = tuple(sinks)
         self._known: tuple[datetime, Readings] | None = None
 
@@ -66,8 +76,10 @@ class Gauging:
     def _read(self, now: datetime) -> Iterator[_One]:
         store, budget = self._store, self._budget()
         yield from _queue(store.depth(now), now)
+        yield from (("bouncekit_results", (state,), number) for state, number in self._results().items())
         yield from _readers(store.cursors(), self._sinks, now)
         yield from _lanes(store.flows(), now)
+        yield "bouncekit_guard_held_suppressions", (), store.holdings(now, limit=0).number
         yield from _streams(() if budget is None else tuple(balances(store, budget, now).values()))
         yield STORE_UP, (), 1.0
 

@@ -6,18 +6,18 @@ began. A file that is wrong changes nothing but that it is told.
 
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bouncekit.delivery.events import EventType, bounded
 from bouncekit.desk.ledger import complain
 from bouncekit.desk.shadow import Shadow
 from bouncekit.meaning.classification import Classification
-from bouncekit.outside.builtin import classifier_with, classify, read_meaning, read_source
+from bouncekit.outside.builtin import Opening, classifier_with, classify, read_meaning, read_source
 from bouncekit.outside.forking import begin_afresh_in_children
 from bouncekit.policy.policy import Policy
 from bouncekit.words.envelope import Labels
@@ -34,9 +34,7 @@ _MOST_DOUBTED = 100  # classes that messages name and the policy does not have
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 Tell = Callable[..., None]
-_Print = tuple[int, int, int] | None
-_Prints = tuple[_Print, ...]
-_ByFile = Mapping[str, _Print]
+_Prints = dict[str, tuple[int, int, int] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +87,10 @@ class Law:
         self._followers: Sequence[Callable[[Policy], None]] = ()
         self._tell: Tell = lambda *_, **__: None
         self._now: Callable[[], datetime] = lambda: _LONG_AGO
-        self.in_force = self._read(policy)
+        self._loaded: _Prints = {}  # of every file that was looked for, from before it was opened
+        self.in_force = self._read(policy, self._loaded)
+        self._files, self._seen = tuple(self._loaded), self._loaded
         self._looked_at = _LONG_AGO
-        self._files = self.in_force.files
-        self._loaded = self._seen = _prints(self._files)
         self._doubted: set[str] = set()
         self.start_afresh()
         begin_afresh_in_children(self)
@@ -118,7 +116,7 @@ class Law:
         """
         if self._is_watched and abs((now := self._now()) - self._looked_at) >= _LOOKS:
             self._looked_at = now
-            prints = _prints(self._files)
+            prints = _prints(self._loaded)
             if prints != self._loaded and prints == self._seen:
                 self._read_again()
             self._seen = prints
@@ -164,15 +162,16 @@ class Law:
         """
         with self._reading:
             given = self._given if policy is None else policy
-            earlier = dict(zip(self._files, _prints(self._files), strict=True))  # who writes meanwhile is read again
+            opened: _Prints = {}
             try:
-                found = self._read(given)
-            except ConfigurationError as error:
-                self._wait_for_mending(error, earlier)
+                found = self._read(given, opened)
+            except ConfigurationError:
+                if given == self._given:
+                    # Not once more as they are; but when a mistake is mended, or a file appears that was missing.
+                    self._loaded = self._seen = _prints(self._files) | opened
                 raise
             before, self._given = self.in_force, given
-            self._files = found.files
-            self._loaded = self._seen = _prints(self._files, earlier)
+            self._files, self._loaded, self._seen = tuple(opened), opened, opened
             if _is_same(before, found):
                 return before, None
             self.in_force = found
@@ -194,12 +193,6 @@ class Law:
         """Tell what the shadow has found, where that is due."""
         _tell_of(self.in_force.shadow, self._tell, self._now, closing=closing)
 
-    def _wait_for_mending(self, error: ConfigurationError, earlier: _ByFile) -> None:
-        """Look no more at the files as they were; look also at those in which the mistakes are."""
-        findings: tuple[Finding, ...] = getattr(error, "findings", ())
-        self._files = tuple(dict.fromkeys((*self.in_force.files, *(finding.file for finding in findings))))
-        self._loaded = self._seen = _prints(self._files, earlier)
-
     def _read_again(self) -> None:
         if self._reading.locked():
             return  # somebody is at it, and a delivery does not wait for that
@@ -208,33 +201,34 @@ class Law:
         except ConfigurationError:
             return  # which an event has told
 
-    def _read(self, given: str | Path | Policy) -> InForce:
-        """What would hold.
+    def _read(self, given: str | Path | Policy, opened: _Prints) -> InForce:
+        """What would hold; `opened` gets every file that it is looked for in, as that is before it is opened.
 
         Raises:
             ConfigurationError: it cannot.
         """
-        policy, files = _opened(given)
+        opening = partial(_note, opened)
+        policy, files = _opened(given, opening)
         if unknown := sorted(self._roles - set(policy.channels)):
             listed = ", ".join(policy.channels) or "none"
             raise ConfigurationError(f"channel {unknown[0]!r} is not one of the policy's channels: {listed}")
-        given_rules = read_meaning(**self._rules)
+        given_rules = read_meaning(**self._rules, opening=opening)
         meaning = given_rules + policy.meaning
         files = (*files, *(one.file for one in given_rules.own + given_rules.community))
         own = classifier_with(meaning) if meaning else None
         if self._shadow_given is None:
             return InForce(policy, own, policy, None, files)
-        other, more = _opened(self._shadow_given)
+        other, more = _opened(self._shadow_given, opening)
         theirs = given_rules + other.meaning
         shadow = Shadow(other, None if theirs == meaning else classifier_with(theirs).classify)
         return InForce(policy, own, shadow.beside(policy), shadow, tuple(dict.fromkeys((*files, *more))))
 
 
-def _opened(given: str | Path | Policy) -> tuple[Policy, tuple[str, ...]]:
+def _opened(given: str | Path | Policy, opening: Opening) -> tuple[Policy, tuple[str, ...]]:
     """A policy, and the files that it was read from."""
     if isinstance(given, Policy):
         return given, ()
-    source = read_source(given)
+    source = read_source(given, opening=opening)
     return source.policy, source.files
 
 
@@ -250,17 +244,23 @@ def _is_same(before: InForce, found: InForce) -> bool:
     return before.policy == found.policy and before.classifier is found.classifier and shadows[0] == shadows[1]
 
 
-def _prints(files: Sequence[str], earlier: _ByFile = MappingProxyType({})) -> _Prints:
-    """By what a file is known to be another, as it was earlier: shipped ones are none, and stay the same."""
-    return tuple(earlier[file] if file in earlier else _print(file) for file in files)
+def _prints(files: Iterable[str]) -> _Prints:
+    """By what each file is known to be another by now; None where there is none."""
+    prints: _Prints = {}
+    for file in files:
+        _note(prints, file)
+    return prints
 
 
-def _print(file: str) -> _Print:
+def _note(prints: _Prints, file: str) -> None:
+    """Keep by what a file is known to be another, as it was when it was first asked for."""
+    if file in prints:
+        return
     try:
         found = os.stat(file)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+        prints[file] = found.st_mtime_ns, found.st_size, found.st_ino
+    except (OSError, ValueError):  # no file has a NUL in its name
+        prints[file] = None
 
 
 def _wrong(error: ConfigurationError) -> Mapping[str, Any]:

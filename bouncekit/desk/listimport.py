@@ -5,7 +5,7 @@ stands there already is kept as it is.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -169,14 +169,14 @@ def _merge(office: Office, entries: Sequence[Suppression], prefer: Prefer, now: 
     standing: Mapping[Place, Suppression] = store.standing(arriving) if done.dry_run else {}
     for _ in range(_TURNS):
         # At first as if nobody stood there, which is nearly always so; who does is found by what is not done.
-        swaps = [
-            Swap(before=standing.get(place), after=entry)
+        swaps = {
+            place: Swap(before=standing.get(place), after=entry)
             for place, entry in arriving.items()
             if _takes_over(entry, standing.get(place), prefer)
-        ]
-        left = [] if done.dry_run else store.exchange(swaps, by=done.by, at=now)
+        }
+        left = [] if done.dry_run else store.exchange(tuple(swaps.values()), by=done.by, at=now)
         open_ = {swap.place for swap in left}
-        _count(arriving, standing, {swap.place for swap in swaps}, open_, done)
+        _count(arriving, standing, swaps.keys(), open_, done)
         if not open_:
             return
         arriving = {place: arriving[place] for place in open_}
@@ -187,7 +187,7 @@ def _merge(office: Office, entries: Sequence[Suppression], prefer: Prefer, now: 
 def _count(
     arriving: Mapping[Place, Suppression],
     standing: Mapping[Place, Suppression],
-    taken: set[Place],
+    taken: Collection[Place],
     open_: set[Place],
     done: Imported,
 ) -> None:

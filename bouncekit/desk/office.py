@@ -11,7 +11,7 @@ from bouncekit.bounces.verp import ReturnPaths
 from bouncekit.delivery.closing import closed
 from bouncekit.delivery.delivery import absorb, deliver, give_up, recover
 from bouncekit.delivery.events import Deliveries, Event, EventType, Occasion, event_id
-from bouncekit.delivery.handing import begun, refusals, submitted
+from bouncekit.delivery.handing import begun, submitted
 from bouncekit.delivery.queue import Abandoned
 from bouncekit.delivery.report import Report
 from bouncekit.delivery.returned import Returned
@@ -36,7 +36,6 @@ from bouncekit.desk.notices import Notices
 from bouncekit.desk.treasurer import Treasurer
 from bouncekit.meaning.classification import Classification
 from bouncekit.notify import Channel, Via
-from bouncekit.outside.builtin import classify
 from bouncekit.outside.clock import Clock
 from bouncekit.outside.relay import Outlet, Relay, name_at, name_of
 from bouncekit.policy.policy import Policy
@@ -47,13 +46,12 @@ from bouncekit.transports.lockstep import LockStep
 from bouncekit.words.envelope import Labels, check_names
 from bouncekit.words.errors import ConfigurationError
 from bouncekit.words.pseudonym import Pseudonyms
-from bouncekit.words.reply import Cause, NoReply
 from bouncekit.words.status import Action, RecipientStatus
 
 if TYPE_CHECKING:
     from bouncekit.outside.mx import Resolver
 
-__all__ = ["Course", "Office", "Retry", "Upcoming", "in_its_turn", "shares_mailbox", "undelivered"]
+__all__ = ["Course", "Office", "Retry", "Upcoming", "in_its_turn", "shares_mailbox"]
 
 
 class Retry(StrEnum):
@@ -198,12 +196,12 @@ class Office:
         return settled
 
     def submit(self, delivery: Delivery) -> Report:
-        """Put a delivery into the queue, due at once.
+        """Put a delivery into the queue, due at once. The same one again, by its id, changes nothing.
 
         Raises:
-            StoreError: the store does not answer, nothing was queued.
+            StoreError: the store does not answer, nothing was queued; or nobody knows, where it says so.
         """
-        occasion = self.occasion()
+        occasion = replace(self.occasion(), attempt_id=delivery.id)  # the same events each time
         delivery = begun(delivery, self.policy, occasion.at)
         report, events = submitted(delivery, occasion, classify=self.classify)
         self.ledger.enqueue(delivery, events)
@@ -231,10 +229,13 @@ class Office:
 
     def course(self, delivery: Delivery, outlet: Outlet | None) -> "Course":
         """A delivery, ready to be carried out."""
+        passage = self._passage(delivery, outlet)
+        return Course(self, self._steps(delivery, NO_ROAD if passage is None else passage.road), passage)
+
+    def _passage(self, delivery: Delivery, outlet: Outlet | None) -> Passage | None:
         resolver = self.router if outlet is not None and outlet.is_direct else self.resolver
         is_queued = delivery.relay is not None
-        passage = self.gate.passage(outlet, delivery.id, resolver, delivery.labels, is_queued=is_queued)
-        return Course(self, self._steps(delivery, NO_ROAD if passage is None else passage.road), passage)
+        return self.gate.passage(outlet, delivery.id, resolver, delivery.labels, is_queued=is_queued)
 
     def look_ahead(
         self,
@@ -379,6 +380,11 @@ class Office:
         relay = self.relays[name]
         return Outlet(name, fallback=relay.options.get("fallback"), is_direct=relay.is_direct)
 
+    def opens_at(self, delivery: Delivery, outlet: Outlet) -> datetime | None:
+        """When anybody of a queued message may go, if all have to wait for a moment; None: it may be tried now."""
+        passage = self._passage(delivery, outlet)
+        return None if passage is None else passage.opens_at(delivery.recipients)
+
     def watch_queue(self) -> None:
         """Tell that mail has been due for a while and nobody sends it; asks the store once a minute at the most."""
         self._lookout.look()
@@ -453,19 +459,6 @@ def shares_mailbox(one: Delivery, other: Delivery) -> bool:
     """Whether two deliveries go to the same mailbox."""
     keys = {recipient.key for recipient in one.recipients}
     return any(recipient.key in keys for recipient in other.recipients)
-
-
-def undelivered(delivery: Delivery, why: str) -> Report:
-    """The report of a delivery that was not even begun: everybody is delayed, for a reason on our side."""
-    delayed = [
-        Settlement(recipient=one.address.wire, action=Action.DELAYED, reply=NoReply(Cause.LOCAL, why), key=one.key)
-        for one in delivery.recipients
-    ]
-    return Report.of(
-        delayed + refusals(delivery, classify),
-        message_id=delivery.envelope.message_id,
-        given=delivery.given,
-    )
 
 
 def _send_nothing(step: Transact) -> Outcome:

@@ -46,7 +46,8 @@ def absorb_mail(office: Office, content: bytes, *, arrived_at: str | None = None
         if isinstance(news, Unverified):
             doubts.append(news)
         else:
-            settled += office.absorb(_sealed(office, news))
+            is_forgiven = office.treasurer.has_resumed(news.delivery.labels, news.sent_at)
+            settled += office.absorb(_sealed(office, replace(news, is_forgiven=is_forgiven)))
             office.treasurer.look(news.delivery.labels)
             if news.delivery.id and news.is_final:
                 office.store.drop(news.delivery.id, news.status.recipient, at=now)  # nobody has to send it again

@@ -114,6 +114,14 @@ class Shadow:
             self._failed(error)
             return ()
 
+    def learns(self, verdict: Classification) -> bool:
+        """Whether it might come back when a greylist there is usually over."""
+        try:
+            return self.policy.learns(verdict)
+        except Exception as error:  # noqa: BLE001 - the same
+            self._failed(error)
+            return False
+
     @property
     def has_news(self) -> bool:
         """Whether there is a difference that was not told."""
@@ -165,6 +173,9 @@ class _Shadowed(Policy):
     def counters(self, classification: Classification) -> tuple[Window, ...]:
         own = Policy.counters(self, classification)
         return tuple(dict.fromkeys((*own, *self.shadow.windows(classification))))
+
+    def learns(self, classification: Classification) -> bool:
+        return Policy.learns(self, classification) or self.shadow.learns(classification)
 
     def decide(self, classification: Classification, recipient: Recipient, circumstances: Circumstances) -> Disposition:
         disposition = Policy.decide(self, classification, recipient, circumstances)

@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 from bouncekit.delivery.events import Event, EventType, Occasion, bounded, event_id
+from bouncekit.delivery.steps import LookUp
+from bouncekit.delivery.tallied import Count, Number, Sum, subject_of_stream
 from bouncekit.desk.ledger import Ledger, complain
 from bouncekit.desk.notices import Notices
 from bouncekit.outside.clock import Clock
@@ -123,11 +125,23 @@ class Treasurer:
                 return False
             balance = Balance(stream=stream, level=kept.level, spent=self._spent(stream, now), since=kept.since)
             event = self._event(balance, Level.WITHIN, now, by=by)
-            if store.swap_level(stream, kept.token, _UNKEPT, events=(event,), forgives=True):
+            if store.swap_level(stream, kept.token, _UNKEPT, events=(event,), forgives=now):
                 self._adopt(Balance(stream=stream), now)
                 self._tell(event)
                 return True
         return False
+
+    def has_resumed(self, labels: Labels, since: datetime) -> bool:
+        """Whether somebody has let the stream of these go on since a time, so that what was sent by then is forgiven.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        if self._budget is None or labels.test:
+            return False
+        now, subject = self._clock.now(), subject_of_stream(Stream(labels.tenant, labels.stream))
+        asked = Sum(Number(Count.RESUMED, subject), max(now - since, timedelta()))
+        return self._ledger.store.look_up(LookUp(labels=labels, sums=(asked,)), now).sums[asked] > 0
 
     # -- one stream
 

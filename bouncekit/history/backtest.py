@@ -1,18 +1,22 @@
 """What a policy would have made of what happened: recorded events replayed through two policies, and the difference.
 
 Each recorded reply is classified again, so that rules about replies count too, and decided again with what is known of
-its message and its recipient: attempts, deadline, days with the same verdict, suppressions. What cannot be known is
-counted as that: what a server would have answered to a try that nobody made.
+its message and its recipient: attempts, deadline, days with the same verdict, verdicts about others of its domain and
+the like, suppressions. What cannot be known is counted as that: what a server would have answered to a try that nobody
+made.
 """
 
+from array import array
+from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
+from bouncekit.delivery.tallied import Number, Scene, Sum
 from bouncekit.history.recorded import LIFTED, REMEMBERED, SKIPPED, Recorded, recorded
 from bouncekit.meaning.classification import Category, Classification, Scope
 from bouncekit.policy.policy import Disposition, Policy
@@ -20,7 +24,7 @@ from bouncekit.policy.rule import Circumstances, Fate, SeenBy, Window
 from bouncekit.policy.schedule import show_duration
 from bouncekit.policy.suppression import Evidence, Standing, Suppression, climb
 from bouncekit.policy.throttle import in_words
-from bouncekit.words.status import RecipientStatus
+from bouncekit.words.status import Action, RecipientStatus
 
 __all__ = ["Backtest", "Change", "Difference", "Outcome", "Tally", "Verb", "warm_up"]
 
@@ -272,6 +276,8 @@ class _Side:
         self.policy = policy
         self._classify = lru_cache(maxsize=REMEMBERED)(classify)
         self._counts = any(rule.when.seen for rule in policy.rules)
+        self._verdicts = _Verdicts()
+        self._asked: tuple[Recorded | None, Mapping[SeenBy, Number]] = None, {}
         self._ladders = {rule.suppress.name: rule.suppress for rule in policy.rules if rule.suppress}
         self._list: dict[tuple[str, str, str], Suppression] = {}
         self._strikes: dict[tuple[str, str, str], dict[Category, dict[date, datetime]]] = {}
@@ -314,7 +320,11 @@ class _Side:
         if outcome.verb in (Verb.FAILED, Verb.HELD) and not past.is_final:
             self._ended.add(past.chain)
         verdict = self._verdict(past)
-        if verdict is None or past.doubted:
+        if verdict is None:
+            return
+        if self._counts:
+            self._verdicts.add(past, self._about_others(past, verdict).values())
+        if past.doubted:
             return
         if self._counts and verdict.scope is Scope.RECIPIENT and past.individual and past.stage is not None:
             days = self._strikes.setdefault(past.key, {}).setdefault(verdict.category, {})
@@ -384,11 +394,59 @@ class _Side:
             return {}
         days = self._strikes.get(past.key, {}).get(verdict.category, {})
         today = past.at.date()
-        return {
+        counted = {
             window: sum(day < today and last >= past.at - window.within for day, last in days.items())
             for window in windows
             if window.by is SeenBy.RECIPIENT
         }
+        others = self._about_others(past, verdict)
+        return counted | {
+            window: self._verdicts.before(past, Sum(others[window.by], window.within))
+            for window in windows
+            if window.by in others
+        }
+
+    def _about_others(self, past: Recorded, verdict: Classification) -> Mapping[SeenBy, Number]:
+        """What the policy counts of others than the recipient, where it asks for that."""
+        if past is not self._asked[0]:  # it is asked twice: before the verdict, and to count it
+            self._asked = past, self._numbers(past, verdict)
+        return self._asked[1]
+
+    def _numbers(self, past: Recorded, verdict: Classification) -> Mapping[SeenBy, Number]:
+        asked = {window.by for window in self.policy.counters(verdict)} - {SeenBy.RECIPIENT}
+        if not asked or verdict.status.action is Action.UNKNOWN:
+            return {}
+        named = replace(verdict, status=replace(verdict.status, recipient=past.recipient))
+        scene = Scene(self.policy, past.sender, past.outlet)
+        return {by: scene.number(named, by) for by in asked}
+
+
+class _Verdicts:
+    """How many verdicts there were about domains, providers, senders and relays, by whole minutes as in a store."""
+
+    def __init__(self) -> None:
+        self._minutes: dict[Number, array[int]] = {}  # of each verdict, in their order: there may be millions
+        self._attempt = ""
+        self._own: Counter[Number] = Counter()  # of the latest attempt, which were asked for before any was counted
+
+    def add(self, past: Recorded, numbers: Iterable[Number]) -> None:
+        if past.attempt != self._attempt:
+            self._attempt, self._own = past.attempt, Counter()
+        for number in numbers:
+            insort(self._minutes.setdefault(number, array("q")), _minute(past.at))
+            self._own[number] += 1
+
+    def before(self, past: Recorded, asked: Sum) -> int:
+        """How many there were within a time before an attempt."""
+        minutes = self._minutes.get(asked.number)
+        if minutes is None:
+            return 0
+        own = self._own[asked.number] if past.attempt == self._attempt else 0
+        return len(minutes) - bisect_left(minutes, _minute(past.at - asked.within)) - own
+
+
+def _minute(at: datetime) -> int:
+    return int(at.timestamp() // 60)
 
 
 _NO_EVIDENCE = Evidence()

@@ -44,6 +44,8 @@ class Recorded:
     to: Recipient
     key: tuple[str, str, str]  # tenant, stream, suppression key
     chain: tuple[str, str]  # message and recipient
+    attempt: str
+    outlet: str  # the relay that it went through, "" where that was not recorded
     labels: Labels
     sender: str
     status: RecipientStatus
@@ -122,6 +124,8 @@ def recorded(told: Told) -> Recorded | None:
         to=to,
         key=(labels.tenant, labels.stream, to.key),
         chain=(message, recipient),
+        attempt=data["attempt_id"],
+        outlet=data.get("relay") or data.get("outlet") or "",
         labels=labels,
         sender=data.get("sender") or "",
         status=status,

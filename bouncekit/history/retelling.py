@@ -5,7 +5,7 @@ UTF-8, text beyond its bound.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -25,13 +25,15 @@ _E = TypeVar("_E", bound=StrEnum)
 # What an event of any type says in `data`; the rest are its details, where it tells no settlement.
 _COMMON = frozenset(
     """
-    schema attempt_id delivery_id message_id sender message_class tenant stream test policy policy_hash suppression
+    schema attempt_id delivery_id message_id sender message_class tenant stream test policy policy_hash outlet
+    suppression
     """.split()
 )
 _SETTLED = frozenset(
     """
-    recipient action category scope permanent certain code enhanced reply cause stage accepted remote_mta rule where
-    classified_by blocklist fate retry_at expired attempts possible_duplicate kept fingerprint doubted
+    recipient action category scope permanent certain code enhanced reply cause stage accepted remote_mta relay rule
+    where classified_by blocklist fate retry_at learned_seconds expired attempts possible_duplicate kept fingerprint
+    doubted
     """.split()
 )
 
@@ -74,6 +76,7 @@ def _occasion(data: Mapping[str, Any], at: datetime) -> Occasion:
         policy=data["policy"],
         policy_hash=data["policy_hash"],
         delivery_id=data.get("delivery_id"),
+        outlet=data.get("outlet"),
     )
 
 
@@ -93,6 +96,7 @@ def _settlement(data: Mapping[str, Any]) -> Settlement:
         blocklist=data.get("blocklist"),
         fate=_member(Fate, data["fate"]),
         retry_at=_time(data["retry_at"]),
+        learned=timedelta(seconds=data["learned_seconds"]) if data.get("learned_seconds") else None,
         expired=data["expired"],
         accepted=data["accepted"],
         remote_mta=data["remote_mta"],

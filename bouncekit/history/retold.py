@@ -10,6 +10,7 @@ from datetime import datetime
 from bouncekit.delivery.events import Event, EventType
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.history.timeline import Coming, History, Moment, Prospect, Struck, Untold
+from bouncekit.policy.rule import Rule
 from bouncekit.policy.schedule import show_duration
 from bouncekit.policy.suppression import Standing, Suppression
 from bouncekit.words.measures import show_minute, show_span
@@ -52,7 +53,10 @@ def coming(one: Prospect, now: datetime) -> tuple[str, str]:
 def struck(one: Struck) -> tuple[str, str]:
     days = "1 day" if one.days == 1 else f"{one.days} days"
     rule = _placed(one.rule, one.where)
-    text = f"{days} before today within {show_duration(one.within)}; {rule} decides when there are {one.times}"
+    text = f"{days} before today within {show_duration(one.within)}"
+    if one.half_after is not None:
+        text += f", which weigh {one.weight:g} with {show_duration(one.half_after)} to a half"
+    text += f"; {rule} decides when there are {one.times}"
     return one.category.value, _shown(text)
 
 
@@ -64,6 +68,7 @@ def told(moment: Moment) -> Iterator[tuple[str, str]]:
             yield "channel", _channel(str(channel), event)
         if event.settlement is not None and moment.what not in _OF_THE_LIST and not channel:
             yield from _outcome(event, event.settlement)
+            yield from (("counts", _counted(event.settlement, rule)) for rule in moment.counts_for)
         elif event.message_id or moment.what not in _OF_THE_LIST:
             yield "message", _message(event, None)
     if moment.what == EventType.SUPPRESSED and moment.by:
@@ -73,8 +78,10 @@ def told(moment: Moment) -> Iterator[tuple[str, str]]:
 
 
 def _outcome(event: Event, one: Settlement) -> Iterator[tuple[str, str]]:
-    """What became of one attempt: the message, what was said, what it means, who decided what."""
+    """What became of one attempt: the message, its way, what was said, what it means, who decided what."""
     yield "message", _message(event, one)
+    if one.stage is not None and (way := _way(event, one)):
+        yield "relay", _shown(way)
     if one.reply is not None:
         said = str(one.reply) + (f", from {one.remote_mta}" if one.remote_mta else "")
         behind = f", behind {one.accepted} accepted" if one.accepted and one.stage is Stage.RCPT else ""
@@ -97,7 +104,8 @@ def _outcome(event: Event, one: Settlement) -> Iterator[tuple[str, str]]:
     if one.doubted:
         yield "doubted", "one of a mass of equal refusals: it suppresses nobody"
     if one.retry_at is not None:
-        yield "next try", show_minute(one.retry_at)
+        rests = f": greylisting there has taken {show_span(one.learned)} of late" if one.learned is not None else ""
+        yield "next try", show_minute(one.retry_at) + rests
     if one.possible_duplicate and one.reply is not None and isinstance(one.reply, Reply):
         yield "note", "the server may have had the message before"
 
@@ -109,11 +117,25 @@ def _message(event: Event, one: Settlement | None) -> str:
         f"class {labels.message_class}" if labels.message_class else "",
         f"stream {labels.stream}" if labels.stream else "",
         f"attempt {one.attempts}" if one is not None and one.attempts else "",
-        f"through relay {one.relay}" if one is not None and one.relay else "",
         f"reported by {event.details['reported_by']}" if event.details.get("reported_by") else "",
         "a test" if labels.test else "",
     ]
     return _shown(", ".join(filter(None, parts)))
+
+
+def _counted(one: Settlement, rule: Rule) -> str:
+    """For what a day with such a verdict counts."""
+    assert rule.when.seen is not None
+    often = f"at {rule.when.seen.times} within {show_duration(rule.when.seen.within)}"
+    return _shown(f"a day with {one.category}; {_placed(rule.id, rule.where)} decides {often}")
+
+
+def _way(event: Event, one: Settlement) -> str:
+    """The relay that it went through."""
+    outlet = event.occasion.outlet
+    if one.relay and outlet:
+        return f"{one.relay}, in place of {outlet}"
+    return one.relay or outlet or ""
 
 
 def _channel(channel: str, event: Event) -> str:

@@ -6,19 +6,22 @@ anybody; `bouncekit.postmaster.recalling` does, and hands over what it found.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from bouncekit.codes import Card
 from bouncekit.delivery.events import Event, bounded, show_time, suppression_data
 from bouncekit.delivery.queue import Queued, QueueState
+from bouncekit.delivery.settlement import Settlement
 from bouncekit.delivery.suppressionchange import Act, Change, Place
-from bouncekit.meaning.classification import Category
+from bouncekit.meaning.classification import Category, Scope
 from bouncekit.policy.policy import Policy
+from bouncekit.policy.rule import Rule, SeenBy
 from bouncekit.policy.schedule import show_duration
 from bouncekit.policy.suppression import Standing, Suppression, climb
-from bouncekit.words.reply import Reply
+from bouncekit.words.reply import Reply, Stage
+from bouncekit.words.status import Action
 
 __all__ = [
     "Coming",
@@ -48,13 +51,14 @@ class Untold(StrEnum):
 class Moment:
     """One thing that happened: an event, a change of the list, or an event and the change that it made.
 
-    `what` is the event's type, or an `Untold`.
+    `what` is the event's type, or an `Untold`. `counts_for` are rules that look back at its day: it is a strike.
     """
 
     at: datetime
     what: str
     event: Event | None = None
     change: Change | None = None
+    counts_for: tuple[Rule, ...] = ()
 
     @property
     def by(self) -> str | None:
@@ -77,15 +81,18 @@ class Moment:
 class Struck:
     """Days with a verdict of a category, today's left out, within the time that a rule looks back.
 
-    `rule` decides otherwise from the day on that makes it `times`.
+    `rule` decides otherwise from the day on that makes it `times`. `weight` is what the days come to by then, where
+    they weigh less with time: half as much when they are so old.
     """
 
     category: Category
     days: int
+    weight: float
     within: timedelta
     times: int
     rule: str
     where: str = ""
+    half_after: timedelta | None = None
 
 
 class Coming(StrEnum):
@@ -172,14 +179,21 @@ class History:
 # -- what happened
 
 
-def moments(events: Iterable[Event], changes: Iterable[Change], now: datetime) -> tuple[Moment, ...]:
+def moments(
+    events: Iterable[Event], changes: Iterable[Change], now: datetime, *, rules: Iterable[Rule] = ()
+) -> tuple[Moment, ...]:
     """What happened, newest first; a change of the list stands with the event that made it.
 
-    Both come newest first. What ended by itself before `now` is told at its end.
+    Both come newest first. What ended by itself before `now` is told at its end. `rules` are those of the policy, some
+    of which may look back at what happened.
     """
-    several = tuple(changes)
+    several, all_told = tuple(changes), tuple(events)
     made = {change.event_id: change for change in several if change.event_id}
-    told = [Moment(at=one.at, what=str(one.type), event=one, change=made.get(one.id)) for one in events]
+    struck = _strikes(all_told, tuple(rules), now)
+    told = [
+        Moment(at=one.at, what=str(one.type), event=one, change=made.get(one.id), counts_for=struck.get(one.id, ()))
+        for one in all_told
+    ]
     joined = {moment.change.sequence for moment in told if moment.change is not None}
     alone = [Moment(at=one.at, what=_untold(one), change=one) for one in several if one.sequence not in joined]
     return tuple(sorted((*told, *alone, *_ends(several, now)), key=lambda moment: moment.at, reverse=True))
@@ -203,6 +217,36 @@ def _ends(changes: Sequence[Change], now: datetime) -> Iterator[Moment]:
         later[change.place] = change.at
 
 
+def _strikes(events: Iterable[Event], rules: Sequence[Rule], now: datetime) -> dict[str, tuple[Rule, ...]]:
+    """The events by which a day counts as yet, and the rules that look back at it: the latest of each day does.
+
+    Newest first. A delivery in the same stream ends what was before it.
+    """
+    struck: dict[tuple[str, Category, date], tuple[str, tuple[Rule, ...]]] = {}
+    cleared: set[str] = set()
+    for event in events:
+        one, labels = event.settlement, event.occasion.labels
+        if one is None or labels.test or event.type != one.action.value:
+            continue
+        if one.category is None:
+            cleared |= {labels.stream} if one.action is Action.DELIVERED else set()
+        elif labels.stream not in cleared and _is_strike(one):
+            asked = tuple(rule for rule in rules if _looks_back(rule, one.category, now - event.at))
+            struck.setdefault((labels.stream, one.category, event.at.date()), (event.id, asked))
+    return dict(struck.values())
+
+
+def _is_strike(one: Settlement) -> bool:
+    """Whether it was the mailbox itself, for all that is recorded: see `delivery.steps.strikes_of`."""
+    is_of_all = one.stage is Stage.END_OF_DATA and one.accepted > 1
+    return one.scope is Scope.RECIPIENT and one.stage is not None and not one.doubted and not is_of_all
+
+
+def _looks_back(rule: Rule, category: Category, age: timedelta) -> bool:
+    seen, named = rule.when.seen, rule.when.category
+    return seen is not None and seen.by is SeenBy.RECIPIENT and age <= seen.within and (not named or category in named)
+
+
 def moments_data(several: Iterable[Moment]) -> list[dict[str, Any]]:
     """Moments as JSON-ready values, flat: what an event has is there, what it has not is left out."""
     return [{name: value for name, value in _moment_data(one).items() if value not in (None, "")} for one in several]
@@ -211,6 +255,7 @@ def moments_data(several: Iterable[Moment]) -> list[dict[str, Any]]:
 def _moment_data(moment: Moment) -> dict[str, Any]:
     event, change = moment.event, moment.change
     data: dict[str, Any] = {"at": show_time(moment.at), "what": moment.what, "by": bounded(moment.by)}
+    data["counts_for"] = [rule.id for rule in moment.counts_for] or None
     if event is not None:
         data |= _event_data(event)
     if change is not None:
@@ -233,6 +278,7 @@ def _event_data(event: Event) -> dict[str, Any]:
         "test": labels.test or None,
         "policy": occasion.policy,
         "policy_hash": occasion.policy_hash,
+        "outlet": occasion.outlet,
         "channel": details.get("channel"),
         "more": details.get("more") or None,
         "why": bounded(details.get("why")),
@@ -258,6 +304,7 @@ def _event_data(event: Event) -> dict[str, Any]:
         "where": one.where,
         "fate": one.fate and one.fate.value,
         "retry_at": _time(one.retry_at),
+        "learned_seconds": one.learned and one.learned.total_seconds(),
         "expired": one.expired or None,
         "possible_duplicate": one.possible_duplicate or None,
         "doubted": one.doubted or None,
@@ -285,7 +332,9 @@ def _struck_data(one: Struck) -> dict[str, Any]:
     return {
         "category": one.category.value,
         "days": one.days,
+        "weight": one.weight,
         "within_seconds": one.within.total_seconds(),
+        "half_after_seconds": one.half_after and one.half_after.total_seconds(),
         "times": one.times,
         "rule": one.rule,
         "where": one.where,

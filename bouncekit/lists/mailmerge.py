@@ -98,6 +98,8 @@ def texts_of(row: Mapping[str, Any]) -> dict[str, str]:
     by_name = {name.lower(): text for name, text in reversed(fields.items())}
     found = next((by_name[column] for column in _COLUMNS if by_name.get(column)), None)
     if found is None:
+        if empty := next((column for column in _COLUMNS if column in by_name), None):
+            raise ValueError(f"no recipient: {empty} is empty")
         has = ", ".join(map(ascii, fields)) or "nothing"
         raise ValueError(f"no recipient: a column of the name {RECIPIENT} is needed; it has {has}")
     return {**fields, RECIPIENT: found}
@@ -144,6 +146,8 @@ def _fill_headers(message: EmailMessage, fill: _Fill) -> None:
 def _address(named: Address, fill: _Fill) -> Address:
     """An address with its names filled: one, whatever stands in the fields."""
     written = fill(f"{named.username}@{named.domain}" if named.domain else named.username)
+    if "@" not in written:
+        raise ValueError(f"{written!a} is no address: one has an @, such as jo@example.com")
     if written.isascii():
         return Address(fill(named.display_name), addr_spec=written)
     local, _, domain = parse_address(written).wire.rpartition("@")

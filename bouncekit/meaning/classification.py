@@ -51,7 +51,7 @@ class Category(StrEnum):
     SYSTEM_FULL = "system_full"  # the server is out of storage, not the mailbox
     EXPIRED = "expired"  # a server gave up after its retry time, or we did before anybody was asked
     COMPLAINT = "complaint"  # a feedback report
-    AUTO_REPLY = "auto_reply"  # a vacation notice, no bounce
+    AUTO_REPLY = "auto_reply"  # a vacation notice or a read receipt, no bounce
     UNKNOWN = "unknown"  # nothing matched
 
 

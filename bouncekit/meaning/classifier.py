@@ -24,6 +24,7 @@ from bouncekit.meaning.classification import Category, Classification, Scope, St
 from bouncekit.meaning.phrasebook import PhraseBook
 from bouncekit.meaning.rulefile import ORDER, Rule
 from bouncekit.meaning.waithint import wait_hint
+from bouncekit.meaning.whose import names_somebody, of_whom
 from bouncekit.words.errors import Finding, RuleError
 from bouncekit.words.phrase import Words
 from bouncekit.words.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
@@ -54,8 +55,10 @@ _CAUSES = {
     Cause.NO_ADDRESS: Category.BAD_DOMAIN,
     Cause.OVERDUE: Category.EXPIRED,
 }
+_UNKNOWN = Action.UNKNOWN
 _RECIPIENT = Scope.RECIPIENT  # looking up a member of an enum costs more than the rest of the line
 _SAYS_MORE = frozenset({Category.MAILBOX_FULL, Category.MAILBOX_DISABLED, Category.MOVED})
+_OF_A_NAME = (Category.USER_UNKNOWN, Category.BAD_DOMAIN, Category.SENDER_REJECTED)
 _MEMORY = 2048  # judgements remembered, each with at most _SHORT bytes of text
 _SHORT = 1024
 _READ = 4096  # characters of a text that are read at all
@@ -63,6 +66,7 @@ _IN_HOSTS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-"
 _A_SENTENCE = 4  # words, the one that stands for an address among them
 _MOST_QUOTED = 4  # enhanced codes inside a text that are looked at
 _PATHS = re.compile(r"(://[^\s/]{1,255})/[^\s<>\"'()]*").sub
+_MARKS = re.compile(r"\[[\w+/=-]{1,80} IP: [0-9A-Fa-f.:]{2,45}\]").sub  # Tencent's, behind whatever it says
 _QUOTED = re.compile(r"(?<![\d.])([45])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)").finditer
 
 
@@ -95,6 +99,7 @@ class _Verdict(NamedTuple):
     where: str = ""
     wait_hint: timedelta | None = None
     blocklist: str | None = None
+    names_somebody: bool = False  # who may be another than the recipient
 
 
 class Classifier:
@@ -151,11 +156,14 @@ class Classifier:
                 return _without_reply(reply.cause)
             reply, stage = reply.reply, Stage.IDLE
         accepted = bisect_right(self._cuts, status.accepted)
-        final = status.action is Action.FAILED if reply is None else None
+        final = status.action is Action.FAILED if reply is None and status.action is not _UNKNOWN else None
         if reply is None and status.diagnostic:  # words that a report quotes without a reply code
             reply = Reply(_no_code(status.status, final), status.diagnostic.encode("utf-8", "replace"))
         judge = self._judge if reply is not None and len(reply.raw) > _SHORT else self._remembered
-        return judge(reply, status.status, stage, accepted, status.individual, provider, final)
+        verdict = judge(reply, status.status, stage, accepted, status.individual, provider, final)
+        if verdict.names_somebody and reply and (own := of_whom(reply, status.recipient)) is not reply:
+            return self._judge(own, status.status, stage, accepted, status.individual, provider, final)
+        return verdict
 
     def _judge(
         self,
@@ -171,7 +179,10 @@ class Classifier:
         code = reply.code if reply else _no_code(enhanced, final)
         case = _Case(code, enhanced, stage, self._cuts[accepted - 1] if accepted else 0, individual, provider)
         text = _without_names(reply.text[:_READ]) if reply else ""
-        return self._said_before(case, text) if len(text) <= _SHORT else self._decide(case, text)
+        verdict = self._said_before(case, text) if len(text) <= _SHORT else self._decide(case, text)
+        if verdict.category in _OF_A_NAME and reply and names_somebody(reply.raw):
+            return verdict._replace(names_somebody=True)
+        return verdict
 
     def _decide(self, case: _Case, text: str) -> _Verdict:
         words = Words(text)
@@ -324,8 +335,10 @@ def _same_part(pattern: str, part: int) -> bool:
 
 
 def _no_code(enhanced: EnhancedStatusCode | None, final: bool | None) -> int:
-    """A number nobody assigned, with the right digit, for a report that states no reply code."""
-    return enhanced.class_ * 100 + 99 if enhanced else 599 if final else 499
+    """A number with the right digit for what states no reply code; a report of a delay speaks of the way there."""
+    if enhanced:
+        return enhanced.class_ * 100 + 99
+    return 498 if final is None else 599 if final else 499
 
 
 def _without_reply(cause: Cause) -> _Verdict:
@@ -340,9 +353,11 @@ def _without_reply(cause: Cause) -> _Verdict:
 
 
 def _without_names(text: str) -> str:
-    """The text without what only names: addresses (<mailbox-full@spamhaus.example>) and paths of links."""
+    """The text without what only names: addresses (<mailbox-full@spamhaus.example>), paths of links, marks of a log."""
     if "://" in text:
         text = _PATHS(r"\1", text)
+    if " IP: " in text:
+        text = _MARKS("", text)
     if "@" not in text:
         return text
     return " ".join([_without_address(token) if "@" in token else token for token in text.split()])

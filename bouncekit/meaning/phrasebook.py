@@ -37,7 +37,7 @@ class PhraseBook:
     """Phrases, each under a number.
 
     The words of a text are walked along once, and from each of them as far as words of the book go on. A phrase with
-    `*` or `#` in it is only looked for where the rarest of its parts stands.
+    `*` or `#` in it is only looked for where the rarest of its parts stands: of the rarest word, or of many words.
 
     >>> book = PhraseBook([Phrase("mailbox full"), Phrase("over quota"), Phrase("mailbox * full")])
     >>> sorted(book.found(Words("The mailbox of jo is full"))), sorted(book.found(Words("mailbox full")))
@@ -64,7 +64,8 @@ class PhraseBook:
             if one.is_literal:
                 self._node(one.parts[0]).say(whole=(number,))
             else:
-                self._node(min(one.parts, key=lambda part: min(common[word] for word in part))).say(maybe=(one,))
+                rarest = min(one.parts, key=lambda part: min(common[word] for word in part) / len(part) ** 2)
+                self._node(rarest).say(maybe=(one,))
         self._among = lru_cache(maxsize=1024)(self._nears_among)
 
     def __len__(self) -> int:

@@ -3,7 +3,7 @@
 Policies lie in `policies/` of a checkout, and in `bouncekit/policies` of an installed wheel.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bouncekit.policyfiles.policyfile import Source
 
 __all__ = [
+    "Opening",
     "classifier",
     "classifier_with",
     "classify",
@@ -41,6 +42,8 @@ __all__ = [
 _SUFFIXES = (".yaml", ".yml", ".toml", ".json")
 _MAX_BYTES = 1024 * 1024
 
+Opening = Callable[[str], object]
+
 
 @cache
 def classifier() -> "Classifier":
@@ -58,15 +61,22 @@ def open_rules(*paths: str | Path, community: Sequence[str | Path] = ()) -> "Cla
     return classifier_with(read_meaning(paths, community))
 
 
-def read_meaning(own: Sequence[str | Path] = (), community: Sequence[str | Path] = ()) -> Meaning:
-    """The texts of rule files, for a classifier.
+def _untold(file: str) -> None:
+    """Nobody wants to know which file is opened."""
+
+
+def read_meaning(
+    own: Sequence[str | Path] = (), community: Sequence[str | Path] = (), *, opening: Opening = _untold
+) -> Meaning:
+    """The texts of rule files, for a classifier. `opening` is told of each file before it is opened.
 
     Raises:
         ConfigurationError: a file cannot be read.
     """
     try:
         own_files, others = (
-            tuple(RuleFile(str(path), _content(Path(path)), str(path)) for path in paths) for paths in (own, community)
+            tuple(RuleFile(str(path), _content(Path(path), opening), str(path)) for path in paths)
+            for paths in (own, community)
         )
     except LookupError as error:
         raise ConfigurationError(error.args[0]) from error
@@ -161,8 +171,10 @@ def open_policy(name: str | Path | Policy) -> Policy:
     return name if isinstance(name, Policy) else read_source(name).policy
 
 
-def read_source(name: str | Path) -> "Source":
+def read_source(name: str | Path, *, opening: Opening = _untold) -> "Source":
     """A policy with the texts that it was read from: by a shipped name, or from a file.
+
+    `opening` is told of each file before it is opened, also of one that is not there.
 
     Raises:
         PolicyError: the file is wrong, or one that it extends or names; every mistake with its place.
@@ -180,20 +192,20 @@ def read_source(name: str | Path) -> "Source":
 
     path = Path(text)
     try:
-        content = _content(path)
+        content = _content(path, opening)
     except LookupError as error:
         raise ConfigurationError(error.args[0]) from error
     return read_policy(
         text,
         content,
-        resolve=partial(_base_beside, path.parent),
+        resolve=partial(_base_beside, path.parent, opening),
         known=schedules,
-        find_rules=lambda name: (str(path.parent / name), _content(path.parent / name)),
+        find_rules=lambda name: (str(path.parent / name), _content(path.parent / name, opening)),
         check_rules=classifier_with,
     )
 
 
-def _base_beside(folder: Path, name: str) -> tuple[str, str]:
+def _base_beside(folder: Path, opening: Opening, name: str) -> tuple[str, str]:
     """File name and text of what a policy file extends: a shipped policy, or a file in the same folder.
 
     Raises:
@@ -203,15 +215,16 @@ def _base_beside(folder: Path, name: str) -> tuple[str, str]:
         return policy_text(name)
     if Path(name).name != name:
         raise LookupError(f"{name!r}: a policy extends a shipped one, or a file in its own folder")
-    return str(folder / name), _content(folder / name)
+    return str(folder / name), _content(folder / name, opening)
 
 
-def _content(path: Path) -> str:
+def _content(path: Path, opening: Opening) -> str:
     """The text of a policy or rules file, bounded.
 
     Raises:
         LookupError: it cannot be read; why.
     """
+    opening(str(path))
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)

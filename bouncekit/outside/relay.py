@@ -24,6 +24,7 @@ __all__ = ["Outlet", "Relay", "check_fallbacks", "name_at", "name_of", "open_rel
 
 _PORTS = {"smtp": 25, "smtp+tls": 25, "smtps": 465, "lmtp": 24}
 _MX = re.compile(r"mx:(\d{1,5})?", re.ASCII).fullmatch
+_HOST_PORT = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*:\d{1,5}", re.ASCII | re.IGNORECASE).fullmatch
 _SUBMISSION_PORT = 587  # RFC 6409: where one logs in
 _OPTIONS = (
     "chunking",
@@ -78,8 +79,10 @@ class Relay:
         except ValueError as error:
             raise ConfigurationError(f"a relay's URL that cannot be read: {error}") from None
         if "://" not in url:
-            shown = "" if set(url) & set("@:") else f"{url!a} is "  # what else stands there may be a password
-            raise ConfigurationError(f"{shown}no relay's URL; write smtp://localhost:25")
+            place = url if _HOST_PORT(url) else "localhost:25"
+            # What stands beside an @ or a colon may be a password.
+            shown = f"{url!a} is " if url == place or not set(url) & set("@:") else ""
+            raise ConfigurationError(f"{shown}no relay's URL; write smtp://{place}")
         if parts.scheme not in _PORTS or not parts.hostname:
             raise ConfigurationError(
                 f"{parts.scheme}://{parts.hostname or ''}: no relay; write one of "

@@ -13,15 +13,16 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
-from bouncekit.policy.policy import Guard
 from bouncekit.words.quick import quick
 from bouncekit.words.status import RecipientStatus
 
 __all__ = [
     "REACH",
+    "USUAL_GUARD",
     "USUAL_TIME",
     "Answers",
     "Count",
+    "Guard",
     "Held",
     "Mass",
     "Pattern",
@@ -46,6 +47,22 @@ _APART = str.maketrans(dict.fromkeys("<>()[]{}\"'`=:;,|", " "))
 # Second-level labels under which a registry of a country sells names: example.co.uk, example.com.br.
 _REGISTRIES = frozenset("ac co com edu gob gov ne net nom or org".split())
 _SAME = {"googlemail.com": "google.com"}  # MX hosts of one provider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """When a mass of equal refusals holds new suppressions back.
+
+    At least so many with one fingerprint within this time, or six times it, and so many times more for each other
+    answer than is usual at that provider. `at_least` is also what a bad hour can cost that is too small to be seen.
+    """
+
+    at_least: int = 20
+    within: timedelta = timedelta(minutes=10)
+    times_usual: float = 5.0
+
+
+USUAL_GUARD = Guard()
 
 
 class Count(NamedTuple):

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from bouncekit.meaning.classification import Category, Classification
 from bouncekit.meaning.meaning import Meaning
 from bouncekit.policy.budget import Budget
+from bouncekit.policy.guard import USUAL_GUARD, Guard
 from bouncekit.policy.rule import (
     Case,
     Circumstances,
@@ -23,7 +24,7 @@ from bouncekit.policy.rule import (
     SessionRule,
     Window,
 )
-from bouncekit.policy.schedule import Schedule, jittered
+from bouncekit.policy.schedule import USUAL_HINTS, Hints, Schedule, jittered
 from bouncekit.policy.suppression import Ladder
 from bouncekit.policy.template import Template
 from bouncekit.policy.throttle import NO_THROTTLES, Pause, Slow, Throttles
@@ -36,7 +37,6 @@ from bouncekit.words.status import Action
 
 __all__ = [
     "Disposition",
-    "Guard",
     "Keep",
     "MessageClass",
     "Policy",
@@ -61,19 +61,6 @@ class MessageClass:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guard:
-    """When a mass of equal refusals holds new suppressions back; `bouncekit.policy.guard` has the arithmetic.
-
-    At least so many with one fingerprint within this time, or six times it, and so many times more for each other
-    answer than is usual at that provider. `at_least` is also what a bad hour can cost that is too small to be seen.
-    """
-
-    at_least: int = 20
-    within: timedelta = timedelta(minutes=10)
-    times_usual: float = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
     """How long a store keeps what is over: queued messages behind their last recipient, and the events, None for good.
 
@@ -94,8 +81,9 @@ class Keep:
 class Disposition:
     """The policy's verdict on one recipient.
 
-    `action` is what the application is told. `retry_at` is set where another try is due. `ladder` and `notices` are
-    the measures that the rule asks for, and `measure` the one about the way: slower, or not now.
+    `action` is what the application is told. `retry_at` is set where another try is due, `learned` where that rests on
+    how long greylisting there has taken. `ladder` and `notices` are the measures that the rule asks for, and `measure`
+    the one about the way: slower, or not now.
     """
 
     action: Action
@@ -103,6 +91,7 @@ class Disposition:
     rule: str
     where: str
     retry_at: datetime | None = None
+    learned: timedelta | None = None
     ladder: Ladder | None = None
     notices: tuple[Notice, ...] = ()
     measure: Slow | Pause | None = None
@@ -119,7 +108,6 @@ class SessionDisposition:
 
 
 _FALLBACK = Schedule("fallback", (timedelta(minutes=30), timedelta(hours=2)))
-_LONGEST_HINT = timedelta(days=1)  # that a reply may ask for
 _LAST_TRY = 0.9  # of the time that is left, where a reply asks for more than all of it, or a greylist takes more
 _NO_RULE = Rule(id="no-rule-matched", do=Fate.RETRY)
 _NOBODY = Recipient(address=Address("", "", False), key="")
@@ -147,8 +135,9 @@ class Policy:
     channels: tuple[str, ...] = ()
     limits: Mapping[str, Limit] = field(default_factory=lambda: MappingProxyType({}))
     templates: Mapping[str, Template] = field(default_factory=lambda: MappingProxyType({}))
-    guard: Guard = Guard()
+    guard: Guard = USUAL_GUARD
     keep: Keep = Keep()
+    hints: Hints = USUAL_HINTS
     throttles: Throttles = NO_THROTTLES
     budget: Budget | None = None
     meaning: Meaning = field(default_factory=Meaning)
@@ -160,11 +149,12 @@ class Policy:
     def counters(self, classification: Classification) -> tuple[Window, ...]:
         """What `decide` wants to know from the recipient's history; empty for nearly every reply."""
         asked = {
-            (rule.when.seen.within, rule.when.seen.by)
+            window
             for rule in self.rules
             if rule.when.seen and (not rule.when.category or classification.category in rule.when.category)
+            for window in rule.when.seen.windows(classification.category)
         }
-        return tuple(Window(classification.category, within, by) for within, by in sorted(asked))
+        return tuple(sorted(asked, key=lambda window: (window.within, window.by)))
 
     def learns(self, classification: Classification) -> bool:
         """Whether a rule may come back when such a verdict is usually over."""
@@ -190,11 +180,11 @@ class Policy:
         rule = self._first(case)
         if rule.do is not Fate.RETRY:
             return _disposition(rule, expired=case.expired)
-        retry_at = self._next_try(rule, kind, classification, recipient, circumstances, deadline)
+        retry_at, learned = self._next_try(rule, kind, case, deadline)
         if rule is _NO_RULE and classification.permanent:
             return _disposition(rule, fate=Fate.FAIL)
         if retry_at < deadline:
-            return _disposition(rule, retry_at=retry_at)
+            return _disposition(rule, retry_at=retry_at, learned=learned)
         return self._at_the_end(case, rule)
 
     def deadline(self, recipient: Recipient, labels: Labels, now: datetime) -> datetime:
@@ -238,35 +228,28 @@ class Policy:
         return _NO_RULE
 
     def _next_try(
-        self,
-        rule: Rule,
-        kind: MessageClass,
-        classification: Classification,
-        recipient: Recipient,
-        circumstances: Circumstances,
-        deadline: datetime,
-    ) -> datetime:
-        """By the schedule, no later than the class's own says, or later where the reply asks for that.
+        self, rule: Rule, kind: MessageClass, case: Case, deadline: datetime
+    ) -> tuple[datetime, timedelta | None]:
+        """When to try again, and how long a greylist has taken of late, where it rests on that.
 
-        Never earlier: the schedule is how little the owner bothers a server, and no server can have us hammer it. Nor
+        By the schedule, no later than the class's own says, or as the reply asks, within the bounds of `hints`. Never
         so late that there is no other try: "try again in 10000 days" is a delay of a day, and a hint behind the
         deadline one of most of the time that is left. So is what was learnt of a greylist, where it takes longer.
         """
-        now = circumstances.now
-        attempt = max(recipient.attempts, 1)
-        waits = [
-            schedule.wait(attempt, circumstances.jitter) for schedule in (rule.wait or _FALLBACK, kind.wait) if schedule
-        ]
-        if rule.learn is not None and circumstances.learned is not None and attempt == 1:
-            learned = jittered(
-                min(max(circumstances.learned, rule.learn.at_least), rule.learn.at_most), circumstances.jitter
-            )
-            waits[0] = min(learned, max(waits[0], (deadline - now) * _LAST_TRY))
-        retry_at = now + min(waits)
-        if classification.wait_hint is None:
-            return retry_at
-        asked = jittered(min(classification.wait_hint, _LONGEST_HINT), circumstances.jitter)
-        return max(retry_at, now + min(asked, (deadline - now) * _LAST_TRY))
+        circumstances = case.circumstances
+        attempt, jitter = max(case.recipient.attempts, 1), circumstances.jitter
+        latest = (deadline - circumstances.now) * _LAST_TRY
+        own = (rule.wait or _FALLBACK).wait(attempt, jitter)
+        learned = _learned(rule, circumstances) if attempt == 1 else None
+        if learned is not None:
+            own = min(learned, max(own, latest))
+        planned = own if kind.wait is None else min(own, kind.wait.wait(attempt, jitter))
+        wait = self.hints.wait(planned, case.classification.wait_hint, jitter)
+        if wait > planned:
+            wait = max(planned, min(wait, latest))
+        elif learned is not None:
+            wait = planned  # which is known better than a reply says
+        return circumstances.now + wait, circumstances.learned if learned is not None and wait == own else None
 
     def _unknown(self, kind: MessageClass, recipient: Recipient, circumstances: Circumstances) -> Disposition:
         """No reply to the dot: the class says which is worse, a possible duplicate or a possible loss."""
@@ -289,8 +272,20 @@ def _deadline(kind: MessageClass, recipient: Recipient, now: datetime) -> dateti
     return (recipient.first_attempt_at or now) + kind.deadline
 
 
+def _learned(rule: Rule, circumstances: Circumstances) -> timedelta | None:
+    """The first wait that is learnt of a greylist, within the bounds of the rule; None: nothing is known."""
+    if rule.learn is None or circumstances.learned is None:
+        return None
+    return jittered(rule.learn.wait(circumstances.learned), circumstances.jitter)
+
+
 def _disposition(
-    rule: Rule, *, fate: Fate | None = None, retry_at: datetime | None = None, expired: bool = False
+    rule: Rule,
+    *,
+    fate: Fate | None = None,
+    retry_at: datetime | None = None,
+    learned: timedelta | None = None,
+    expired: bool = False,
 ) -> Disposition:
     fate = fate or rule.do
     final = fate is Fate.FAIL
@@ -300,6 +295,7 @@ def _disposition(
         rule=rule.id,
         where=rule.where,
         retry_at=retry_at,
+        learned=learned,
         ladder=rule.suppress if final else None,
         notices=rule.notify,
         measure=rule.pause or rule.slow,

@@ -3,10 +3,11 @@
 Everything here is pure. Time, jitter, history and the provider come in as `Circumstances`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 
 from bouncekit.meaning.classification import Category, Classification, Scope
@@ -84,11 +85,42 @@ class Seen:
     """At least this many verdicts of the same category within a window, the present one included.
 
     Of the recipient one a day counts: a strike is a settled message, never an attempt. Of others each verdict does.
+    With `half_after` a verdict weighs half when it is so old, a quarter when it is twice as old, and so on.
+
+    >>> often = Seen(3, timedelta(days=30), half_after=timedelta(days=10))
+    >>> [span.days for span in often.spans]
+    [10, 20, 30]
+    >>> often.weigh([1, 2, 3])  # besides the present one, one in each ten days
+    2.75
     """
 
     times: int
     within: timedelta
     by: SeenBy = SeenBy.RECIPIENT
+    half_after: timedelta | None = None
+
+    @property
+    def spans(self) -> tuple[timedelta, ...]:
+        """The times within which verdicts must be counted to weigh them, the longest last."""
+        if self.half_after is None:
+            return (self.within,)
+        steps = -(-self.within // self.half_after)
+        return (*(self.half_after * step for step in range(1, steps)), self.within)
+
+    def weigh(self, counted: Iterable[int]) -> float:
+        """What the present verdict weighs and those before it, of which so many were within each of `spans`.
+
+        Exact: a sum of whole numbers, halved a few times over.
+        """
+        weight, before = 1.0, 0
+        for step, number in enumerate(counted):
+            weight += (number - before) / 2**step
+            before = number
+        return weight
+
+    def windows(self, category: Category) -> "tuple[Window, ...]":
+        """The questions to the history, one for each of `spans`."""
+        return _windows(self, category)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +241,10 @@ class Learn:
     at_least: timedelta = timedelta(minutes=1)
     at_most: timedelta = timedelta(hours=1)
 
+    def wait(self, taken: timedelta) -> timedelta:
+        """The first wait, where it has taken so long."""
+        return min(max(taken, self.at_least), self.at_most)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
@@ -284,10 +320,15 @@ class Case:
             self._words = Words(self.classification.status.text)
         return self._words
 
-    def seen(self, asked: Seen) -> int:
-        """Days with such a verdict, today included; or verdicts, this one included."""
-        window = Window(self.classification.category, asked.within, asked.by)
-        return self.circumstances.counters.get(window, 0) + 1
+    def seen(self, asked: Seen) -> float:
+        """Days with such a verdict, today included, or verdicts, this one included; each by its weight."""
+        counters = self.circumstances.counters
+        return asked.weigh(counters.get(window, 0) for window in asked.windows(self.classification.category))
+
+
+@lru_cache(maxsize=256)
+def _windows(seen: Seen, category: Category) -> tuple[Window, ...]:
+    return tuple(Window(category, span, seen.by) for span in seen.spans)
 
 
 def _same_code(pattern: str, code: int | None) -> bool:

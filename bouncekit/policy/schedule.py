@@ -4,9 +4,22 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from hashlib import blake2b
 
-__all__ = ["KnownSchedule", "Phase", "Schedule", "jitter_of", "jittered", "parse_duration", "show_duration", "waits_of"]
+__all__ = [
+    "USUAL_HINTS",
+    "Hints",
+    "KnownSchedule",
+    "Obey",
+    "Phase",
+    "Schedule",
+    "jitter_of",
+    "jittered",
+    "parse_duration",
+    "show_duration",
+    "waits_of",
+]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|[smhdw])").fullmatch
@@ -40,6 +53,45 @@ class Schedule:
             grown = wait.total_seconds() * self.grow ** min(max(beyond, 0), 64)
             wait = timedelta(seconds=min(grown, self.at_most.total_seconds()))
         return jittered(wait, jitter)
+
+
+class Obey(StrEnum):
+    """Which of the waits that replies ask for are obeyed."""
+
+    LONGER = "longer"  # those longer than ours: no server can have itself hammered by us
+    ALWAYS = "always"  # shorter ones too, down to a bound of the owner's
+    NEVER = "never"  # none, the schedule alone counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hints:
+    """What becomes of a wait that a reply asks for ("try again in 5 minutes").
+
+    None makes a wait shorter than `at_least`, and none counts for more than `at_most`.
+
+    >>> hour, soon = timedelta(hours=1), timedelta(seconds=5)
+    >>> [show_duration(Hints(obey=obey).wait(hour, soon)) for obey in Obey]
+    ['1h', '1m', '1h']
+    """
+
+    obey: Obey = Obey.LONGER
+    at_least: timedelta = timedelta(minutes=1)
+    at_most: timedelta = timedelta(days=1)
+
+    def asked(self, hint: timedelta | None) -> timedelta | None:
+        """The wait that a reply asks for, as far as that counts."""
+        return None if hint is None or self.obey is Obey.NEVER else min(hint, self.at_most)
+
+    def wait(self, planned: timedelta, hint: timedelta | None, jitter: float = 0.0) -> timedelta:
+        """The wait that comes of ours and of the one that a reply asks for."""
+        if (asked := self.asked(hint)) is None:
+            return planned
+        if self.obey is Obey.LONGER or asked >= planned:
+            return max(planned, jittered(asked, jitter))
+        return min(planned, jittered(max(asked, self.at_least), jitter))
+
+
+USUAL_HINTS = Hints()
 
 
 @dataclass(frozen=True, slots=True)

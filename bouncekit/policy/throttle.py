@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 LONGEST_PAUSE = timedelta(days=1)
+_DAY_SECONDS = LONGEST_PAUSE.total_seconds()
 _LEAST_PACE = 1 / 60  # messages a second: slower than that is a pause
 _USUAL_PACE = 1.0  # where nobody has measured any
 _STEPS = 10  # that lead back to the pace before
@@ -313,9 +314,9 @@ def ask(
     if not is_trial and (at := max(free_at, recipients_at)) > now:
         return flow, Held(lane, at, flow.why or f"the pace to {lane} is limited")
     if pace is not None:
-        flow = replace(flow, free_at=max(free_at, now) + timedelta(seconds=1 / pace))
+        flow = replace(flow, free_at=_taken_until(free_at, now, 1 / pace))
     if most is not None:
-        flow = replace(flow, recipients_at=max(recipients_at, now) + timedelta(seconds=recipients / most.per_second))
+        flow = replace(flow, recipients_at=_taken_until(recipients_at, now, recipients / most.per_second))
     if is_trial or throttle.at_once is not None:
         flow = replace(flow, holds=(*others[-_MOST_HOLDS:], Hold(token, now + lease, is_trial)))
     return flow, None
@@ -429,8 +430,13 @@ def _pace(flow: Flow, throttle: Throttle) -> float | None:
 
 
 def _free_at(at: datetime, pace: float | None, now: datetime) -> datetime:
-    """When the next may go; no further off than a day, whatever a clock or a limit said before."""
-    return now if pace is None else min(at, now + LONGEST_PAUSE)
+    """When the next may go. What lies further off than a day was said by a clock that was set back since."""
+    return now if pace is None or at > now + LONGEST_PAUSE * 1.2 else at
+
+
+def _taken_until(free_at: datetime, now: datetime, seconds: float) -> datetime:
+    """When the next may go behind one that takes so long; no further off than a day."""
+    return min(max(free_at, now) + timedelta(seconds=min(seconds, _DAY_SECONDS)), now + LONGEST_PAUSE)
 
 
 def _lasts(hold: Hold, now: datetime) -> bool:

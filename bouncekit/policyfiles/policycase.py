@@ -15,7 +15,7 @@ from bouncekit.policy.policy import Policy
 from bouncekit.policy.rule import Example
 from bouncekit.policy.schedule import show_duration
 from bouncekit.policyfiles.policyfile import findings_of
-from bouncekit.policyfiles.policyschema import ExampleText, Section
+from bouncekit.policyfiles.policyschema import ExampleText
 from bouncekit.policyfiles.policytext import Tree, quoted, read_tree
 from bouncekit.policyfiles.policytrial import NOW, Classify, decided, status_of_example
 from bouncekit.policyfiles.policyvalue import (
@@ -26,6 +26,7 @@ from bouncekit.policyfiles.policyvalue import (
     Many,
     Maybe,
     ScopeWord,
+    Section,
     SessionFateWord,
     Text,
     nearest,

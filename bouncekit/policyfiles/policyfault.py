@@ -110,6 +110,11 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             "a budget whose first level is too high",
             "whoever provides the relay looks at these rates too, and closes the account before",
         ),
+        "idle-hints": Fault(
+            Level.WARNING,
+            "hints that shorten no wait",
+            "none of the policy's waits is longer than the shortest that a hint may ask for",
+        ),
         "misspelt-id": Fault(
             Level.WARNING,
             "an id that is nearly that of a rule of the base",

@@ -17,9 +17,10 @@ from pydantic import ValidationError
 from bouncekit.meaning.classification import Category, Scope, scope_of
 from bouncekit.meaning.meaning import Meaning, RuleFile
 from bouncekit.policy.budget import Budget
-from bouncekit.policy.policy import Guard, Keep, MessageClass, Policy
+from bouncekit.policy.guard import Guard
+from bouncekit.policy.policy import Keep, MessageClass, Policy
 from bouncekit.policy.rule import Condition, Fate, Limit, Notice, Rule, SeenBy, SessionFate, SessionRule
-from bouncekit.policy.schedule import Schedule
+from bouncekit.policy.schedule import USUAL_HINTS, Hints, Schedule
 from bouncekit.policy.suppression import Ladder
 from bouncekit.policy.template import Template
 from bouncekit.policy.throttle import Throttle, Throttles
@@ -31,12 +32,11 @@ from bouncekit.policyfiles.policyschema import (
     PolicyText,
     RuleText,
     ScheduleText,
-    Section,
     SessionRuleText,
     ThrottleText,
 )
 from bouncekit.policyfiles.policytext import MAX_FINDINGS, Path, Tree, quoted, read_tree
-from bouncekit.policyfiles.policyvalue import MAX_RULE_FILES, is_rule_file, nearest
+from bouncekit.policyfiles.policyvalue import MAX_RULE_FILES, Section, is_rule_file, nearest
 from bouncekit.policyfiles.schedulefile import build_schedule
 from bouncekit.protocol.classmark import ClassMarks
 from bouncekit.words.errors import Finding, PolicyError, RuleError
@@ -434,6 +434,7 @@ def _build(name: str, parts: Sequence[_Part], digest: str, used: Mapping[str, Sc
     templates = {key: Template(key, one.subject, one.text) for says in from_base for key, one in says.templates.items()}
     guards = [says.guard for says in from_base if says.guard]
     keep = {key: one for says in from_base if says.keep for key, one in says.keep.given().items()}
+    hints = [says.hints for says in from_base if says.hints]
     throttles = [says.throttles for says in from_base if says.throttles]
     budgets = [says.budget for says in from_base if says.budget]
     rules = _merged((part.tree, "rules", part.says.rules) for part in parts)
@@ -453,6 +454,7 @@ def _build(name: str, parts: Sequence[_Part], digest: str, used: Mapping[str, Sc
         templates=MappingProxyType(templates),
         guard=Guard(**guards[-1].given()) if guards else Guard(),
         keep=Keep(**keep),
+        hints=Hints(**hints[-1].given()) if hints else USUAL_HINTS,
         throttles=Throttles(
             relays=_throttles(said.relays for said in throttles),
             providers=_throttles(said.providers for said in throttles),

@@ -4,6 +4,7 @@ Each finding has a code that stays, the place, what is wrong and what would be r
 file; what it extends is its author's.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -13,8 +14,8 @@ from types import MappingProxyType
 
 from bouncekit.meaning.classification import Category, Scope, scope_of
 from bouncekit.policy.policy import MessageClass, Policy
-from bouncekit.policy.rule import Condition, Fate, Rule, SeenBy, SessionRule
-from bouncekit.policy.schedule import Schedule, show_duration
+from bouncekit.policy.rule import Condition, Fate, Rule, Seen, SeenBy, SessionRule
+from bouncekit.policy.schedule import Obey, Schedule, show_duration
 from bouncekit.policy.suppression import Ladder
 from bouncekit.policyfiles.policyfile import Source
 from bouncekit.policyfiles.policyspace import Box, Space
@@ -25,6 +26,7 @@ from bouncekit.words.reply import Cause, Stage
 
 __all__ = ["lint"]
 
+_DAY = timedelta(days=1)
 _LONG_DEADLINE = timedelta(days=30)
 _MANY_TRIES = 1_000
 _REMEMBERED = timedelta(days=366)
@@ -292,10 +294,12 @@ def _never(when: Condition, *, is_about_recipient: bool) -> Iterator[tuple[str, 
             yield "enhanced", "its first digit is never another one than the code's (RFC 2034 4)", "let them agree"
     if when.attempts is not None and when.attempts.at_most == 0:
         yield "attempts", "the present attempt counts, so that there is always one", "write attempts: 1 for the first"
-    if when.seen is not None and when.seen.by is SeenBy.RECIPIENT and when.seen.times > when.seen.within.days + 1:
-        most = when.seen.within.days + 1
+    if when.seen is not None and when.seen.times > (most := _most_seen(when.seen)):
         what = f"one verdict a day counts, and {show_duration(when.seen.within)} have no {when.seen.times}"
-        yield "seen", what, f"ask for at most {most} times, or a longer time"
+        what += (
+            "" if when.seen.half_after is None else f", each by its weight after {show_duration(when.seen.half_after)}"
+        )
+        yield "seen", what, f"ask for at most {most:.0f} times, or a longer time"
     for key in ("domain", "remote_mta"):
         names = getattr(when, key)
         if names and all(set(name) & _NOT_IN_HOSTS or name.endswith(".") for name in names):
@@ -455,6 +459,15 @@ def _budget(asked: _Asked) -> Iterator[Finding]:
             yield asked.source.finding("late-budget", message, fix, "budget", level, rate)
 
 
+def _hints(asked: _Asked) -> Iterator[Finding]:
+    """Hints that may make waits shorter, where there is none so long."""
+    hints, waits = asked.policy.hints, [rule.wait for rule in asked.policy.rules if rule.wait is not None]
+    longest = max((max(*wait.waits, wait.at_most or timedelta()) for wait in waits), default=timedelta())
+    if hints.obey is Obey.ALWAYS and hints.at_least >= longest and asked.source.is_own("hints", "at_least"):
+        message = f"no wait is longer than {show_duration(hints.at_least)}, so that hints shorten none"
+        yield asked.source.finding("idle-hints", message, "a shorter at_least", "hints", "at_least")
+
+
 # -- names
 
 
@@ -483,6 +496,13 @@ def _names(asked: _Asked) -> Iterator[Finding]:
 
 
 # -- helpers
+
+
+def _most_seen(seen: Seen) -> float:
+    """The most that can be seen, whole: of the recipient one verdict a day."""
+    if seen.by is not SeenBy.RECIPIENT:
+        return math.inf
+    return math.floor(seen.weigh(-(-span // _DAY) for span in seen.spans))
 
 
 def _may_be(pattern: str, code: str) -> bool:
@@ -517,5 +537,6 @@ _CHECKS: Sequence[Callable[[_Asked], Iterator[Finding]]] = (
     _measures,
     _ladders,
     _budget,
+    _hints,
     _names,
 )

@@ -11,7 +11,7 @@ from bouncekit.meaning.meaning import Meaning
 from bouncekit.policy.budget import Bound, Budget
 from bouncekit.policy.policy import MessageClass, Policy
 from bouncekit.policy.rule import Example, Limit, Notice, Range, Rule, Seen, SessionFate, SessionRule
-from bouncekit.policy.schedule import Schedule, show_duration
+from bouncekit.policy.schedule import Hints, Schedule, show_duration
 from bouncekit.policy.suppression import Ladder
 from bouncekit.policy.throttle import Pace, Pause, Slow, Throttle, Throttles
 from bouncekit.words.phrase import Phrase
@@ -43,6 +43,7 @@ def settings_data(policy: Policy) -> dict[str, Any]:
         "class_header": policy.class_marks.naming,
         "ladders": {name: _shown_ladder(one) for name, one in policy.ladders.items()},
         "guard": _shown_fields(policy.guard),
+        "hints": _shown_hints(policy.hints),
         "throttles": _shown_throttles(policy.throttles),
         "budget": _shown_budget(policy.budget),
         "keep": {name: "forever" if one is None else one for name, one in _shown_fields(policy.keep).items()},
@@ -96,6 +97,12 @@ def _shown_pause(pause: Pause) -> Any:
     if "then" in shown:
         shown["then"] = f"{pause.then:.0%}"
     return {"for": length, **shown} if shown else length
+
+
+def _shown_hints(hints: Hints) -> Any:
+    """Which of them are obeyed, or all that is said of them."""
+    shown = _shown_fields(hints)
+    return shown["obey"] if shown.keys() == {"obey"} else shown
 
 
 def _shown_throttles(throttles: Throttles) -> dict[str, dict[str, Any]]:

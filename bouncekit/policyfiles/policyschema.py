@@ -10,8 +10,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     PlainValidator,
@@ -22,9 +20,10 @@ from pydantic import (
 
 from bouncekit.meaning.classification import Category, Scope, scope_of
 from bouncekit.policy.budget import Bound
-from bouncekit.policy.rule import Example, Learn, Range, Seen, SeenBy
-from bouncekit.policy.schedule import Phase, waits_of
+from bouncekit.policy.rule import Example, Learn
+from bouncekit.policy.schedule import USUAL_HINTS, Obey, Phase, waits_of
 from bouncekit.policy.throttle import Pace, Pause, Slow
+from bouncekit.policyfiles.conditionschema import ConditionText, SessionConditionText
 from bouncekit.policyfiles.policytext import quoted
 from bouncekit.policyfiles.policyvalue import (
     BOUND,
@@ -35,12 +34,9 @@ from bouncekit.policyfiles.policyvalue import (
     AnyOf,
     BudgetSpan,
     CategoryWord,
-    CauseWord,
     ChannelName,
     ClassName,
-    Code,
     Duration,
-    Enhanced,
     Factor,
     FateWord,
     Flag,
@@ -53,10 +49,10 @@ from bouncekit.policyfiles.policyvalue import (
     Name,
     NamingHeader,
     Natural,
+    ObeyWord,
     PaceText,
     PauseLength,
     Percent,
-    PhraseText,
     Positive,
     Rate,
     Reconnects,
@@ -64,8 +60,7 @@ from bouncekit.policyfiles.policyvalue import (
     RuleFiles,
     RuleId,
     ScheduleName,
-    ScopeWord,
-    SeenByWord,
+    Section,
     SessionFateWord,
     Share,
     Short,
@@ -81,7 +76,6 @@ from bouncekit.words.reply import Stage
 __all__ = [
     "ChannelText",
     "ClassText",
-    "ConditionText",
     "GuardText",
     "KeepText",
     "KnownSchedulesText",
@@ -90,22 +84,11 @@ __all__ = [
     "PolicyText",
     "RuleText",
     "ScheduleText",
-    "Section",
     "SessionRuleText",
     "TemplateText",
     "ThrottleText",
     "policy_schema",
 ]
-
-
-class Section(BaseModel):
-    """A mapping in the file: no other keys than these."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def given(self) -> dict[str, Any]:
-        """The values that the file states."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
 
 
 class SchedulePhaseText(Section):
@@ -182,81 +165,6 @@ Wait = Annotated[
     Annotated[ScheduleName, Tag("name")] | Annotated[Waits, Tag("waits")],
     Discriminator(_kind_of_wait),
 ]
-
-
-class RangeText(Section):
-    """A whole number, or bounds for it."""
-
-    at_least: Maybe[Natural] = None
-    at_most: Maybe[Natural] = None
-
-    @model_validator(mode="after")
-    def _has_room(self) -> "RangeText":
-        if self.at_least is None and self.at_most is None:
-            raise ValueError("no bound; write a number, or {at_least: 1}, or {at_least: 1, at_most: 9}")
-        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
-            raise ValueError(f"no number is at least {self.at_least} and at most {self.at_most}")
-        return self
-
-
-Numbers = Annotated[
-    RangeText,
-    AfterValidator(lambda text: Range(**text.given())),
-    Short(lambda value: {"at_least": value, "at_most": value}, {"type": "integer", "minimum": 0}),
-]
-
-
-class SeenText(Section):
-    """How often there was a verdict of this category, the present one included; of the recipient, one a day counts."""
-
-    times: Positive
-    within: Duration
-    by: SeenByWord = Field(SeenBy.RECIPIENT, description="Whose verdicts are counted.")
-
-    @model_validator(mode="after")
-    def _is_remembered(self) -> "SeenText":
-        if self.by is not SeenBy.RECIPIENT and self.within > timedelta(days=30):
-            raise ValueError(f"verdicts by {self.by} are counted for 30d; write a shorter time")
-        return self
-
-
-SeenOften = Annotated[SeenText, AfterValidator(lambda text: Seen(**text.given()))]
-
-
-class SessionConditionText(Section):
-    """When a rule about a session applies: every key that is given must match, one of its values is enough."""
-
-    code: Maybe[Many[Code]] = Field(None, description="Reply codes; x stands for any digit: 5xx.")
-    enhanced: Maybe[Many[Enhanced]] = Field(None, description="Enhanced status codes; x stands for any number: x.2.2.")
-    stage: Maybe[AnyOf[StageWord]] = Field(None, description="The command that the reply answers.")
-    category: Maybe[AnyOf[CategoryWord]] = Field(None, description="What the reply means.")
-    scope: Maybe[AnyOf[ScopeWord]] = Field(None, description="Whose fault it is.")
-    cause: Maybe[AnyOf[CauseWord]] = Field(None, description="Why there was no reply.")
-    remote_mta: Maybe[Many[Text]] = Field(None, description="The server's name; * stands for anything.")
-    text: Maybe[Many[PhraseText]] = Field(
-        None, description="Phrases: whole words in any case, * for any run of words, # for a number. In quotes."
-    )
-    permanent: Maybe[Flag] = Field(None, description="The judgement, not the digit.")
-    certain: Maybe[Flag] = Field(None, description="Whether the reply has no second reading.")
-    accepted: Maybe[Numbers] = Field(
-        None, description="How many recipients of the transaction were accepted before this reply."
-    )
-
-
-class ConditionText(SessionConditionText):
-    """When a rule about a recipient applies: every key that is given must match, one of its values is enough."""
-
-    provider: Maybe[AnyOf[Text]] = Field(None, description="The provider that the classifier knows the server by.")
-    domain: Maybe[Many[Text]] = Field(None, description="The recipient's domain; * stands for anything.")
-    message_class: Maybe[AnyOf[ClassName]] = Field(None, description="The message's class.")
-    sender: Maybe[Many[Text]] = Field(None, description="The return path; * stands for anything: '*@news.example.com'.")
-    tenant: Maybe[AnyOf[Text]] = Field(None, description="Whose mail it is.")
-    stream: Maybe[AnyOf[Text]] = Field(None, description="Of which stream it is.")
-    expired: Maybe[Flag] = Field(None, description="Whether the class's deadline leaves no other try.")
-    attempts: Maybe[Numbers] = Field(None, description="Attempts so far, the present one included.")
-    seen: Maybe[SeenOften] = Field(
-        None, description="How many days within a time had a verdict of this category, today included."
-    )
 
 
 class NoticeText(Section):
@@ -461,6 +369,28 @@ class KeepText(Section):
     events: Lasting = Field(timedelta(days=180), description="Events and outcomes. `forever` is for good.")
 
 
+class HintsText(Section):
+    """What becomes of a wait that a reply asks for: "try again in 5 minutes"."""
+
+    obey: ObeyWord = Field(
+        Obey.LONGER, description="Hints longer than our own wait, always also shorter ones, or none."
+    )
+    at_least: Duration = Field(timedelta(minutes=1), description="With always: no hint makes a wait shorter than this.")
+    at_most: Duration = Field(
+        timedelta(days=1), description="No hint counts for more than this, which is 1d at the most."
+    )
+
+    @model_validator(mode="after")
+    def _has_room(self) -> "HintsText":
+        if self.at_most > USUAL_HINTS.at_most:
+            raise ValueError("at_most is longer than a day, and no hint is taken for more")
+        if "at_least" in self.model_fields_set and self.obey is not Obey.ALWAYS:
+            raise ValueError("at_least goes with obey: always only; otherwise no hint shortens a wait")
+        if self.obey is Obey.ALWAYS and self.at_least > self.at_most:
+            raise ValueError("at_most is shorter than at_least")
+        return self
+
+
 class ThrottleText(Section):
     """The most that may go to one relay or provider."""
 
@@ -556,6 +486,9 @@ class PolicyText(Section):
     )
     guard: Maybe[GuardText] = None
     keep: Maybe[KeepText] = None
+    hints: Maybe[Annotated[HintsText, Short(lambda value: {"obey": value}, {"enum": [str(one) for one in Obey]})]] = (
+        Field(None, description="Waits that replies ask for: whether they are obeyed, and within which bounds.")
+    )
     throttles: Maybe[ThrottlesText] = None
     budget: Maybe[BudgetText] = None
     sessions: list[SessionRuleText] = Field([], description="Rules about connections.", max_length=MAX_RULES)

@@ -9,6 +9,7 @@ is left" may be wrong: nobody is told that a rule is never reached that is.
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from bouncekit.meaning.classification import Category, Scope
@@ -209,7 +210,9 @@ def _phrase(one: Phrase, other: Phrase) -> bool:
 
 
 def _seen(one: Seen, other: Seen) -> bool:
-    return one.by is other.by and one.times >= other.times and one.within <= other.within
+    """What is seen so often within a week was seen so often within a month, and all the more if less of it counts."""
+    halves = [seen.half_after or timedelta.max for seen in (one, other)]
+    return one.by is other.by and one.times >= other.times and one.within <= other.within and halves[0] <= halves[1]
 
 
 _FOLLOWS: dict[str, Callable[[Any, Any], bool]] = {

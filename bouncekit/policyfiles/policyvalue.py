@@ -1,6 +1,6 @@
 """What one value of a policy file may be: a text that becomes a duration, a code, a word, or says what would be right.
 
-Each type here reads one text for pydantic, and tells editors what it takes.
+Each type here reads one text for pydantic, and tells editors what it takes. A `Section` is a mapping of them.
 """
 
 import re
@@ -14,6 +14,8 @@ from typing import Annotated, Any, TypeGuard, TypeVar, Union
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
+    ConfigDict,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
@@ -27,7 +29,7 @@ from pydantic_core import core_schema
 from bouncekit.meaning.classification import Category, Scope
 from bouncekit.policy.budget import LONGEST
 from bouncekit.policy.rule import Fate, SeenBy, SessionFate
-from bouncekit.policy.schedule import parse_duration
+from bouncekit.policy.schedule import Obey, parse_duration
 from bouncekit.policy.template import PLACEHOLDERS, placeholders
 from bouncekit.policy.throttle import LONGEST_PAUSE, LaneKind, Pace
 from bouncekit.policyfiles.policytext import quoted
@@ -63,6 +65,7 @@ __all__ = [
     "Name",
     "NamingHeader",
     "Natural",
+    "ObeyWord",
     "PaceText",
     "PauseLength",
     "Percent",
@@ -75,6 +78,7 @@ __all__ = [
     "RuleId",
     "ScheduleName",
     "ScopeWord",
+    "Section",
     "SeenByWord",
     "SessionFateWord",
     "Share",
@@ -327,7 +331,7 @@ def _called(kind: type[StrEnum]) -> str:
     return _CALLED.get(kind) or kind.__name__.lower()
 
 
-_CALLED: Mapping[type[StrEnum], str] = {SessionFate: "fate of a session", SeenBy: "subject"}
+_CALLED: Mapping[type[StrEnum], str] = {SessionFate: "fate of a session", SeenBy: "subject", Obey: "way to obey"}
 _WAYS = (LaneKind.RELAY, LaneKind.PROVIDER)  # that a reply can slow or pause
 
 
@@ -386,6 +390,7 @@ Share = Annotated[float, PlainValidator(_share), _says(pattern=r"^\d{1,3}%$")]
 MarkText = Annotated[HeaderMark, PlainValidator(_mark), _says(minLength=1, maxLength=255)]
 NamingHeader = Annotated[str, PlainValidator(_naming_header), _says(pattern=r"^[Xx]-[!-9;-~]+$", maxLength=64)]
 SeenByWord = Annotated[SeenBy, PlainValidator(_word(SeenBy)), _enum(SeenBy)]
+ObeyWord = Annotated[Obey, PlainValidator(_word(Obey)), _enum(Obey)]
 LaneWord = Annotated[LaneKind, PlainValidator(_way), WithJsonSchema({"enum": [str(one) for one in _WAYS]})]
 Percent = Annotated[float, PlainValidator(_percent), _says(pattern=r"^\d{1,3}(\.\d{1,4})?%$")]
 Subject = Annotated[str, PlainValidator(_worded(200, lines=False)), _says(minLength=1, maxLength=200)]
@@ -439,3 +444,16 @@ RuleFiles = Annotated[
     _ONE,
 ]
 AnyOf = Annotated[list[T], BOUND, AfterValidator(frozenset), _ONE]  # the same, where the order says nothing
+
+
+# -- mappings
+
+
+class Section(BaseModel):
+    """A mapping in the file: no other keys than these."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def given(self) -> dict[str, Any]:
+        """The values that the file states."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}

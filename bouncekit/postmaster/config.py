@@ -219,7 +219,8 @@ def _value(key: str, value: object, place: str) -> Any:
     try:
         return _KEYS[key](value)
     except ValueError as error:
-        raise ConfigurationError(f"{place}: {error}") from None
+        meant = f"; did you mean the table [{key}s]?" if isinstance(value, dict) and f"{key}s" in _TABLES else ""
+        raise ConfigurationError(f"{place}: {error}{meant}") from None
 
 
 def _text(value: object) -> str:

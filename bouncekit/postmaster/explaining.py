@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
+from bouncekit.bounces.diagnostic import read_diagnostic
 from bouncekit.codes import Card, Language, Pair
 from bouncekit.codes.cardfile import Words
 from bouncekit.meaning.classification import Classification, Scope
@@ -132,11 +133,12 @@ def explain(
     """What a reply code, an enhanced code or a whole reply means, and what a policy does about it.
 
     A code alone gets its card. With a text, an enhanced code, a `stage` or a number of `accepted` recipients it is a
-    reply, and judged as a postmaster with this policy and these rules would. Without a stage it answers RCPT, or what
-    else the code is for: 221 QUIT.
+    reply, and judged as a postmaster with this policy and these rules would. A line of a log or of a bounce is the
+    reply that it quotes. Without a stage it answers the one that such a line names, else RCPT, or what else the code
+    is for: 221 QUIT.
 
     Raises:
-        ValueError: it begins with no code, or there is no such stage or language.
+        ValueError: it neither begins with a code nor quotes a reply, or there is no such stage or language.
         ConfigurationError: there is no such policy, or something is wrong in it or in the rules.
     """
     language, text = _language(lang), str(code).strip()
@@ -144,10 +146,8 @@ def explain(
         return _explained(code, text, language, stage, accepted, policy, (rules, community_rules))
     if enhanced := _enhanced(text):
         return Explanation(asked=text, language=language, cards=code_cards().enhanced(enhanced, language))
-    try:
-        reply = Reply.parse(text)
-    except ValueError:
-        raise ValueError(_no_code(text)) from None
+    reply, named = _read(text)
+    stage = named if stage is None else stage
     if reply.raw or stage is not None or accepted is not None:
         return _explained(reply, text, language, stage, accepted, policy, (rules, community_rules))
     return Explanation(asked=text, language=language, cards=_cards(reply, language))
@@ -214,6 +214,17 @@ def _no_code(text: str) -> str:
     if dot and class_.lower() == "x" and _enhanced(f"5.{rest}"):
         return f"{text!a} has no class; give 4.{rest} or 5.{rest}"
     return f"{text[:60]!a} is no code; one looks like 552 or 5.2.2, a whole reply like '552 5.2.2 Mailbox full'"
+
+
+def _read(text: str) -> tuple[Reply, Stage | None]:
+    """The reply that a text is, or quotes with its stage."""
+    try:
+        return Reply.parse(text), None
+    except ValueError:
+        quoted = read_diagnostic(text)
+    if not isinstance(quoted.reply, Reply):
+        raise ValueError(_no_code(text))
+    return quoted.reply, quoted.stage
 
 
 def _cards(reply: Reply, language: Language) -> tuple[Card, ...]:

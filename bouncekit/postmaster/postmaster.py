@@ -234,7 +234,7 @@ class Postmaster:
         if not self.office.relays:
             raise ConfigurationError(
                 "a worker sends through relays: write Postmaster(relays={'main': 'smtp://localhost:25'}), "
-                "or in bouncekit.toml a table [relays] with main = 'smtp://localhost:25'"
+                "or in bouncekit.toml a table [relays] with main = 'smtp://localhost:25', or set BOUNCEKIT_RELAY"
             )
         return Worker(self.office, self.office.relays, client=self.client, concurrency=concurrency)
 
@@ -260,7 +260,11 @@ class Postmaster:
         """What reads how everything stands, known to those sinks that show it."""
         office = self.office
         gauges = Gauging(
-            office.store, office.clock, budget=lambda: office.policy.budget, sinks=[sink.name for sink in sinks]
+            office.store,
+            office.clock,
+            budget=lambda: office.policy.budget,
+            results=lambda: office.ledger.waiting,
+            sinks=[sink.name for sink in sinks],
         )
         for sink in sinks:
             sink.watch(gauges)

@@ -13,7 +13,7 @@ from bouncekit.history.retelling import retold
 from bouncekit.history.timeline import History, Moment, Struck, advised_by, moments, prospects
 from bouncekit.outside.builtin import code_cards
 from bouncekit.policy.policy import Policy
-from bouncekit.policy.rule import Window
+from bouncekit.policy.rule import SeenBy, Window
 from bouncekit.policy.suppression import Suppression
 from bouncekit.words.address import parse_address, suppression_key
 from bouncekit.words.envelope import Labels
@@ -50,7 +50,7 @@ def recall(
     changes = asked.changes(max(limit, _LEAST))
     if is_cut:  # else older changes would seem to have no event
         changes = [one for one in changes if one.at >= events[-1].at] if events else []
-    told = [one for one in moments(events, changes, now) if since is None or one.at >= since]
+    told = [one for one in moments(events, changes, now, rules=office.policy.rules) if since is None or one.at >= since]
     standing = asked.standing(stream, changes)
     waiting = tuple(asked.waiting(events))
     labels = Labels(message_class=message_class, tenant=tenant, stream=stream)
@@ -126,17 +126,20 @@ class _Asked:
         """The days with verdicts that a rule looks back at, where there are any."""
         seen = {one.category for one in events if one.category is not None}
         for rule in policy.rules:
-            if (looks := rule.when.seen) is None:
+            if (looks := rule.when.seen) is None or looks.by is not SeenBy.RECIPIENT:
                 continue
             for category in sorted(seen & (rule.when.category or seen)):
-                if days := self._days(labels, Window(category, looks.within)):
+                days = [self._days(labels, window) for window in looks.windows(category)]
+                if days[-1]:
                     yield Struck(
                         category=category,
-                        days=days,
+                        days=days[-1],
+                        weight=looks.weigh(days) - 1,
                         within=looks.within,
                         times=looks.times,
                         rule=rule.id,
                         where=rule.where,
+                        half_after=looks.half_after,
                     )
 
     def _days(self, labels: Labels, window: Window) -> int:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from bouncekit.clients.client import Client
@@ -22,6 +23,8 @@ from bouncekit.delivery.steps import Delivery
 from bouncekit.desk.ledger import LEASE
 from bouncekit.desk.office import Office
 from bouncekit.outside.forking import begin_afresh_in_children
+from bouncekit.policy.throttle import Lane, LaneKind
+from bouncekit.postmaster.inhand import Held, InHand
 from bouncekit.words.errors import StoreError
 from bouncekit.words.reply import Stage
 
@@ -29,7 +32,10 @@ __all__ = ["Worker", "held_back", "is_held_back"]
 
 _BATCH = 20  # messages in one claim
 _FAIR = 4  # of so many batches one asks who has waited longest: fresh mail goes first, and keeps nobody out for good
+_AT_ONCE = 10  # claims in a row of which nothing could go yet
 _POLL_SECONDS = 2.0
+_LEAST_SECONDS = 0.01
+_BUSY = timedelta(seconds=0.2)  # for what is in hand for a relay at which there are enough threads
 _REST = timedelta(seconds=30)  # for a relay that could not be reached: its mail keeps its attempts
 _TIDIES = timedelta(hours=1)
 _LEAP = timedelta(days=2)  # from one call to the next: a clock that was set, or a machine that slept
@@ -125,6 +131,8 @@ class Worker:
         self._batches = 0
         self._turns: dict[str, int] = {}  # when each relay had its last batch, counted in batches
         self._live: dict[str, datetime] = {}  # the leases under way: token to their end
+        self._in_hand = InHand()
+        self._spoiled: set[str] = set()  # those under which something failed: it waits until they end
         self._threads = []
 
     def _run(self) -> None:
@@ -143,9 +151,12 @@ class Worker:
             except Exception:  # noqa: BLE001 - whatever it was, the next message deserves a try
                 _log.exception("the worker goes on after an error of ours")
                 sent = 0
-            if not sent:
+            if not sent and (waits := self._waits()) is not None:
+                self._news.wait(min(max(waits, _LEAST_SECONDS), _POLL_SECONDS))
+            elif not sent:
                 _close(clients)
                 self._news.wait(_POLL_SECONDS)
+        self._give_back()
         _close(clients)
 
     def _beat(self) -> None:
@@ -172,12 +183,17 @@ class Worker:
         clients: dict[str, Client] = {}
         total, end = 0, None if seconds is None else time.monotonic() + seconds
         try:
-            while not self._stopping.is_set() and (sent := self.work(clients)):
-                total += sent
+            while not self._stopping.is_set():
+                total += (sent := self.work(clients))
                 if end is not None and time.monotonic() >= end:
                     break
+                if not sent:
+                    if (waits := self._waits()) is None:
+                        break
+                    self._office.clock.sleep(max(waits, _LEAST_SECONDS))
             self.tidy()
         finally:
+            self._give_back()
             _close(clients)
         return total
 
@@ -188,7 +204,7 @@ class Worker:
             StoreError: the store does not answer.
         """
         self._office.ledger.catch_up()  # else attempts of this process, whose end it knows, would be *unknown*
-        return self._recover() + self._end_overdue(clients) + self._send_batch(clients)
+        return self._recover() + self._end_overdue(clients) + self._send_in_hand(clients) + self._send_batch(clients)
 
     def tidy(self) -> int:
         """Have the store forget what the policy keeps no longer; how many rows that were, a few thousand at the most.
@@ -263,10 +279,48 @@ class Worker:
             now >= policy.deadline(one, delivery.labels, now) for one in delivery.recipients
         )
 
+    def _send_in_hand(self, clients: dict[str, Client]) -> int:
+        """Send those that had to wait for a moment, and whose time has come."""
+        sent = 0
+        while not self._stopping.is_set() and (one := self._in_hand.take(self._office.clock.now())) is not None:
+            try:
+                sent += self._send_held(one, clients)
+            finally:
+                self._in_hand.done(one)
+                self._end(one.token)
+        return sent
+
+    def _send_held(self, one: Held, clients: dict[str, Client]) -> bool:
+        """Send one that was in hand, if it may go now; else it is put back, or given back with all under its lease."""
+        if not self._may_send(one.relay) or not self._is_ours(one.token):
+            self._in_hand.drop(one.token)
+            self._release(one.token)
+            return False
+        until = self._opens_at(one.delivery, one.relay)
+        if until is None and not self._take_up(one.relay):
+            until = self._office.clock.now() + _BUSY
+        if until is not None:
+            self._in_hand.put_back(replace(one, until=until))
+            return False
+        try:
+            if not self._send(one.relay, one.delivery, clients):
+                self._spoiled.add(one.token)
+        finally:
+            self._put_down(one.relay)
+        return True
+
     def _send_batch(self, clients: dict[str, Client]) -> int:
+        for _ in range(_AT_ONCE):
+            claimed, sent = self._send_first(clients)
+            if sent or not claimed or self._stopping.is_set():
+                return sent
+        return 0
+
+    def _send_first(self, clients: dict[str, Client]) -> tuple[int, int]:
+        """Send the first batch that there is; how many messages were claimed, and how many of them sent."""
         store = self._office.store
         for relay in self._in_turn():  # one at a time: what goes elsewhere does not wait behind a slow one
-            if not self._take_up(relay):
+            if self._is_slowed(relay) or not self._take_up(relay):
                 continue
             try:
                 lease = self._lease()
@@ -278,14 +332,15 @@ class Worker:
                     oldest_first=self._batches % _FAIR == _FAIR - 1,
                 )
                 if claimed:
-                    return self._send_all(relay, claimed, lease, clients)
+                    return len(claimed), self._send_all(relay, claimed, lease, clients)
             finally:
                 self._put_down(relay)
-        return 0
+        return 0, 0
 
     def _send_all(self, relay: str, claimed: Sequence[Delivery], lease: Lease, clients: dict[str, Client]) -> int:
         """Send them one after the other, as long as the relay can be reached; give the rest back."""
         sent = failures = 0
+        held: list[Held] = []
         with self._lock:
             self._live[lease.token] = lease.until
             self._batches += 1
@@ -293,34 +348,82 @@ class Worker:
         try:
             for delivery in claimed:
                 if self._stopping.is_set() or not self._may_send(relay) or not self._is_ours(lease.token):
+                    held = []
                     break
+                if (until := self._opens_at(delivery, relay)) is not None:
+                    held.append(Held(delivery, relay, lease.token, until))
+                    continue
                 sent += 1
-                if self._is_worthless(delivery):
-                    self._office.give_up(delivery, "its deadline had passed before its turn came")
-                    continue
-                try:
-                    report = self._client_of(relay, clients).deliver(delivery)
-                except (StoreError, StoreUnavailable):
-                    raise
-                except Exception:  # noqa: BLE001 - whatever it was, the next message deserves a try
-                    failures += 1
-                    _log.exception("message %s waits for a while, after an error of ours", delivery.id)
-                    continue
-                # What the store has not heard of is due again by it: not before the lease ends.
-                failures += not self._office.ledger.is_remembered(delivery)
-                if _is_unreachable(report) and not self._office.relays[relay].is_direct:  # it is many hosts
-                    self._resting[relay] = self._office.clock.now()
-            if not failures:  # else all that is left waits until the lease ends, and holds up nothing meanwhile
-                self._office.store.release(lease.token)
+                failures += not self._send(relay, delivery, clients)
+            if failures:  # all that is left waits until the lease ends, and holds up nothing meanwhile
+                self._spoiled.add(lease.token)
+            if held:
+                self._hold(held, lease)
+            else:
+                self._release(lease.token)
         finally:
-            with self._lock:
-                del self._live[lease.token]
+            self._end(lease.token)
         return sent
+
+    def _send(self, relay: str, delivery: Delivery, clients: dict[str, Client]) -> bool:
+        """Send one; False where the store has not heard of it: it is due again not before the lease ends."""
+        if self._is_worthless(delivery):
+            self._office.give_up(delivery, "its deadline had passed before its turn came")
+            return True
+        try:
+            report = self._client_of(relay, clients).deliver(delivery)
+        except (StoreError, StoreUnavailable):
+            raise
+        except Exception:  # noqa: BLE001 - whatever it was, the next message deserves a try
+            _log.exception("message %s waits for a while, after an error of ours", delivery.id)
+            return False
+        if _is_unreachable(report) and not self._office.relays[relay].is_direct:  # it is many hosts
+            self._resting[relay] = self._office.clock.now()
+        return self._office.ledger.is_remembered(delivery)
+
+    def _opens_at(self, delivery: Delivery, relay: str) -> datetime | None:
+        """When it may go, if it has to wait for a moment; what is worthless by now waits for nothing."""
+        if self._is_worthless(delivery):
+            return None
+        try:
+            return self._office.opens_at(delivery, self._office.outlet_of(relay))
+        except Exception:  # noqa: BLE001 - whatever it was, the send meets it again, and says so
+            return None
+
+    def _hold(self, held: Sequence[Held], lease: Lease) -> None:
+        """Have these in hand until their lanes open; where there is no room, let their lease end soon."""
+        if not self._in_hand.put(held) and lease.token not in self._spoiled:
+            turn = self._in_hand.turn(held, self._office.clock.now())
+            self._end(lease.token)  # from now on nobody makes it longer
+            self._office.store.extend(Lease(lease.token, turn))
+
+    def _end(self, token: str) -> None:
+        """Be at a lease no more, unless something is in hand under it, or another thread is at that."""
+        with self._lock:
+            if not self._in_hand.has(token):
+                self._live.pop(token, None)
+                self._spoiled.discard(token)
+
+    def _waits(self) -> float | None:
+        """How many seconds until something in hand may go; None where nothing is."""
+        waits = self._in_hand.waits(self._office.clock.now())
+        return None if waits is None else waits.total_seconds()
+
+    def _give_back(self) -> None:
+        """Give back what is in hand."""
+        for token in self._in_hand.let_go():
+            with suppress(StoreError):  # else its lease ends
+                self._release(token)
+            self._end(token)
+
+    def _release(self, token: str) -> None:
+        if token not in self._spoiled:
+            self._office.store.release(token)
 
     def _is_ours(self, token: str) -> bool:
         """Whether anybody is still under a lease; one that has run out is taken up again, if nobody else has."""
         now = self._office.clock.now()
-        if now < self._live[token]:
+        if (until := self._live.get(token)) is not None and until - LEASE <= now < until:  # a clock may be set back
             return True
         if not self._office.store.extend(Lease(token, now + LEASE)):
             return False
@@ -354,6 +457,12 @@ class Worker:
     def _may_send(self, relay: str) -> bool:
         """Whether a relay can be reached, for all we know, and is not paused: its mail stays as it lies."""
         return not self._rests(relay) and self._office.gate.is_open(self._office.outlet_of(relay))
+
+    def _is_slowed(self, relay: str) -> bool:
+        """Whether a relay takes no more for a moment, and there is something in hand for it by then."""
+        if not self._in_hand.has_for(relay) or self._office.outlet_of(relay).fallback is not None:
+            return False
+        return self._office.gate.opens_at(Lane(LaneKind.RELAY, relay)) is not None
 
     def _rests(self, relay: str) -> bool:
         since = self._resting.get(relay)

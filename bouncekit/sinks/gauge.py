@@ -1,4 +1,4 @@
-"""Which gauges there are: how queue, readers, lanes and budgets stand now, by few labels, and never an address."""
+"""Which gauges there are: how queue, readers, lanes, guard and budgets stand, by few labels, and never an address."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -27,6 +27,9 @@ GAUGES: Mapping[str, Kind] = MappingProxyType(
         STORE_UP: Kind("Whether the store answers: 1 or 0. Without it no other gauge is there."),
         "bouncekit_queue_recipients": Kind("Recipients in the queue, each in one state.", ("state",), "{recipient}"),
         "bouncekit_queue_oldest_due_age_seconds": Kind("How long the oldest has been due; 0: nobody is.", (), "s"),
+        "bouncekit_results": Kind(
+            "Results of this process that the store has not taken yet, or refuses.", ("state",), "{result}"
+        ),
         "bouncekit_reader_lag_events": Kind("Events that a sink or a subscriber has before it.", _READER, "{event}"),
         "bouncekit_reader_lag_seconds": Kind(
             "How long ago the first of these happened; 0: there is none.", _READER, "s"
@@ -37,6 +40,9 @@ GAUGES: Mapping[str, Kind] = MappingProxyType(
         ),
         "bouncekit_lane_state": Kind("1 for the state of one that is not free.", (*_LANE, "state")),
         "bouncekit_lane_pace_messages_per_second": Kind("The pace of one that is slowed.", _LANE, "{message}/s"),
+        "bouncekit_guard_held_suppressions": Kind(
+            "Suppressions that the guard holds: they bind nobody until somebody looks.", (), "{suppression}"
+        ),
         "bouncekit_budget_streams": Kind("Streams at each level of their budget.", ("level",), "{stream}"),
         "bouncekit_budget_level": Kind("1 for the level that a stream is at.", (*_STREAM, "level")),
         "bouncekit_budget_sent_recipients": Kind(

@@ -31,7 +31,7 @@ class Store(Queue, Cursors, Tallies, Listing, Erasing, Throttling, Searching, Bu
     Safe to share between threads, and to keep over a fork.
 
     Every method raises StoreError where the store cannot answer or cannot remember, StoreCorrupt where what lies
-    there is no store of ours. What raised has changed nothing.
+    there is no store of ours. What raised has changed nothing, unless the error says that this is `unknown`.
     """
 
     def look_up(self, question: LookUp, now: datetime) -> LookedUp:
@@ -51,8 +51,11 @@ class Store(Queue, Cursors, Tallies, Listing, Erasing, Throttling, Searching, Bu
         provider: of all tenants and streams together, since a bad hour is the provider's and strikes them all.
         """
 
-    def record(self, record: Record) -> None:
+    def record(self, record: Record) -> frozenset[str]:
         """Remember outcomes, what they did to the suppression list, strikes and events: all of it or nothing.
+
+        Answers those of whose delivery it hears late, by an attempt that somebody else has ended meanwhile: they may
+        have the message twice, and are remembered and told as such (`Record.come_late`).
 
         The same record again changes nothing: it is known by its first event, one of a queue by all. No verdict
         replaces, and no success lifts, what stands on the list by hand.

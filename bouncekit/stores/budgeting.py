@@ -41,11 +41,12 @@ class Budgeting(Protocol):
         after: KeptLevel,
         *,
         events: Sequence[Event] = (),
-        forgives: bool = False,
+        forgives: datetime | None = None,
     ) -> bool:
         """Keep a level under its own token, or nothing where it is *within*: if the one that is kept is still `before`.
 
-        The events are remembered with it. What `forgives` begins the counts of the stream anew.
+        The events are remembered with it. What `forgives` begins the counts of the stream anew at that time, which is
+        counted itself (`tallied.Count.RESUMED`).
         """
 
 

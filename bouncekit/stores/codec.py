@@ -19,6 +19,7 @@ __all__ = [
     "SUPPRESSION_COLUMNS",
     "event_dict",
     "event_json",
+    "evidence_of",
     "from_milliseconds",
     "in_milliseconds",
     "key_hash",
@@ -125,11 +126,23 @@ def suppression_of(row: tuple[Any, ...]) -> Suppression:
             ladder=ladder,
             rung=rung,
             by=by,
-            evidence=Evidence(**json.loads(evidence), fingerprint=fingerprint),
+            evidence=evidence_of(evidence, fingerprint),
             tenant=tenant,
             stream=stream,
         )
     except (TypeError, ValueError, OverflowError) as error:
+        raise StoreCorrupt(f"a row of suppressions cannot be read: {error}") from error
+
+
+def evidence_of(text: str, fingerprint: str | None) -> Evidence:
+    """What a suppression rests on, from its two columns.
+
+    Raises:
+        StoreCorrupt: no version of bouncekit up to this one wrote that.
+    """
+    try:
+        return Evidence(**json.loads(text), fingerprint=fingerprint)
+    except (TypeError, ValueError) as error:
         raise StoreCorrupt(f"a row of suppressions cannot be read: {error}") from error
 
 

@@ -1,15 +1,35 @@
 """What a store answers about many mailboxes at once, how it changes many at once, and what changed before."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from bouncekit.delivery.suppressionchange import Change, Place, Swap
 from bouncekit.meaning.classification import Category
-from bouncekit.policy.suppression import Suppression
+from bouncekit.policy.suppression import Evidence, Suppression
 from bouncekit.words.envelope import Labels
 
-__all__ = ["Listing"]
+__all__ = ["Holding", "Holdings", "Listing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Suppressions that the guard holds for refusals alike: how many, from when to when, and one of the replies."""
+
+    fingerprint: str | None
+    number: int
+    since: datetime
+    last_at: datetime
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """All that the guard holds: how many suppressions, and the kinds of refusals with the most of them."""
+
+    number: int = 0
+    largest: tuple[Holding, ...] = ()
 
 
 class Listing(Protocol):
@@ -40,6 +60,9 @@ class Listing(Protocol):
 
     def changes_of(self, key: str, *, tenant: str = "", limit: int = 100) -> Sequence[Change]:
         """What changed for one mailbox, in whatever stream, newest first."""
+
+    def holdings(self, at: datetime, *, limit: int = 100) -> Holdings:
+        """What the guard holds at a time, whoever's it is; `limit` kinds of refusals. What has expired is not held."""
 
     def pseudonymous(self) -> frozenset[str]:
         """The names of the secrets with which entries of the list were made that stand under a pseudonym."""

@@ -1,14 +1,13 @@
 """What is counted in a store: for the guard by minute, what is new, and by day, what is usual; by hour for budgets."""
 
-import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
 from typing import NamedTuple
 
 from bouncekit.delivery.spending import BAD_ADDRESS
 from bouncekit.delivery.steps import Record
+from bouncekit.delivery.tallied import subject_of_stream
 from bouncekit.policy.budget import Spent, Stream
 from bouncekit.policy.guard import REACH, USUAL_TIME
 from bouncekit.policy.suppression import Suppression
@@ -23,6 +22,7 @@ __all__ = [
     "counts_of",
     "given_back",
     "hour",
+    "resumed",
     "subject_of_stream",
 ]
 
@@ -45,6 +45,7 @@ class CountedBy(StrEnum):
     VERDICTS = "verdicts"  # about a domain, a provider, a sender or a relay, by the minute
     GREYLISTED = "greylisted"  # recipients whom a provider's greylist let in, by the minute
     GREYLIST_SECONDS = "greylist_seconds"  # how long that took
+    RESUMED = "resumed"  # how often somebody let a stream go on, by the minute
 
 
 SPENT_BY = (CountedBy.SENT, CountedBy.BOUNCED, CountedBy.COMPLAINED)  # in the order of `Spent`
@@ -104,17 +105,16 @@ def given_back(held: Suppression) -> Iterator[Counted]:
         yield from _spent(Stream(held.tenant, held.stream), milliseconds(held.since), Spent(bounced=-1))
 
 
+def resumed(stream: Stream, at: datetime) -> Counted:
+    """That a stream's counts began anew at a time."""
+    return Counted(CountedBy.RESUMED, subject_of_stream(stream), _minute(milliseconds(at)), 1)
+
+
 def _spent(stream: Stream, at: int, spent: Spent) -> Iterator[Counted]:
     subject = subject_of_stream(stream)
     for by, number in zip(SPENT_BY, spent, strict=True):
         if number:
             yield Counted(by, subject, hour(at), number)
-
-
-@lru_cache(maxsize=1024)
-def subject_of_stream(stream: Stream) -> str:
-    """A stream as one text, from which `json.loads` has it back."""
-    return json.dumps(stream)
 
 
 def beginning(now: datetime, within: timedelta) -> int:

@@ -1,15 +1,25 @@
 """Which suppression of a mailbox counts, who may probe it, what is known already: the same answer in every store."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
+from bouncekit.delivery.events import EventType
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.delivery.steps import Record
 from bouncekit.policy.suppression import Standing, Suppression
 from bouncekit.words.envelope import Labels
 from bouncekit.words.status import Action
 
-__all__ = ["CLAIM_LASTS", "caused_by", "ends_probe", "foremost", "is_repeated", "may_be_probed", "withstands"]
+__all__ = [
+    "CLAIM_LASTS",
+    "caused_by",
+    "ends_probe",
+    "foremost",
+    "is_repeated",
+    "may_be_probed",
+    "told_by",
+    "withstands",
+]
 
 _NO_END = (Action.SUPPRESSED, Action.DELIVERED)
 CLAIM_LASTS = timedelta(days=1)  # a probe whose outcome nobody recorded may be granted again after this
@@ -58,6 +68,17 @@ def is_repeated(record: Record, is_told: Callable[[str], bool]) -> bool:
     """
     events = record.events if record.delivery.relay is not None else record.events[:1]
     return bool(events) and all(is_told(event.id) for event in events)
+
+
+def told_by(record: Record) -> Mapping[str, str]:
+    """Who has a queued message by it, as far as it knows once: by the ids of the events that tell it."""
+    if record.delivery.relay is None:
+        return {}
+    return {
+        event.id: settlement.recipient
+        for event in record.events
+        if event.type is EventType.DELIVERED and (settlement := event.settlement) and not settlement.possible_duplicate
+    }
 
 
 def _rank(one: Suppression, now: datetime) -> tuple[bool, bool, bool, bool]:

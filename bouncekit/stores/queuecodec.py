@@ -14,6 +14,7 @@ from bouncekit.stores.codec import from_milliseconds, milliseconds, storable
 from bouncekit.words.address import a_label, parse_address
 from bouncekit.words.envelope import Envelope, Labels, Recipient
 from bouncekit.words.errors import StoreCorrupt
+from bouncekit.words.status import Action
 
 __all__ = [
     "KEPT_COLUMNS",
@@ -26,6 +27,7 @@ __all__ = [
     "positions",
     "queued_of",
     "recipient_row",
+    "unmarked",
     "waiting",
 ]
 
@@ -109,6 +111,16 @@ def waiting(record: Record) -> Sequence[Settlement]:
     ]
 
 
+def unmarked(record: Record) -> Mapping[str, str]:
+    """Those of the queue who have the message by a record, as far as it knows once: their names by their addresses."""
+    called = record.delivery.called
+    return {
+        one.recipient: called.get(one.recipient, one.recipient)
+        for one in waiting(record)
+        if one.action is Action.DELIVERED and not one.possible_duplicate
+    }
+
+
 def positions(delivery: Delivery) -> Mapping[str, int]:
     """The place of each recipient in its delivery."""
     return {recipient.address.wire: place for place, recipient in enumerate(delivery.recipients)}
@@ -142,7 +154,7 @@ def delivery_of(message: Sequence[Any], rows: Iterable[Sequence[Any]], lease: st
             relay=relay,
             lease=lease,
         )
-    except (TypeError, ValueError, OverflowError, zlib.error) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError, zlib.error) as error:
         raise StoreCorrupt(f"the queued message {id_} cannot be read: {error}") from error
 
 

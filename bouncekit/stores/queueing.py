@@ -24,6 +24,9 @@ class Queue(Protocol):
     somebody else can no longer begin, and what delays he records change nothing, nor does a failure for which only his
     lost lease is to blame; any other final outcome that he records is still the truth, and counts.
 
+    What was said to be due by a clock that stood further ahead than that is due, from a claim on or a few claims later,
+    as long after the new time as it was after the old one; see `bouncekit.stores.clockset`.
+
     Recipients wait under their addresses; outcomes and events have other names for those in `Delivery.called`.
     """
 

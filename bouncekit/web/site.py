@@ -11,8 +11,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.reports.counts import Counts
 from bouncekit.web.access import Role, User, open_users
-from bouncekit.web.counts import Counts
 from bouncekit.web.desk import Authenticate, Desk
 from bouncekit.web.dressing import Dress
 from bouncekit.web.keeping import Trials, Uploads

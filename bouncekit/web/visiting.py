@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from bouncekit.desk.office import Office
 from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.reports.counts import Counts
 from bouncekit.web.access import User
-from bouncekit.web.counts import Counts
 from bouncekit.web.keeping import Trials, Uploads
 from bouncekit.web.sealing import Seal
 from bouncekit.words.address import parse_address

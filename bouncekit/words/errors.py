@@ -119,7 +119,12 @@ class MessageError(BouncekitError, ValueError):
 
 
 class StoreError(BouncekitError):
-    """The store cannot answer or cannot remember, and what was asked of it has changed nothing."""
+    """The store cannot answer or cannot remember, and what was asked of it has changed nothing.
+
+    Where it is `unknown` whether that has been done, it may have been: the answer to the commit was lost.
+    """
+
+    unknown: bool = False
 
 
 class StoreBusy(StoreError):

@@ -26,7 +26,7 @@ _CONTENT = b"The quick brown fox jumps over the lazy dog, and again.\r\n" * 70  
 
 def _fill(store: SqliteStore, recipients: int, each: int) -> None:
     """As `enqueue` does, but 10,000 messages in one transaction."""
-    due = {"state": "due", "due_at": milliseconds(NOW)}
+    due = {"state": "due", "due_at": milliseconds(NOW), "timed_at": milliseconds(NOW)}
     for start in range(0, recipients, each * _AT_ONCE):
         with store._database.writing() as transaction:
             for first in range(start, min(start + each * _AT_ONCE, recipients), each):

@@ -33,6 +33,34 @@ def test_one_reply_is_one_json_document(run: Run) -> None:
     assert (answer["category"], answer["scope"], answer["stage"]) == ("message_too_big", "message", "MAIL")
 
 
+def test_a_text_that_quotes_a_reply_is_answered_with_what_was_read(run: Run) -> None:
+    text = "host mx.example.com said: 552 5.2.2 Full (in reply to end of DATA command)"
+    answer = json.loads(run("classify", text, "--json").output)
+    assert (answer["reply"], answer["read_as"], answer["stage"]) == (text, "552 5.2.2 Full", "END_OF_DATA")
+    assert "read_at" not in answer  # the stage says it
+    told = run("classify", text).output
+    assert "read as      552 5.2.2 Full\n" in told
+    at_rcpt = json.loads(run("classify", text, "--stage", "RCPT", "--json").output)
+    assert (at_rcpt["stage"], at_rcpt["category"]) == ("RCPT", "mailbox_full")
+
+
+def test_json_lines_say_what_was_read_where_a_text_only_quotes_a_reply(run: Run) -> None:
+    texts = ["552 5.2.2 Full", "mx said: 250 2.0.0 Ok", "5.1.1 user unknown", "mailbox is full", "connection refused"]
+    asked = "".join(json.dumps({"reply": text}) + "\n" for text in texts)
+    answers = lines(run("classify", "--jsonl", input=asked).output)
+    assert [answer["reply"] for answer in answers] == texts
+    assert [answer.get("read_as") for answer in answers] == [
+        None,
+        "250 2.0.0 Ok",
+        "no reply (5.1.1)",
+        "no reply",
+        "no reply (refused: connection refused)",
+    ]
+    assert [answer.get("read_at") for answer in answers] == [None, *["RCPT"] * 4]
+    assert [answer["certain"] for answer in answers[2:]] == [False] * 3
+    assert [answer["category"] for answer in answers[2:]] == ["user_unknown", "mailbox_full", "network_error"]
+
+
 @pytest.mark.parametrize(
     ("options", "category"),
     [(("--accepted", 5), "too_many_recipients"), (("--accepted", 0), "system_full")],
@@ -128,7 +156,7 @@ def test_json_lines_come_back_in_order_with_all_that_they_held(run: Run) -> None
         ("[1]", "a line is an object, such as "),
         ("{}", "does not start with a reply code"),
         ('{"reply": 552}', "reply: a text is needed"),
-        ('{"reply": "Mailbox full"}', "'Mailbox full' does not start with a reply code"),
+        ('{"reply": "999"}', "'999' does not start with a reply code"),
         ('{"reply": "552 x", "stage": "LUNCH"}', "'LUNCH' is no stage"),
         ('{"reply": "552 x", "accepted": -1}', "accepted: a whole number from 0 is needed"),
         ('{"reply": "552 x", "accepted": true}', "accepted: a whole number from 0 is needed"),

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,29 @@ def test_the_framework_is_known_by_its_sign(run: Run, folder: Path, name: str, t
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_what_it_shows_is_python(run: Run, framework: str) -> None:
     ast.parse(shown(run("init", "--framework", framework).output))
+
+
+@pytest.mark.parametrize(
+    ("store", "meant"),
+    [
+        ("sqlite:///bounces.db", "sqlite:////srv/shop/bounces.db"),
+        ("sqlite:////var/lib/shop/bounces.db", "sqlite:////var/lib/shop/bounces.db"),
+        ("postgresql://db.example.org/shop", "postgresql://db.example.org/shop"),
+    ],
+)
+def test_a_django_project_finds_its_files_wherever_it_is_started(run: Run, store: str, meant: str) -> None:
+    told = run("init", "--framework", "django", "--store", store, "--relay", "smtp://mail.example.org:587")
+    begun = {
+        "default": {"BACKEND": "console"}
+    }  # by `startproject` of Django 6.1, which takes no EMAIL_BACKEND beside it
+    settings: dict[str, Any] = {"BASE_DIR": Path("/srv/shop"), "INSTALLED_APPS": [], "MAILERS": begun}
+    exec(shown(told.output), settings)
+    assert settings["BOUNCEKIT"] == {"policy": Path("/srv/shop/bounces.yaml"), "store": meant}
+    assert settings["MAILERS"]["default"] == {
+        "BACKEND": "bouncekit.integrations.django.EmailBackend",
+        "OPTIONS": {"host": "mail.example.org", "port": 587},
+    }
+    assert "EMAIL_BACKEND" not in settings
 
 
 def test_the_plain_program_hears_of_what_stock_smtplib_throws_away(run: Run, folder: Path) -> None:

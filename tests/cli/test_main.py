@@ -86,7 +86,7 @@ def test_every_verb_has_an_example_in_its_help_that_its_options_allow(run: Run, 
         (("xyzzy",), f"no verb 'xyzzy'; one of {', '.join(VERBS)}"),
         (("classify",), "give one reply, or --jsonl and lines on standard input"),
         (("classify", "552 5.2.2 full", "--stage", "LUNCH"), "'LUNCH' is no stage; one of CONNECT, "),
-        (("classify", "full"), "'full' does not start with a reply code; "),
+        (("classify", "605"), "'605' does not start with a reply code; "),
         (("why", "jo@example.com"), "no store, so nothing is remembered: give --store "),
         (("suppressions", "list"), "no store, so nothing is remembered: give --store "),
         (("queue", "list"), "no store, so nothing is remembered: give --store "),
@@ -162,6 +162,27 @@ def test_what_the_terminal_cannot_show_is_escaped(process: Process) -> None:
     assert r"größe \u0939" in done.stdout
 
 
+VALUES = {"--type": "failed", "--recipient": "ada@example.com", "--since": "2h", "--limit": "5"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "inner", "option"),
+    [
+        pytest.param(name, next(iter(group.commands)), option, id=f"{name} {option.opts[0]}")
+        for name in VERBS
+        if isinstance(group := import_module(f"bouncekit.cli.{name}").verb, click.Group)
+        for option in group.params
+    ],
+)
+def test_an_option_before_a_verb_of_a_verb_is_refused_and_never_ignored(
+    run: Run, verb: str, inner: str, option: click.Option
+) -> None:
+    name = option.opts[0]
+    result = run(verb, name, *([] if option.is_flag else [VALUES.get(name, "x")]), inner)
+    assert result.exit_code == 2
+    assert result.stderr == f"bouncekit: error: {name} counts for nothing before {inner}: write it behind {inner}\n"
+
+
 @pytest.mark.parametrize("verb", ["policy", "suppressions", "queue"])
 def test_a_verb_of_verbs_alone_is_its_help(run: Run, verb: str) -> None:
     result = run(verb)
@@ -199,6 +220,16 @@ def test_a_stream_that_the_shell_has_closed_is_no_crash(folder: Path, command: s
 
 
 def test_choices_that_are_missing_stand_on_the_line_of_the_error(run: Run) -> None:
-    assert run("completion").stderr == (
-        "bouncekit: error: Missing argument '{bash|zsh|fish|man}'. Choose from: bash, zsh, fish, man\n"
+    assert run("completion").stderr.startswith(
+        "bouncekit: error: Missing argument '{bash|zsh|fish|man}'. Choose from: bash, zsh, fish, man. See "
+    )
+
+
+def test_an_argument_that_is_missing_is_said_with_where_to_read_on(
+    process: Callable[..., "subprocess.CompletedProcess[str]"],
+) -> None:
+    done = process("policy", "diff")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "bouncekit: error: Missing argument 'OLD'. See bouncekit policy diff --help\n",
     )

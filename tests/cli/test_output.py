@@ -66,6 +66,25 @@ def test_in_a_narrow_terminal_columns_without_a_word_give_way(capsys: pytest.Cap
     assert "".join(shown(capsys)).startswith("RECIPI")
 
 
+def test_in_a_narrow_terminal_cells_stand_below_each_other_before_a_word_is_cut(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    refused = (None, "bob@example.com", "failed", "552 5.2.2 Mailbox full", "with no head above it, at all, ever")
+    rows = [("ok", "ada@example.com", "delivered", None, None), refused]
+    show_table(("", "recipient", "action", "reply", ""), rows, width=30)
+    assert shown(capsys) == [
+        "RECIPIENT",
+        "ok  ada@example.com",
+        "  ACTION  delivered",
+        "bob@example.com",
+        "  ACTION  failed",
+        "  REPLY",
+        "    552 5.2.2 Mailbox full",
+        "    with no head above it, at",
+        "    all, ever",
+    ]
+
+
 def test_words_are_cut_last(capsys: pytest.CaptureFixture[str]) -> None:
     show_table(("", ""), [("too_many_recipients", "a few short words here")], width=30)
     assert shown(capsys)[0].startswith("too_many_recipients  ")

@@ -37,7 +37,7 @@ def test_each_recipient_has_a_line(run: Run) -> None:
     [
         ("vacation-en.eml", "auto_reply", "recipient", "auto_reply"),
         ("person.eml", "unknown", None, "other"),
-        ("mdn.eml", "unknown", None, "disposition"),
+        ("mdn.eml", "auto_reply", "recipient", "disposition"),
     ],
 )
 def test_a_mail_that_is_no_bounce_has_one_line_without_an_action(

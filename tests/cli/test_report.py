@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from bouncekit.policy.suppression import Evidence, Standing
 from bouncekit.stores.sqlite import SqliteStore
-from tests.building import ANN, BOB, CY, DI
+from tests.building import ANN, BOB, CY, DI, suppression
 from tests.contract import queueing
+from tests.contract.stores import put
 
 from .conftest import Run, Send
 
@@ -101,6 +103,97 @@ def test_what_a_host_calls_itself_is_escaped(run: Run, store: SqliteStore, happe
     result = run("report", *STORE)
     assert r"mx\x1b[2J.example" in result.output
     assert "\x1b" not in result.output
+
+
+def test_who_has_most_and_what_is_new_is_in_text_and_in_json(run: Run, happen: Send) -> None:
+    happen(ANN, BOB, ago=30 * HOUR, answers={BOB: FULL})
+    happen(ANN, BOB, CY, answers={BOB: FULL, CY: "554 5.7.1 Your moon is in the seventh house"})
+    found = report(run)
+    assert found["top"]["recipient"]["failures"] == [{"name": CY, "count": 1}]
+    assert found["top"]["domain"]["mail"] == [{"name": "example.com", "count": 3}]
+    assert found["top"]["sender"] == {"mail": [], "failures": [{"name": "shop@example.org", "count": 1}]}
+    ((new,), number) = found["new"]["kinds"], found["new"]["number"]
+    assert (number, new["count"], new["example"]) == (1, 1, "554 5.7.1 Your moon is in the seventh house")
+    assert new["providers"] == {"example.com": 1}
+    lines = [line.split() for line in run("report", *STORE).output.splitlines()]
+    assert ["recipient", CY, "1"] in lines
+    assert ["stream", "mail", "without", "a", "stream", "3"] in lines
+    assert [line[-9:] for line in lines if "moon" in line] == [new["example"].split()]
+    assert report(run, "--since", "2d")["new"]["number"] == 2
+
+
+def test_what_the_guard_holds_is_said(run: Run, store: SqliteStore) -> None:
+    held = {"standing": Standing.HELD, "expires_at": None, "evidence": Evidence(reply="550 5.1.1 A bad hour")}
+    put(store, suppression(ANN, **held), suppression(BOB, **held))
+    assert "held by the guard: 2, which bind nobody: 2 for 550 5.1.1 A bad hour" in run("report", *STORE).output
+    (kind,) = report(run)["held"]["kinds"]
+    assert (report(run)["held"]["suppressions"], kind["count"], kind["reply"]) == (2, 2, "550 5.1.1 A bad hour")
+
+
+def test_a_week_as_a_file_has_the_same_numbers(run: Run, folder: Path, happen: Send) -> None:
+    happen(ANN, BOB, ago=3 * 24 * HOUR, answers={BOB: FULL})
+    happen(*(f"{number}@example.com" for number in range(1234)))
+    result = run("report", "--html", "week.html", *STORE)
+    assert (result.exit_code, result.output.partition(":")[0]) == (0, "week.html")
+    written = (folder / "week.html").read_text("utf-8")
+    numbers = report(run, "--since", "7d")
+    assert numbers["actions"] == {"delivered": 1235, "failed": 1}
+    for number in ("1,236 outcomes", "<dd>1,235 <small>", "<dd>1 <small>"):
+        assert number in written
+    assert f"<title>Mail, {numbers['since'][:16].replace('T', ' ')}Z to" in written
+
+
+def test_a_file_is_readable_for_its_owner_only(run: Run, folder: Path, happen: Send) -> None:
+    happen(ANN)
+    assert run("report", "--html", "week.html", *STORE).exit_code == 0
+    assert (folder / "week.html").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("limit", [10, 55, 100])
+def test_of_new_replies_there_are_as_many_as_asked_for_and_the_rest_is_said(
+    run: Run, folder: Path, happen: Send, limit: int
+) -> None:
+    words = [f"{one}{other}" for one in "abcdefgh" for other in "abcdefgh"]
+    answers = {f"{word}@example.com": f"554 5.7.1 Our moon is {word * 3}" for word in words}
+    happen(*answers, answers=answers)
+    shown, rest = min(limit, 64), max(64 - limit, 0)
+    new = report(run, "--limit", limit)["new"]
+    assert (new["number"], len(new["kinds"])) == (64, shown)
+    text = run("report", "--limit", limit, *STORE).output
+    assert (f"and {rest} more: --limit" in text) == (rest > 0)
+    assert run("report", "--html", "day.html", "--limit", limit, *STORE).exit_code == 0
+    html = (folder / "day.html").read_text("utf-8")
+    assert html.count('<td class="remote">554 ') == shown
+    assert (f"And {rest} more kinds." in html) == (rest > 0) == ("more kinds" in html)
+
+
+def test_no_time_is_not_a_day(run: Run, happen: Send) -> None:
+    happen(ANN, ago=3 * HOUR)
+    assert report(run, "--since", "0s")["actions"] == {}
+
+
+def test_a_file_may_go_to_standard_output_and_json_beside_it(run: Run, folder: Path, happen: Send) -> None:
+    happen(ANN, ago=3 * 24 * HOUR)
+    result = run("report", "--html", "-", "--since", "1h", *STORE)
+    assert result.stdout.startswith("<!doctype html>")
+    assert "0 outcomes" in result.stdout
+    both = run("report", "--html", "week.html", "--json", *STORE)
+    assert json.loads(both.stdout)["actions"] == {"delivered": 1}
+    assert (folder / "week.html").exists()
+
+
+def test_a_pdf_is_written(run: Run, folder: Path, happen: Send) -> None:
+    pytest.importorskip("weasyprint", reason="no WeasyPrint, or no Pango: see docs", exc_type=(ImportError, OSError))
+    happen(ANN)
+    assert run("report", "--pdf", "week.pdf", *STORE).exit_code == 0
+    assert (folder / "week.pdf").read_bytes().startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize(
+    "options", [("--html", "-", "--pdf", "-"), ("--html", "-", "--json"), ("--pdf", "no/such.pdf")]
+)
+def test_what_cannot_be_written_is_exit_code_2(run: Run, store: SqliteStore, options: tuple[str, ...]) -> None:
+    assert run("report", *options, *STORE).exit_code == 2
 
 
 def test_json_has_the_queue(run: Run, store: SqliteStore) -> None:

@@ -152,9 +152,14 @@ def test_a_lost_reply_to_the_dot_is_unknown(run: Run, serve: Serve, file: Path) 
     [
         (("mail.eml",), "no relay: give --relay smtp://localhost:25, or set BOUNCEKIT_RELAY"),
         (("mail.eml", "--relay", "localhost"), "no relay's URL; write smtp://localhost:25"),
+        (
+            ("mail.eml", "--relay", "mx.example:2525"),
+            "'mx.example:2525' is no relay's URL; write smtp://mx.example:2525",
+        ),
         (("nobody.eml", "--relay", "smtp://x"), "nobody.eml: no recipient in its headers; give --to ADDRESS"),
         (("unsigned.eml", "--relay", "smtp://x"), "unsigned.eml: no From header with an address; give --from ADDRESS"),
-        (("mail.eml", "--relay", "smtp://x", "--retry", "queue"), "retry='queue' keeps mail in a store: add store="),
+        (("each.eml", "--relay", "smtp://x"), "each.eml: $recipient stands for a column: give the rows with --each"),
+        (("mail.eml", "--relay", "smtp://x", "--retry", "queue"), "no store, so nothing is remembered: give --store"),
         (("mail.eml", "--relay", "smtp://x", "--patience", "soon"), "--patience: 'soon' is no duration"),
         ((".", "--relay", "smtp://x"), ".: Is a directory"),
     ],
@@ -163,10 +168,16 @@ def test_what_cannot_be_sent_is_exit_code_2(
     run: Run, file: Path, folder: Path, arguments: tuple[str, ...], error: str
 ) -> None:
     (folder / "nobody.eml").write_bytes(b"From: me@example.com\n\nHello\n")
+    (folder / "each.eml").write_bytes(b"From: me@example.com\nTo: $name <$recipient>\n\nHello\n")
     (folder / "unsigned.eml").write_bytes(b"To: me@example.com\n\nHello\n")
     result = run("send", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert error in result.stderr
+
+
+def test_the_only_relay_that_is_configured_needs_no_name(run: Run, serve: Serve, file: Path, folder: Path) -> None:
+    (folder / "bouncekit.toml").write_text(f'[relays]\nmain = "{serve().url}"\n')  # as `init` writes it
+    assert run("send", file).output.splitlines()[-1] == "3 of 3 delivered"
 
 
 def test_without_a_relay_the_configured_ones_are_named(run: Run, file: Path, folder: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import smtplib
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,3 +97,12 @@ def test_a_script_that_is_none_is_said_before_anything_listens(run: Run, folder:
     assert done.exit_code == 2
     assert "answers.yaml: script, 'RCTP': no such stage" in done.output
     assert run("testserver", "--script", "nowhere.yaml").exit_code == 2
+
+
+def test_a_port_that_is_taken_is_said_with_the_way_out(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("testserver", "--port", port)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"bouncekit: error: cannot listen at 127.0.0.1 port {port}: ")
+    assert result.stderr.endswith("; --port 0 takes a free one\n")

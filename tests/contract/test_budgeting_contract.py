@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bouncekit.delivery.events import Event, EventType, Occasion, event_id
-from bouncekit.delivery.steps import Record
+from bouncekit.delivery.steps import LookUp, Record
+from bouncekit.delivery.tallied import Count, Number, Sum, subject_of_stream
 from bouncekit.meaning.classification import Category
 from bouncekit.policy.budget import Level, Spent, Stream
 from bouncekit.policy.guard import Held, Pattern
@@ -92,12 +93,27 @@ def test_what_is_forgiven_begins_anew_and_nobody_elses(store: Any) -> None:
     spend(store, NEWS, Spent(100, 50, 5))
     spend(store, OTHER, Spent(1, 1, 1))
     store.swap_level(NEWS, None, STOPPED)
-    assert not store.swap_level(NEWS, "t0", KeptLevel(), forgives=True)
+    assert not store.swap_level(NEWS, "t0", KeptLevel(), forgives=NOW)
     assert store.spent(since=NOW, stream=NEWS) == {NEWS: Spent(100, 50, 5)}
-    assert store.swap_level(NEWS, "t1", KeptLevel(), forgives=True)
+    assert store.swap_level(NEWS, "t1", KeptLevel(), forgives=NOW)
     assert store.spent(since=NOW) == {OTHER: Spent(1, 1, 1)}
     spend(store, NEWS, Spent(2, 1, 0))
     assert store.spent(since=NOW, stream=NEWS) == {NEWS: Spent(2, 1, 0)}
+
+
+def test_when_a_stream_was_forgiven_is_counted_by_the_minute(store: Any) -> None:
+    at = NOW.replace(second=30)
+    store.swap_level(NEWS, None, STOPPED)
+    store.swap_level(NEWS, "t1", KeptLevel(), forgives=at)
+
+    def resumed(stream: Stream, since: timedelta) -> int:
+        asked = Sum(Number(Count.RESUMED, subject_of_stream(stream)), since)
+        number: int = store.look_up(LookUp(labels=Labels(), sums=(asked,)), at + HOUR).sums[asked]
+        return number
+
+    minute = timedelta(minutes=1)
+    assert [resumed(NEWS, HOUR + after) for after in (30 * HOUR, minute, timedelta(), -minute)] == [1, 1, 1, 0]
+    assert resumed(OTHER, 30 * HOUR) == 0
 
 
 @pytest.mark.parametrize("name", ["", "a/b", 'quo"te', "nul\0", "\udcff", "stra\u00dfe"])

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from bouncekit.delivery.events import EventType
 from bouncekit.delivery.suppressionchange import Act, Change, Place, Swap, place_of
 from bouncekit.meaning.classification import Category
-from bouncekit.policy.suppression import Standing, Suppression
+from bouncekit.policy.suppression import Evidence, Standing, Suppression
 from bouncekit.stores import Store
+from bouncekit.stores.listing import Holding, Holdings
 from bouncekit.words.envelope import Labels
 from bouncekit.words.errors import StoreError
 from tests.building import ANN, BOB, CY, DI, NOW, expired, suppression
@@ -50,6 +52,35 @@ def test_an_ignored_category_holds_nobody_back_unless_a_hand_put_it_there(store:
     put(store, suppression(ANN), suppression(BOB, standing=Standing.MANUAL), suppression(CY, category=Category.MOVED))
     asked = store.suppressed([ANN, BOB, CY], Labels(), NOW, ignored={Category.MAILBOX_FULL, Category.COMPLAINT})
     assert asked == {BOB, CY}
+
+
+def held(address: str, fingerprint: str | None, since: timedelta = -DAY, **changes: Any) -> Suppression:
+    """A suppression that the guard holds."""
+    at, evidence = NOW + since, Evidence(reply="550", fingerprint=fingerprint)
+    return suppression(
+        address, standing=Standing.HELD, since=at, changed_at=at, evidence=evidence, expires_at=NOW + DAY, **changes
+    )
+
+
+def test_what_the_guard_holds_is_counted_by_the_refusals_that_it_rests_on(store: Store) -> None:
+    assert store.holdings(NOW) == Holdings()
+    put(store, held(ANN, "mass", -2 * DAY), held(BOB, "mass", tenant="acme"), held(CY, "one", -DAY / 2))
+    put(store, replace(held(DI, "mass"), expires_at=NOW), suppression("eve@example.com"))
+    evidence = Evidence(reply="550", fingerprint="mass")
+    found = store.holdings(NOW)
+    assert found.number == 3
+    assert found.largest[0] == Holding("mass", 2, NOW - 2 * DAY, NOW - DAY, evidence)
+    assert [(one.fingerprint, one.number) for one in found.largest] == [("mass", 2), ("one", 1)]
+    assert store.holdings(NOW, limit=1).largest == found.largest[:1]
+    assert store.holdings(NOW, limit=0) == Holdings(3)
+    assert store.holdings(NOW + DAY) == Holdings()
+    put(store, replace(held(ANN, "mass"), standing=Standing.MANUAL))
+    assert store.holdings(NOW).number == 2
+
+
+def test_of_as_many_that_are_held_as_long_every_store_names_the_same_first(store: Store) -> None:
+    put(store, held(BOB, "two"), held(ANN, "one"), held(CY, None))
+    assert [one.fingerprint for one in store.holdings(NOW).largest] == [None, "one", "two"]
 
 
 def test_what_stands_at_many_places(store: Store) -> None:

@@ -272,6 +272,107 @@ def test_an_attempt_of_a_dead_worker_is_found_by_a_clock_that_was_set_back(store
     assert list(store.abandoned(now=BEFORE, lease=lease(now=BEFORE), limit=5)) == []
 
 
+HOUR = 60 * MINUTE
+DAYS_BEFORE = NOW - timedelta(days=3)
+
+
+def test_what_was_queued_before_the_clock_was_set_back_by_days_waits_as_long_as_by_then(store: Store) -> None:
+    first = enqueue(store, ANN)
+    enqueue(store, ANN, CY)  # the same day by the same clock: it stays behind the first
+    enqueue(store, BOB, due_at=NOW + 2 * HOUR)
+    assert claim(store, limit=0) == []
+    assert [one.id for one in claim(store, now=DAYS_BEFORE, limit=1)] == [first.id]
+    assert [wires(one) for one in claim(store, now=DAYS_BEFORE)] == [[ANN, CY]]
+    assert [one.due_at for one in store.queued(containing="bob")] == [DAYS_BEFORE + 2 * HOUR]
+    assert {one.queued_at for one in store.queued()} == {DAYS_BEFORE}
+
+
+def test_nobody_is_given_up_for_a_clock_that_was_set_back_and_nobody_has_longer(store: Store) -> None:
+    day = timedelta(days=1)
+    delivery = mail_to(ANN)
+    (recipient,) = delivery.recipients
+    timed = replace(recipient, first_attempt_at=NOW, give_up_at=NOW + day, greylisted_at=NOW + MINUTE)
+    store.enqueue(replace(delivery, recipients=(timed,)), due_at=NOW, at=NOW + 2 * MINUTE)
+    before = DAYS_BEFORE + 2 * MINUTE
+    assert claim(store, now=before, limit=0) == []
+    assert store.overdue(now=before + day - 3 * MINUTE, lease=lease(), limit=9, relay="main") == []
+    (late,) = store.overdue(now=before + day, lease=lease(now=before + day), limit=9, relay="main")
+    (found,) = late.recipients
+    times = (found.first_attempt_at, found.give_up_at, found.greylisted_at)
+    assert times == (DAYS_BEFORE, DAYS_BEFORE + day, DAYS_BEFORE + MINUTE)
+
+
+def test_what_was_put_off_while_the_clock_was_ahead_keeps_the_deadline_that_it_had(store: Store) -> None:
+    ahead, day = NOW + timedelta(days=3), timedelta(days=1)
+    delivery = mail_to(ANN)
+    (recipient,) = delivery.recipients
+    timed = replace(recipient, first_attempt_at=NOW, give_up_at=NOW + 9 * day)
+    store.enqueue(replace(delivery, recipients=(timed,)), due_at=NOW, at=NOW)
+    (claimed,) = claim(store, now=ahead)
+    store.record(outcome(claimed, begin(store, claimed, at=ahead, until=lease("", now=ahead)), delayed=[ANN], at=ahead))
+    assert claim(store, now=NOW + 2 * MINUTE) == []
+    (queued,) = store.queued()
+    assert (queued.due_at, queued.queued_at) == (NOW + 32 * MINUTE, NOW)
+    (again,) = claim(store, now=NOW + 32 * MINUTE)
+    assert [(one.first_attempt_at, one.give_up_at) for one in again.recipients] == [(NOW, NOW + 9 * day)]
+
+
+def test_an_attempt_that_is_asked_again_waits_by_the_clock_that_was_set_back(store: Store) -> None:
+    enqueue(store, ANN)
+    (claimed,) = claim(store)
+    attempt = begin(store, claimed)
+    assert claim(store, now=DAYS_BEFORE) == []
+    (found,) = store.abandoned(now=DAYS_BEFORE, lease=lease("next", now=DAYS_BEFORE), limit=5)
+    store.record(outcome(found.delivery, attempt, at=DAYS_BEFORE))
+    assert store.release("next") == 1
+    (again,) = claim(store, now=DAYS_BEFORE)
+    assert again.recipients[0].possible_duplicate
+
+
+def test_a_long_queue_is_put_right_in_small_steps(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """While others, queued behind the change, go too; and it is said once."""
+    people = [f"r{number}@example.com" for number in range(120)]
+    for address in people:
+        enqueue(store, address, due_at=NOW, at=NOW)
+    assert claim(store, limit=0) == []
+    enqueue(store, ANN, due_at=DAYS_BEFORE, at=DAYS_BEFORE)
+    got: list[str] = []
+    for _ in range(12):
+        got += wires(*claim(store, now=DAYS_BEFORE, limit=20))
+    assert sorted(got) == sorted([*people, ANN])
+    assert [record.message for record in caplog.records if "set back" in record.message] == [
+        "the clock was set back by 72.0 hours: what was queued since waits by the new time"
+    ]
+
+
+def test_a_clock_that_was_ahead_for_a_while_harms_what_waited_before_by_nothing(store: Store) -> None:
+    """Nobody claimed anything while it was: the newest message shows it."""
+    ahead = NOW + timedelta(days=4)
+    enqueue(store, ANN, due_at=NOW + 5 * HOUR)
+    assert claim(store) == []
+    enqueue(store, BOB, due_at=ahead, at=ahead)
+    assert wires(*claim(store, "done", now=NOW + MINUTE)) == [BOB]
+    assert claim(store, now=NOW + 2 * MINUTE) == []
+    assert [one.due_at for one in store.queued(containing="ann")] == [NOW + 5 * HOUR]
+
+
+@pytest.mark.parametrize("minutes", [1, 10, 30])
+def test_a_worker_whose_clock_is_a_little_behind_moves_nothing(
+    store: Store, minutes: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What another put off or queued by its own clock, also where it claims for the first time, and in turns."""
+    behind = NOW - minutes * MINUTE
+    enqueue(store, ANN, due_at=behind)
+    (claimed,) = claim(store, now=behind)
+    store.record(outcome(claimed, begin(store, claimed), delayed=[ANN]))
+    enqueue(store, BOB, due_at=NOW + 2 * HOUR)
+    for now in (behind, NOW, behind):
+        assert claim(store, now=now) == []
+    assert [one.due_at for one in store.queued()] == [LATER, NOW + 2 * HOUR]
+    assert {one.queued_at for one in store.queued()} == {NOW}
+    assert not [record for record in caplog.records if "set back" in record.message]
+
+
 def test_people_need_not_wait_for_the_clock_either(store: Store) -> None:
     sent = enqueue(store, ANN, BOB)
     claim(store, "dead")
@@ -645,6 +746,66 @@ def test_the_truth_about_an_abandoned_attempt_that_comes_late_is_taken(store: St
     assert (left.recipient, left.possible_duplicate) == (BOB, True)
 
 
+def test_a_delivery_that_is_told_in_time_is_no_second_copy(store: Store) -> None:
+    sent = mail_to(ANN, BOB)
+    assert store.record(outcome(sent, begin(store, sent), done=[ANN], delayed=[BOB])) == frozenset()
+    (claimed,) = claim(store, now=LATER)
+    assert store.record(outcome(claimed, begin(store, claimed, at=LATER), done=[BOB], at=LATER)) == frozenset()
+    assert marked(store) == [False, False]
+
+
+@pytest.mark.parametrize("by", ["whoever took it over", "somebody who sends again", "somebody who has sent again"])
+def test_a_delivery_that_is_told_late_may_be_one_of_two_copies_and_is_marked(store: Store, by: str) -> None:
+    """Its worker was stopped behind the dot, past its lease; it records the answer when it goes on."""
+    sent = mail_to(ANN, BOB)
+    attempt = begin(store, sent)
+    (found,) = store.abandoned(now=LATER, lease=lease(now=LATER), limit=1)
+    store.record(outcome(found.delivery, attempt, delayed=[ANN, BOB], unknown=True, at=LATER))
+    then = LATER + 30 * MINUTE
+    if by != "whoever took it over":
+        (again,) = claim(store, now=then)
+        second = begin(store, again, at=then)
+        if by == "somebody who has sent again":
+            store.record(outcome(again, second, done=[ANN, BOB], at=then))
+    late = outcome(sent, attempt, done=[ANN], delayed=[BOB], at=then)
+    assert store.record(late) == frozenset({ANN})
+    assert store.record(late) == frozenset({ANN}), "and again the same where the first answer was lost"
+    assert set(marked(store)) == {True}
+    assert ANN not in [address for address, _ in waiting(store)]
+
+
+@pytest.mark.parametrize("is_claimed", [True, False])
+def test_who_says_too_late_that_nobody_knows_leaves_it_to_whoever_took_the_attempt_over(
+    store: Store, is_claimed: bool
+) -> None:
+    """Both tell the same event. The one is not heard in the queue any more; the other must be."""
+    sent = mail_to(ANN)
+    if is_claimed:
+        store.enqueue(sent, due_at=NOW, at=NOW)
+        (sent,) = claim(store)
+    attempt = begin(store, sent)
+    (found,) = store.abandoned(now=LATER, lease=lease(now=LATER), limit=1)
+    for one in (sent, found.delivery, found.delivery):
+        store.record(outcome(one, attempt, delayed=[ANN], unknown=True, at=LATER))
+    assert list(store.abandoned(now=LATER + 9 * MINUTE, lease=lease(), limit=1)) == []
+    (again,) = claim(store, now=LATER + 30 * MINUTE)
+    assert [(one.possible_duplicate, one.attempts) for one in again.recipients] == [
+        (True, sent.recipients[0].attempts + 1)
+    ]
+    assert [event["type"] for _, event in store.events()] == ["unknown"]
+
+
+def test_who_comes_while_another_has_only_taken_the_attempt_over_is_in_time(store: Store) -> None:
+    """It has told nothing yet, and nobody sends again: what is settled by then is not in its hands any more."""
+    sent = mail_to(ANN)
+    attempt = begin(store, sent)
+    (found,) = store.abandoned(now=LATER, lease=lease(now=LATER), limit=1)
+    assert store.record(outcome(sent, attempt, done=[ANN], at=LATER)) == frozenset()
+    store.record(outcome(found.delivery, attempt, delayed=[ANN], unknown=True, at=LATER))
+    assert list(store.queued()) == []
+    assert marked(store) == [False]
+
+
 def test_who_is_asked_again_after_an_abandoned_attempt_is_marked(store: Store) -> None:
     sent = mail_to(ANN)
     attempt = begin(store, sent)
@@ -652,6 +813,12 @@ def test_who_is_asked_again_after_an_abandoned_attempt_is_marked(store: Store) -
     store.record(outcome(found.delivery, attempt, at=LATER))
     (again,) = claim(store, now=LATER + 9 * MINUTE)
     assert again.recipients[0].possible_duplicate
+
+
+def marked(store: Store) -> list[bool]:
+    """What each `delivered` that was told says about a second copy."""
+    told = [event["data"] for _, event in store.events() if event["type"] == "delivered"]
+    return [data["possible_duplicate"] for data in told]
 
 
 def test_abandoned_attempts_come_oldest_first_and_as_many_as_asked_for(store: Store) -> None:

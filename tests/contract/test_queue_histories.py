@@ -30,6 +30,7 @@ class Waiting:
 
     relay: str
     due_at: datetime | None
+    timed_at: datetime  # when that was said
     attempts: int = 0
     possible_duplicate: bool = False
     attempt: str | None = None
@@ -42,6 +43,10 @@ class Waiting:
 
     def is_leased(self, now: datetime) -> bool:
         return self.owner is not None and now < self.until <= now + LONGEST_LEASE
+
+    def waits_for_another(self, now: datetime) -> bool:
+        """Whether it waits by a clock that was set back since."""
+        return self.due_at is not None and min(self.due_at, self.timed_at) > now + LONGEST_LEASE
 
     def is_of(self, lease: str | None) -> bool:
         return self.owner == lease if lease else not self.was_taken
@@ -99,7 +104,7 @@ class Queues(RuleBasedStateMachine):
         delivery, due_at = mail_to(*people, relay=relay), self.now + minutes * MINUTE
         self.stores.enqueue(delivery, due_at=due_at, at=self.now)
         for address in people:
-            self.model[delivery.id, address] = Waiting(relay, due_at)
+            self.model[delivery.id, address] = Waiting(relay, due_at, self.now)
 
     @rule(people=st.lists(st.sampled_from(PEOPLE), min_size=1, unique=True), relay=st.sampled_from(RELAYS))
     def send(self, people: list[str], relay: str) -> None:
@@ -127,12 +132,16 @@ class Queues(RuleBasedStateMachine):
             self.sending.append(Sending(delivery, lease.token, wires(delivery)))
 
     def _clock_was_set_back(self) -> None:
-        """What is under a lease that nobody can have been given by now is given back, if anybody claims anything."""
-        if any(row.due_at is not None and row.attempt is None for row in self.model.values()):
-            for row in self.model.values():
-                if row.attempt is None and row.owner is not None and row.until > self.now + LONGEST_LEASE:
-                    row.give_back()
-                    row.was_taken = True
+        """Who claims gives back what is under a lease that nobody can have been given by now.
+
+        What was said by then to be due at a time is due as long after now as it was after that.
+        """
+        for row in self.model.values():
+            if row.attempt is None and row.owner is not None and row.until > self.now + LONGEST_LEASE:
+                row.give_back()
+                row.was_taken = True
+            if row.due_at is not None and row.waits_for_another(self.now):
+                row.due_at, row.timed_at = row.due_at - (row.timed_at - self.now), self.now
 
     @rule(limit=st.integers(0, 3), minutes=st.integers(1, 20))
     def take_over(self, limit: int, minutes: int) -> None:
@@ -169,7 +178,9 @@ class Queues(RuleBasedStateMachine):
         one.attempt, one.begun = attempt, tuple(people)
         self.owners[attempt] = one.token
         for address in people:
-            row = self.model.setdefault((one.delivery.id, address), Waiting(one.delivery.relay or "", self.now))
+            row = self.model.setdefault(
+                (one.delivery.id, address), Waiting(one.delivery.relay or "", self.now, self.now)
+            )
             row.attempt, row.owner, row.until = attempt, one.token, until.until
 
     def _may_begin(self, one: Sending, address: str) -> bool:
@@ -201,7 +212,8 @@ class Queues(RuleBasedStateMachine):
         """What a record does, in few words."""
         lease, message = record.delivery.lease, record.delivery.id
         events = {event.id for event in record.events}
-        if events and events <= self.told:
+        open_still = (row.attempt == record.occasion.attempt_id and row.is_of(lease) for row in self.model.values())
+        if events and events <= self.told and not any(open_still):  # else who came too late has told the same
             return
         self.told |= events
         for settlement, counted in zip(record.settlements, record.recipients, strict=True):
@@ -211,9 +223,10 @@ class Queues(RuleBasedStateMachine):
                 continue
             row = self.model.get(place)
             if row is None and lease is None and place not in self.spoken_for:
-                row = self.model[place] = Waiting(record.delivery.relay or "", None)
+                row = self.model[place] = Waiting(record.delivery.relay or "", None, self.now)
             if row is not None and row.is_of(lease):
                 row.due_at, row.attempts, row.attempt = settlement.retry_at, counted.attempts, None
+                row.timed_at = record.occasion.at
                 row.possible_duplicate |= counted.possible_duplicate
                 row.give_back()
         if lease is not None or record.occasion.attempt_id in self.owners:
@@ -272,7 +285,7 @@ class Queues(RuleBasedStateMachine):
             rows = [self.model[place] for place in free if self.model[place].attempt is None]
             assert self.stores.requeue(message, recipient, at=self.now) == len(rows)
             for row in rows:
-                row.due_at = min(row.due_at or self.now, self.now)
+                row.due_at, row.timed_at = min(row.due_at or self.now, self.now), self.now
                 row.was_taken |= row.owner is not None
                 row.give_back()
 
@@ -317,7 +330,16 @@ class Queues(RuleBasedStateMachine):
 
     @rule(minutes=st.sampled_from((-50, -11, -3, 1, 4, 10, 31)))
     def let_time_pass(self, minutes: int) -> None:
-        self.now += timedelta(minutes=minutes)
+        self._set_clock(timedelta(minutes=minutes))
+
+    @rule(days=st.sampled_from((-8, -2, 2, 9)))
+    def set_the_clock(self, days: int) -> None:
+        self._set_clock(timedelta(days=days))
+
+    def _set_clock(self, by: timedelta) -> None:
+        if by < timedelta():
+            self.claim(limit=0, relays=None, minutes=1)  # as a worker does every two seconds: so it is seen
+        self.now += by
 
     # -- what always holds
 

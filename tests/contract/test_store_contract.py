@@ -15,7 +15,7 @@ from bouncekit.delivery.events import Event, EventType, Occasion
 from bouncekit.delivery.steps import LookedUp, LookUp, Record
 from bouncekit.meaning.classification import Category
 from bouncekit.policy.guard import Answers, Count, Held, Mass, Pattern
-from bouncekit.policy.rule import Window
+from bouncekit.policy.rule import Seen, Window
 from bouncekit.policy.suppression import Evidence, Standing, Suppression
 from bouncekit.stores import Store
 from bouncekit.stores.memory import MemoryStore
@@ -450,6 +450,18 @@ def test_a_strike_counts_while_the_days_last_one_lies_in_the_window(store: Store
     assert days_full(store, ANN, now=late + 7 * DAY) == 1
     longer = Window(Category.MAILBOX_FULL, 30 * DAY)
     assert days_full(store, ANN, now=late + 8 * DAY, window=longer) == 1
+
+
+def test_what_fades_weighs_the_same_in_every_store(store: Store) -> None:
+    fading = Seen(3, 30 * DAY, half_after=10 * DAY)
+    for days in (0, 12, 23, 24):
+        send(store, ANN, answers={ANN: FULL_NOW}, now=NOW + days * DAY)
+    weights = []
+    for days in (24, 25, 33, 34, 43, 55):
+        now = NOW + days * DAY
+        windows = fading.windows(Category.MAILBOX_FULL)
+        weights.append(fading.weigh(days_full(store, ANN, now=now, window=window) for window in windows))
+    assert weights == [2.75, 3.75, 3.25, 2.75, 2, 1]
 
 
 def test_strikes_of_other_categories_mailboxes_tenants_and_streams_do_not_count(store: Store) -> None:

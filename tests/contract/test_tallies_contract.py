@@ -6,10 +6,10 @@ from typing import Any
 
 from bouncekit.delivery.events import Occasion, events_of
 from bouncekit.delivery.settlement import Settlement
-from bouncekit.stores.tallies import Facet, Tally
+from bouncekit.stores.tallies import Facet, Talker, Tally
 from bouncekit.words.envelope import Labels
 from bouncekit.words.status import Action
-from tests.building import ANN, BOB, CY, NOW
+from tests.building import ANN, BOB, CY, DI, NOW
 
 from .queueing import enqueue
 from .stores import new_id, put, send
@@ -43,8 +43,31 @@ def test_facets_tell_outcomes_apart(store: Any) -> None:
 
 
 def test_a_domain_begins_behind_the_last_at(store: Any) -> None:
-    send(store, '"a@b"@example.net')
-    assert tally(store, Facet.DOMAIN) == {("delivered", "example.net"): 1}
+    send(store, '"a@b"@Example.NET', '"@@b"@example.net', "ann@example.net", '"a b@"@example.org')
+    assert tally(store, Facet.DOMAIN) == {("delivered", "example.net"): 3, ("delivered", "example.org"): 1}
+
+
+def test_who_has_most_mail_and_who_has_most_failures(store: Any) -> None:
+    for _ in range(3):
+        send(store, ANN, BOB, answers={BOB: BUSY})
+    send(store, ANN, CY, answers={CY: FULL})
+    send(store, DI, stream="news", tenant="acme")
+
+    def talkers(facet: Facet, limit: int = 1) -> list[tuple[int, int]]:
+        return [one[1:] for one in store.talkers(facet, since=NOW, until=NOW + MINUTE, limit=limit)]
+
+    assert talkers(Facet.RECIPIENT) == [(4, 0), (1, 1)]
+    assert talkers(Facet.RECIPIENT, 9) == [(4, 0), (3, 0), (1, 1), (1, 0)]
+    assert talkers(Facet.HOST) == [(9, 1)]
+    assert talkers(Facet.RECIPIENT, 0) == []
+    streams = store.talkers(Facet.STREAM, since=NOW, until=NOW + MINUTE, limit=5)
+    assert streams == [Talker("news", 1, 0)], "what has no name is nobody"
+    assert store.talkers(Facet.TENANT, since=NOW + MINUTE, until=NOW + 2 * MINUTE, limit=5) == []
+
+
+def test_test_traffic_makes_nobody_a_talker(store: Any) -> None:
+    send(store, ANN, test=True)
+    assert store.talkers(Facet.RECIPIENT, since=NOW, until=NOW + MINUTE, limit=5) == []
 
 
 def test_a_span_begins_with_its_start_and_ends_before_its_end(store: Any) -> None:

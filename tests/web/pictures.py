@@ -20,6 +20,8 @@ import uvicorn
 from playwright.sync_api import sync_playwright
 
 from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.reports.digest import digest
+from bouncekit.reports.page import page
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ManualClock, ScriptedServer
 from bouncekit.web import application
@@ -54,7 +56,8 @@ def _happen(postmaster: Postmaster, clock: ManualClock, url: str) -> None:
 
 
 @contextmanager
-def _served() -> Iterator[str]:
+def _served() -> Iterator[tuple[str, str]]:
+    """Where the pages are, and the report of the same mail."""
     clock = ManualClock(_NOON - timedelta(hours=_HOURS))
     with (
         ScriptedServer({"RCPT": dict(_REPLIES)}) as server,
@@ -68,7 +71,7 @@ def _served() -> Iterator[str]:
         served = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="error", ws="none"))
         thread = threading.Thread(target=served.run, kwargs={"sockets": [listening]})
         thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", page(digest(postmaster.office, timedelta(days=2)))
         served.should_exit = True
         thread.join()
 
@@ -95,12 +98,19 @@ def _take(browser: Any, url: str, folder: Path) -> None:
     page.screenshot(path=folder / "policy.png")
 
 
+def _take_report(browser: Any, html: str, folder: Path) -> None:
+    page = browser.new_context(viewport={"width": 1000, "height": 1100}).new_page()
+    page.set_content(html)
+    page.screenshot(path=folder / "report.png")
+
+
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    with _served() as url, sync_playwright() as engine:
+    with _served() as (url, report), sync_playwright() as engine:
         browser = engine.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         _take(browser, url, folder)
+        _take_report(browser, report, folder)
         browser.close()
 
 

@@ -5,12 +5,16 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 
 from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.reports.digest import digest
+from bouncekit.reports.page import page
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ScriptedServer
 from bouncekit.web import application
@@ -127,6 +131,25 @@ def test_everybody_can_read_it_by_day_by_night_and_on_a_small_telephone(browser:
             ] == []
         page.set_viewport_size({"width": 320, "height": 640})
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_a_report_can_be_read_by_day_by_night_and_on_a_small_telephone_and_asks_for_nothing(
+    browser: Any, postmaster: Postmaster, tmp_path: Path
+) -> None:
+    file = tmp_path / "week.html"
+    file.write_text(page(digest(postmaster.office, timedelta(days=7))), "utf-8")
+    with visiting(browser, file.as_uri(), file.as_uri()) as opened:
+        assert opened.locator("figure.chart svg").count() == 3
+        for scheme in ("light", "dark"):
+            opened.emulate_media(color_scheme=scheme)
+            found = axe.Axe().run(opened).response["violations"]
+            assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in HARMFUL] == []
+        opened.set_viewport_size({"width": 320, "height": 640})
+        assert opened.evaluate("document.documentElement.scrollWidth") <= 320
+        opened.emulate_media(media="print", color_scheme="dark")
+        assert opened.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--ink')") == "#1d2320"
+        numbers = opened.get_by_text("From (UTC)").first
+        assert numbers.is_visible(), "on paper nobody opens it"
 
 
 def test_a_mailbox_is_looked_up_taken_off_the_list_and_put_on_it(

@@ -4,7 +4,7 @@ No store is opened, and nothing connected to.
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -43,10 +43,10 @@ def check_setting(**unused: Any) -> list[checks.CheckMessage]:
 
 def check_mailers(**unused: Any) -> list[checks.CheckMessage]:
     """W001: no mailer sends by us. E002: one stores what is sent, and there is no queue."""
-    made = dict(_made())
+    made, trouble = _made()
     ours = {alias: mailer for alias, mailer in made.items() if isinstance(mailer, EmailBackend)}
     if not ours:
-        others = ", ".join(sorted({type(one).__module__ for one in made.values()})) or "there is none"
+        others = ", ".join(sorted({type(one).__module__ for one in made.values()})) or trouble or "there is none"
         return [
             checks.Warning(
                 f"no mailer sends by bouncekit: {others}",
@@ -103,12 +103,14 @@ def _try(arguments: Mapping[str, Any]) -> None:
     Postmaster(**{**tried, **still}).close()
 
 
-def _made() -> Iterator[tuple[str, Any]]:
-    """The mailers that can be made; what is wrong with the others Django says itself."""
+def _made() -> tuple[dict[str, Any], Exception | None]:
+    """The mailers that can be made, up to the first one that cannot, and why it cannot."""
+    made: dict[str, Any] = {}
     try:
-        yield from mailers()
-    except Exception:  # noqa: BLE001  # whatever another backend raises is for the one who uses it
-        return
+        made.update(mailers())
+    except Exception as error:  # noqa: BLE001  # whatever another backend raises is for the one who uses it
+        return made, error
+    return made, None
 
 
 def _option(name: str, otherwise: str) -> Any:

@@ -42,6 +42,7 @@ from bouncekit.stores.precedence import (
     foremost,
     is_repeated,
     may_be_probed,
+    told_by,
     withstands,
 )
 from bouncekit.words.envelope import Labels
@@ -149,12 +150,16 @@ class MemoryStore(
                 masses={asked: self._masses.mass(asked, question.within, now) for asked in question.fingerprints},
             )
 
-    def record(self, record: Record) -> None:
+    def record(self, record: Record) -> frozenset[str]:
         """See `Store.record`."""
         with self._lock:
             self._check_open()
             if self._is_repeated(record):
-                return
+                if self._is_open(record):  # who came too late has told the same, and has settled nobody by it
+                    self._settle_queued(record)
+                return self._told_late(record)
+            late = self._come_late(record)
+            record = record.come_late(late)
             if not isinstance(record.settlements, Delivered):
                 for settlement in record.settlements:
                     if settlement.action is not Action.DELIVERED or settlement.lifted is not None:
@@ -172,6 +177,7 @@ class MemoryStore(
                 self._fold(deliveries)
             else:
                 self._keep(record.events)
+        return late
 
     def tell(self, events: Sequence[Event]) -> None:
         """See `Store.tell`."""
@@ -421,6 +427,12 @@ class MemoryStore(
                 return True
             self._unfold()
         return self._foldable(record) is None and is_repeated(record, self._known.__contains__)
+
+    def _told_late(self, record: Record) -> frozenset[str]:
+        """What was answered when a record of the queue was remembered first."""
+        ids = told_by(record)
+        told = (_dict(event) for event in self._told if event and event.id in ids) if ids else ()
+        return frozenset(ids[event["id"]] for event in told if event["data"]["possible_duplicate"])
 
     def _foldable(self, record: Record) -> Deliveries | None:
         """The deliveries whose events need not be made before somebody reads them, unless somebody has."""

@@ -10,6 +10,7 @@ from bouncekit.delivery.events import Event
 from bouncekit.policy.budget import Level, Spent, Stream
 from bouncekit.stores.budgeting import KeptLevel
 from bouncekit.stores.codec import milliseconds
+from bouncekit.stores.masses import resumed
 from bouncekit.stores.memory.masses import MemoryMasses
 
 __all__ = ["MemoryBudgeting"]
@@ -53,7 +54,7 @@ class MemoryBudgeting(ABC):
         after: KeptLevel,
         *,
         events: Sequence[Event] = (),
-        forgives: bool = False,
+        forgives: datetime | None = None,
     ) -> bool:
         """See `Budgeting.swap_level`."""
         with self._lock:
@@ -66,7 +67,8 @@ class MemoryBudgeting(ABC):
                 self._levels[stream] = after
                 while len(self._levels) > _MOST_STREAMS:
                     self._levels.popitem(last=False)
-            if forgives:
+            if forgives is not None:
                 self._masses.forgive(stream)
+                self._masses.add((resumed(stream, forgives),))
             self._keep(events)
             return True

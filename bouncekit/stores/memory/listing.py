@@ -12,6 +12,7 @@ from bouncekit.delivery.suppressionchange import Change, Place, Swap
 from bouncekit.meaning.classification import Category
 from bouncekit.policy.suppression import Standing, Suppression
 from bouncekit.stores.codec import from_milliseconds, in_milliseconds, milliseconds
+from bouncekit.stores.listing import Holding, Holdings
 from bouncekit.words.envelope import Labels
 from bouncekit.words.pseudonym import is_pseudonym, secret_of
 
@@ -114,6 +115,17 @@ class MemoryListing(ABC):
             mine = (one for one in reversed(self._changes) if (one.place.tenant, one.place.key) == (tenant, key))
             return list(islice(mine, max(limit, 0)))
 
+    def holdings(self, at: datetime, *, limit: int = 100) -> Holdings:
+        """See `Listing.holdings`."""
+        now, alike = from_milliseconds(milliseconds(at)), dict[str | None, list[Suppression]]()
+        with self._lock:
+            self._check_open()
+            for one in self._every():
+                if one.standing is Standing.HELD and (one.expires_at is None or one.expires_at > now):
+                    alike.setdefault(one.evidence.fingerprint, []).append(one)
+        found = sorted(map(_holding, alike.values()), key=lambda one: (-one.number, one.since, one.fingerprint or ""))
+        return Holdings(sum(one.number for one in found), tuple(found[: max(limit, 0)]))
+
     def pseudonymous(self) -> frozenset[str]:
         """See `Listing.pseudonymous`."""
         with self._lock:
@@ -145,3 +157,13 @@ class MemoryListing(ABC):
 def is_held_back(one: Suppression, at: datetime, ignored: Collection[Category]) -> bool:
     """Whether an entry holds mail back at a time that ignores these categories."""
     return one.binds(at) and (one.standing is Standing.MANUAL or one.category not in ignored)
+
+
+def _holding(held: Sequence[Suppression]) -> Holding:
+    return Holding(
+        fingerprint=held[0].evidence.fingerprint,
+        number=len(held),
+        since=min(one.since for one in held),
+        last_at=max(one.changed_at for one in held),
+        evidence=held[0].evidence,
+    )

@@ -13,16 +13,17 @@ from bouncekit.delivery.queue import Abandoned, Begun, Depth, Kept, Lease, Lease
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.delivery.steps import Delivery, Record
 from bouncekit.policy.rule import Fate
+from bouncekit.stores.clockset import is_ahead, say_so
 from bouncekit.stores.codec import from_milliseconds, milliseconds
 from bouncekit.stores.leases import LONGEST
 from bouncekit.stores.memory.waitingline import Line, Message, Row, as_stored
-from bouncekit.stores.queuecodec import waiting
+from bouncekit.stores.queuecodec import unmarked, waiting
 from bouncekit.words.envelope import Recipient
 from bouncekit.words.errors import StoreError
 
 __all__ = ["MemoryQueue"]
 
-_MOST_SETTLED = 10_000  # recipients that a worker had an outcome for: an application that was at them too is told
+_MOST_SETTLED = 10_000  # recipients that a worker had an outcome for, and attempts: who was at them too is told
 
 
 @dataclass(slots=True)
@@ -46,7 +47,9 @@ class MemoryQueue(ABC):
         self._line = Line()
         self._attempts: dict[str, _Attempt] = {}
         self._settled: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._ended_attempts: OrderedDict[str, None] = OrderedDict()  # the latest attempts that are open no more
         self._last_end = 0  # behind which no lease ends
+        self._last_timed = 0  # behind which nobody has said when anything is due
 
     @abstractmethod
     def _check_open(self) -> None:
@@ -66,7 +69,7 @@ class MemoryQueue(ABC):
             if delivery.id in self._messages or (events and events[0].id in self._known):
                 return
             for recipient in delivery.recipients:
-                self._row_of(delivery, recipient, at).due_at = milliseconds(due_at)
+                self._say(self._row_of(delivery, recipient, at), milliseconds(due_at), milliseconds(at))
             self._line_up(delivery.id)
             self._keep(events)
 
@@ -109,6 +112,7 @@ class MemoryQueue(ABC):
         with self._lock:
             self._check_open()
             self._give_up_beyond(at + LONGEST)
+            self._turn_back(at)
             until = self._end_of(lease)
             while len(claimed) < limit and (
                 message := self._line.next(self._messages, at, relays, oldest_first=oldest_first)
@@ -246,7 +250,7 @@ class MemoryQueue(ABC):
             self._check_open()
             chosen = [row for row in self._chosen(message, recipient, now) if row.attempt is None]
             for row in chosen:
-                row.due_at = now if row.due_at is None else min(row.due_at, now)
+                self._say(row, now if row.due_at is None else min(row.due_at, now), now)
                 row.fence += row.owner is not None
                 row.give_back()
             if chosen:
@@ -276,6 +280,19 @@ class MemoryQueue(ABC):
         return len(gone)
 
     # -- with the lock held
+
+    def _come_late(self, record: Record) -> frozenset[str]:
+        """Those who have the message by an attempt that somebody else has ended meanwhile."""
+        delivery, attempt = record.delivery, record.occasion.attempt_id
+        if delivery.relay is None or not (attempt in self._attempts or attempt in self._ended_attempts):
+            return frozenset()
+        in_time = self._attempts[attempt].addresses if attempt in self._attempts else ()
+        return frozenset(name for address, name in unmarked(record).items() if address not in in_time)
+
+    def _is_open(self, record: Record) -> bool:
+        """Whether anybody is in our hands still by the attempt that a record settles."""
+        delivery, attempt = record.delivery, self._attempts.get(record.occasion.attempt_id)
+        return attempt is not None and any(self._is_of(delivery, address) for address in attempt.addresses)
 
     def _settle_queued(self, record: Record) -> None:
         """What a record does to the queue."""
@@ -316,7 +333,8 @@ class MemoryQueue(ABC):
             possible_duplicate=recipient.possible_duplicate or before.possible_duplicate,
         )
         held = settlement.fate is Fate.HOLD or settlement.retry_at is None
-        row.due_at = None if held or settlement.retry_at is None else milliseconds(settlement.retry_at)
+        due_at = None if held or settlement.retry_at is None else milliseconds(settlement.retry_at)
+        self._say(row, due_at, milliseconds(record.occasion.at))
         self._end_attempt(delivery.id, row)
         row.give_back()
 
@@ -365,6 +383,33 @@ class MemoryQueue(ABC):
                 self._line.add(message, row)
         self._last_end = max((row.until for _, row in every), default=0)
 
+    def _say(self, row: Row, due_at: int | None, at: int) -> None:
+        """Say when a recipient is due; None: when somebody releases it."""
+        row.due_at, row.timed_at = due_at, at
+        self._last_timed = max(self._last_timed, at)
+
+    def _turn_back(self, at: int) -> None:
+        """Move the times of what waits by a clock that was set back since."""
+        if not is_ahead(self._last_timed, at):
+            return
+        spans = list[int]()
+        for message in self._messages.values():
+            ahead = [
+                (row, times) for row in message.rows.values() if (times := row.times) and times.waits_for_another(at)
+            ]
+            if not ahead:
+                continue
+            spans.append(max(times.timed_at for _, times in ahead) - at)
+            if is_ahead(message.queued_at, at):
+                message.queued_at -= spans[-1]
+            for row, times in ahead:
+                row.move(times, at)
+                self._line.add(message, row)
+        every = (row for message in self._messages.values() for row in message.rows.values())
+        self._last_timed = max((row.timed_at for row in every if row.due_at is not None), default=0)
+        if spans:
+            say_so(max(spans))
+
     def _under(self, token: str) -> list[tuple[Message, Row]]:
         return [
             (message, row) for message in self._messages.values() for row in message.rows.values() if row.owner == token
@@ -385,14 +430,15 @@ class MemoryQueue(ABC):
 
     def _row_of(self, delivery: Delivery, recipient: Recipient, at: datetime) -> Row:
         """The row of a recipient, made where there is none."""
-        message = self._messages.get(delivery.id)
+        message, due = self._messages.get(delivery.id), milliseconds(at)
         if message is None:
-            message = self._messages[delivery.id] = Message(replace(delivery, lease=None), milliseconds(at))
+            message = self._messages[delivery.id] = Message(replace(delivery, lease=None), due)
         address = recipient.address.wire
         row = message.rows.get(address)
         if row is None:
             places = (place for place, one in enumerate(delivery.recipients) if one.address.wire == address)
-            row = message.rows[address] = Row(as_stored(recipient), next(places, len(message.rows)), milliseconds(at))
+            row = message.rows[address] = Row(as_stored(recipient), next(places, len(message.rows)))
+            self._say(row, due, due)
         return row
 
     def _line_up(self, message: str) -> None:
@@ -408,6 +454,9 @@ class MemoryQueue(ABC):
         attempt.addresses.discard(row.recipient.address.wire)
         if not attempt.addresses:
             del self._attempts[row.attempt]
+            self._ended_attempts[row.attempt] = None
+            while len(self._ended_attempts) > _MOST_SETTLED:
+                self._ended_attempts.popitem(last=False)
         row.attempt = None
 
     def _delete(self, message: str, address: str) -> None:

@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from bouncekit.stores.codec import milliseconds
-from bouncekit.stores.tallies import Facet, Tally
+from bouncekit.stores.tallies import Facet, Talker, Tally
+from bouncekit.words.status import Action
 
 __all__ = ["MemoryTallies"]
 
@@ -21,6 +22,9 @@ _FACETS: Mapping[Facet, Callable[[_Data], str | None]] = MappingProxyType(
         Facet.HOST: lambda data: data["remote_mta"],
         Facet.JUDGE: lambda data: data["classified_by"],
         Facet.DOMAIN: lambda data: _domain(data["recipient"]),
+        Facet.TENANT: lambda data: data["tenant"],
+        Facet.STREAM: lambda data: data["stream"],
+        Facet.RECIPIENT: lambda data: data["recipient"],
     }
 )
 
@@ -46,6 +50,21 @@ class MemoryTallies(ABC):
             if (data := event["data"]).get("action") == event["type"] and not data["test"]
         )
 
+    def talkers(self, facet: Facet, *, since: datetime, until: datetime, limit: int) -> Sequence[Talker]:
+        """See `Tallies.talkers`."""
+        outcomes, failed = Counter[str](), Counter[str]()
+        for (action, name), number in self.tally(facet, since=since, until=until).items():
+            if name:
+                outcomes[name] += number
+                failed[name] += number if action == Action.FAILED else 0
+        most = [_largest_first(outcomes)[:limit], [name for name in _largest_first(failed)[:limit] if failed[name]]]
+        found = (Talker(name, outcomes[name], failed[name]) for name in {*most[0], *most[1]})
+        return sorted(found, key=lambda one: (-one.outcomes, -one.failed, one.name))
+
     def tally_events(self, *, since: datetime, until: datetime) -> Mapping[str, int]:
         """See `Tallies.tally_events`."""
         return Counter(event["type"] for event in self._told_between(milliseconds(since), milliseconds(until)))
+
+
+def _largest_first(numbers: Counter[str]) -> list[str]:
+    return sorted(numbers, key=lambda name: (-numbers[name], name))

@@ -3,9 +3,11 @@
 import heapq
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from bouncekit.delivery.queue import Kept, Queued, QueueState
 from bouncekit.delivery.steps import Delivery
+from bouncekit.stores.clockset import Times, moved
 from bouncekit.stores.codec import from_milliseconds, milliseconds, storable
 from bouncekit.stores.leases import runs
 from bouncekit.words.envelope import Recipient
@@ -21,7 +23,8 @@ class Row:
 
     recipient: Recipient
     position: int
-    due_at: int | None  # None: held
+    due_at: int | None = None  # None: held
+    timed_at: int = 0  # when that was said
     attempt: str | None = None
     owner: str | None = None
     until: int = 0
@@ -52,6 +55,19 @@ class Row:
 
     def give_back(self) -> None:
         self.owner, self.until = None, 0
+
+    @property
+    def times(self) -> Times | None:
+        """As `stores.clockset` moves them; None for who waits for no time."""
+        one, due_at = self.recipient, self.due_at
+        told = (one.first_attempt_at, one.give_up_at, one.greylisted_at)
+        return None if due_at is None else Times(self.timed_at, due_at, *map(_milliseconds, told))
+
+    def move(self, times: Times, at: int) -> None:
+        """Have it wait by a clock that was set back."""
+        self.timed_at, self.due_at, *told = moved(times, at)
+        first, last, grey = map(_time, told)
+        self.recipient = replace(self.recipient, first_attempt_at=first, give_up_at=last, greylisted_at=grey)
 
     def give_up(self) -> None:
         """Give it back for somebody who is too late from now on."""
@@ -200,12 +216,14 @@ def _row(messages: dict[str, Message], name: str, address: str) -> Row | None:
 
 def as_stored(recipient: Recipient) -> Recipient:
     """A recipient as a store keeps it: what it went through in one session is forgotten, times are milliseconds."""
-    first, last, grey = recipient.first_attempt_at, recipient.give_up_at, recipient.greylisted_at
-    return replace(
-        recipient,
-        reconnects=0,
-        repeats=0,
-        first_attempt_at=None if first is None else from_milliseconds(milliseconds(first)),
-        give_up_at=None if last is None else from_milliseconds(milliseconds(last)),
-        greylisted_at=None if grey is None else from_milliseconds(milliseconds(grey)),
-    )
+    told = (recipient.first_attempt_at, recipient.give_up_at, recipient.greylisted_at)
+    first, last, grey = (_time(_milliseconds(at)) for at in told)
+    return replace(recipient, reconnects=0, repeats=0, first_attempt_at=first, give_up_at=last, greylisted_at=grey)
+
+
+def _milliseconds(at: datetime | None) -> int | None:
+    return None if at is None else milliseconds(at)
+
+
+def _time(number: int | None) -> datetime | None:
+    return None if number is None else from_milliseconds(number)

@@ -98,9 +98,9 @@ class _Screened:
 
     # -- what puts somebody on the list
 
-    def record(self, record: Record) -> None:
+    def record(self, record: Record) -> frozenset[str]:
         self._tell(caused_by(settlement) for settlement in record.settlements)
-        self._store.record(record)
+        return self._store.record(record)
 
     def add(self, suppression: Suppression, *, by: str, event: Event) -> None:
         self._tell((suppression,))

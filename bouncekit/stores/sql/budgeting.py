@@ -9,7 +9,7 @@ from bouncekit.delivery.events import Event
 from bouncekit.policy.budget import Level, Spent, Stream
 from bouncekit.stores.budgeting import KeptLevel, stream_of
 from bouncekit.stores.codec import from_milliseconds, milliseconds, storable, told_rows
-from bouncekit.stores.masses import SPENT_BY, hour, subject_of_stream
+from bouncekit.stores.masses import SPENT_BY, hour, resumed, subject_of_stream
 from bouncekit.stores.sql import statements
 from bouncekit.stores.sql.database import Database, Transaction, retried
 
@@ -66,15 +66,17 @@ class SqlBudgeting:
         after: KeptLevel,
         *,
         events: Sequence[Event] = (),
-        forgives: bool = False,
+        forgives: datetime | None = None,
     ) -> bool:
         """See `Budgeting.swap_level`."""
         told = told_rows(events)
         with self._database.writing() as transaction:
             if not _swapped(transaction, _place(stream), before, after):
                 return False
-            if forgives:
+            if forgives is not None:
                 transaction.execute(_FORGIVE, (subject_of_stream(stream),))
+                name, subject, began_at, number = resumed(stream, forgives)
+                transaction.execute(statements.ADD, (name.value, storable(subject), began_at, number))
             transaction.executemany(statements.TELL, told)
         return True
 

@@ -1,8 +1,8 @@
 """What the SQL stores need of a database, and nothing else: rows of one SELECT, and a transaction.
 
 Statements are written once, with `?` or `:name` for values, in the SQL that SQLite and PostgreSQL share. What only the
-one has, the other is taught: `max` and `min` of two numbers and `holds` are functions of the schema in PostgreSQL,
-`holds` is one of the connection in SQLite.
+one has, the other is taught: `max` and `min` of two numbers, `instr` and `holds` are functions of the schema in
+PostgreSQL, `holds` is one of the connection in SQLite.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -116,13 +116,16 @@ def _again(
 ) -> Callable[Concatenate[_Store, _Given], _Answer]:
     @wraps(method)
     def doing(self: _Store, /, *given: _Given.args, **named: _Given.kwargs) -> _Answer:
-        tries = 0
+        tries, is_in_doubt = 0, False
         while True:
             try:
                 return method(self, *given, **named)
-            except Interrupted as interruption:
+            except StoreError as error:
+                is_in_doubt |= error.unknown
                 tries += 1
-                if interruption.unknown > even_in_doubt or not self._database.wait(interruption, tries):
+                may_again = error.unknown <= even_in_doubt
+                if not (isinstance(error, Interrupted) and may_again and self._database.wait(error, tries)):
+                    error.unknown = is_in_doubt  # of an earlier try, too: one that fails for sure does not undo it
                     raise
 
     return doing

@@ -10,6 +10,7 @@ from bouncekit.meaning.classification import Category
 from bouncekit.policy.suppression import Suppression
 from bouncekit.stores.codec import (
     SUPPRESSION_COLUMNS,
+    evidence_of,
     from_milliseconds,
     in_milliseconds,
     key_hash,
@@ -20,7 +21,8 @@ from bouncekit.stores.codec import (
     suppression_row,
     told_rows,
 )
-from bouncekit.stores.jsontext import json_text
+from bouncekit.stores.jsontext import writer_of
+from bouncekit.stores.listing import Holding, Holdings
 from bouncekit.stores.sql import listingstatements as statements
 from bouncekit.stores.sql.database import Database, retried
 from bouncekit.stores.sql.statements import AUDIT, PUT, REMOVE, TELL
@@ -34,8 +36,9 @@ _MANY = 400  # keys in one statement
 _BEHIND_MARK = chr(ord(MARK) + 1)
 _BEHIND_NAME = "."  # sorts behind the "-" that ends a secret's name
 _COLUMNS = SUPPRESSION_COLUMNS.split(", ")
-_NAMES = [name for name in _COLUMNS if name != "key_hash"]
+_write = writer_of(name for name in _COLUMNS if name != "key_hash")
 _Rows = list[tuple[Any, ...]]
+_Stored = tuple[str, str, bytes]  # a place, as the table has it
 _Query = Callable[[str, Sequence[object]], _Rows]
 
 
@@ -59,14 +62,14 @@ class SqlListing:
 
     def standing(self, places: Collection[Place]) -> Mapping[Place, Suppression]:
         """See `Listing.standing`."""
-        rows = _at(self._database.read, statements.STANDING_AT, places)
+        rows = _at(self._database.read, statements.STANDING_AT, ((place, _stored_place(place)) for place in places))
         return {place: suppression_of(row) for place, row in rows}
 
     @retried
     def exchange(self, swaps: Sequence[Swap], *, by: str, at: datetime) -> Sequence[Swap]:
         """See `Listing.exchange`."""
         now, who = milliseconds(at), storable(by)
-        rows = {swap.place: _Row(swap) for swap in swaps}
+        rows = {(place := swap.place): _Row(swap, place) for swap in swaps}
         assert len(rows) == len(swaps), "a place is named twice"
         told = told_rows([swap.event for swap in swaps if swap.event])
         with self._database.writing(*(row.place[2] for row in rows.values())) as connection:
@@ -74,14 +77,16 @@ class SqlListing:
             def read(statement: str, values: Sequence[object]) -> _Rows:
                 return connection.execute(statement, values).fetchall()
 
-            found = {place: suppression_of(row) for place, row in _at(read, statements.STANDING_AT, rows)}
+            places = ((place, row.place) for place, row in rows.items())
+            found = {place: suppression_of(row) for place, row in _at(read, statements.STANDING_AT, places)}
             # In the order of their hashes, which is that of the indexes: neighbours are written to one page.
             done = sorted((row for place, row in rows.items() if found.get(place) == row.before), key=_by_hash)
             connection.executemany(PUT, [row.state for row in done if row.state])
             connection.executemany(REMOVE, [row.place for row in done if not row.state])
             connection.executemany(AUDIT, [row.noted(now, who) for row in done])
-            is_done = {row.event for row in done}
-            connection.executemany(TELL, [row for row in told if row[0] in is_done])
+            if told:
+                is_done = {row.event for row in done}
+                connection.executemany(TELL, [row for row in told if row[0] in is_done])
         return [] if len(done) == len(rows) else [one for one in swaps if found.get(one.place) != _stored(one.before)]
 
     def changes(self, *, after: int = 0, limit: int = 1000) -> Sequence[Change]:
@@ -92,7 +97,7 @@ class SqlListing:
     def changes_at(self, places: Collection[Place]) -> Mapping[Place, Sequence[Change]]:
         """See `Listing.changes_at`."""
         found: dict[Place, list[Change]] = {place: [] for place in places}
-        for owner, some in _by_owner(places):
+        for owner, some in _by_owner((place, _stored_place(place)) for place in places):
             statement = statements.CHANGES_AT % _marks(some)
             for row in self._database.read(statement, (*owner, *some)):
                 change = _change(row)
@@ -103,6 +108,13 @@ class SqlListing:
         """See `Listing.changes_of`."""
         asked = (storable(tenant), key_hash(key), max(limit, 0))
         return [_change(row) for row in self._database.read(statements.CHANGES_OF, asked)]
+
+    def holdings(self, at: datetime, *, limit: int = 100) -> Holdings:
+        """See `Listing.holdings`."""
+        now = milliseconds(at)
+        ((number,),) = self._database.read(statements.HELD, (now,))
+        rows = self._database.read(statements.HOLDINGS, (now, limit)) if number and limit > 0 else []
+        return Holdings(number, tuple(map(_holding, rows)))
 
     def pseudonymous(self) -> frozenset[str]:
         """See `Listing.pseudonymous`."""
@@ -129,12 +141,13 @@ class SqlListing:
 class _Row:
     """A swap as rows, made before the lock is asked for."""
 
-    def __init__(self, swap: Swap) -> None:
+    __slots__ = ("_act", "_states", "before", "event", "place", "state")
+
+    def __init__(self, swap: Swap, place: Place) -> None:
         before, after = _stored(swap.before), swap.after
-        place = swap.place
         self.before = before
-        self.place = (storable(place.tenant), storable(place.stream), key_hash(place.key))
         self.state = suppression_row(after) if after else None
+        self.place = _stored_place(place)
         self.event = swap.event and swap.event.id
         self._states = (before and suppression_json(before), self.state and _json_of(self.state))
         self._act = (Act.LIFTED if after is None else Act.CHANGED if before else Act.ADDED).value
@@ -145,7 +158,7 @@ class _Row:
 
 def _json_of(row: tuple[object, ...]) -> str:
     """The same as `suppression_json` of the suppression that the row is of."""
-    return json_text(dict(zip(_NAMES, (*row[:2], *row[3:]), strict=True)))
+    return _write((*row[:2], *row[3:]))
 
 
 def _by_hash(row: _Row) -> bytes:
@@ -157,17 +170,23 @@ def _stored(one: Suppression | None) -> Suppression | None:
     return None if one is None else in_milliseconds(one)
 
 
-def _at(read: _Query, statement: str, places: Iterable[Place]) -> Iterator[tuple[Place, tuple[Any, ...]]]:
+def _stored_place(place: Place) -> _Stored:
+    return storable(place.tenant), storable(place.stream), key_hash(place.key)
+
+
+def _at(
+    read: _Query, statement: str, places: Iterable[tuple[Place, _Stored]]
+) -> Iterator[tuple[Place, tuple[Any, ...]]]:
     for owner, some in _by_owner(places):
         for row in read(statement % _marks(some), (*owner, *some)):
             yield some[row[2]], row
 
 
-def _by_owner(places: Iterable[Place]) -> Iterator[tuple[tuple[str, str], dict[bytes, Place]]]:
+def _by_owner(places: Iterable[tuple[Place, _Stored]]) -> Iterator[tuple[tuple[str, str], dict[bytes, Place]]]:
     """The places by tenant and stream, as many as go into one statement, by their hashes."""
     owners: dict[tuple[str, str], dict[bytes, Place]] = {}
-    for place in places:
-        owners.setdefault((storable(place.tenant), storable(place.stream)), {})[key_hash(place.key)] = place
+    for place, (tenant, stream, hashed) in places:
+        owners.setdefault((tenant, stream), {})[hashed] = place
     for owner, hashes in owners.items():
         for some in _split(hashes):
             yield owner, {hashed: hashes[hashed] for hashed in some}
@@ -192,6 +211,17 @@ def _change(row: tuple[Any, ...]) -> Change:
         event_id=event_id,
         before=state_of(before),
         after=state_of(after),
+    )
+
+
+def _holding(row: tuple[Any, ...]) -> Holding:
+    fingerprint, number, since, last_at, evidence = row
+    return Holding(
+        fingerprint=fingerprint,
+        number=number,
+        since=from_milliseconds(since),
+        last_at=from_milliseconds(last_at),
+        evidence=evidence_of(evidence, fingerprint),
     )
 
 

@@ -6,7 +6,17 @@
 
 from bouncekit.stores.codec import SUPPRESSION_COLUMNS
 
-__all__ = ["CHANGES", "CHANGES_AT", "CHANGES_OF", "NEXT_PSEUDONYM", "NEXT_TENANT", "STANDING_AT", "SUPPRESSED"]
+__all__ = [
+    "CHANGES",
+    "CHANGES_AT",
+    "CHANGES_OF",
+    "HELD",
+    "HOLDINGS",
+    "NEXT_PSEUDONYM",
+    "NEXT_TENANT",
+    "STANDING_AT",
+    "SUPPRESSED",
+]
 
 _CHANGE = "sequence, at, made_by, event_id, state_before, state_after"
 
@@ -18,6 +28,11 @@ STANDING_AT = f"SELECT {SUPPRESSION_COLUMNS} FROM suppressions WHERE tenant = ? 
 CHANGES = f"SELECT {_CHANGE} FROM audit WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
 CHANGES_AT = f"SELECT {_CHANGE} FROM audit WHERE tenant = ? AND stream = ? AND key_hash IN (%s) ORDER BY sequence"
 CHANGES_OF = f"SELECT {_CHANGE} FROM audit WHERE tenant = ? AND key_hash = ? ORDER BY sequence DESC LIMIT ?"
+_IS_HELD = "standing = 'held' AND (expires_at IS NULL OR expires_at > ?)"
+HELD = f"SELECT count(*) FROM suppressions WHERE {_IS_HELD}"
+HOLDINGS = f"""
+    SELECT fingerprint, count(*), min(since), max(changed_at), min(evidence) FROM suppressions
+    WHERE {_IS_HELD} GROUP BY fingerprint ORDER BY count(*) DESC, min(since), coalesce(fingerprint, '') LIMIT ?"""
 # From tenant to tenant and from secret to secret, a look in the index by key each.
 NEXT_TENANT = "SELECT min(tenant) FROM suppressions WHERE tenant > ?"
 NEXT_PSEUDONYM = "SELECT min(key) FROM suppressions WHERE tenant = ? AND key > ? AND key < ?"

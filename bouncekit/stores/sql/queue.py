@@ -1,11 +1,11 @@
 """The queue of a SQL store: each method is one transaction."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from bouncekit.delivery.events import Event
 from bouncekit.delivery.queue import Abandoned, Begun, Depth, Kept, Lease, LeaseLost, Queued, QueueState
@@ -21,26 +21,36 @@ from bouncekit.stores.queuecodec import (
     positions,
     queued_of,
     recipient_row,
+    unmarked,
     waiting,
 )
 from bouncekit.stores.sql import queuestatements as statements
+from bouncekit.stores.sql.clockset import ClockWatch
 from bouncekit.stores.sql.database import Database, Transaction, repeated, retried
+from bouncekit.stores.sql.paging import BEFORE_ALL, BEHIND_ALL, pages
 from bouncekit.stores.sql.statements import IS_TOLD, OUTCOME, TELL
 from bouncekit.words.errors import StoreCorrupt, StoreError
 
-__all__ = ["SqlQueue", "settle_queued"]
+__all__ = ["SqlQueue", "come_late", "is_open", "settle_queued"]
 
-_BEHIND_ALL = "\U0010ffff"  # sorts behind every id
-_BEFORE_ALL = (-(2**63), "")  # a time and an id
 _PAGE = 500  # rows read at once while a caller iterates
 _FEW = 20  # rows read at once, at least, of one relay
+_IDLE = 20  # pages of what waits that are looked at where there is nothing to send, when the clock may have been set
+
+
+class _Found(NamedTuple):
+    """A message that was taken, and those of its recipients, as they lie there."""
+
+    message: Sequence[Any]
+    rows: Sequence[Sequence[Any]]
+    attempt: str = ""
 
 
 class SqlQueue:
     """See `bouncekit.stores.queueing.Queue`."""
 
     _database: Database
-    _claimed_at: int | None = None  # when somebody last claimed here, to see that the clock was set back
+    _clock_watch: ClockWatch | None = None  # from the first claim on
 
     # -- what comes in, and what is begun
 
@@ -49,9 +59,9 @@ class SqlQueue:
         """See `Queue.enqueue`."""
         _check_relay(delivery)
         message, told = message_row(delivery, at), told_rows(events)
+        due = {"state": "due", "due_at": milliseconds(due_at), "timed_at": milliseconds(at)}
         rows = [
-            {**recipient_row(delivery, recipient, place), "state": "due", "due_at": milliseconds(due_at)}
-            for place, recipient in enumerate(delivery.recipients)
+            {**recipient_row(delivery, recipient, place), **due} for place, recipient in enumerate(delivery.recipients)
         ]
         with self._database.writing(delivery.id) as transaction:
             if events and transaction.execute(IS_TOLD, (events[0].id,)).fetchone():
@@ -100,20 +110,20 @@ class SqlQueue:
         oldest_first: bool = False,
     ) -> Sequence[Delivery]:
         """See `Queue.claim`."""
-        if not self._database.read(statements.FIRST_RELAY)[0][0]:
-            return []  # an idle worker asks for no lock
         at, over = milliseconds(now), times(now)
-        claimed: list[Delivery] = []
+        ((first, *newest),) = self._database.read(statements.WAITING)
+        if not self._turn_back(at, over, *newest) and not first:
+            return []  # an idle worker asks for no lock
+        found: list[_Found] = []
         taking = {"token": lease.token, "until": milliseconds(lease.until), **over}
-        was_set_back = self._may_be_set_back(at) and self._database.read(statements.BEYOND, over)
         with self._database.writing() as transaction:
-            if was_set_back:
-                transaction.execute(statements.GIVE_UP, over)
             wanted = _relays(transaction) if relays is None else relays
             free = _free(transaction, list(dict.fromkeys(wanted)), at, limit, oldest_first=oldest_first)
-            while some := list(islice(free, limit - len(claimed))):
-                claimed += _taken(transaction, some, taking)
-        return claimed
+            while some := list(islice(free, limit - len(found))):
+                found += _taken(transaction, some, taking)
+        if not found and self._clock_watch is not None:
+            self._clock_watch.step(at, _IDLE)
+        return [delivery for _, delivery in self._read(found, taking)]
 
     @repeated
     def overdue(self, *, now: datetime, lease: Lease, limit: int, relay: str) -> Sequence[Delivery]:
@@ -125,31 +135,61 @@ class SqlQueue:
         taking = {"token": lease.token, "until": milliseconds(lease.until), **over}
         with self._database.writing() as transaction:
             late = dict.fromkeys(message for _, message in transaction.execute(statements.LATE, asked).fetchall())
-            return _taken(transaction, list(late), taking) if late else []
-
-    def _may_be_set_back(self, at: int) -> bool:
-        """Whether it is earlier than before, or nobody here knows: then all that is leased is looked through."""
-        before, self._claimed_at = self._claimed_at, at
-        return before is None or at < before
+            found = _taken(transaction, list(late), taking) if late else []
+        return [delivery for _, delivery in self._read(found, taking)]
 
     @repeated
     def abandoned(self, *, now: datetime, lease: Lease, limit: int) -> Sequence[Abandoned]:
         """See `Queue.abandoned`."""
         over = times(now)
         ended = tuple(over.values())
-        if not self._database.read(statements.ABANDONED, (*ended, *_BEFORE_ALL, 1)):
+        if not self._database.read(statements.ABANDONED, (*ended, *BEFORE_ALL, 1)):
             return []
-        found: list[Abandoned] = []
+        found: list[_Found] = []
         taking = {"token": lease.token, "until": milliseconds(lease.until), **over}
         with self._database.writing() as transaction:
-            attempts = dict.fromkeys(attempt for _, attempt in _pages(transaction, statements.ABANDONED, ended, limit))
+            attempts = dict.fromkeys(
+                attempt for _, attempt in pages(_asking(transaction), statements.ABANDONED, ended, limit)
+            )
             for attempt in islice(attempts, limit):
                 rows = transaction.execute(statements.TAKE_ABANDONED, {**taking, "attempt": attempt}).fetchall()
-                found += [
-                    Abandoned(attempt_id=attempt, delivery=delivery)
-                    for delivery in _deliveries(transaction, rows, taking)
-                ]
-        return found
+                found += _found(transaction, rows, attempt)
+        return [Abandoned(attempt_id=attempt, delivery=delivery) for attempt, delivery in self._read(found, taking)]
+
+    def _turn_back(self, at: int, over: Mapping[str, int], newest: str | None, timed_at: int | None) -> bool:
+        """See to what a clock that was set back has left behind; False where there can be nothing."""
+        watch = self._clock_watch = self._clock_watch or ClockWatch(self._database)
+        if not watch.look(at, newest, timed_at):
+            return False
+        if self._database.read(statements.BEYOND, over):
+            with self._database.writing() as transaction:
+                transaction.execute(statements.GIVE_UP, over)
+        watch.step(at)
+        return True
+
+    def _read(self, found: Iterable["_Found"], taking: Mapping[str, Any]) -> Iterator[tuple[str, Delivery]]:
+        """What was just taken, with its attempts, without what cannot be read: that is held.
+
+        Behind the commit: nobody else waits for it.
+        """
+        for one in found:
+            try:
+                delivery = delivery_of(one.message, one.rows, taking["token"])
+            except StoreCorrupt as error:
+                self._hold(one.message[0], taking, error)
+            else:
+                yield one.attempt, delivery
+
+    def _hold(self, message: str, taking: Mapping[str, Any], error: StoreCorrupt) -> None:
+        """Hold a message; where that fails it waits until its lease ends, and what was taken with it goes."""
+        try:
+            with self._database.writing(message) as transaction:
+                transaction.execute(statements.HOLD, (message, taking["token"]))
+                transaction.execute(statements.END_ATTEMPTS, (taking["now"], message))
+        except StoreError as failed:
+            _complain("%s; it cannot be held: %s", error, failed)
+        else:
+            _complain("%s; it is held, see `bouncekit queue list`", error)
 
     @repeated
     def extend(self, lease: Lease) -> int:
@@ -222,7 +262,7 @@ class SqlQueue:
     def kept(self, *, beginning: str = "", limit: int | None = None) -> Iterator[Kept]:
         """See `Queue.kept`."""
         left, after = limit, ""
-        between = {"beginning": storable(beginning), "behind": f"{storable(beginning)}{_BEHIND_ALL}"}
+        between = {"beginning": storable(beginning), "behind": f"{storable(beginning)}{BEHIND_ALL}"}
         while left is None or left > 0:
             page = _PAGE if left is None else min(_PAGE, left)
             rows = self._database.read(statements.KEPT, {**between, "after": after, "page": page})
@@ -260,6 +300,22 @@ class SqlQueue:
                 transaction.executemany(TELL, told_rows(about))
                 transaction.executemany(OUTCOME, list(_outcomes(about, message)))
         return len(gone)
+
+
+def come_late(transaction: Transaction, record: Record) -> frozenset[str]:
+    """Those who have the message by an attempt that somebody else has ended meanwhile."""
+    attempt, done = (record.occasion.attempt_id,), unmarked(record) if record.delivery.relay is not None else {}
+    if not done:
+        return frozenset()
+    in_time = {address for (address,) in transaction.execute(statements.WITH, attempt).fetchall()}
+    late = frozenset(name for address, name in done.items() if address not in in_time)
+    return late if late and transaction.execute(statements.WAS_BEGUN, attempt).fetchone() else frozenset()
+
+
+def is_open(transaction: Transaction, record: Record) -> bool:
+    """Whether anybody is in our hands still by the attempt that a record settles."""
+    asked = {"attempt": record.occasion.attempt_id, "lease": record.delivery.lease}
+    return record.delivery.relay is not None and bool(transaction.execute(statements.OPEN, asked).fetchone())
 
 
 def settle_queued(transaction: Transaction, record: Record) -> None:
@@ -302,6 +358,7 @@ def _delay(transaction: Transaction, record: Record, settlement: Settlement, row
     row |= {
         "state": "held" if held else "due",
         "due_at": None if held or settlement.retry_at is None else milliseconds(settlement.retry_at),
+        "timed_at": milliseconds(record.occasion.at),
         "lease": delivery.lease,
     }
     if transaction.execute(statements.DELAY, row).rowcount or delivery.lease is not None:
@@ -367,7 +424,7 @@ def _free(
     """The messages that have somebody to be sent to: what was never tried, then what waited longest."""
     sources = [(storable(relay), retried) for relay in relays for retried in (0, 1)]
     page = max(limit // max(len(sources), 1), _FEW)
-    lines = [_pages(transaction, statements.FREE, (*source, now), page) for source in sources]
+    lines = [pages(_asking(transaction), statements.FREE, (*source, now), page) for source in sources]
     seen = set[str]()
     for _, _, message in merge(*lines, key=itemgetter(1, 2) if oldest_first else None):
         if message not in seen:
@@ -375,52 +432,36 @@ def _free(
             yield message
 
 
-def _pages(transaction: Transaction, statement: str, asked: tuple[object, ...], page: int) -> Iterator[Any]:
-    """The rows of a statement whose last columns are a time and an id, in their order, a page at a time."""
-    place: Sequence[object] = _BEFORE_ALL
-    while rows := transaction.execute(statement, (*asked, *place, page)).fetchall():
-        yield from rows
-        if len(rows) < page:
-            return
-        place = rows[-1][-2:]
-
-
-def _taken(transaction: Transaction, messages: Sequence[str], taking: Mapping[str, object]) -> list[Delivery]:
+def _taken(transaction: Transaction, messages: Sequence[str], taking: Mapping[str, object]) -> list[_Found]:
     """Those of the messages that could be taken; on PostgreSQL, another one may be at them."""
     names = [f"message{number}" for number in range(len(messages))]
     marks = ", ".join(f":{name}" for name in names)
     asked = {**taking, **dict(zip(names, messages, strict=True))}
     rows = transaction.execute(statements.TAKE % (marks, marks), asked).fetchall()
     place = {message: number for number, message in enumerate(messages)}
-    return _deliveries(transaction, sorted(rows, key=lambda row: place[row[-1]]), taking)
+    return _found(transaction, sorted(rows, key=lambda row: place[row[-1]]))
 
 
-def _deliveries(transaction: Transaction, rows: Iterable[Sequence[Any]], taking: Mapping[str, Any]) -> list[Delivery]:
-    """The messages of rows that were just taken, without those that cannot be read: they are held."""
+def _found(transaction: Transaction, rows: Iterable[Sequence[Any]], attempt: str = "") -> list[_Found]:
+    """The messages of rows that were just taken, each with its rows."""
     taken: dict[str, list[Sequence[Any]]] = {}
     for *row, message in rows:
         taken.setdefault(message, []).append(row)
     if not taken:
         return []
     statement = statements.MESSAGES % ", ".join("?" * len(taken))
-    found = {row[0]: row for row in transaction.execute(statement, tuple(taken)).fetchall()}
-    read = (_read(transaction, found[message], taken[message], taking) for message in taken)
-    return [delivery for delivery in read if delivery is not None]
+    messages = {row[0]: row for row in transaction.execute(statement, tuple(taken)).fetchall()}
+    return [_Found(messages[message], of_it, attempt) for message, of_it in taken.items()]
 
 
-def _read(
-    transaction: Transaction, message: Sequence[Any], rows: Sequence[Sequence[Any]], taking: Mapping[str, Any]
-) -> Delivery | None:
-    """The message that was just taken; None, and held, where it cannot be read."""
-    try:
-        return delivery_of(message, rows, taking["token"])
-    except StoreCorrupt as error:
-        import logging
+def _asking(transaction: Transaction) -> Callable[[str, tuple[object, ...]], Sequence[Any]]:
+    return lambda statement, asked: transaction.execute(statement, asked).fetchall()
 
-        transaction.execute(statements.HOLD, (message[0], taking["token"]))
-        transaction.execute(statements.END_ATTEMPTS, (taking["now"], message[0]))
-        logging.getLogger("bouncekit").error("%s; it is held, see `bouncekit queue list`", error)
-        return None
+
+def _complain(message: str, *arguments: object) -> None:
+    import logging
+
+    logging.getLogger("bouncekit").error(message, *arguments)
 
 
 def _check_relay(delivery: Delivery) -> None:

@@ -11,6 +11,7 @@ from bouncekit.stores.queuecodec import KEPT_COLUMNS, MESSAGE_COLUMNS, QUEUED_CO
 __all__ = [
     "ABANDONED",
     "AGAIN",
+    "AHEAD",
     "BEGIN",
     "BEGIN_ATTEMPT",
     "BEGIN_CLAIMED",
@@ -38,10 +39,14 @@ __all__ = [
     "LEAVE",
     "MESSAGE",
     "MESSAGES",
+    "MOVE",
     "MOVE_CURSOR",
+    "MOVE_MESSAGE",
     "NEWEST",
     "NEXT_RELAY",
     "NOTE_TROUBLE",
+    "OPEN",
+    "OPEN_AHEAD",
     "PLACE_CURSOR",
     "PRUNE",
     "QUEUED",
@@ -54,8 +59,11 @@ __all__ = [
     "SWEEP",
     "TAKE",
     "TAKE_ABANDONED",
+    "TIMES",
     "TROUBLE",
+    "WAITING",
     "WAITS",
+    "WAS_BEGUN",
     "WITH",
 ]
 
@@ -65,12 +73,12 @@ KEEP = f"""
     INSERT INTO messages ({MESSAGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING"""
 _RECIPIENT = """
-    INSERT INTO recipients (message, address, position, given, tenant, key, domain, relay, state, due_at,
+    INSERT INTO recipients (message, address, position, given, tenant, key, domain, relay, state, due_at, timed_at,
     attempts, retried, first_attempt_at, possible_duplicate, attempt_id, lease_owner, lease_until, free_at,
     give_up_at, greylisted_at)
     VALUES (:message, :address, :position, :given, :tenant, :key, :domain, :relay"""
 ENQUEUE = f"""
-    {_RECIPIENT}, :state, :due_at,
+    {_RECIPIENT}, :state, :due_at, :timed_at,
     :attempts, :retried, :first_attempt_at, :possible_duplicate, NULL, NULL, NULL, :due_at, :give_up_at, :greylisted_at)
     ON CONFLICT (message, address) DO NOTHING"""
 
@@ -79,11 +87,12 @@ ENQUEUE = f"""
 BEGIN_ATTEMPT = """
     INSERT INTO attempts (id, message, relay, owner, begun_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
 BEGIN = f"""
-    {_RECIPIENT}, 'due', :at,
+    {_RECIPIENT}, 'due', :at, :at,
     :attempts, :retried, :first_attempt_at, :possible_duplicate, :attempt, :token, :until, NULL, NULL, :greylisted_at)
     ON CONFLICT (message, address) DO UPDATE SET
     attempt_id = excluded.attempt_id, lease_until = excluded.lease_until, free_at = NULL
     WHERE recipients.fence = 0 AND recipients.lease_owner = excluded.lease_owner AND recipients.attempt_id IS NULL"""
+WAS_BEGUN = "SELECT 1 FROM attempts WHERE id = ?"
 IS_BEGUN = "SELECT 1 FROM attempts WHERE id = ? AND message = ? AND owner = ? AND begun_at = ?"
 WITH = "SELECT address FROM recipients WHERE attempt_id = ?"
 BEGIN_CLAIMED = """
@@ -96,7 +105,8 @@ IS_SETTLED = """
 # `coalesce` keeps a planner from going by the lease, under which there are many.
 _OURS = "(coalesce(lease_owner, '') = :lease OR (CAST(:lease AS TEXT) IS NULL AND fence = 0))"
 DELAY = f"""
-    UPDATE recipients SET state = :state, due_at = :due_at, attempts = :attempts, retried = :retried,
+    UPDATE recipients SET state = :state, due_at = :due_at, timed_at = :timed_at, attempts = :attempts,
+    retried = :retried,
     first_attempt_at = coalesce(:first_attempt_at, first_attempt_at),
     give_up_at = :give_up_at, greylisted_at = :greylisted_at,
     possible_duplicate = max(possible_duplicate, :possible_duplicate),
@@ -112,6 +122,7 @@ AGAIN = f"""
         ELSE possible_duplicate END,
     attempt_id = NULL, free_at = max(due_at, lease_until)
     WHERE attempt_id = :attempt AND {_OURS}"""
+OPEN = f"SELECT 1 FROM recipients WHERE attempt_id = :attempt AND {_OURS} LIMIT 1"
 END_ATTEMPT = "UPDATE attempts SET settled_at = ? WHERE id = ? AND settled_at IS NULL"
 END_ATTEMPTS = """
     UPDATE attempts SET settled_at = ? WHERE message = ? AND settled_at IS NULL
@@ -131,6 +142,11 @@ GIVE_UP = f"""
         SELECT message, address FROM recipients WHERE {_IS_BEYOND}
         ORDER BY message, address FOR NO KEY UPDATE SKIP LOCKED) */"""
 FIRST_RELAY = "SELECT min(relay) FROM recipients WHERE free_at IS NOT NULL"
+# With the newest message in the queue, to see that the clock was set back since.
+_NEWEST = "(SELECT max(message) FROM recipients)"
+WAITING = f"""
+    SELECT min(relay), {_NEWEST}, (SELECT timed_at FROM recipients WHERE message = {_NEWEST} LIMIT 1)
+    FROM recipients WHERE free_at IS NOT NULL"""
 NEXT_RELAY = "SELECT min(relay) FROM recipients WHERE free_at IS NOT NULL AND relay > ?"
 # Pages of what is free, in its order: behind a time and a message.
 FREE = """
@@ -171,6 +187,23 @@ HOLD = """
     possible_duplicate = CASE WHEN attempt_id IS NULL THEN possible_duplicate ELSE 1 END, attempt_id = NULL
     WHERE message = ? AND lease_owner = ?"""
 
+# -- what waits by the time of a clock that was set back, see `stores.clockset`
+
+OPEN_AHEAD = "SELECT message FROM recipients WHERE attempt_id IS NOT NULL AND due_at > ? AND timed_at > ?"
+AHEAD = """
+    SELECT max(timed_at), free_at, message FROM recipients
+    WHERE relay = ? AND retried = ? AND free_at IS NOT NULL AND (free_at, message) > (?, ?)
+    GROUP BY free_at, message ORDER BY free_at, message LIMIT ?"""
+TIMES = """
+    SELECT message, address, timed_at, due_at, first_attempt_at, give_up_at, greylisted_at FROM recipients
+    WHERE message IN (%s) AND timed_at > ? AND due_at > ? ORDER BY message, address"""
+MOVE = """
+    UPDATE recipients SET timed_at = :timed_at, due_at = :due_at, first_attempt_at = :first_attempt_at,
+    give_up_at = :give_up_at, greylisted_at = :greylisted_at,
+    free_at = CASE WHEN attempt_id IS NULL THEN max(:due_at, coalesce(lease_until, :due_at)) END
+    WHERE message = :message AND address = :address"""
+MOVE_MESSAGE = "UPDATE messages SET created_at = created_at - ? WHERE id = ? AND created_at > ?"
+
 # -- what people see and do
 
 MESSAGES = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE id IN (%s)"
@@ -202,7 +235,7 @@ KEPT = f"""
     ORDER BY id LIMIT :page"""
 _ONE_OR_ALL = "message = :message AND (CAST(:recipient AS TEXT) IS NULL OR address = :recipient)"
 REQUEUE = f"""
-    UPDATE recipients SET state = 'due', due_at = min(coalesce(due_at, :now), :now),
+    UPDATE recipients SET state = 'due', due_at = min(coalesce(due_at, :now), :now), timed_at = :now,
     fence = CASE WHEN lease_owner IS NULL THEN fence ELSE fence + 1 END, lease_owner = NULL, lease_until = NULL,
     free_at = min(coalesce(due_at, :now), :now)
     WHERE {_ONE_OR_ALL} AND attempt_id IS NULL AND (lease_until IS NULL OR {_IS_OVER})"""

@@ -30,6 +30,7 @@ __all__ = [
     "STRIKE",
     "SUM",
     "TELL",
+    "TOLD",
 ]
 
 
@@ -97,6 +98,7 @@ OUTCOME = """
 TELL = """
     INSERT INTO outbox (id, type, at, tenant, key_hash, event) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
 IS_TOLD = "SELECT 1 FROM outbox WHERE id = ?"
+TOLD = "SELECT event FROM outbox WHERE id = ?"
 ADDRESSED = """
     SELECT DISTINCT recipient FROM outcomes
     WHERE delivery_id = ? AND tenant = ? AND action <> 'suppressed' ORDER BY recipient"""

@@ -33,6 +33,7 @@ from bouncekit.stores.precedence import (
     foremost,
     is_repeated,
     may_be_probed,
+    told_by,
     withstands,
 )
 from bouncekit.stores.sql import statements
@@ -41,7 +42,7 @@ from bouncekit.stores.sql.cursors import SqlCursors
 from bouncekit.stores.sql.database import Database, Rows, Transaction, repeated, retried
 from bouncekit.stores.sql.erasing import SqlErasing
 from bouncekit.stores.sql.listing import SqlListing
-from bouncekit.stores.sql.queue import SqlQueue, settle_queued
+from bouncekit.stores.sql.queue import SqlQueue, come_late, is_open, settle_queued
 from bouncekit.stores.sql.searching import SqlSearching
 from bouncekit.stores.sql.tallies import SqlTallies
 from bouncekit.stores.sql.throttling import SqlThrottling
@@ -130,13 +131,11 @@ class SqlStore(
         )
 
     @repeated
-    def record(self, record: Record) -> None:
+    def record(self, record: Record) -> frozenset[str]:
         """See `Store.record`."""
-        events = record.events
-        if not (events or record.settlements or record.strikes or record.cleared or record.delivery.relay):
-            return
-        told = told_rows(events)
-        outcomes = [outcome_row(one, record.occasion, record.delivery.id) for one in record.settlements]
+        if not (record.events or record.settlements or record.strikes or record.cleared or record.delivery.relay):
+            return frozenset()
+        told, outcomes = _news_rows(record)
         strikes, cleared, counts = (
             _strike_rows(record),
             [(*_owner(record.occasion.labels), key_hash(key)) for key in record.cleared],
@@ -144,7 +143,12 @@ class SqlStore(
         )
         with self._database.writing(*_about(record)) as transaction:
             if is_repeated(record, lambda event: _is_told(transaction, event)):
-                return
+                if is_open(transaction, record):  # who came too late has told the same, and has settled nobody by it
+                    settle_queued(transaction, record)
+                return _told_late(transaction, record)
+            if late := come_late(transaction, record):
+                record = record.come_late(late)
+                told, outcomes = _news_rows(record)
             for settlement in record.settlements:
                 _settle(transaction, settlement, record)
             settle_queued(transaction, record)
@@ -154,6 +158,7 @@ class SqlStore(
             transaction.executemany(statements.CLEAR, cleared)
             transaction.executemany(statements.ADD, counts)
             transaction.executemany(statements.TELL, told)
+        return late
 
     @repeated
     def tell(self, events: Sequence[Event]) -> None:
@@ -310,6 +315,14 @@ def _is_told(transaction: Transaction, event: str) -> bool:
     return transaction.execute(statements.IS_TOLD, (event,)).fetchone() is not None
 
 
+def _told_late(transaction: Transaction, record: Record) -> frozenset[str]:
+    """What was answered when a record of the queue was remembered first."""
+    told = (
+        (name, transaction.execute(statements.TOLD, (event,)).fetchone()) for event, name in told_by(record).items()
+    )
+    return frozenset(name for name, row in told if row and event_dict(row[0])["data"]["possible_duplicate"])
+
+
 def _owner(labels: Labels) -> tuple[str, str]:
     return storable(labels.tenant), storable(labels.stream)
 
@@ -407,6 +420,12 @@ def _note(
     transaction.execute(
         statements.AUDIT, (milliseconds(mark.at), act, storable(mark.by), *place, mark.event_id, *states)
     )
+
+
+def _news_rows(record: Record) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    """What is told of it, and its outcomes."""
+    outcomes = [outcome_row(one, record.occasion, record.delivery.id) for one in record.settlements]
+    return told_rows(record.events), outcomes
 
 
 def _count_rows(counts: Iterable[Counted]) -> list[tuple[object, ...]]:

@@ -30,6 +30,7 @@ from bouncekit.words.errors import (
 
 __all__ = ["Database", "Rows", "fault"]
 
+_BEYOND_SECONDS = 5.0  # and who waits for a thread longer than any statement waits, waits so much longer
 _CHECKED_BYTES = 16 * 1024 * 1024  # a file up to this size is read through when it is opened first: 0.1 s
 _PRAGMAS = (
     "synchronous = FULL",
@@ -80,6 +81,7 @@ _HARMLESS = frozenset(
         sqlite3.SQLITE_TOOBIG,
     }
 )
+_NO_TEXT = "Could not decode to UTF-8"  # by which Python says that a text was damaged, and by no code
 _NOT_BOUND = (sqlite3.ProgrammingError, sqlite3.InterfaceError)  # a value of a type that SQLite does not have
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _DAMAGE = "damaged ({error}); it was left as it is: restore a backup, or rescue it with `sqlite3 FILE .recover`"
@@ -130,6 +132,7 @@ class Database:
         self._closed = False
         self._turns = Turns()  # to write
         self._pragmas: tuple[str, ...] = _PRAGMAS
+        self._reads_any_text = False  # once a text was damaged: whoever reads it sees that, and others go on
         _databases.add(self)
         handle = self._mine()
         with handle.lock:
@@ -169,10 +172,14 @@ class Database:
             self._turns.give_back()
 
     def _failed_together(self, error: sqlite3.Error, shared: Shared) -> StoreError:
-        """What is told to each who shared a commit: nobody knows whose fault it was, and so nobody is refused."""
+        """What is told to each who shared a commit: nobody knows whose fault it was, and so nobody is refused.
+
+        What a disk failed at in COMMIT lies in the log perhaps, where whoever opens the file behind a crash finds it.
+        """
         failed = self._fault(error)
         if shared.has_several and isinstance(failed, StoreRefused):
             return StoreError(f"{self.path}: undone with what another thread wrote; ask again ({error})")
+        failed.unknown = shared.was_asked and _code(error) & 0xFF == sqlite3.SQLITE_IOERR
         return failed
 
     def _begin(self) -> Shared:
@@ -211,7 +218,7 @@ class Database:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Never: a commit that fails has not been done."""
+        """Never: nobody asks twice here."""
         return False
 
     def wait(self, interruption: Interrupted, tries: int) -> bool:
@@ -239,13 +246,18 @@ class Database:
             raise StoreCorrupt(f"{self.path}: {_DAMAGE.format(error=finding)}")
 
     def close(self) -> None:
-        """Close the connections of all threads, each behind what it is doing now."""
+        """Close the connections of all threads, each behind what it is doing now.
+
+        Who does something for longer than any statement waits keeps his: an interruption may have left it with nobody.
+        """
         self._closed = True
+        self._turns.give_back()
         with self._lock:
             handles = tuple(self._handles)
         for handle in handles:
-            with handle.lock:
+            if handle.lock.acquire(timeout=self._busy_seconds + _BEYOND_SECONDS):
                 handle.shut()
+                handle.lock.release()
 
     # -- this thread's connection
 
@@ -335,6 +347,8 @@ class Database:
             migrate(connection, self.path)
             self._read_through(connection)
             connection.create_function("holds", 3, _holds, deterministic=True)
+            if self._reads_any_text:
+                connection.text_factory = _any_text
         except BaseException:
             connection.close()
             raise
@@ -369,6 +383,7 @@ class Database:
         return self._fault(error)
 
     def _fault(self, error: sqlite3.Error | OSError) -> StoreError:
+        self._reads_any_text |= _NO_TEXT in str(error)  # the connection is opened anew behind it
         return fault(error, self.path, busy_seconds=self._busy_seconds)
 
     # -- around a fork
@@ -377,9 +392,8 @@ class Database:
         """Close all connections and let none be opened, so that none crosses the fork; see `_before_fork`."""
         self._lock.acquire()
         for handle in tuple(self._handles):
-            # Longer than any statement waits. A thread that still is not done keeps its connection, which the child
-            # finds to be another process's.
-            if handle.lock.acquire(timeout=self._busy_seconds + 5):
+            # A thread that still is not done keeps its connection, which the child finds to be another process's.
+            if handle.lock.acquire(timeout=self._busy_seconds + _BEYOND_SECONDS):
                 handle.shut()
                 self._paused.append(handle)
 
@@ -424,6 +438,11 @@ def _breaks(error: sqlite3.Error) -> bool:
 
 def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0)
+
+
+def _any_text(stored: bytes) -> str:
+    """Also what is no UTF-8: no address is, and no JSON, with what stands for such a byte."""
+    return stored.decode("utf-8", "surrogateescape")
 
 
 def _holds(needle: str, key: str, address: str | None) -> bool:

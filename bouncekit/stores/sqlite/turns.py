@@ -19,6 +19,7 @@ _LOOK_SECONDS = 0.05  # how often who waits for a commit looks whether anybody i
 class Shared:
     """A transaction that one writer after the other has for a while; `failed` says why nothing of it is there.
 
+    `was_asked` says that its COMMIT was: a disk that fails at that may have it all the same.
     `let_go` is called behind its end, with `failed`, by whoever ends it.
     """
 
@@ -27,6 +28,7 @@ class Shared:
         self._let_go = let_go
         self.failed: sqlite3.Error | None = None
         self.is_over = False
+        self.was_asked = False
         self._is_let_go = False
         self._parts = 0
         self._over: threading.Event | None = None  # where somebody waits for it
@@ -65,6 +67,7 @@ class Shared:
         """Let it reach the disk, for all who have a part in it; `failed` says if it did not."""
         try:
             if not self.is_over:
+                self.was_asked = True
                 self.connection.execute("COMMIT")
         except BaseException as error:
             if self.connection.in_transaction or isinstance(error, sqlite3.Error):
@@ -122,6 +125,7 @@ class Turns:
 
     def take(self, seconds: float) -> bool:
         """Wait for the turn; False where it did not come within these seconds."""
+        self.give_back()  # what even that was interrupted in has left: nothing of it may be committed with ours
         if self._turn.acquire(blocking=False):
             return True
         with self._counting:
@@ -161,7 +165,7 @@ class Turns:
 
     def give_back(self) -> None:
         """What an interruption between two steps has left with this thread; nothing, else."""
-        if not self._turn._is_owned():  # type: ignore[attr-defined]  # as threading.Condition asks it
+        if not self._is_mine:
             return
         if self._open is None:
             self._turn.release()
@@ -172,5 +176,10 @@ class Turns:
     def _finish(self, shared: Shared) -> None:
         """End it, and the turn. Where that is interrupted it is still the one that is open, for `give_back`."""
         shared.commit()
-        self._open = None
-        self._turn.release()
+        if self._is_mine:  # else it was given back within: who handles a signal writes too
+            self._open = None
+            self._turn.release()
+
+    @property
+    def _is_mine(self) -> bool:
+        return bool(self._turn._is_owned())  # type: ignore[attr-defined]  # as threading.Condition asks it

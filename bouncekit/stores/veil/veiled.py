@@ -60,22 +60,25 @@ class _Veiled:
         }
         return replace(found, counters=counted)
 
-    def record(self, record: Record) -> None:
+    def record(self, record: Record) -> frozenset[str]:
         names = self._names_of(record.settlements, record.occasion.labels)
 
         def hidden(event: Event) -> Event:
             return self._veil.event(event, names.get(event.settlement.key) if event.settlement else None)
 
-        self._store.record(
+        settlements = tuple(self._veil.settlement(one, names.get(one.key)) for one in record.settlements)
+        late = self._store.record(
             replace(
                 record,
                 delivery=self._calling(record.delivery),
-                settlements=tuple(self._veil.settlement(one, names.get(one.key)) for one in record.settlements),
+                settlements=settlements,
                 strikes=tuple(replace(one, key=self._veil.name(one.key)) for one in record.strikes),
                 cleared=tuple(name for key in record.cleared for name in self._veil.names(key)),
                 events=tuple(map(hidden, record.events)),
             )
         )
+        own = zip(record.settlements, settlements, strict=True) if late else ()
+        return frozenset(one.recipient for one, veiled in own if veiled.recipient in late)
 
     def tell(self, events: Sequence[Event]) -> None:
         self._store.tell(self._veiled(events))

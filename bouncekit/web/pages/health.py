@@ -1,16 +1,12 @@
 """Whether all that works behind is at work: workers, sinks, subscribers, the ways that mail takes."""
 
-from datetime import datetime, timedelta
-
-from bouncekit.delivery.queue import Depth
 from bouncekit.desk.forwarding import cursor_of, sink_of
+from bouncekit.reports.digest import worker_state
 from bouncekit.stores.cursors import Cursor, Reading, is_stuck, reading
 from bouncekit.web.pages.overview import needs_somebody
 from bouncekit.web.visiting import Go, NotAsked, Page, Visit
 
 __all__ = ["enable", "health"]
-
-_STALLED = timedelta(minutes=5)
 
 
 def health(visit: Visit) -> Page:
@@ -25,7 +21,7 @@ def health(visit: Visit) -> Page:
         template="health.html",
         values={
             "depth": depth,
-            "worker": _worker(depth, now),
+            "worker": worker_state(depth, now),
             "waiting": store.queued_relays(),
             "relays": sorted(office.relays),
             "lanes": sorted(office.gate.states().items()),
@@ -45,13 +41,3 @@ def enable(visit: Visit) -> Go:
     if not visit.house.office.store.place_cursor(cursor_of(name), None):
         raise NotAsked(f"no sink {name} has ever read here")
     return Go("/health", f"sink {name} is tried again")
-
-
-def _worker(depth: Depth, now: datetime) -> tuple[str, str]:
-    """Whether somebody sends what is due, in a word and in a sentence."""
-    due_for = timedelta() if depth.oldest_due_at is None else now - depth.oldest_due_at
-    if due_for <= _STALLED:
-        return "ok", "nothing is due for long"
-    if depth.leased > depth.abandoned:
-        return "warn", "a worker is at it, and does not keep up: bouncekit worker --concurrency 4"
-    return "fail", "nobody sends what is due: start bouncekit worker"

@@ -12,9 +12,9 @@ from bouncekit.delivery.queue import Depth
 from bouncekit.desk.forwarding import sink_of
 from bouncekit.desk.treasurer import balances
 from bouncekit.policy.budget import Balance, Level
+from bouncekit.reports.chart import chart
+from bouncekit.reports.counts import Counted, largest
 from bouncekit.stores.cursors import is_stuck
-from bouncekit.web.chart import chart
-from bouncekit.web.counts import Counted, largest
 from bouncekit.web.visiting import House, Page, Visit
 from bouncekit.words.measures import show_span
 from bouncekit.words.status import Action
@@ -75,7 +75,7 @@ def overview(visit: Visit) -> Page:
             "chart": chart(
                 [(_title(at, every, one.actions), f"{at:{label}}", one.actions) for at, one in columns], ACTIONS
             ),
-            "columns": columns,
+            "drawn": [(at, one.actions) for at, one in columns],
             "is_whole": is_whole,
             "categories": largest(total.categories, _ROWS),
             "providers": largest(total.providers, _ROWS),

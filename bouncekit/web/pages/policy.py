@@ -11,7 +11,7 @@ from bouncekit.policy.policy import Policy
 from bouncekit.policyfiles.policyfile import load_policy
 from bouncekit.policyfiles.policyprint import rule_data, show_policy
 from bouncekit.postmaster.explaining import explain
-from bouncekit.web.counts import Counted
+from bouncekit.reports.counts import Counted
 from bouncekit.web.keeping import Trial
 from bouncekit.web.replaying import replay
 from bouncekit.web.visiting import Go, House, NotAsked, Page, Visit

@@ -51,6 +51,12 @@ def test_a_project_that_does_not_send_by_it_is_told_so(change: Change) -> None:
     assert "django.core.mail.backends.smtp" in found_[0][1]
 
 
+def test_a_slip_in_the_name_of_the_backend_is_said(change: Change) -> None:
+    found_ = found({"store": "sqlite:///x.db"}, change, backend="bouncekit.integrations.django.EmailBakend")
+    assert [id_ for id_, _ in found_] == ["W001"]
+    assert "EmailBakend" in found_[0][1]
+
+
 def test_a_queue_backend_needs_a_queue(change: Change) -> None:
     assert [id_ for id_, _ in found({"store": "sqlite:///x.db"}, change, backend=QUEUE)] == ["E002"]
 

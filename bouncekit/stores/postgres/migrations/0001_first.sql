@@ -9,6 +9,9 @@ CREATE FUNCTION max(BIGINT, BIGINT) RETURNS BIGINT LANGUAGE sql IMMUTABLE PARALL
 CREATE FUNCTION min(BIGINT, BIGINT) RETURNS BIGINT LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
     'SELECT CASE WHEN $1 IS NOT NULL AND $2 IS NOT NULL THEN least($1, $2) END';
 
+-- Where a text first stands in another, from 1 on; 0: nowhere.
+CREATE FUNCTION instr(TEXT, TEXT) RETURNS INTEGER LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT strpos($1, $2)';
+
 -- Whether a key, which is in lower case, or an address holds a text in lower case.
 CREATE FUNCTION holds(needle TEXT, key TEXT, address TEXT) RETURNS BOOLEAN LANGUAGE sql STABLE PARALLEL SAFE AS
     'SELECT strpos(key, needle) > 0 OR coalesce(strpos(lower(address COLLATE "default"), needle) > 0, FALSE)';
@@ -72,6 +75,9 @@ CREATE UNIQUE INDEX suppressions_by_key ON suppressions (tenant, key, stream);
 -- What the guard would hold: in the midst of a mass, all that it holds already must not be read again and again.
 CREATE INDEX suppressions_alike ON suppressions (fingerprint, since)
     WHERE fingerprint IS NOT NULL AND standing IN ('provisional', 'confirmed');
+
+-- What the guard holds, which is counted every few seconds.
+CREATE INDEX suppressions_held ON suppressions (fingerprint) WHERE standing = 'held';
 
 -- Days on which there was a verdict of a category about a recipient; `at` is the day's last one.
 CREATE TABLE strikes (
@@ -244,8 +250,8 @@ CREATE INDEX attempts_settled ON attempts (settled_at) WHERE settled_at IS NOT N
 -- Their recipients. A row is claimed when it is due and no lease runs; each claim raises `fence`, and who comes back
 -- with an older lease is too late. At fence 0 it is the application's own. `attempt_id` is set from before the first
 -- byte of the dot until the outcome is known. `free_at` is when a row can be had, by its time and its lease; NULL
--- where it cannot; `give_up_at` when somebody looks after it, whatever it waits for. `free_at` and `retried` follow from
--- the others, and are columns so that the queue is read from an index.
+-- where it cannot; `give_up_at` when somebody looks after it, whatever it waits for; `timed_at` when `due_at` was said.
+-- `free_at` and `retried` follow from the others, and are columns so that the queue is read from an index.
 CREATE TABLE recipients (
     message            TEXT COLLATE "C" NOT NULL REFERENCES messages (id),
     address            TEXT COLLATE "C" NOT NULL,
@@ -257,6 +263,7 @@ CREATE TABLE recipients (
     relay              TEXT COLLATE "C" NOT NULL,
     state              TEXT COLLATE "C" NOT NULL CHECK (state IN ('due', 'held')),
     due_at             BIGINT,
+    timed_at           BIGINT           NOT NULL DEFAULT 0,
     attempts           BIGINT           NOT NULL DEFAULT 0,
     first_attempt_at   BIGINT,
     possible_duplicate BIGINT           NOT NULL DEFAULT 0 CHECK (possible_duplicate IN (0, 1)),

@@ -32,6 +32,9 @@ CREATE UNIQUE INDEX suppressions_by_key ON suppressions (tenant, key, stream);
 CREATE INDEX suppressions_alike ON suppressions (fingerprint, since)
     WHERE fingerprint IS NOT NULL AND standing IN ('provisional', 'confirmed');
 
+-- What the guard holds, which is counted every few seconds.
+CREATE INDEX suppressions_held ON suppressions (fingerprint) WHERE standing = 'held';
+
 -- Days on which there was a verdict of a category about a recipient; `at` is the day's last one.
 CREATE TABLE strikes (
     tenant   TEXT    NOT NULL,
@@ -197,8 +200,8 @@ CREATE INDEX attempts_settled ON attempts (settled_at) WHERE settled_at IS NOT N
 -- Their recipients. A row is claimed when it is due and no lease runs; each claim raises `fence`, and who comes back
 -- with an older lease is too late. At fence 0 it is the application's own. `attempt_id` is set from before the first
 -- byte of the dot until the outcome is known. `free_at` is when a row can be had, by its time and its lease; NULL
--- where it cannot; `give_up_at` when somebody looks after it, whatever it waits for. `free_at` and `retried` follow from
--- the others, and are columns so that the queue is read from an index.
+-- where it cannot; `give_up_at` when somebody looks after it, whatever it waits for; `timed_at` when `due_at` was said.
+-- `free_at` and `retried` follow from the others, and are columns so that the queue is read from an index.
 CREATE TABLE recipients (
     message            TEXT    NOT NULL REFERENCES messages (id),
     address            TEXT    NOT NULL,
@@ -210,6 +213,7 @@ CREATE TABLE recipients (
     relay              TEXT    NOT NULL,
     state              TEXT    NOT NULL CHECK (state IN ('due', 'held')),
     due_at             INTEGER,
+    timed_at           INTEGER NOT NULL DEFAULT 0,
     attempts           INTEGER NOT NULL DEFAULT 0,
     first_attempt_at   INTEGER,
     possible_duplicate INTEGER NOT NULL DEFAULT 0 CHECK (possible_duplicate IN (0, 1)),

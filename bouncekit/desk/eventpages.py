@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    from bouncekit.stores import Store
+from bouncekit.history.sifting import Sieve
+from bouncekit.stores import Store
+from bouncekit.stores.searching import Search
 
-__all__ = ["LATE", "Numbered", "Told", "backwards", "first_behind", "forwards", "newest_number"]
+__all__ = ["LATE", "Numbered", "Told", "backwards", "first_behind", "forwards", "found", "newest_number"]
 
 _PAGE = 1000  # events read at once
 LATE = timedelta(hours=1)  # how much later than it happened an event may have been remembered
@@ -16,7 +17,7 @@ Told: TypeAlias = Mapping[str, Any]
 Numbered: TypeAlias = tuple[int, Told]
 
 
-def forwards(store: "Store", after: int, last: int | None) -> Iterator[Numbered]:
+def forwards(store: Store, after: int, last: int | None) -> Iterator[Numbered]:
     """The events behind a number, up to the last one."""
     while page := store.events(after=after, limit=_PAGE):
         for number, told in page:
@@ -26,7 +27,7 @@ def forwards(store: "Store", after: int, last: int | None) -> Iterator[Numbered]
         after = page[-1][0]
 
 
-def backwards(store: "Store", first: int, last: int) -> Iterator[Numbered]:
+def backwards(store: Store, first: int, last: int) -> Iterator[Numbered]:
     """The events up to a number, newest first, back to what lies behind the first one."""
     while last > first:
         after = max(last - _PAGE, first)
@@ -35,7 +36,7 @@ def backwards(store: "Store", first: int, last: int) -> Iterator[Numbered]:
         last = after
 
 
-def newest_number(store: "Store") -> int:
+def newest_number(store: Store) -> int:
     """The number of the newest event, 0 where there is none: found by halves, since the store may hold millions."""
     low, high = 0, 1
     while found := store.events(after=high, limit=1):
@@ -50,7 +51,7 @@ def newest_number(store: "Store") -> int:
     return low
 
 
-def first_behind(store: "Store", at: datetime, newest: int) -> int:
+def first_behind(store: Store, at: datetime, newest: int) -> int:
     """A number up to which all happened before a time, as far as times grow with the numbers."""
     low, high = 0, newest
     while low < high:
@@ -61,3 +62,23 @@ def first_behind(store: "Store", at: datetime, newest: int) -> int:
         else:
             high = middle
     return low
+
+
+def found(store: Store, search: Search, sieve: Sieve, *, newest_first: bool = False) -> Iterator[Told]:
+    """The events that a store has now, that it finds, and that the sieve lets through, read a page at a time."""
+    newest = newest_number(store)
+    after = 0 if search.since is None else first_behind(store, _moved(search.since, -LATE), newest)
+    before = newest + 1
+    if search.until is not None:
+        before = min(first_behind(store, _moved(search.until, LATE), newest) + 1, before)
+    while page := store.search(search, after=after, before=before, newest_first=newest_first, limit=_PAGE):
+        yield from (told for _, told in page if told in sieve)
+        after, before = (after, page[-1][0]) if newest_first else (page[-1][0], before)
+
+
+def _moved(at: datetime, by: timedelta) -> datetime:
+    """The time so much later; the same where there is none."""
+    try:
+        return at + by
+    except OverflowError:
+        return at

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncekit.web.chart import HEIGHT, WIDTH, chart
+from bouncekit.reports.chart import HEIGHT, WIDTH, chart
 
 NAMES = ("delivered", "failed")
 NUMBERS = st.dictionaries(st.sampled_from(NAMES), st.integers(0, 10**9))

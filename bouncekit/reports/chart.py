@@ -10,6 +10,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 4, 10, 24
 _GAP = 0.18  # of a column's room
 _SCALES = (1, 2, 5)
 _MOST_LABELS = 8
+_HALF_LABEL = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,12 @@ def chart(columns: Sequence[tuple[str, str, Mapping[str, int]]], names: Iterable
     drawn = tuple(
         Column(
             title,
-            label if place % every == 0 else "",
-            round(_LEFT + room * (place + 0.5), 1),
+            label if place % every == 0 and middle + _HALF_LABEL <= WIDTH else "",
+            round(middle, 1),
             tuple(_bars(numbers, order, _LEFT + room * (place + _GAP / 2), room * (1 - _GAP), scale)),
         )
         for place, (title, label, numbers) in enumerate(columns)
+        for middle in (_LEFT + room * (place + 0.5),)
     )
     steps = (0, top // 2, top) if top > 1 else (0, top)
     return Chart(drawn, tuple((round(HEIGHT - _BOTTOM - step * scale, 1), step) for step in steps))

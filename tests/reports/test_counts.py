@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bouncekit.reports.counts import Counted, Counts, largest
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.tallies import Facet, Tally
-from bouncekit.web.counts import Counted, Counts, largest
 
 NOW = datetime(2026, 1, 15, 12, 33, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -18,7 +18,7 @@ from bouncekit.stores import Store
 from bouncekit.stores.tallies import Facet
 from bouncekit.words.errors import StoreError
 
-__all__ = ["Counted", "Counts", "largest"]
+__all__ = ["Counted", "Counts", "beginning", "floor", "largest"]
 
 _LATE = timedelta(hours=1)
 _SOONEST = timedelta(seconds=5)
@@ -85,12 +85,12 @@ class Counts:
         wanted = list(_slices(start, now))
         is_whole = self._bring_up(wanted, now)
         columns: dict[datetime, Counted] = {
-            _floor(start, every) + every * number: Counted()
-            for number in range((_floor(now, every) - _floor(start, every)) // every + 1)
+            floor(start, every) + every * number: Counted()
+            for number in range((floor(now, every) - floor(start, every)) // every + 1)
         }
         for key in wanted:
             if (found := self._slices.get(key)) is not None:
-                columns[_floor(key[0], every)].add(found.counted)
+                columns[floor(key[0], every)].add(found.counted)
         return list(columns.items()), is_whole
 
     def _bring_up(self, wanted: list[tuple[datetime, timedelta]], now: datetime) -> bool:
@@ -154,14 +154,24 @@ def _counted(store: Store, start: datetime, end: datetime) -> Counted:
 
 def _slices(start: datetime, now: datetime) -> Iterator[tuple[datetime, timedelta]]:
     """The slices from a time on: whole hours, and short ones for the time that is young."""
-    at, young = _floor(start, _LONG), _floor(now - _YOUNG, _LONG)
+    at, young = floor(start, _LONG), _young(now)
     while at <= now:
         length = _SHORT if at >= young else _LONG
         yield at, length
         at += length
 
 
-def _floor(at: datetime, length: timedelta) -> datetime:
+def beginning(start: datetime, now: datetime) -> datetime:
+    """Where a slice begins in which a time lies: what is counted from there on is counted alike wherever it is."""
+    return floor(start, _SHORT if start >= _young(now) else _LONG)
+
+
+def _young(now: datetime) -> datetime:
+    """From when on slices are short."""
+    return floor(now - _YOUNG, _LONG)
+
+
+def floor(at: datetime, length: timedelta) -> datetime:
     """The beginning of the slice that a time lies in, as all slices since 1970 lie."""
     since = at - _EPOCH
     return at - since % length

@@ -172,6 +172,18 @@ def test_a_record_that_an_earlier_one_kept_from_the_store_is_in_no_doubt(
     assert stands(send(postmaster, BOB)) == [(BOB, "delayed", False, False)], "nobody asked the store about her"
 
 
+def test_of_what_was_not_begun_since_an_earlier_result_is_in_doubt_nobody_is_marked(
+    serve: Serve, queueing: Make, store: Any, doubt: Exception
+) -> None:
+    server = serve({"RCPT": {ANN: "451 4.3.0 Try again later"}})
+    postmaster = queueing(server)
+    store.doubts = {"record": doubt}
+    assert stands(send(postmaster, ANN)) == [(ANN, "delayed", False, True)]
+    assert stands(send(postmaster, BOB)) == [(BOB, "delayed", False, False)]
+    assert server.copies(BOB) == 0
+    assert [one.recipient for one in store.queued()] == [ANN]
+
+
 def test_who_was_sent_to_meanwhile_stays_and_the_application_knows_that_he_may_be(
     serve: Serve, queueing: Make, store: Any, doubt: Exception, clock: ManualClock
 ) -> None:

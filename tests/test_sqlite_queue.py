@@ -117,6 +117,37 @@ def test_who_opens_a_store_behind_a_clock_that_was_set_back_sees_it(path: Path) 
         assert wires(*claim(store, now=before)) == [ANN]
 
 
+def test_threads_that_read_the_clock_one_before_the_other_do_not_begin_the_search_anew(store: SqliteStore) -> None:
+    moment, hour, ahead = timedelta(milliseconds=1), timedelta(hours=1), NOW + timedelta(days=3)
+    for number in range(120):
+        enqueue(store, f"r{number}@example.com", due_at=NOW + hour, at=NOW)
+    enqueue(store, ANN, due_at=ahead, at=ahead)
+    for number in range(6):  # one of these steps looks at fifty
+        enqueue(store, BOB, due_at=NOW - hour)
+        assert wires(*claim(store, now=NOW - number % 2 * moment, limit=1)) == [BOB]
+    (waiting,) = store.queued(containing=ANN)
+    assert waiting.due_at is not None
+    assert waiting.due_at <= NOW
+
+
+def test_what_a_machine_whose_clock_was_ahead_left_is_found_by_one_whose_clock_is_right(
+    store: SqliteStore, path: Path
+) -> None:
+    """Within half an hour, though its own clock was never set, and newer mail says nothing about it."""
+    hour = timedelta(hours=1)
+    for address in (ANN, BOB, CY):
+        enqueue(store, address)
+    assert claim(store, limit=0) == []
+    with SqliteStore(path) as other:
+        put_off, _ = claim(other, "dead", now=NOW + 9 * hour, limit=2)
+        attempt = begin(other, put_off, at=NOW + 9 * hour, until=lease("dead", now=NOW + 9 * hour))
+        other.record(outcome(put_off, attempt, delayed=[ANN], at=NOW + 9 * hour))
+    assert wires(*claim(store, "done", now=NOW + timedelta(minutes=1))) == [CY]
+    later = NOW + timedelta(minutes=32)
+    assert BOB in wires(*claim(store, now=later))
+    assert ANN in wires(*claim(store, now=later + hour))
+
+
 def test_a_claim_looks_at_what_it_takes_and_not_at_what_waits(long_queue: SqliteStore) -> None:
     """Counted in steps of SQLite's machine, which no busy computer changes."""
     taken = []

@@ -245,6 +245,31 @@ def test_a_clock_that_is_set_makes_no_storm_and_no_second_copy(
     assert order == sorted(order)
 
 
+def test_what_was_under_way_when_the_clock_was_set_back_has_no_later_deadline_than_other_mail(
+    serve: Serve, desk: Make, clock: ManualClock
+) -> None:
+    postmaster = desk(main=serve({"END_OF_DATA": "451 4.3.0 Try again later"}).url)
+    submit(postmaster, "main", "ada@example.com")
+    worker = postmaster.worker()
+    worker.run_due()
+    clock.move(timedelta(hours=1))
+    begin = postmaster.office.store.begin
+
+    def set_back(attempt: Begun) -> None:
+        clock.move(-timedelta(days=300))
+        postmaster.office.store.begin = begin  # type: ignore[method-assign]
+        begin(attempt)
+
+    postmaster.office.store.begin = set_back  # type: ignore[method-assign]
+    worker.run_due()
+    start = clock.now()
+    while list(postmaster.office.store.queued()) and clock.now() - start < timedelta(days=20):
+        clock.move(timedelta(hours=6))
+        worker.run_due()
+    assert [event.type for event in postmaster.heard.of("failed")] == ["failed"]  # type: ignore[attr-defined]
+    assert clock.now() - start < timedelta(days=6)
+
+
 def test_two_threads_that_start_together_do_not_both_take_up_the_slow_relay(serve: Serve, tmp_path: Path) -> None:
     slow, quick = serve({"END_OF_DATA": Delay(0.5)}), serve()
     settings: dict[str, Any] = {"store": f"sqlite:///{tmp_path / 'b.db'}", "retry": "queue", "worker": "external"}

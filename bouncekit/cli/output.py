@@ -81,7 +81,7 @@ def show_table(heads: Sequence[str], rows: Iterable[Row], *, width: int | None =
     width = width or terminal_width()
     if cells and width is not None and _together(_widths(cells, None)) > width:
         cells = _without_empty(cells, has_heads=any(heads))
-    if width is not None and width < _NARROW and any(heads) and len(cells) > 1 and _together(_words(cells)) > width:
+    if width is not None and any(heads) and _is_to_be_stacked(cells, width):
         for line in _stacked(cells[0], cells[1:], width):
             click.echo(line)
         return
@@ -190,6 +190,11 @@ def _lines(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str
         for part in range(max(map(len, wrapped))):
             columns = (cell[part] if part < len(cell) else "" for cell in wrapped)
             yield GAP.join(text.ljust(room) for text, room in zip(columns, widths, strict=True)).rstrip()
+
+
+def _is_to_be_stacked(cells: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether a narrow terminal would cut words; where no named column is left, nothing has a name to stand below."""
+    return width < _NARROW and len(cells) > 1 and any(cells[0]) and _together(_words(cells)) > width
 
 
 def _stacked(heads: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> Iterator[str]:

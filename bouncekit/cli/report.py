@@ -23,6 +23,7 @@ from bouncekit.cli.output import (
 from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, store_option
 from bouncekit.cli.waiting import depth_data, in_words
 from bouncekit.delivery.events import EventType, bounded, show_time
+from bouncekit.reports.counts import largest
 from bouncekit.reports.digest import MOST_READ, By, Digest, Ranked, digest
 from bouncekit.words.measures import counted as so_many
 from bouncekit.words.status import Action
@@ -135,7 +136,7 @@ def _data(told: Digest, limit: int) -> dict[str, Any]:
         "by": {
             by.value: [
                 {"name": name, "total": actions.total(), "actions": _in_order(actions)}
-                for name, actions in _largest(names)[:limit]
+                for name, actions in largest(names, limit)
             ]
             for by, names in numbers.by.items()
         },
@@ -259,7 +260,7 @@ def _show_new(told: Digest, limit: int) -> None:
 
 def _show_breakdown(by: By, names: Mapping[str, Counter[str]], limit: int) -> None:
     """A table of the largest, with a column for each action that occurs."""
-    rows = _largest(names)
+    rows = largest(names, len(names))
     shown, rest = rows[:limit], rows[limit:]
     present = [action for action in _ACTIONS if any(actions[action] for actions in names.values())]
     _show_with_bars(
@@ -269,10 +270,6 @@ def _show_breakdown(by: By, names: Mapping[str, Counter[str]], limit: int) -> No
     )
     if rest:
         show_line(f"and {len(rest):,} more, with {sum(actions.total() for _, actions in rest):,}: --limit")
-
-
-def _largest(names: Mapping[str, Counter[str]]) -> list[tuple[str, Counter[str]]]:
-    return sorted(names.items(), key=lambda one: (-one[1].total(), one[0]))
 
 
 def _in_order(actions: Mapping[str, int]) -> dict[str, int]:

@@ -78,7 +78,9 @@ class Ledger:
             return look_up(self.store, question, now, self._pseudonyms), late
         except Exception as error:
             if not (self._sends_without_store or question.begun):
-                raise _as_store_error(error) from error  # nothing was sent; later a raise would have it sent again
+                failed = _as_store_error(error)
+                failed.unknown = False  # whatever else it was at: of this delivery nothing is written
+                raise failed from error  # nothing was sent; later a raise would have it sent again
             return LookedUp(now=now, probes=frozenset(question.keys)), late
 
     def begin(self, step: Transact, attempt_id: str, dot: Dot) -> NotSent | None:
@@ -212,7 +214,8 @@ class Ledger:
         unkept = _unkept(record, begun)
         told_out = unkept if is_in_doubt else unkept & self._doubted.get(record.delivery.id, set())
         done = (one.recipient for one in record.settlements if one.action is Action.DELIVERED)
-        late = frozenset(one for one in done if one in begun and not now < begun[one] <= now + LEASE)  # or it was set back
+        # The store would have known; nor does a lease last that was given before the clock was set back.
+        late = frozenset(one for one in done if one in begun and not now < begun[one] <= now + LEASE)
         amended = Amended(unkept=unkept, possible_duplicates=told_out | late)
         if unkept or late:
             record = _letting_go(record, amended)

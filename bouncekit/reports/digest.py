@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 NONE = "(none)"  # what has no such thing
+_OTHERS = "(others)"
+_MOST_NAMES = 100_000  # that are counted apart
 MOST_READ = 50_000  # refusals that are read, of the time and of what was before
 _MOST_SENDERS = 20_000  # counted apart
 _MOST_UNSENT = 1_000  # notices that are read
@@ -252,12 +254,17 @@ def _count(store: Store, numbers: Numbers, start: datetime, end: datetime) -> No
     for (action, *values, tenant, stream, judge), number in store.tally(*facets, since=start, until=end).items():
         assert action is not None
         numbers.actions[action] += number
-        numbers.streams[str(Stream(tenant or "", stream or ""))][action] += number
+        _named(numbers.streams, str(Stream(tenant or "", stream or "")))[action] += number
         if judge and judge.endswith(")") and action in _OF_REPLIES:  # where nobody replied, no file has the rule
             numbers.understood[understood_by(judge)] += number
         for by, value in zip(numbers.by, values, strict=True):
             if by not in _OF_TROUBLE or action != Action.DELIVERED.value:
-                numbers.by[by][_name(by, value)][action] += number
+                _named(numbers.by[by], _name(by, value))[action] += number
+
+
+def _named(names: defaultdict[str, Counter[str]], name: str) -> Counter[str]:
+    """What is counted under a name, or under that of all who came when there were too many."""
+    return names[name if name in names or len(names) < _MOST_NAMES else _OTHERS]
 
 
 def _name(by: By, value: str | None) -> str:
@@ -291,7 +298,7 @@ def _rankings(
 
 
 def _of(names: _ByName, most: int) -> Ranking:
-    told = {name: actions for name, actions in names.items() if name != NONE}
+    told = {name: actions for name, actions in names.items() if name not in (NONE, _OTHERS)}
     failed = {name: actions[Action.FAILED] for name, actions in told.items()}
     return _ranking({name: actions.total() for name, actions in told.items()}, failed, most)
 

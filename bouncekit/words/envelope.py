@@ -86,8 +86,9 @@ class Recipient:
         return cls(address=address, key=suppression_key(address.wire))
 
     def started(self, at: datetime) -> "Recipient":
-        """The same, with its first attempt at this time unless it had one."""
-        return self if self.first_attempt_at is not None else self._with(self.attempts, at)
+        """The same, with its first attempt at this time unless it had one; no clock that is right had it later."""
+        first = self.first_attempt_at
+        return self if first is not None and first <= at else self._with(self.attempts, at)
 
     def counted(self) -> "Recipient":
         """The same, one attempt later."""

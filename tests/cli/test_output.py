@@ -85,6 +85,11 @@ def test_in_a_narrow_terminal_cells_stand_below_each_other_before_a_word_is_cut(
     ]
 
 
+def test_a_table_whose_named_columns_are_empty_fits_a_narrow_terminal_too(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table(("recipient", ""), [(None, "mailboxes-of-example")], width=10)
+    assert shown(capsys) == ["", "mailboxes-", "of-example"]
+
+
 def test_words_are_cut_last(capsys: pytest.CaptureFixture[str]) -> None:
     show_table(("", ""), [("too_many_recipients", "a few short words here")], width=30)
     assert shown(capsys)[0].startswith("too_many_recipients  ")

@@ -87,6 +87,20 @@ def test_rankings_are_short_however_many_there_are(make_postmaster: Callable[...
     }  # fmt: skip
 
 
+def test_however_many_names_there_are_few_are_counted_apart_and_none_is_lost(
+    make_postmaster: Callable[..., Postmaster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_NAMES", 3)
+    office = make_postmaster(store=MemoryStore()).office
+    for number in range(7):
+        send(office.store, ANN, f"jo@d{number}.example", stream=f"s{number}", now=office.clock.now())
+    told = digest(office, DAY, by=(By.DOMAIN,))
+    domains = told.numbers.by[By.DOMAIN]
+    assert (len(domains), "(others)" in domains) == (4, True)
+    assert sum(domains.values(), Counter()) == told.numbers.actions == {"delivered": 14}
+    assert {one.name for one in told.rankings[Of.STREAM].mail} == {"stream s0", "stream s1", "stream s2"}
+
+
 def test_what_was_said_for_the_first_time(week: Digest) -> None:
     assert {one.example for one in week.new.kinds} == {
         f"552 5.2.2 {HINDI}",

@@ -8,8 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from bouncekit.delivery.events import EventType
 from bouncekit.history.newcomers import Newcomer
-from bouncekit.reports.digest import Digest, Numbers, Of, Ranked, Ranking
+from bouncekit.policy.budget import Balance, Stream
+from bouncekit.reports.digest import Digest, Numbers, Of, Ranked, Ranking, Unsent
 from bouncekit.reports.page import page
 
 from .conftest import ARABIC, EVIL, HINDI, RUSSIAN
@@ -109,6 +111,17 @@ def test_the_drawing_has_a_bar_for_each_number(week: Digest, html: str) -> None:
 def test_no_name_is_given_twice(read: Reader) -> None:
     ids = [value for name, value in read.attributes if name == "id"]
     assert len(ids) == len({*ids}) == 3
+
+
+def test_what_a_table_has_no_room_for_is_said(week: Digest) -> None:
+    number = week.numbers.events[EventType.NOT_NOTIFIED]
+    balances = tuple(Balance(stream=Stream("", f"news{one}")) for one in range(5))
+    told = replace(week, budgets=balances, unsent=tuple(Unsent(f"channel{one}", "no", 1) for one in range(number)))
+    short, long = page(told, limit=2), page(told, limit=9)
+    assert "And 3 more, of no higher level." in short
+    assert f"<p>{number}, of which the newest are these.</p>" in short
+    assert "of no higher level" not in long
+    assert f"<p>{number}.</p>" in long
 
 
 def test_a_time_in_which_nothing_happened_says_so(week: Digest) -> None:

@@ -1,8 +1,9 @@
 """Sees for the queue of a SQL store that the clock was set back, and what waits by the old time: a few rows a claim.
 
 Who claims sees it: it is earlier than before; or he claims for the first time, and does not know; or the newest message
-was queued at a time that is yet to come, perhaps on another machine. Then all that waits for longer than a lease lasts
-is looked through, a page at each claim, and what `stores.clockset` says is moved.
+was queued at a time that is yet to come, perhaps on another machine. Then, and half an hour after the last time, all
+that waits for longer than a lease lasts is looked through, a page at each claim, and what `stores.clockset` says is
+moved.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from bouncekit.stores.sql.paging import BEHIND_ALL, pages
 
 __all__ = ["ClockWatch"]
 
+_EARLIER = 60_000  # milliseconds: threads read the clock one before the other
 _PAGE = 50  # rows that are moved at a claim: more than two batches of a worker
 
 
@@ -24,7 +26,8 @@ class ClockWatch:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._seen_at: int | None = None
+        self._latest: int | None = None  # that it was seen to be
+        self._looked_at = 0
         self._walked_for = ""  # the newest message, when it lay ahead
         self._walk: _Walk | None = None
 
@@ -34,10 +37,11 @@ class ClockWatch:
         Args:
             newest: the newest message, and when somebody said when it is due.
         """
-        before, self._seen_at = self._seen_at, at
+        was_set_back = self._latest is None or at < self._latest - _EARLIER
         lies_ahead = timed_at is not None and is_ahead(timed_at, at) and newest != self._walked_for
-        if before is None or at < before or lies_ahead:
-            self._walked_for = newest or ""
+        self._latest = at if self._latest is None or was_set_back else max(self._latest, at)
+        if was_set_back or lies_ahead or at > self._looked_at + LONGEST:
+            self._looked_at, self._walked_for = at, newest or ""
             self._walk = _Walk(self._database, at)
         return self._walk is not None
 
@@ -46,6 +50,7 @@ class ClockWatch:
         walk, self._walk = self._walk, None  # of several threads one has it
         if walk is None:
             return
+        self._looked_at = at
         try:
             if messages := walk.step(pages):
                 walk.has_told |= self._move(messages, at, is_told=walk.has_told)

@@ -305,9 +305,9 @@ def test_times_that_are_damaged_keep_no_claim_from_moving_others(store: SqliteSt
     with closing(sqlite3.connect(path)) as other, other:
         last = 2**63 - 1
         other.execute(
-            "UPDATE recipients SET timed_at = ?1, due_at = ?1, free_at = ?1, first_attempt_at = ?1, give_up_at = -?1"
-            " WHERE address = ?2",
-            (last, ANN),
+            "UPDATE recipients SET timed_at = :at, due_at = :at, free_at = :at, first_attempt_at = :at,"
+            " give_up_at = -:at WHERE address = :address",
+            {"at": last, "address": ANN},
         )
     before = NOW - timedelta(days=3)
     got = [*wires(*claim(store, now=before)), *wires(*claim(store, now=before))]

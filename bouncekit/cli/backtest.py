@@ -175,10 +175,10 @@ def judge(name: str, rules: Iterable[str] = (), community: Iterable[str] = ()) -
 
 def _of_store(store: "Store", since: datetime | None) -> Iterator[Mapping[str, Any]]:
     """The events of a store, oldest first, from about a time on."""
-    from bouncekit.desk.eventpages import LATE, first_behind, forwards, newest_number
+    from bouncekit.desk.eventpages import first_since, forwards, newest_number
 
     newest = newest_number(store)
-    first = 0 if since is None else first_behind(store, since - LATE, newest)
+    first = 0 if since is None else first_since(store, since, newest)
     return (told for _, told in progress(forwards(store, first, newest), "events", length=newest - first))
 
 

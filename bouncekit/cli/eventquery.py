@@ -69,7 +69,9 @@ def _several(name: str, *names: str, help: str, **more: Any) -> Callable[..., An
 @click.option("--attempt-id", metavar="ID", help="Of the attempt whose id begins so.")
 @click.option("--attempt", type=click.IntRange(min=0), metavar="N", help="Of the n-th attempt.")
 @click.option("--test/--no-test", default=None, help="Only test traffic, or none of it.")
-@click.option("--since", callback=moment, metavar="TIME", help="From then on: a time with its zone, or 2h for ago.")
+@click.option(
+    "--since", callback=moment, metavar="TIME", help="From then on: 2026-01-31, 2026-01-31T12:00Z, or 2h for ago."
+)
 @click.option("--until", callback=moment, metavar="TIME", help="Before then.")
 @click.option("--order", type=click.Choice(["oldest", "newest"]), default="oldest", show_default=True, help="First.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first so many; of --by, the largest.")

@@ -15,9 +15,17 @@ import click
 
 from bouncekit.cli.eventquery import event_line, query
 from bouncekit.cli.output import progress
-from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, refuse_before, store_option
+from bouncekit.cli.settings import (
+    configured,
+    json_option,
+    moment,
+    open_postmaster,
+    refuse_before,
+    store_option,
+    time_of,
+)
 from bouncekit.delivery.events import EventType
-from bouncekit.desk.eventpages import LATE, Told, backwards, first_behind, forwards, newest_number
+from bouncekit.desk.eventpages import Told, backwards, first_since, forwards, newest_number
 from bouncekit.words.address import parse_address, suppression_key
 
 if TYPE_CHECKING:
@@ -43,7 +51,9 @@ _MOST_HISTORY = 100_000  # events about one mailbox
 )
 @click.option("--recipient", metavar="ADDRESS", help="Only about this mailbox, however it is written.")
 @click.option("--tenant", metavar="NAME", help="Only of this tenant; a mailbox has a history with each.")
-@click.option("--since", callback=duration, metavar="DURATION", help="Only what happened so long ago at most: 2h.")
+@click.option(
+    "--since", callback=moment, metavar="TIME", help="From then on: 2026-01-31, 2026-01-31T12:00Z, or 2h for ago."
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest so many.")
 @store_option
 @json_option("JSON lines: the events as CloudEvents")
@@ -54,7 +64,7 @@ def verb(
     types: tuple[str, ...],
     recipient: str | None,
     tenant: str | None,
-    since: timedelta | None,
+    since: datetime | timedelta | None,
     limit: int | None,
     store: str | None,
     as_json: bool,
@@ -76,7 +86,7 @@ def verb(
     with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
         kept, now = postmaster.office.store, postmaster.office.clock.now()
         tenant = "" if key and tenant is None else tenant  # a history is a tenant's
-        asked = _Asked(frozenset(types), key, tenant, None if since is None else now - since)
+        asked = _Asked(frozenset(types), key, tenant, time_of(since, now))
         newest = newest_number(kept)
         past = asked.oldest(kept, newest) if limit is None else list(islice(asked.newest(kept, newest), limit))[::-1]
         past = list(past) if follow else past
@@ -117,7 +127,7 @@ class _Asked:
         return (told for told in events if told in self)
 
     def _first(self, store: "Store", last: int) -> int:
-        return 0 if self.since is None else first_behind(store, self.since - LATE, last)
+        return 0 if self.since is None else first_since(store, self.since, last)
 
 
 def _follow(store: "Store", newest: int, asked: _Asked, seen: frozenset[str], show: Callable[[Told], str]) -> None:

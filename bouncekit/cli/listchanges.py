@@ -59,7 +59,9 @@ def show(address: str, tenant: str, limit: int, store: str | None, as_json: bool
 @click.option("--fingerprint", metavar="HEX", help="On refusals alike, as the event guard_tripped names them.")
 @click.option("--provider", metavar="NAME", help="On what its servers said: gmail, or the end of a host's name.")
 @click.option("--category", type=click.Choice(list(map(str, Category))), metavar="NAME", help="Of this category.")
-@click.option("--since", callback=moment, metavar="TIME", help="From then on: a time with its zone, or 2h for ago.")
+@click.option(
+    "--since", callback=moment, metavar="TIME", help="From then on: 2026-01-31, 2026-01-31T12:00Z, or 2h for ago."
+)
 @click.option("--until", callback=moment, metavar="TIME", help="Up to then.")
 @click.option("--tenant", metavar="NAME", help="Only of this tenant; else of all.")
 @click.option("--stream", metavar="NAME", help="Only of this stream; else of all.")

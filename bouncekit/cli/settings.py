@@ -4,7 +4,8 @@ import getpass
 import logging
 import traceback
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -119,19 +120,21 @@ def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 
 
 def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | timedelta | None:
-    """For an option that takes a time with its zone, or how long ago: 2h."""
+    """For an option that takes a time with its zone, a day by UTC, or how long ago: 2h."""
     from bouncekit.policy.schedule import parse_duration
 
     if value is None:
         return None
-    try:
+    with suppress(ValueError):
         return parse_duration(value)
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        return datetime.combine(date.fromisoformat(value), time(), UTC)
     try:
         found = datetime.fromisoformat(value)
     except ValueError:
-        raise click.BadParameter(f"{value!r}: write 2026-01-31T12:00Z, or how long ago: 2h", ctx, param) from None
+        raise click.BadParameter(
+            f"{value!r}: write 2026-01-31, 2026-01-31T12:00Z, or how long ago: 2h", ctx, param
+        ) from None
     if found.tzinfo is None:
         raise click.BadParameter(f"{value!r} names no zone: add Z for UTC", ctx, param)
     return found

@@ -71,10 +71,10 @@ def shadow(since: timedelta, store: str | None, as_json: bool) -> None:
 
 
 def _events(store: "Store", since: datetime) -> Iterable[Mapping[str, Any]]:
-    from bouncekit.desk.eventpages import LATE, first_behind, forwards, newest_number
+    from bouncekit.desk.eventpages import first_since, forwards, newest_number
 
     newest = newest_number(store)
-    first = first_behind(store, since - LATE, newest)
+    first = first_since(store, since, newest)
     for _, told in progress(forwards(store, first, newest), "events", length=newest - first):
         if told["type"] == EventType.SHADOW_DIFFERED and datetime.fromisoformat(told["time"]) >= since:
             yield told

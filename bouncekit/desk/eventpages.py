@@ -8,7 +8,7 @@ from bouncekit.history.sifting import Sieve
 from bouncekit.stores import Store
 from bouncekit.stores.searching import Search
 
-__all__ = ["LATE", "Numbered", "Told", "backwards", "first_behind", "forwards", "found", "newest_number"]
+__all__ = ["Numbered", "Told", "backwards", "first_behind", "first_since", "forwards", "found", "newest_number"]
 
 _PAGE = 1000  # events read at once
 LATE = timedelta(hours=1)  # how much later than it happened an event may have been remembered
@@ -64,10 +64,15 @@ def first_behind(store: Store, at: datetime, newest: int) -> int:
     return low
 
 
+def first_since(store: Store, at: datetime, newest: int) -> int:
+    """A number up to which nothing happened from a time on, though some was remembered late."""
+    return first_behind(store, _moved(at, -LATE), newest)
+
+
 def found(store: Store, search: Search, sieve: Sieve, *, newest_first: bool = False) -> Iterator[Told]:
     """The events that a store has now, that it finds, and that the sieve lets through, read a page at a time."""
     newest = newest_number(store)
-    after = 0 if search.since is None else first_behind(store, _moved(search.since, -LATE), newest)
+    after = 0 if search.since is None else first_since(store, search.since, newest)
     before = newest + 1
     if search.until is not None:
         before = min(first_behind(store, _moved(search.until, LATE), newest) + 1, before)

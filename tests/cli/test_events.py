@@ -76,6 +76,7 @@ def test_events_can_be_narrowed(run: Run, happen: Send) -> None:
         ("delivered", ANN),
     ]
     assert told(run, "--since", "2h") == [("failed", BOB), ("suppression_added", BOB), ("delivered", ANN)]
+    assert told(run, "--since", "2026-01-31") == told(run) == told(run, "--since", "0001-01-01T00:00Z")
     assert told(run, "--tenant", "acme") == [("delivered", ANN)]
     assert told(run, "--recipient", BOB.upper()) == [("failed", BOB), ("suppression_added", BOB)]
     assert told(run, "--recipient", ANN, "--tenant", "acme") == [("delivered", ANN)]

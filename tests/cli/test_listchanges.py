@@ -58,7 +58,7 @@ def test_undo_asks_first(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("imported")
-@pytest.mark.parametrize("options", [("--since", "2026-01-01"), ("--since", "soon"), ()])
+@pytest.mark.parametrize("options", [("--since", "2026-01-01T00:00"), ("--since", "soon"), ()])
 def test_what_is_not_said_well_is_exit_code_2(run: Run, options: tuple[str, ...]) -> None:
     assert run("suppressions", "undo", *options, "--yes", *STORE).exit_code == 2
 

@@ -71,6 +71,13 @@ def test_a_password_is_in_no_repr(postmaster: Postmaster) -> None:
     assert "secret" not in repr(client) + repr(client.relay) + repr(client.__dict__)
 
 
+def test_a_text_is_no_message_and_the_error_says_where_it_goes(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve()
+    with postmaster.client(server.url) as client, pytest.raises(AttributeError, match=r"'str' .* to sendmail\(\)"):
+        client.send("Subject: Hi\r\n\r\nHello")  # type: ignore[arg-type]
+    assert not server.messages
+
+
 def test_nothing_is_dialled_before_there_is_something_to_send(serve: Serve, postmaster: Postmaster) -> None:
     server = serve()
     with postmaster.client(server.url):

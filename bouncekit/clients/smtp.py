@@ -191,7 +191,11 @@ class SMTP(Carrying):
 
         Raises:
             ConfigurationError: the policy has no such class.
+            AttributeError: it is no message, but a text, say; the class is smtplib's.
         """
+        if not hasattr(msg, "get_all"):
+            what = f"{type(msg).__name__!r} object is no message: give an email.message.EmailMessage"
+            raise AttributeError(f"{what}, or text and addresses to sendmail()")
         self._named = self._labels_named(message_class, test)
         self._is_composing = True
         try:

@@ -28,6 +28,11 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Tests wait for disks and servers for longer than they compute."""
+    return 2 * (os.cpu_count() or 1)
+
+
 class Heard(list[Event]):
     """The events that a postmaster told, in order."""
 

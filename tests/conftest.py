@@ -1,6 +1,7 @@
 """What many tests share: a scripted server, a postmaster whose clock stands still, and what it told."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,6 +22,10 @@ pytest_plugins = ["bouncekit.testing.pytest_plugin"]
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     _bytecode = tempfile.TemporaryDirectory(prefix="bytecode-", ignore_cleanup_errors=True)
     os.environ["PYTHONPYCACHEPREFIX"] = _bytecode.name
+
+# A shell has what it starts in the background ignore Ctrl-C, and so do all who are started by that. Tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A run that decides whether something is handed in must not depend on luck; all others look for what is new.
 settings.register_profile("ci", derandomize=True)

@@ -5,7 +5,7 @@ import signal
 import smtplib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,6 @@ from .conftest import message
 Serve = Callable[..., ScriptedServer]
 SENDER, ADA, BOB = "shop@example.org", "ada@example.com", "bob@example.com"
 BODY = "Subject: Hello\r\n\r\nGood day.\r\n"
-
-
-@pytest.fixture(autouse=True)
-def heeded() -> Iterator[None]:
-    """Whoever is started in the background by a shell ignores Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 class Pressed:

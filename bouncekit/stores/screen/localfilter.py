@@ -62,7 +62,7 @@ class LocalFilter:
         self._lock = threading.Lock()  # held by whoever changes what is known
         self._thread: threading.Thread | None = None
         self._not_before = 0.0
-        self._is_outdated = False  # whoever is making one has to make another
+        self._forgotten = 0  # how often; whoever was making one then has to make another
         self._closing = False
         begin_afresh_in_children(self)
 
@@ -92,7 +92,8 @@ class LocalFilter:
 
     def forget(self) -> None:
         """See `Screen.forget`: a filter cannot take anybody out, so it is made anew, and its file with it."""
-        self._is_outdated, self._known = True, None
+        with self._lock:
+            self._forgotten, self._known = self._forgotten + 1, None
         if self._path is not None:
             remove_filter(self._path)
         self._see_to_it()
@@ -103,15 +104,15 @@ class LocalFilter:
         Raises:
             StoreError: the store does not answer.
         """
+        begun = self._forgotten
         known = self._known or self._read()
         if known is None or known.bloom.is_full or not self._follow(known):
             known = self._anew()
-        while self._is_outdated and not self._closing:
+        while not self._closing and not self._answers_by(known, begun):
+            begun = self._forgotten
             known = self._anew()
-        if self._closing:
-            return
-        self._known = known
-        self._keep(known)
+        if not self._closing:
+            self._keep(known, begun)
 
     def close(self) -> None:
         """See `Screen.close`."""
@@ -176,9 +177,15 @@ class LocalFilter:
             return False
         return True
 
+    def _answers_by(self, known: _Known, begun: int) -> bool:
+        """Answer by it from now on; False where it was begun before somebody was forgotten, whom it may still have."""
+        with self._lock:
+            if begun == self._forgotten:
+                self._known = known
+            return begun == self._forgotten
+
     def _anew(self) -> _Known:
         """One of all that is on the list, and of what has changed while it was read."""
-        self._is_outdated = False
         known = self._build()
         self._follow(known)
         return known
@@ -201,9 +208,11 @@ class LocalFilter:
         found = read_filter(self._path) if self._path is not None else None
         return None if found is None else _Known(*found)
 
-    def _keep(self, known: _Known) -> None:
+    def _keep(self, known: _Known, begun: int) -> None:
         if self._path is None or known.upto is None:
             return
         with self._lock:
             bloom, upto, content = known.bloom, known.upto, known.bloom.dump()
         write_filter(self._path, content, capacity=bloom.capacity, added=bloom.added, upto=upto)
+        if begun != self._forgotten:
+            remove_filter(self._path)

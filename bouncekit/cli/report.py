@@ -145,7 +145,11 @@ def _data(told: Digest, limit: int) -> dict[str, Any]:
             of.value: {"mail": _ranked_data(one.mail), "failures": _ranked_data(one.failures)}
             for of, one in told.rankings.items()
         },
-        "new": {"number": told.new.number, "cut": told.new.is_cut, "kinds": [*_new_data(told, limit)]},
+        "new": {
+            "number": told.new.number,
+            "cut": told.new.is_cut,
+            "kinds": [one.to_dict() | {"category": one.category} for one in told.new.kinds[:limit]],
+        },
         "held": {"suppressions": told.held.number, "kinds": [*_held_data(told)]},
         "unsent": [{"channel": one.channel, "why": one.why, "count": one.number} for one in told.unsent],
         "queue": depth_data(told.depth),
@@ -155,19 +159,6 @@ def _data(told: Digest, limit: int) -> dict[str, Any]:
 
 def _ranked_data(ranked: Sequence[Ranked]) -> list[dict[str, Any]]:
     return [{"name": bounded(one.name), "count": one.number} for one in ranked]
-
-
-def _new_data(told: Digest, limit: int) -> Iterator[dict[str, Any]]:
-    for one in told.new.kinds[:limit]:
-        yield {
-            "fingerprint": one.fingerprint,
-            "count": one.count,
-            "category": one.category,
-            "providers": dict(one.providers.most_common()),
-            "first_at": show_time(one.first_at) if one.first_at else None,
-            "last_at": show_time(one.last_at) if one.last_at else None,
-            "example": one.example,
-        }
 
 
 def _held_data(told: Digest) -> Iterator[dict[str, Any]]:

@@ -239,12 +239,7 @@ def _data(
 
 def _kind_data(kind: "Kind", rule: "Suggestion | None") -> dict[str, Any]:
     return {
-        "fingerprint": kind.fingerprint,
-        "count": kind.count,
-        "providers": dict(kind.providers.most_common()),
-        "first_at": show_time(kind.first_at) if kind.first_at else None,
-        "last_at": show_time(kind.last_at) if kind.last_at else None,
-        "example": kind.example,
+        **kind.to_dict(),
         "words": list(kind.words),
         "understood_by": kind.by.value,
         "decided_by": kind.decided_by,

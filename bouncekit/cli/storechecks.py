@@ -32,7 +32,6 @@ __all__ = ["budgets", "clock", "lanes", "queue", "store_and_more", "subscribers"
 
 _BUSY_SECONDS = 3.0
 _SLACK = timedelta(minutes=2)  # by which the clocks of two machines, or one before a restart, may differ
-_STALLED = timedelta(minutes=5)
 _SILENT = timedelta(days=7)
 _SET_THE_CLOCK = "set the clock and keep it: timedatectl set-ntp true"
 # What to do at the machine; for the others what the error says itself.
@@ -231,10 +230,10 @@ def _room(opened: "Store") -> Iterator[Check]:
 
 
 def _worker(depth: Depth, now: datetime) -> Check:
-    due_for = timedelta() if depth.oldest_due_at is None else now - depth.oldest_due_at
-    if due_for <= _STALLED:
+    left_for = depth.left_for(now)
+    if left_for is None:
         return Check("worker", Level.OK, "nothing is due for long")
-    found = f"{_recipients(depth.due)} due, the oldest for {show_span(due_for)}"
+    found = f"{_recipients(depth.due)} due, the oldest for {show_span(left_for)}"
     if depth.leased > depth.abandoned:
         return Check("worker", Level.WARN, f"slow: {found}", "more at once: bouncekit worker --concurrency 4")
     advice = "start bouncekit worker, or the application where its postmaster has worker='thread'"

@@ -15,6 +15,7 @@ __all__ = ["LONGEST_LEASE", "Abandoned", "Begun", "Depth", "Kept", "Lease", "Lea
 # Twice what any lease lasts, so that clocks of several machines may differ. One that seems to last longer was given
 # before the clock was set back.
 LONGEST_LEASE = timedelta(minutes=30)
+_LYING = timedelta(minutes=5)  # so long nothing lies that is due, where a worker keeps up
 
 
 class QueueState(StrEnum):
@@ -121,6 +122,11 @@ class Depth:
     leased: int
     oldest_due_at: datetime | None
     abandoned: int = 0  # of those that are leased
+
+    def left_for(self, now: datetime) -> timedelta | None:
+        """How long the oldest has been due, where that is longer than a worker lets it lie; else None."""
+        long = now - self.oldest_due_at if self.oldest_due_at is not None else timedelta()
+        return long if long > _LYING else None
 
 
 class LeaseLost(StoreError):

@@ -240,8 +240,13 @@ class Gate:
         rate = self._throttle(lane).rate
         if lane.kind is LaneKind.STREAM:
             return _SLEPT if rate is None else min(_SLEPT, timedelta(seconds=0.1 / rate.per_second))
-        paces = [pace for pace in (self._kept(lane, self._clock.now()).flow.pace, rate and rate.per_second) if pace]
+        paces = self._paces(lane, self._clock.now())
         return timedelta(seconds=0.1 / max(min(paces), 1.0)) if paces else _MOMENT
+
+    def _paces(self, lane: Lane, now: datetime) -> list[float]:
+        """What limits a lane now, in messages a second: what its servers have said, and the policy."""
+        rate = self._throttle(lane).rate
+        return [pace for pace in (self._kept(lane, now).flow.pace, rate and rate.per_second) if pace]
 
     def _throttle(self, lane: Lane) -> Throttle:
         if lane.kind is LaneKind.STREAM:
@@ -324,9 +329,7 @@ class Gate:
 
     def _in_line(self, held: Held, now: datetime) -> Held:
         """Who has to wait comes back in his turn, and not with all others: each at the pace that will be there then."""
-        flow = self._kept(held.lane, now).flow
-        throttle = self._throttle(held.lane)
-        paces = [pace for pace in (flow.pace, throttle.rate and throttle.rate.per_second) if pace]
+        flow, paces = self._kept(held.lane, now).flow, self._paces(held.lane, now)
         if flow.pause is not None and flow.before:
             paces.append(flow.before * flow.pause.then)
         last = self._lines.get(held.lane, _LONG_AGO)

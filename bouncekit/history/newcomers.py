@@ -5,13 +5,14 @@ A provider that words a refusal anew, or refuses for a new reason, stands out he
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 from bouncekit.history.recorded import REMEMBERED
 from bouncekit.history.retelling import reply_told
+from bouncekit.history.suggesting import Alike, most_frequent
 from bouncekit.policy.guard import fingerprint, provider_at
 from bouncekit.words.pseudonym import is_pseudonym
 from bouncekit.words.reply import Stage
@@ -20,32 +21,18 @@ from bouncekit.words.status import Action, RecipientStatus
 __all__ = ["Newcomer", "Newcomers"]
 
 _MOST = 20_000  # kinds at the same time
-_MOST_PROVIDERS = 100  # counted apart, of one kind
 _LEAST_CODE = 400
 _ANYBODY = "jo@example.com"
 
 Told: TypeAlias = Mapping[str, Any]  # an event as `Event.to_dict` gives it
 
 
-@dataclass(slots=True)
-class Newcomer:
-    """Replies alike: how many, of whose servers, from when to when. `example` is one of them."""
+@dataclass(slots=True, kw_only=True)
+class Newcomer(Alike):
+    """Those that came anew, with their code and what the first of them was taken for."""
 
-    fingerprint: str
     code: int
     category: str
-    example: str
-    count: int = 0
-    providers: Counter[str] = field(default_factory=Counter)
-    first_at: datetime | None = None
-    last_at: datetime | None = None
-
-    def add(self, provider: str, at: datetime) -> None:
-        """One more."""
-        self.count += 1
-        if provider in self.providers or len(self.providers) < _MOST_PROVIDERS:
-            self.providers[provider] += 1
-        self.first_at, self.last_at = min(at, self.first_at or at), max(at, self.last_at or at)
 
 
 class Newcomers:
@@ -71,7 +58,9 @@ class Newcomers:
         if one.name not in self._kinds:
             if len(self._kinds) >= _MOST:
                 return
-            self._kinds[one.name] = Newcomer(one.name, one.code, one.category, " ".join(one.text.split()))
+            example = " ".join(one.text.split())
+            new = Newcomer(fingerprint=one.name, example=example, code=one.code, category=one.category)
+            self._kinds[one.name] = new
             self._codes[one.code] += 1
         provider = self._provider_of(one.host) or provider_at(one.host, one.recipient) or "unknown"
         self._kinds[one.name].add(provider, datetime.fromisoformat(told["time"]))
@@ -86,7 +75,7 @@ class Newcomers:
 
     def largest(self, limit: int) -> list[Newcomer]:
         """The most frequent kinds."""
-        return sorted(self._kinds.values(), key=lambda kind: (-kind.count, kind.fingerprint))[: max(limit, 0)]
+        return most_frequent(self._kinds.values(), limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from itertools import groupby
+from typing import TypeVar
 
+from bouncekit.delivery.events import show_time
 from bouncekit.meaning.classification import Category, Classification, Scope, Step, scope_of
 from bouncekit.meaning.rulefile import Rule
 from bouncekit.policy.guard import fingerprint, masked_words, provider_at
@@ -22,7 +24,9 @@ from bouncekit.words.phrase import cut
 from bouncekit.words.reply import Reply, Stage
 from bouncekit.words.status import RecipientStatus
 
-__all__ = ["Gathering", "Kind", "Suggestion", "Understood", "rule_file", "understood_by"]
+__all__ = ["Alike", "Gathering", "Kind", "Suggestion", "Understood", "most_frequent", "rule_file", "understood_by"]
+
+_Alike = TypeVar("_Alike", bound="Alike")
 
 _MOST_KINDS = 20_000
 _MOST_PROVIDERS = 100  # counted apart, of one kind
@@ -61,24 +65,16 @@ def understood_by(classified_by: str | None) -> Understood:
     return _BY_FILE.get(file, Understood.WORDS)
 
 
-@dataclass(slots=True)
-class Kind:
-    """Replies alike that no rule understood: how many, of whose servers, since when. `example` is the newest."""
+@dataclass(slots=True, kw_only=True)
+class Alike:
+    """Replies alike: how many, of whose servers, from when to when. `example` is one of them."""
 
     fingerprint: str
-    by: Understood
-    verdict: Classification
-    words: tuple[str, ...]
     example: str
     count: int = 0
     providers: Counter[str] = field(default_factory=Counter)
     first_at: datetime | None = None
     last_at: datetime | None = None
-
-    @property
-    def decided_by(self) -> str:
-        """The rule that decided, with its file:line."""
-        return f"{self.verdict.rule} ({self.verdict.where})" if self.verdict.where else self.verdict.rule
 
     def add(self, provider: str, at: datetime | None) -> None:
         """One more."""
@@ -88,6 +84,31 @@ class Kind:
         if at is not None:
             self.first_at = min(at, self.first_at or at)
             self.last_at = max(at, self.last_at or at)
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON takes it."""
+        return {
+            "fingerprint": self.fingerprint,
+            "count": self.count,
+            "providers": dict(self.providers.most_common()),
+            "first_at": show_time(self.first_at) if self.first_at else None,
+            "last_at": show_time(self.last_at) if self.last_at else None,
+            "example": self.example,
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class Kind(Alike):
+    """Those that no rule understood. `example` is the newest."""
+
+    by: Understood
+    verdict: Classification
+    words: tuple[str, ...]
+
+    @property
+    def decided_by(self) -> str:
+        """The rule that decided, with its file:line."""
+        return f"{self.verdict.rule} ({self.verdict.where})" if self.verdict.where else self.verdict.rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +182,7 @@ class Gathering:
 
     def largest(self, limit: int) -> list[Kind]:
         """The most frequent kinds."""
-        return sorted(self.kinds.values(), key=lambda kind: (-kind.count, kind.fingerprint))[: max(limit, 0)]
+        return most_frequent(self.kinds.values(), limit)
 
     def _host(self, status: RecipientStatus) -> str | None:
         """Only as much of the host as a dialect hangs on, so that what was judged once is remembered."""
@@ -192,9 +213,16 @@ class Gathering:
         if name not in self.kinds and len(self.kinds) >= _MOST_KINDS:
             self.left_out += 1
             return None
-        kind = self.kinds.setdefault(name, Kind(name, by, verdict, words, ""))
-        kind.example = " ".join(str(status.reply).split())
+        example = " ".join(str(status.reply).split())
+        new = Kind(fingerprint=name, example=example, by=by, verdict=verdict, words=words)
+        kind = self.kinds.setdefault(name, new)
+        kind.example = example
         return kind
+
+
+def most_frequent(kinds: Iterable[_Alike], limit: int) -> list[_Alike]:
+    """So many of them, the most frequent first; in an order that does not hang on when they came."""
+    return sorted(kinds, key=lambda kind: (-kind.count, kind.fingerprint))[: max(limit, 0)]
 
 
 def rule_file(suggestions: Sequence[Suggestion], heading: Sequence[str] = ()) -> str:

@@ -17,9 +17,12 @@ from bouncekit.outside.provider import provider_of_host
 from bouncekit.stores import Store
 from bouncekit.stores.tallies import Facet
 from bouncekit.words.errors import StoreError
+from bouncekit.words.status import Action
 
-__all__ = ["Counted", "Counts", "beginning", "floor", "largest"]
+__all__ = ["ACTIONS", "Counted", "Counts", "beginning", "floor", "largest"]
 
+# From the ground up: what went well is the ground that the trouble stands on.
+ACTIONS = (Action.DELIVERED, Action.DELAYED, Action.UNKNOWN, Action.FAILED, Action.SUPPRESSED)
 _LATE = timedelta(hours=1)
 _SOONEST = timedelta(seconds=5)
 _SHORT, _LONG = timedelta(minutes=5), timedelta(hours=1)

@@ -53,7 +53,6 @@ MOST_READ = 50_000  # refusals that are read, of the time and of what was before
 _MOST_SENDERS = 20_000  # counted apart
 _MOST_UNSENT = 1_000  # notices that are read
 _MOST_REASONS = 20
-_STALLED = timedelta(minutes=5)
 _COLUMNS = 60  # at most, as long as years will do
 _LENGTHS = tuple(timedelta(minutes=one) for one in (5, 15, 60, 360, 1440, 10_080, 43_200, 525_600))
 _REFUSED = (EventType.FAILED.value, EventType.DELAYED.value, EventType.UNKNOWN.value)
@@ -218,8 +217,7 @@ def digest(
 
 def worker_state(depth: Depth, now: datetime) -> tuple[str, str]:
     """Whether somebody sends what is due, in a word and in a sentence."""
-    due_for = timedelta() if depth.oldest_due_at is None else now - depth.oldest_due_at
-    if due_for <= _STALLED:
+    if depth.left_for(now) is None:
         return "ok", "nothing is due for long"
     if depth.leased > depth.abandoned:
         return "warn", "a worker is at it, and does not keep up: bouncekit worker --concurrency 4"

@@ -15,10 +15,9 @@ from importlib.resources import files
 from bouncekit.delivery.events import EventType
 from bouncekit.policy.budget import Level
 from bouncekit.reports.chart import Chart, chart
-from bouncekit.reports.counts import largest
+from bouncekit.reports.counts import ACTIONS, largest
 from bouncekit.reports.digest import MOST_READ, Digest, worker_state
 from bouncekit.words.errors import MissingExtra
-from bouncekit.words.status import Action
 
 try:
     from markupsafe import Markup
@@ -29,9 +28,7 @@ except ImportError as error:
 
 __all__ = ["encoded", "page"]
 
-# From the ground up: what went well is the ground that the trouble stands on.
-_ACTIONS = tuple(map(str, (Action.DELIVERED, Action.DELAYED, Action.UNKNOWN, Action.FAILED, Action.SUPPRESSED)))
-_TROUBLE = _ACTIONS[1:]
+_TROUBLE = ACTIONS[1:]
 _CHANGES = ("added", "lifted")
 _INK = re.compile(r"--([a-z]+): (#[0-9a-f]{6});")
 
@@ -51,13 +48,13 @@ def page(told: Digest, limit: int = 10) -> str:
             told=told,
             numbers_=told.numbers,
             total=told.numbers.actions.total(),
-            actions=_ACTIONS,
+            actions=ACTIONS,
             trouble_actions=_TROUBLE,
             changes_=_CHANGES,
             outcomes=outcomes,
             trouble=[one for one in trouble if one[1]],
             changes=changes,
-            outcomes_chart=_drawn(told, outcomes, _ACTIONS),
+            outcomes_chart=_drawn(told, outcomes, ACTIONS),
             trouble_chart=_drawn(told, trouble, _TROUBLE),
             changes_chart=_drawn(told, changes, _CHANGES),
             breakdowns={by.value: (len(names), largest(names, limit)) for by, names in told.numbers.by.items()},

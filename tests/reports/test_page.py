@@ -76,7 +76,8 @@ def test_the_browser_is_told_to_take_this_sheet_and_nothing_else(html: str, read
 
 
 def test_what_a_server_or_a_sender_wrote_is_shown_and_does_nothing(week: Digest) -> None:
-    long = Newcomer("f", 550, "policy", f"550 {EVIL}\x1b[2J\u202e" + "x" * 5000, 1, first_at=week.since)
+    text = f"550 {EVIL}\x1b[2J\u202e" + "x" * 5000
+    long = Newcomer(fingerprint="f", code=550, category="policy", example=text, count=1, first_at=week.since)
     ranking = Ranking((Ranked(f'{EVIL}"@example.com', 1),), ())
     told = replace(week, new=replace(week.new, kinds=(long,)), rankings={Of.RECIPIENT: ranking}, relays={EVIL: 1})
     read = page(told)

@@ -13,16 +13,14 @@ from bouncekit.desk.forwarding import sink_of
 from bouncekit.desk.treasurer import balances
 from bouncekit.policy.budget import Balance, Level
 from bouncekit.reports.chart import chart
-from bouncekit.reports.counts import Counted, largest
+from bouncekit.reports.counts import ACTIONS, Counted, largest
 from bouncekit.stores.cursors import is_stuck
 from bouncekit.web.visiting import House, Page, Visit
 from bouncekit.words.measures import show_span
-from bouncekit.words.status import Action
 
 __all__ = ["needs_somebody", "overview"]
 
 _ROWS = 10
-_STALLED = timedelta(minutes=5)
 
 
 class Span(StrEnum):
@@ -41,8 +39,6 @@ _SPANS = MappingProxyType(
         Span.MONTH: (timedelta(days=30), timedelta(days=1), "%d %b"),
     }
 )
-# From the ground up: what went well is the ground that the trouble stands on.
-ACTIONS = (Action.DELIVERED, Action.DELAYED, Action.UNKNOWN, Action.FAILED, Action.SUPPRESSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +87,10 @@ def overview(visit: Visit) -> Page:
 def needs_somebody(house: House, depth: Depth, now: datetime) -> Iterator[Call]:
     """What does not mend itself, the worst first."""
     office = house.office
-    if depth.due and depth.oldest_due_at is not None and now - depth.oldest_due_at > _STALLED:
-        long = show_span(now - depth.oldest_due_at)
-        yield Call(f"{_recipients(depth.due)} due for up to {long}, and no worker takes them", "/health", "fail")
+    if (left_for := depth.left_for(now)) is not None:
+        yield Call(
+            f"{_recipients(depth.due)} due for up to {show_span(left_for)}, and no worker takes them", "/health", "fail"
+        )
     if depth.abandoned:
         yield Call(f"{_recipients(depth.abandoned)} of attempts whose process died: a worker settles them", "/health")
     if depth.held:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def desk(make_postmaster: Make, tmp_path: Path) -> Callable[..., Postmaster]:
 
 def kept(tmp_path: Path) -> dict[str, list[Any]]:
     """All that a store keeps besides what happened and what waits: counters, lists and states, of whatever kind."""
-    with sqlite3.connect(tmp_path / "b.db") as database:
+    with closing(sqlite3.connect(tmp_path / "b.db")) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return {
             name: sorted(database.execute(f"SELECT * FROM {name}").fetchall(), key=repr)

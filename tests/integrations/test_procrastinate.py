@@ -67,7 +67,8 @@ def test_a_tick_whose_worker_was_killed_is_finished_by_the_next_one(shop: Shop, 
     shop.write(APPLICATION.format(engine=engine))
     with shop.running(*WORK) as worker:
         shop.submit("slow@example.com")
-        assert until(lambda: bool(shop.server.sessions) and jobs(engine)["doing"] >= 1), shop.log()
+        assert until(lambda: any(session.raw.endswith(b"\r\n.\r\n") for session in shop.server.sessions)), shop.log()
+        assert jobs(engine)["doing"] >= 1, shop.log()
         worker.kill()
         worker.wait()
     time.sleep(1.5)  # so long its heart must not have beaten

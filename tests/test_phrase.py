@@ -193,10 +193,10 @@ def test_the_cost_does_not_explode_with_the_length_of_a_hostile_text(wanted: str
         text = (part * size)[:size]
         best = float("inf")
         for _ in range(7):
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in range(20):
                 made.matches(Words(text))
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
         return best
 
     assert cost(4096) < 32 * cost(512)

@@ -83,6 +83,15 @@ def test_what_a_factory_makes_is_made_for_each_value() -> None:
     assert Quick("jo").tags is not Quick("jo").tags
 
 
+def test_a_field_may_have_any_name() -> None:
+    @quick
+    @dataclass(frozen=True, slots=True)
+    class Mail:
+        kind: str
+
+    assert Mail("bounce").kind == "bounce"
+
+
 def test_nobody_sets_or_deletes_a_field_of_it() -> None:
     value = Longer("jo")
     with pytest.raises(FrozenInstanceError):

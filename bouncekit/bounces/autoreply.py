@@ -19,6 +19,7 @@ _MARKS: tuple[tuple[str, tuple[str, ...] | None], ...] = (
     ("x-precedence", ("auto_reply", "auto-reply")),
     ("x-apple-action", ("vacation",)),
     ("delivered-to", ("autoresponder",)),
+    ("x-list-administrivia", ("yes",)),
 )
 _BEGINNINGS = (
     "out of office", "out-of-office", "out of the office", "automatic reply", "auto reply", "auto-reply", "autoreply",

@@ -163,13 +163,14 @@ def _said(mail: OpenedMail, fields: RecipientFields, recipient: str, *, alone: b
 
 
 def _best(notes: Iterable[str], domain: str) -> Diagnostic | None:
-    """Of several notes the first that quotes a reply, else the first."""
+    """Of several notes the first that quotes a reply, else the first that is more than a heading: "Reason:"."""
     first = None
     for note in notes:
         said = read_diagnostic(note, domain=domain)
         if isinstance(said.reply, Reply):
             return said
-        first = first or said
+        if first is None or first.text.endswith(":"):
+            first = said
     return first
 
 

@@ -9,17 +9,19 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from bouncekit.bounces.bouncewords import (
     BOILERPLATE,
     DELAYS,
+    DELIVERED,
     FAILURES,
     HEADER_FIELDS,
     INTRODUCTIONS,
     NO_DELAY,
     NOT_FAILED,
     OWN_LINES,
+    REASONS,
     RULED,
     RULES,
     SHAPES,
@@ -53,6 +55,8 @@ _INTRODUCED = re.compile(
 _STARTING = re.compile(rf"<?({_ADDRESS})>?,?\s+(\S.*)").fullmatch
 _RCPT = re.compile(rf"RCPT\s+TO:\s*<?({_ADDRESS})", re.IGNORECASE).search
 _CODED = re.compile(rf"(?:<<<|>>>)?\s*[45][0-9][0-9][ -](?:[45]\.[0-9]{{1,3}}\.[0-9]{{1,3}} )?<?({_ADDRESS})>?").match
+_TURNS = frozenset(words[:2] for words in HEADER_FIELDS + OWN_LINES + RULES)  # how a line begins that may end the text
+_LISTED = 50  # lines above an address in which the heading of its list is looked for
 _PROSE = 4  # more blanks than that, and a line says something
 
 
@@ -136,6 +140,9 @@ def split_returned(text: str) -> tuple[str, str]:
     at = 0
     for line in text.split("\n", MAX_LINES)[:MAX_LINES]:
         start = line[:120].strip(" \t>").lower()
+        if start[:2] not in _TURNS:
+            at += len(line) + 1
+            continue
         if start.startswith(HEADER_FIELDS):
             return text[:at], text[at:]
         at += len(line) + 1
@@ -188,20 +195,24 @@ def _only_introduces(line: str, end: int) -> bool:
 
 def _is_no_failure(lines: list[str], number: int) -> bool:
     """Whether the line before speaks of somebody else: "A message sent by", "for help, contact"."""
-    before = next((line for line in reversed(lines[max(number - 3, 0) : number]) if line), "")
-    return before.lower().endswith(NOT_FAILED)
+    above = [line.lower() for line in reversed(lines[max(number - _LISTED, 0) : number]) if line]
+    heading = next((line for line in above if "@" not in line), "")
+    return "".join(above[:1]).endswith(NOT_FAILED) or heading.rstrip(" :").endswith(DELIVERED)
 
 
 def _note(lines: list[str], *, begun: bool) -> str:
-    """The lines up to the first empty one behind something that was said (`begun`: it was, on the line before)."""
+    """The lines up to the first empty one behind something that was said (`begun`: it was, on the line before).
+
+    "Your message to jo was not delivered." has said nothing where the next lines begin with "Reason:".
+    """
     note: list[str] = []
-    for line in lines:
+    for line, following in zip_longest(lines, lines[1:], fillvalue=""):
         if line.lower().startswith(BOILERPLATE) or len(note) >= MAX_NOTE_LINES:
             break
         if line:
             note.append(line)
             begun = not line.endswith(":")
-        elif begun:
+        elif begun and not following.lower().startswith(REASONS):
             break
     return "\n".join(note)
 

@@ -6,12 +6,14 @@ Tables for `bouncekit.bounces.bouncetext`, all in lower case: MTAs of four decad
 __all__ = [
     "BOILERPLATE",
     "DELAYS",
+    "DELIVERED",
     "FAILURES",
     "HEADER_FIELDS",
     "INTRODUCTIONS",
     "NOT_FAILED",
     "NO_DELAY",
     "OWN_LINES",
+    "REASONS",
     "RULED",
     "RULES",
     "SHAPES",
@@ -92,7 +94,21 @@ FAILURES = (
     "falha na entrega", "não foi possível entregar", "não pôde ser entregue", "niet bezorgd", "onbestelbaar",
     "niet worden bezorgd", "niet worden afgeleverd", "niedostarczon", "nie dostarczono", "nie można dostarczyć",
     "недоставлен", "не доставлен", "не может быть доставлено", "не удалось доставить", "nedoručiteln",
-    "nelze doručit", "teslim edilemedi", "kunde inte levereras", "kunne ikke leveres", "ikke leveret",
+    "nelze doručit", "teslim edilemedi", "zustellung verzögert", "zustellung verzoegert", "zustellfehler",
+    "zustellungsfehler", "konnte nicht gesendet werden", "ha sido rechazado", "fue rechazado", "foi rejeitada",
+    "è stato rifiutato", "a été rejeté", "a été refusé", "wurde abgelehnt", "wurde abgewiesen", "is geweigerd",
+    "remise impossible", "remise différée", "remise retardée", "entrega retrasada", "entrega demorada",
+    "entrega atrasada", "entrega adiada", "consegna ritardata", "consegna rinviata", "bezorging vertraagd",
+    "dostarczenie opóźnione", "доставка задержана", "доставка отложена", "doručení zpožděno", "teslimat gecikti",
+    "leveransen är försenad", "leveringen er forsinket", "toimitus viivästyi", "配信遅延", "投递延迟", "배달 지연",
+    "não foi entregue", "no ha sido entregado", "no pudo ser entregado", "no fue entregado", "n'a pas été remis",
+    "n'a pas été distribué", "non è stato recapitato", "non è stato consegnato", "nie została dostarczona",
+    "nie mogła zostać dostarczona", "не было доставлено", "не была доставлена", "nebyla doručena",
+    "nepodařilo se doručit", "iletilemedi", "kunde inte skickas", "blev ikke leveret", "ble ikke levert",
+    "ei toimitettu", "nem kézbesíthető", "nem sikerült kézbesíteni", "nu a putut fi livrat", "δεν παραδόθηκε",
+    "αδυναμία παράδοσης", "वितरित नहीं", "お届けできません", "届けられません", "配送できません", "未能送达", "未能投递",
+    "发送失败", "傳送失敗", "拒收", "전달되지", "전달할 수 없", "kunde inte levereras", "kunne ikke leveres",
+    "ikke leveret",
     "ei voitu toimittaa", "kézbesíthetetlen", "无法送达", "无法投递", "退信", "被退回", "投递失败", "無法傳遞",
     "無法投遞", "配信不能", "配信エラー", "エラー通知", "メールエラー", "送信できません", "送信に失敗", "반송",
     "전송 실패",
@@ -104,7 +120,12 @@ DELAYS = (
     "will be retried", "will continue to try", "will keep trying", "still being retried", "will retry",
     "delivery status notification (delay)", "delayed mail", "delivery delayed", "not yet delivered",
     "warning: could not send message", "notification: delayed", "do not need to resend your message",
-    "you do not need to re-send", "verzögert", "retrasado", "retardée",
+    "you do not need to re-send", "verzögert", "verzoegert", "noch kein fehler", "wird weiter versucht",
+    "weitere zustellversuche", "retrasado", "retrasada", "se seguirá intentando", "retardée", "retardé", "différée",
+    "nouvelle tentative", "atrasada", "adiada", "continuaremos tentando", "ritardata", "in ritardo",
+    "verrà riprovat", "vertraagd", "wordt opnieuw geprobeerd", "opóźnion", "kolejne próby", "задержан", "отложен",
+    "попытки доставки будут", "zpožděn", "gecikti", "försenad", "forsinket", "viivästy", "遅延", "再試行", "延迟",
+    "将继续尝试", "繼續嘗試", "지연", "다시 시도합니다",
 )  # fmt: skip
 NO_DELAY = ("envelope expired", "giving up", "given up", "retry timeout exceeded")
 
@@ -117,6 +138,12 @@ INTRODUCTIONS = r"""
   | unknown\ (?:user|recipient) | user\ unknown | no\ such\ user | invalid\ (?:user|recipient|address)
   | rejected\ recipient | error-for | attempts | allowed\ size | errors? | full | rcpt(?:\ to)?
   | generated\ (?:by|from) | mailing\ list | message-id\ in
+  | (?:ihre|die|diese)\ (?:nachricht|mail|e-mail)\ an | (?:votre|ce|le)\ (?:message|courriel|mail)\ (?:à|pour)
+  | (?:su|tu|el|este)\ (?:mensaje|correo)\ (?:a|para) | (?:sua|a)\ mensagem\ (?:a|para)
+  | (?:il\ suo|il\ tuo|il|questo)\ messaggio\ (?:a|per) | (?:uw|het|dit)\ bericht\ (?:aan|voor)
+  | wiadomość\ do | (?:сообщение|письмо)\ (?:для|на) | zpráva\ pro | meddelande\ till
+  | (?:meddelelse|besked|melding)\ til
+  | [\u4e00-\u9fff]{0,8}(?:发往|发送到|发送至|发给|寄往|寄給|投递至|送达)
   | destinataire | destinatario | destinatari | adresse | empfänger | 收件人 | 宛先 | получател[юяь]
 """
 
@@ -132,6 +159,22 @@ BOILERPLATE = (
 NOT_FAILED = (
     "sent by", "from", "from:", "sender:", "sender", "return-path:", "reply-to:", "to the address", "to the address:",
     "send mail to", "send mail to:", "contact", "contact:", "write to", "write to:", "mail to:", "administrator:",
+)  # fmt: skip
+
+# What a reason begins with that stands apart from the address.
+REASONS = (
+    "reason:", "reason for", "the reason", "cause:", "error:", "details:", "grund:", "fehler:", "ursache:", "motif:",
+    "motif :", "raison:", "raison :", "cause :", "erreur:", "erreur :", "motivo:", "causa:", "error :", "erro:",
+    "errore:", "reden:", "oorzaak:", "fout:", "powód:", "przyczyna:", "błąd:", "причина:", "ошибка:", "důvod:",
+    "chyba:", "orsak:", "årsag:", "årsak:", "syy:", "sebep:", "hata:", "neden:", "原因", "理由", "错误", "エラー",
+    "사유", "오류", "αιτία:", "λόγος:", "motiv:", "कारण",
+)  # fmt: skip
+
+# What stands above addresses that got the mail.
+DELIVERED = (
+    "delivered successfully to", "successfully delivered to", "has been delivered to", "have been delivered to",
+    "erfolgreich zugestellt an", "remis avec succès à", "entregado correctamente a", "entregado con éxito a",
+    "entregue com sucesso a", "consegnato correttamente a", "succesvol afgeleverd bij", "投递成功",
 )  # fmt: skip
 
 # Where the returned message begins: a ruled line that says so ...

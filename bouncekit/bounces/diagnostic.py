@@ -7,6 +7,7 @@ their own words before it, the code once more behind it, the lines of a long rep
 import re
 from dataclasses import dataclass
 
+from bouncekit.words.quick import quick
 from bouncekit.words.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
 
 __all__ = ["Diagnostic", "read_diagnostic"]
@@ -34,6 +35,7 @@ _AT_START = re.compile(
     r"[\s#\"'(<\[*>=:;,-]{0,12}(?:SMTP;\s*)?([2345][0-9][0-9])(?=[\s:;#<,.'\"-]|$)(?![.,][0-9])"
 ).match
 _TRANSCRIPT = re.compile(r"(?:<<<|<<-|<--|>>>|\bReceived\s*>>>)\s*([45][0-9][0-9](?:[ \t-].*|$))", re.MULTILINE)
+_ARROWS = (">>>", "-->", "<<<")
 _SENT = re.compile(r"(?:>>>|-->|<<<)\s*(RCPT|MAIL|DATA|EHLO|HELO|STARTTLS|QUIT|\.)\b|>>>\s*(\.)\s*$", re.MULTILINE)
 # A code with its enhanced code is a reply wherever it stands; "#550 5.1.1 ...##", "550-5.7.1", "550 #5.1.0".
 _CODE_AND_ENHANCED = re.compile(
@@ -50,10 +52,9 @@ _LINE_START = re.compile(
 )
 _BEHIND_COLON = re.compile(r"[:,\]]\s+([45][0-9][0-9])(?:[ -](?=[<A-Za-z\"'\[(#])|[ ]*$)", re.MULTILINE)
 _STATUS = re.compile(r"(?<![0-9.])([45])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9]|\.[0-9])").search
-_IN_REPLY = re.compile(r"\s*\(in reply to (?:the )?([a-z ]{2,30})(?: command)?\){0,2}\s*$", re.IGNORECASE).search
+_IN_REPLY = re.compile(r"\(in reply to (?:the )?([a-z ]{2,30})(?: command)?\){0,2}\s*$", re.IGNORECASE).search
 _FIRST_CODES = re.compile(r"#?(?:[245][0-9]{2}[\s:-]+)?#?([245]\.[0-9]{1,3}\.[0-9]{1,3})?").match
 _TYPE = re.compile(r"\s*([A-Za-z][\w.-]{0,40})\s*;\s*").match
-_SPACE = re.compile(r"\s+")
 
 _ERROR_CODE = re.compile(r"ERROR_CODE\s*:\s*")  # Zoho puts it before each of the two
 
@@ -149,6 +150,7 @@ _COMMANDS = {
 }
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
     """What was quoted. `text` is all of it on one line; `status` is an enhanced code outside of the reply."""
@@ -177,7 +179,7 @@ def read_diagnostic(text: str, *, domain: str = "") -> Diagnostic:
     text = text.strip().rstrip("#").rstrip()
     stage = None
     if found := _IN_REPLY(text):
-        stage, text = _stage_of(found[1]), text[: found.start()]
+        stage, text = _stage_of(found[1]), text[: found.start()].rstrip()
     if quoted := _quoted_reply(text):
         start, reply = quoted
         return Diagnostic(
@@ -248,11 +250,13 @@ def _reply(code: int, rest: str) -> Reply:
     """The reply of a code and what stands behind it, the code's repetitions on its further lines taken out."""
     text = "\n".join(line.strip() for line in rest.strip(" \t\n:;,-'\"").split("\n"))
     start = _FIRST_CODES(text)
-    enhanced = re.escape(start[1]) if start and start[1] else r"[245]\.[0-9]{1,3}\.[0-9]{1,3}"
-    again = re.compile(rf"(?<![\w.]){code}(?:-(?:{enhanced}(?:\s|$))?|[ ]{enhanced}(?:\s|$)|[ ](?=\n))")
     head = start.end() if start else 0
+    if str(code) in text[head:]:
+        enhanced = re.escape(start[1]) if start and start[1] else r"[245]\.[0-9]{1,3}\.[0-9]{1,3}"
+        again = re.compile(rf"(?<![\w.]){code}(?:-(?:{enhanced}(?:\s|$))?|[ ]{enhanced}(?:\s|$)|[ ](?=\n))")
+        text = text[:head] + again.sub("", text[head:])
     codes = (f"{code} ", f"{code}-", f"{start[1]} " if start and start[1] else f"{code} ")
-    first, *more = (text[:head] + again.sub("", text[head:])).split("\n")
+    first, *more = text.split("\n")
     lines = [_without(first, codes[:2]), *(_without(_without(line, codes[:2]), codes[2:]) for line in more)]
     return Reply(code, "\n".join(filter(None, lines)).encode("utf-8", "replace"))
 
@@ -276,13 +280,14 @@ def _reply_of_lines(lines: list[str]) -> Reply:
 
 def _no_reply(text: str, domain: str) -> NoReply | None:
     """Why there was no reply, where the words are known."""
-    folded = _one_line(text).lower()
+    said = _one_line(text)
     if found := _NAME_SERVICE(text):
         own = found[1].lower().rstrip(".") == domain.lower().rstrip(".")
-        return NoReply(Cause.NO_SUCH_DOMAIN if own else Cause.NO_ADDRESS, _one_line(text))
+        return NoReply(Cause.NO_SUCH_DOMAIN if own else Cause.NO_ADDRESS, said)
+    folded = said.lower()
     for words, cause in _CAUSES:
         if words in folded:
-            return NoReply(cause, _one_line(text))
+            return NoReply(cause, said)
     return None
 
 
@@ -293,11 +298,11 @@ def _stage_of(words: str) -> Stage | None:
 
 def _stage_before(text: str) -> Stage | None:
     """The command that the words in front of a reply name; of a transcript, the last one sent."""
-    if sent := list(_SENT.finditer(text)):
+    if any(arrow in text for arrow in _ARROWS) and (sent := list(_SENT.finditer(text))):
         return _COMMANDS.get((sent[-1][1] or sent[-1][2]).lower())
     folded = text[-600:].lower()
     return next((stage for known, stage in _STAGES if known in folded), None)
 
 
 def _one_line(text: str) -> str:
-    return _SPACE.sub(" ", text).strip()
+    return " ".join(text.split())

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from types import MappingProxyType
 
 from bouncekit.words.address import parse_address
 from bouncekit.words.errors import AddressError
+from bouncekit.words.quick import quick
 from bouncekit.words.reply import EnhancedStatusCode
 from bouncekit.words.status import Action
 
@@ -60,6 +62,7 @@ _UTF8_XCHAR = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")  # RFC 6533 3
 _ROUTE = re.compile(r"@[^:\s]{1,255}:(?=[^@]{1,64}@)").match
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientFields:
     """What is stated of one recipient; None or "" where nothing is. Addresses are decoded and can be sent to."""
@@ -74,6 +77,7 @@ class RecipientFields:
     fields: Mapping[str, str] = field(default_factory=dict, repr=False)  # all of them, names in lower case
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryStatus:
     """One report. `recipients` is empty where a report names nobody."""
@@ -121,6 +125,7 @@ def read_fields(text: str) -> Mapping[str, str]:
     return fields
 
 
+@lru_cache(maxsize=64)  # one mail names the same address in many places
 def mailbox(text: str) -> str | None:
     """The address in a field's value, without its type (`rfc822;`), brackets and source route, decoded.
 
@@ -188,10 +193,9 @@ def _blocks(text: str) -> Iterator[dict[str, str]]:
             block, last = {}, ""
             continue
         found = _FIELD(line)
-        if found and not _is_field(found[1].lower()):
-            found = None
-        if found:
-            last = found[1].lower()
+        name = found[1].lower() if found else ""
+        if found and _is_field(name):
+            last = name
             if last in block and last in ("final-recipient", "original-recipient", "action"):
                 yield block
                 block = {}

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from bouncekit.bounces.feedback import FeedbackReport
+from bouncekit.words.quick import quick
 from bouncekit.words.reply import EnhancedStatusCode, NoReply, Reply, Stage
 from bouncekit.words.status import Action, RecipientStatus
 
@@ -25,6 +26,7 @@ class Kind(StrEnum):
     OTHER = "other"  # none of these, or nobody could tell
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reported:
     """What is reported of one recipient; None or "" where nothing is.
@@ -47,6 +49,7 @@ class Reported:
     named: bool = True
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
     """One mail, read. Everything in it was written by strangers: it can be forged (RFC 3464 4.1).

@@ -12,19 +12,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.header import decode_header
 from functools import cached_property
+from itertools import islice
 
-__all__ = ["Headers", "Part", "read_part", "text_of_html"]
+__all__ = ["Headers", "Part", "read_headers", "read_part", "text_of_html"]
 
 MAX_READ_BYTES = 4 * 1024 * 1024
 MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADERS = 400
 MAX_NAME = 76
+MAX_PARAMETERS = 20
 MAX_VALUE = 8 * 1024
 MAX_PARTS = 100
 MAX_DEPTH = 8
 MAX_TEXT_BYTES = 256 * 1024
 
 _FOLD = re.compile(rb"\n[ \t]+")
+_FIELDS = re.compile(rf"^([^:\n ]{{0,{MAX_NAME - 1}}}[^:\s])[^\S\n]*:([^\n]*)", re.MULTILINE).findall
 _PARAMETER = re.compile(
     r';\s*([a-z0-9*_-]{1,40})\s*=\s*(?:"((?:[^"\\]|\\.){0,300})"|([^\s;"]{1,300}))', re.IGNORECASE
 ).finditer
@@ -49,28 +52,30 @@ class Headers:
 
     __slots__ = ("_values",)
 
-    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:  # names in lower case
+    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
         values: dict[str, list[str]] = {}
         for name, value in fields:
-            values.setdefault(name, []).append(value)
-        self._values: Mapping[str, list[str]] = values
+            values.setdefault(name.lower(), []).append(value)
+        self._values: Mapping[str, list[str]] = values  # as they came: most of them nobody asks for
 
     def get(self, name: str) -> str:
         """The first value, "" where there is none."""
-        return self._values.get(name, _NONE)[0]
+        values = self._values.get(name)
+        return values[0][:MAX_VALUE].strip() if values else ""
 
     def all(self, name: str) -> tuple[str, ...]:
-        return tuple(self._values.get(name, ()))
+        return tuple(map(_value, self._values[name])) if name in self._values else ()
 
     def text(self, name: str) -> str:
         """The first value with its encoded words decoded."""
         return _decoded(self.get(name))
 
-    def items(self) -> Iterator[tuple[str, str]]:
-        """Every field, its name in lower case."""
+    def items(self, beginning: str = "") -> Iterator[tuple[str, str]]:
+        """Every field whose name begins so, the name in lower case."""
         for name, values in self._values.items():
-            for value in values:
-                yield name, value
+            if name.startswith(beginning):
+                for value in values:
+                    yield name, _value(value)
 
     def __contains__(self, name: object) -> bool:
         return name in self._values
@@ -120,12 +125,12 @@ def read_part(content: bytes) -> Part:
     >>> [part.content_type for part in mail.walk()], mail.parts[0].text
     (['multipart/mixed', 'text/plain'], 'hi')
     """
-    data = content[:MAX_READ_BYTES]
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if data.startswith(b"From "):  # the line that mbox puts before a mail
-        data = data.partition(b"\n")[2]
-    return _part(data, 0, [MAX_PARTS])
+    return _part(_in_lines(content), 0, [MAX_PARTS])
+
+
+def read_headers(content: bytes) -> Headers:
+    """The header of a mail alone."""
+    return _split(_in_lines(content))[0]
 
 
 def text_of_html(text: str) -> str:
@@ -133,6 +138,14 @@ def text_of_html(text: str) -> str:
     for name in ("head", "style", "script"):
         text = _without_element(text, name)
     return html.unescape(_TAG.sub(" ", _BREAK.sub("\n", text)))
+
+
+def _in_lines(content: bytes) -> bytes:
+    """What is read of a mail, with LF line ends, without the line that mbox puts before it."""
+    data = content[:MAX_READ_BYTES]
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return data.partition(b"\n")[2] if data.startswith(b"From ") else data
 
 
 def _part(data: bytes, depth: int, left: list[int], default: str = "text/plain") -> Part:
@@ -159,12 +172,16 @@ def _split(data: bytes) -> tuple[Headers, bytes]:
     return Headers(_fields(block)), data[end + 2 :] if end >= 0 else b""
 
 
-def _fields(block: bytes) -> Iterator[tuple[str, str]]:
-    for line in _FOLD.sub(b" ", block).decode("utf-8", "replace").split("\n", MAX_HEADERS)[:MAX_HEADERS]:
-        name, colon, value = line.partition(":")
-        name = name.rstrip()
-        if colon and 0 < len(name) <= MAX_NAME and " " not in name:
-            yield name.lower(), value[:MAX_VALUE].strip()
+def _fields(block: bytes) -> list[tuple[str, str]]:
+    """Names and values; a line that is no field is left out."""
+    text = _FOLD.sub(b" ", block).decode("utf-8", "replace")
+    if text.count("\n") >= MAX_HEADERS:
+        text = "\n".join(text.split("\n", MAX_HEADERS)[:MAX_HEADERS])
+    return _FIELDS(text)
+
+
+def _value(text: str) -> str:
+    return text[:MAX_VALUE].strip()
 
 
 def _pieces(body: bytes, boundary: bytes, left: list[int]) -> Iterator[bytes]:
@@ -193,15 +210,11 @@ def _content_type(value: str, default: str) -> tuple[str, Mapping[str, str]]:
     if not value:
         return default, _NO_PARAMETERS
     found = _TYPE(value.lower())
-    parameters = dict(_parameters(value))
-    return (f"{found[1]}/{found[2]}" if found else default), parameters
-
-
-def _parameters(value: str) -> Iterator[tuple[str, str]]:
-    for number, found in enumerate(_PARAMETER(value[:2000])):
-        if number == 20:
-            return
-        yield found[1].lower(), found[2] or found[3] or ""
+    parameters = islice(_PARAMETER(value[:2000]), MAX_PARAMETERS) if ";" in value else ()
+    return (
+        f"{found[1]}/{found[2]}" if found else default,
+        {one[1].lower(): one[2] or one[3] or "" for one in parameters},
+    )
 
 
 def _without_element(text: str, name: str) -> str:
@@ -244,6 +257,5 @@ def _word(raw: str | bytes, charset: str | None) -> str:
     return raw.decode(charset.lower() if charset and charset.lower() in _CHARSETS else "utf-8", "replace")
 
 
-_NONE = [""]
 _NO_PARAMETERS: Mapping[str, str] = {}
 _NO_HEADERS = Headers(())

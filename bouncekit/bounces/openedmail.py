@@ -1,12 +1,13 @@
 """A mail that came back, opened as far as somebody asks: its parts, its text, the message inside, who is who in it."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from functools import cached_property
+from itertools import islice
 
 from bouncekit.bounces.bouncetext import Notice, is_failure, split_returned
 from bouncekit.bounces.dsn import mailbox
-from bouncekit.bounces.mimepart import Headers, Part, read_part
+from bouncekit.bounces.mimepart import Headers, Part, read_headers, read_part
 
 __all__ = ["OpenedMail"]
 
@@ -35,10 +36,13 @@ class OpenedMail:
         root = read_part(content)
         self.parts = tuple(root.walk())
         self.headers = root.headers
+        self._types = frozenset([part.content_type for part in self.parts])
         self.sent_to = {address.lower(): address for address in sent_to}
 
-    def first(self, types: Collection[str]) -> Part | None:
+    def first(self, types: Set[str]) -> Part | None:
         """The first part of one of these types."""
+        if self._types.isdisjoint(types):
+            return None
         return next((part for part in self.parts if part.content_type in types), None)
 
     @cached_property
@@ -58,8 +62,8 @@ class OpenedMail:
     def returned(self) -> Headers:
         """The header of the message that came back."""
         if part := self.first(_RETURNED_TYPES):
-            return read_part(part.content[:MAX_TEXT]).headers
-        return read_part(self._halves[1].encode("utf-8", "replace")).headers
+            return read_headers(part.content[:MAX_TEXT])
+        return read_headers(self._halves[1].encode("utf-8", "replace"))
 
     @cached_property
     def failed(self) -> tuple[str, ...]:
@@ -106,8 +110,7 @@ class OpenedMail:
     @property
     def x_headers(self) -> dict[str, str]:
         """The X- fields of the returned message, names in lower case."""
-        fields = [(name, value) for name, value in self.returned.items() if name.startswith("x-")]
-        return dict(fields[:MAX_X_HEADERS])
+        return dict(islice(self.returned.items("x-"), MAX_X_HEADERS))
 
     @property
     def delivered_to(self) -> tuple[str, ...]:

@@ -88,7 +88,10 @@ class ReturnPaths:
                 f"bounces to {self.address!a}: write an address with a local part of {room} characters at most"
             )
         if not 0 < len(self.keys) <= 10 or any(len(key) < _LEAST_KEY for key in self.keys):
-            raise ConfigurationError(f"bounce keys: one to ten secrets of {_LEAST_KEY} bytes or more are needed")
+            raise ConfigurationError(
+                f"bounce_keys: one to ten secrets of {_LEAST_KEY} bytes or more are needed to sign return paths; make "
+                "one with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
+            )
 
     def sign(self, delivery_id: str, recipients: Sequence[str], *, at: datetime, tenant: str = "") -> str:
         """The return path of a delivery."""

@@ -140,6 +140,7 @@ def _kind_of(incoming: "Incoming") -> Line:
     known = {
         Kind.COMPLAINT: Category.COMPLAINT,
         Kind.AUTO_REPLY: Category.AUTO_REPLY,
+        Kind.CHALLENGE: Category.AUTO_REPLY,
         Kind.DISPOSITION: Category.AUTO_REPLY,
     }
     category = known.get(incoming.kind, Category.UNKNOWN)

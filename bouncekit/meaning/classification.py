@@ -29,7 +29,7 @@ class Category(StrEnum):
     MAILBOX_DISABLED = "mailbox_disabled"  # suspended, disabled, inactive
     MAILBOX_FULL = "mailbox_full"  # over quota
     MOVED = "moved"  # the recipient left or moved
-    RECIPIENT_FILTERED = "recipient_filtered"  # the recipient refuses this sender
+    RECIPIENT_FILTERED = "recipient_filtered"  # the recipient refuses this sender, or asked us for no more mail
     SENDER_REJECTED = "sender_rejected"  # the MAIL FROM address or its domain refused
     SENDER_AUTH = "sender_auth"  # SPF, DKIM, DMARC, ARC or PTR of ours failed
     BLOCKLISTED = "blocklisted"  # our host or domain on a block list, or its reputation

@@ -12,21 +12,22 @@ the scope is None and `certain` is False, so that a policy can try them alone an
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from operator import and_, contains
+from typing import Any, NamedTuple, TypeVar
 
 from bouncekit.meaning.blocklist import blocklist_in
 from bouncekit.meaning.classification import Category, Classification, Scope, Step, scope_of
 from bouncekit.meaning.phrasebook import PhraseBook
 from bouncekit.meaning.rulefile import ORDER, Rule
+from bouncekit.meaning.vocabulary import Near
 from bouncekit.meaning.waithint import wait_hint
 from bouncekit.meaning.whose import names_somebody, of_whom
 from bouncekit.words.errors import Finding, RuleError
-from bouncekit.words.phrase import Words
+from bouncekit.words.phrase import Phrase, Words
 from bouncekit.words.reply import Cause, EnhancedStatusCode, NoReply, Reply, Stage
 from bouncekit.words.status import Action, RecipientStatus
 
@@ -81,22 +82,11 @@ class _Case(NamedTuple):
     provider: str | None
 
 
-class _Plan(NamedTuple):
-    """The rules for one case: which apply if their text does, which unless it does, the first that needs no text."""
-
-    mask: bytes
-    unless: tuple[int, ...]
-    default: int
-
-
 class _Verdict(NamedTuple):
-    category: Category
+    rule: Rule
     scope: Scope | None
     permanent: bool
     certain: bool
-    step: Step
-    rule: str
-    where: str = ""
     wait_hint: timedelta | None = None
     blocklist: str | None = None
     names_somebody: bool = False  # who may be another than the recipient
@@ -113,10 +103,11 @@ class Classifier:
         self.rules = tuple(sorted(rules, key=lambda rule: ORDER[rule.step]))
         self._cuts = sorted({bound for rule in self.rules for bound in _cuts(rule)})
         self._hosts = {host: rule.provider for rule in self.rules for host in rule.hosts}
-        self._book = PhraseBook(phrase for rule in self.rules for phrase in (*rule.text, *rule.unless, *rule.about))
-        self._places = _places_of(self.rules, self._book)
-        self._unless = tuple(frozenset(map(self._book.number, rule.unless)) for rule in self.rules)
-        self._about = {rule.id: frozenset(map(self._book.number, rule.about)) for rule in self.rules if rule.about}
+        self._book = PhraseBook(_bits_of(self.rules))
+        self._wordless = self._rules_where(lambda rule, _: not rule.text, None)
+        self._always = self._rules_where(lambda rule, _: not rule.text and not rule.unless, None)
+        self._about = {rule.id: 1 << 2 * len(self.rules) + at for at, rule in enumerate(self.rules) if rule.about}
+        self._among = lru_cache(maxsize=_MEMORY)(self._rules_where)
         self._plan = lru_cache(maxsize=1024)(self._make_plan)
         self._remembered = lru_cache(maxsize=_MEMORY)(self._judge)
         self._said_before = lru_cache(maxsize=_MEMORY)(self._decide)  # to another recipient
@@ -130,19 +121,19 @@ class Classifier:
         """
         if provider is None and status.remote_mta:
             provider = self.provider_of(status.remote_mta)
-        verdict = self._verdict(status, provider)
+        rule, scope, permanent, certain, hint, blocklist, _ = self._verdict(status, provider)
         return Classification(
             status=status,
-            category=verdict.category,
-            scope=verdict.scope,
-            permanent=verdict.permanent,
-            certain=verdict.certain,
-            step=verdict.step,
-            rule=verdict.rule,
-            where=verdict.where,
-            wait_hint=verdict.wait_hint,
+            category=rule.category,
+            scope=scope,
+            permanent=permanent,
+            certain=certain,
+            step=rule.step,
+            rule=rule.id,
+            where=rule.where,
+            wait_hint=hint,
             provider=provider,
-            blocklist=verdict.blocklist,
+            blocklist=blocklist,
         )
 
     def provider_of(self, host: str) -> str | None:
@@ -153,7 +144,7 @@ class Classifier:
         reply, stage = status.reply, status.stage
         if isinstance(reply, NoReply):
             if reply.reply is None:
-                return _without_reply(reply.cause)
+                return _WITHOUT_REPLY[reply.cause]
             reply, stage = reply.reply, Stage.IDLE
         accepted = bisect_right(self._cuts, status.accepted)
         final = status.action is Action.FAILED if reply is None and status.action is not _UNKNOWN else None
@@ -178,70 +169,59 @@ class Classifier:
         enhanced = (reply.enhanced if reply else None) or stated
         code = reply.code if reply else _no_code(enhanced, final)
         case = _Case(code, enhanced, stage, self._cuts[accepted - 1] if accepted else 0, individual, provider)
-        text = _without_names(reply.text[:_READ]) if reply else ""
-        verdict = self._said_before(case, text) if len(text) <= _SHORT else self._decide(case, text)
-        if verdict.category in _OF_A_NAME and reply and names_somebody(reply.raw):
+        text = reply.text[:_READ] if reply else ""
+        said = _without_names(text)
+        decide = self._decide if said is text or len(said) > _SHORT else self._said_before
+        verdict = decide(case, said)
+        if verdict.rule.category in _OF_A_NAME and reply and names_somebody(reply.raw):
             return verdict._replace(names_somebody=True)
         return verdict
 
     def _decide(self, case: _Case, text: str) -> _Verdict:
         words = Words(text)
-        found = self._book.found(words)
-        rule, quoted = self._first(case, found), False
+        said = self._book.found(words)
+        spoken = (said | self._wordless) & ~(said >> len(self.rules))  # those that the text leaves, a bit each
+        rule, quoted = self._first(case, spoken), False
         if rule.step in _GENERIC and text:
-            better = self._by_quoted_code(case, found, text)
+            better = self._by_quoted_code(case, spoken, text)
             rule, quoted = (better, True) if better else (rule, False)
         certain = rule.certain
         if rule.scope is _RECIPIENT and rule.step in _BY_CODE and not rule.text:
-            rule, certain = self._by_contradiction(rule, case, found)
+            rule, certain = self._by_contradiction(rule, case, spoken)
         permanent = rule.permanent if rule.permanent is not None else case.code >= 500
-        unclear = rule.scope is _RECIPIENT and (not case.individual or self._speaks_of_others(rule, words, found))
+        unclear = rule.scope is _RECIPIENT and (not case.individual or self._speaks_of_others(rule, words, said))
         return _Verdict(
-            category=rule.category,
-            scope=None if unclear else rule.scope,
-            permanent=permanent,
-            certain=certain and not unclear and not quoted,
-            step=rule.step,
-            rule=rule.id,
-            where=rule.where,
-            wait_hint=None if permanent else wait_hint(words),
-            blocklist=blocklist_in(words) if rule.category is Category.BLOCKLISTED else None,
+            rule,
+            None if unclear else rule.scope,
+            permanent,
+            certain and not unclear and not quoted,
+            None if permanent else wait_hint(words),
+            blocklist_in(words) if rule.category is Category.BLOCKLISTED else None,
         )
 
-    def _first(self, case: _Case, found: AbstractSet[int]) -> Rule:
-        """The first rule that applies to a text with these phrases."""
-        mask, unless, best = self._plan(case)
-        refused, places = self._unless, self._places
-        for place in unless:
-            if refused[place].isdisjoint(found):
-                best = place
-                break
-        for number in found:
-            for place in places[number]:
-                if place >= best:
-                    break
-                if mask[place] and refused[place].isdisjoint(found):
-                    best = place
-        return self.rules[best]
+    def _first(self, case: _Case, spoken: int) -> Rule:
+        """The first rule for a case, of those that a text leaves: the lowest bit that both have."""
+        both = spoken & self._plan(case)
+        return self.rules[(both & -both).bit_length() - 1]
 
-    def _by_quoted_code(self, case: _Case, found: AbstractSet[int], text: str) -> Rule | None:
+    def _by_quoted_code(self, case: _Case, spoken: int, text: str) -> Rule | None:
         """The rule for an enhanced code that stands inside the text: "... host mx said: 550 5.1.1 ..."."""
         for code in islice(_QUOTED(text), _MOST_QUOTED):
             enhanced = EnhancedStatusCode(*map(int, code.groups()))
             if enhanced.class_ == case.code // 100 and enhanced != case.enhanced:
-                rule = self._first(case._replace(enhanced=enhanced), found)
+                rule = self._first(case._replace(enhanced=enhanced), spoken)
                 if rule.step not in _GENERIC:
                     return rule
         return None
 
-    def _by_contradiction(self, by_code: Rule, case: _Case, found: AbstractSet[int]) -> tuple[Rule, bool]:
+    def _by_contradiction(self, by_code: Rule, case: _Case, spoken: int) -> tuple[Rule, bool]:
         """The rule that decides where a code alone blames the recipient, and whether it is certain.
 
         A text that blames somebody else holds: "550 5.1.1 Relay access denied"; a number is copied more easily than a
         sentence. Only of a recipient's own refusal the two say the same, unless the text knows better why: "550 5.1.1
         Storage of jo exhausted". A 5.1.1 of which the text says nothing is another cause often enough to be a guess.
         """
-        said = self._first(case._replace(enhanced=None), found)
+        said = self._first(case._replace(enhanced=None), spoken)
         if not said.text:
             return by_code, by_code.certain and by_code.category is not Category.USER_UNKNOWN
         knows_better = by_code.category is Category.USER_UNKNOWN and said.category in _SAYS_MORE
@@ -249,22 +229,22 @@ class Classifier:
         rule = by_code if agrees and not knows_better else said
         return rule, rule.certain
 
-    def _speaks_of_others(self, rule: Rule, words: Words, found: AbstractSet[int]) -> bool:
+    def _speaks_of_others(self, rule: Rule, words: Words, said: int) -> bool:
         """Whether a text says something, and nothing of what the rule is about: "550 5.1.1 Subject line is missing"."""
         about = self._about.get(rule.id)
-        return about is not None and about.isdisjoint(found) and sum(map(str.isalpha, words.said)) >= _A_SENTENCE
+        return about is not None and not said & about and sum(map(str.isalpha, words.said)) >= _A_SENTENCE
 
-    def _make_plan(self, case: _Case) -> _Plan:
-        mask, unless = bytearray(len(self.rules)), []
-        for place, rule in enumerate(self.rules):
-            if _applies(rule, case):
-                if rule.text:
-                    mask[place] = 1
-                elif rule.unless:
-                    unless.append(place)
-                else:
-                    return _Plan(bytes(mask), tuple(unless), place)
-        raise RuleError([Finding("rules", None, None, f"no rule for {case.code} at {case.stage}; one for xxx decides")])
+    def _make_plan(self, case: _Case) -> int:
+        """The rules that apply in a case if their text does, a bit each."""
+        plan = reduce(and_, [self._among(holds, value) for holds, value in zip(_CONDITIONS, case, strict=True)])
+        if not plan & self._always:
+            what = f"no rule for {case.code} at {case.stage}; one for xxx decides"
+            raise RuleError([Finding("rules", None, None, what)])
+        return plan
+
+    def _rules_where(self, holds: Callable[[Rule, Any], bool], value: object) -> int:
+        """The rules for which a condition holds, a bit each."""
+        return sum(1 << place for place, rule in enumerate(self.rules) if holds(rule, value))
 
     def _provider_of(self, remote_mta: str) -> str | None:
         """The provider whose host this is, by the longest known end of its name."""
@@ -276,19 +256,33 @@ class Classifier:
                 self._make_plan(_Case(code, None, stage, 0, True, None))
 
 
-def _applies(rule: Rule, case: _Case) -> bool:
-    """Whether all holds that does not depend on the text."""
+def _has_code(rule: Rule, code: int) -> bool:
+    return not rule.code or any(_same_code(pattern, code) for pattern in rule.code)
+
+
+def _has_enhanced(rule: Rule, enhanced: EnhancedStatusCode | None) -> bool:
+    return not rule.enhanced or any(_same_enhanced(pattern, enhanced) for pattern in rule.enhanced)
+
+
+def _has_stage(rule: Rule, stage: Stage) -> bool:
+    blames_too_early = rule.scope is _RECIPIENT and stage in _IMPERSONAL
+    return not blames_too_early and (not rule.stage or stage in rule.stage)
+
+
+def _has_accepted(rule: Rule, accepted: int) -> bool:
     least, most = rule.accepted
-    return (
-        (not rule.code or any(_same_code(pattern, case.code) for pattern in rule.code))
-        and (not rule.enhanced or any(_same_enhanced(pattern, case.enhanced) for pattern in rule.enhanced))
-        and (not rule.stage or case.stage in rule.stage)
-        and (rule.provider is None or rule.provider == case.provider)
-        and (rule.individual is None or rule.individual is case.individual)
-        and least <= case.accepted
-        and (most is None or case.accepted <= most)
-        and (rule.scope is not Scope.RECIPIENT or case.stage not in _IMPERSONAL)
-    )
+    return least <= accepted and (most is None or accepted <= most)
+
+
+def _has_individual(rule: Rule, individual: bool) -> bool:
+    return rule.individual is None or rule.individual is individual
+
+
+def _has_provider(rule: Rule, provider: str | None) -> bool:
+    return rule.provider is None or rule.provider == provider
+
+
+_CONDITIONS = (_has_code, _has_enhanced, _has_stage, _has_accepted, _has_individual, _has_provider)  # as in a _Case
 
 
 def by_longest_end(host: str, names: Mapping[str, _Value]) -> _Value | None:
@@ -310,13 +304,14 @@ def _cuts(rule: Rule) -> Iterable[int]:
         yield most + 1
 
 
-def _places_of(rules: Sequence[Rule], book: PhraseBook) -> Sequence[Sequence[int]]:
-    """Where the rules stand, in order, that a phrase speaks for, by the number of the phrase."""
-    places: list[list[int]] = [[] for _ in range(len(book))]
+def _bits_of(rules: Sequence[Rule]) -> dict[Phrase | Near, int]:
+    """What each phrase says of the rules, a bit each: whose text it is, then whose `unless`, then what is about it."""
+    bits: dict[Phrase | Near, int] = {}
     for place, rule in enumerate(rules):
-        for phrase in dict.fromkeys(rule.text):
-            places[book.number(phrase)].append(place)
-    return tuple(map(tuple, places))
+        for part, phrases in enumerate((rule.text, rule.unless, rule.about)):
+            for phrase in phrases:
+                bits[phrase] = bits.get(phrase, 0) | 1 << part * len(rules) + place
+    return bits
 
 
 def _same_code(pattern: str, code: int) -> bool:
@@ -326,12 +321,14 @@ def _same_code(pattern: str, code: int) -> bool:
 def _same_enhanced(pattern: str, enhanced: EnhancedStatusCode | None) -> bool:
     if pattern == "none":
         return enhanced is None or enhanced[1:] == (0, 0)
-    return enhanced is not None and all(map(_same_part, pattern.split("."), enhanced))
+    return enhanced is not None and all(map(contains, _spans(pattern), enhanced))
 
 
-def _same_part(pattern: str, part: int) -> bool:
-    least, _, most = pattern.partition("-")
-    return pattern == "x" or int(least) <= part <= int(most or least)
+@lru_cache(maxsize=2048)
+def _spans(pattern: str) -> tuple[range, ...]:
+    """The numbers that each part of a pattern stands for: any for x, `606-649` for a span."""
+    bounds = ["0-999" if part == "x" else part for part in pattern.split(".")]
+    return tuple(range(int(least), int(most or least) + 1) for least, _, most in (one.partition("-") for one in bounds))
 
 
 def _no_code(enhanced: EnhancedStatusCode | None, final: bool | None) -> int:
@@ -341,15 +338,15 @@ def _no_code(enhanced: EnhancedStatusCode | None, final: bool | None) -> int:
     return 498 if final is None else 599 if final else 499
 
 
-def _without_reply(cause: Cause) -> _Verdict:
+def _without_reply(cause: Cause, category: Category) -> _Verdict:
     """What we refused ourselves and what DNS denies is about the recipient; the rest may be tried again (RFC 5321 3.8).
 
     A domain whose hosts have no address may be one that somebody is moving just now: final, but not certain.
     """
-    category, rule = _CAUSES[cause], f"no-reply-{cause.value.replace('_', '-')}"
-    scope = scope_of(category)
+    name, scope = f"no-reply-{cause.value.replace('_', '-')}", scope_of(category)
+    rule = Rule(id=name, source="RFC 5321 3.8", step=Step.NO_REPLY, category=category, scope=scope)
     final = scope is Scope.RECIPIENT
-    return _Verdict(category, scope, final, final and cause is not Cause.NO_ADDRESS, Step.NO_REPLY, rule)
+    return _Verdict(rule, scope, final, final and cause is not Cause.NO_ADDRESS)
 
 
 def _without_names(text: str) -> str:
@@ -367,3 +364,7 @@ def _without_address(token: str) -> str:
     """A token with an x for the address in it; `@docomo.ne.jp`, which has no local part, is a host that speaks."""
     local, _, rest = token.rpartition("@")
     return f"x {rest.lstrip(_IN_HOSTS)}" if local.strip("<([{'\"") else rest
+
+
+# Made last: it takes what stands above.
+_WITHOUT_REPLY = {cause: _without_reply(cause, category) for cause, category in _CAUSES.items()}

@@ -48,6 +48,7 @@ _TABLES = frozenset({"rule", "hosts", "words"})
 _EXAMPLE_KEYS = frozenset({"reply", "stage", "accepted", "individual", "provider"})
 _TOML_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)").search
 _HEADER = re.compile(r"[ \t]*\[+[ \t]*(\w+)[ \t]*\]").match
+_IS_POLICY = re.compile(r"[ \t]*policy[ \t]*=").match
 
 MAX_TEXT = 1024 * 1024
 MAX_LINES = 20_000
@@ -132,13 +133,15 @@ def load_rules(files: Iterable[tuple[str, str]], added: Meaning = _NOTHING) -> t
 
 
 def is_about_replies(text: str) -> bool:
-    """Whether a TOML text is a file of rules about replies, and no policy, which has no such headers.
+    """Whether a TOML text is a file of rules about replies, and no policy: one says so, and has no such headers.
 
-    >>> is_about_replies('[[rule]]\\nid = "gate-closed"'), is_about_replies('policy = 1\\n[[rules]]')
+    >>> is_about_replies('[[rule]]\\nid = "gate-closed"'), is_about_replies('policy = 1\\n[[rule]]')
     (True, False)
     """
-    headers = filter(None, map(_HEADER, text.split("\n")))
-    return any(header[1] in _TABLES for header in headers)
+    lines = text.split("\n")
+    headers = [(at, header[1]) for at, header in enumerate(map(_HEADER, lines)) if header]
+    first = headers[0][0] if headers else len(lines)
+    return not any(map(_IS_POLICY, lines[:first])) and any(name in _TABLES for _, name in headers)
 
 
 def _place_of(file: tuple[str, str]) -> int:

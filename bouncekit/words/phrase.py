@@ -85,10 +85,14 @@ class Phrase:
 
     def matches(self, words: Words) -> bool:
         """Whether the words stand in the text, the runs between `*` in this order."""
-        at = 0
+        spaced, at = words.spaced, 0
         for run in self._runs:
-            end = _end_of(run, words.spaced, at)
-            if end < 0:
+            if isinstance(run, str):
+                begin = spaced.find(run, at)
+                end = begin + len(run)
+            else:
+                begin, end = found.span() if (found := run.search(spaced, at)) else (-1, -1)
+            if begin < 0:
                 return False
             at = end - 1  # the gap behind the run is also the one before the next
         return True
@@ -109,15 +113,6 @@ def _run(elements: list[str]) -> str | re.Pattern[str]:
         return f" {' '.join(elements)} "
     # Words hold nothing but letters and digits, and a number ends at its gap: no pattern that could backtrack far.
     return re.compile(f" {' '.join(elements)} ".replace("#", r"\d+"))
-
-
-def _end_of(run: str | re.Pattern[str], spaced: str, at: int) -> int:
-    """Where a run's first place from `at` on ends, -1 if there is none."""
-    if isinstance(run, str):
-        found = spaced.find(run, at)
-        return found + len(run) if found >= 0 else -1
-    match = run.search(spaced, at)
-    return match.end() if match else -1
 
 
 @lru_cache(maxsize=4096)

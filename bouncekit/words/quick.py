@@ -67,10 +67,10 @@ def _compiled(slow: Any, own: tuple[Field[Any], ...], names: dict[str, Any]) -> 
     positional = code.co_varnames[: code.co_argcount]
     keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     parameters = ", ".join((*positional, "*", *keywords) if keywords else positional)
-    lines = [f"def __init__({parameters}):", "kind = self.__class__", "_become(self, _Open)"]
+    lines = [f"def __init__({parameters}):", "_class = self.__class__", "_become(self, _Open)"]
     for name, make in ((one.name, one.default_factory) for one in own):
         names[f"_make_{name}"] = make
         made = f"_make_{name}() if {name} is _UNMADE else " if callable(make) else ""
         lines.append(f"self.{name} = {made}{name}")
-    exec("\n    ".join([*lines, "self.__class__ = kind"]), names)  # noqa: S102 - as dataclasses makes its own
+    exec("\n    ".join([*lines, "self.__class__ = _class"]), names)  # noqa: S102 - as dataclasses makes its own
     return names["__init__"]

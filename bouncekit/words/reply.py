@@ -8,6 +8,7 @@ what is harmless is read: a missing text, a bare LF at the end of a line, bytes 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from bouncekit.words.quick import quick
@@ -20,9 +21,9 @@ MAX_REPLY_LINES = 512
 
 _LINE = re.compile(rb"([1-5][0-9][0-9])(?:([ -])([^\n]*))?").fullmatch
 # The start of a text: perhaps the basic code once more, perhaps punctuation, then the enhanced code.
-_ENHANCED = re.compile(r"[\s#:<(-]*(?:[245][0-9]{2}[\s:-]+)?#?([245])\.([0-9]{1,3})\.([0-9]{1,3})(?!\.?[0-9])").match
+_ENHANCED = re.compile(r"[\s#:<(-]*(?:[245][0-9]{2}[\s:-]+)?#?([245]\.[0-9]{1,3}\.[0-9]{1,3})(?!\.?[0-9])").match
 # qmail and chkusr write it in brackets at the end: "sorry, no mailbox here by that name (#5.1.1 - chkusr)".
-_ENHANCED_AT_END = re.compile(r"\(#?([245])\.([0-9]{1,3})\.([0-9]{1,3})(?:\s*-[^()]*)?\)\W*$").search
+_ENHANCED_AT_END = re.compile(r"\(#?([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s*-[^()]*)?\)\W*$").search
 _WRITTEN = re.compile(r"\W*([1-5][0-9][0-9])(?:[ :-]+|$)").match
 _CODES = {b"%d" % code: code for code in range(100, 600)}
 _KNOWN_LINES, _KNOWN_BYTES = 16, 512  # that a reader remembers: a hundred recipients are answered alike
@@ -89,6 +90,9 @@ class EnhancedStatusCode(NamedTuple):
         return cls(*map(int, found.groups()))
 
 
+_enhanced = lru_cache(maxsize=1024)(EnhancedStatusCode.parse)
+
+
 @quick
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -115,9 +119,7 @@ class Reply:
         stands inside the text is somebody else's, quoted.
         """
         found = _ENHANCED(text := self.text) or _ENHANCED_AT_END(text)
-        if not found or found[1] != str(self.code)[0]:
-            return None
-        return EnhancedStatusCode(*map(int, found.groups()))
+        return _enhanced(found[1]) if found and found[1][0] == str(self.code)[0] else None
 
     @property
     def is_success(self) -> bool:

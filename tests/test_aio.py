@@ -556,3 +556,79 @@ def test_what_a_callback_raises_ends_the_bulk_and_harms_no_connection(serve: Ser
     asyncio.run(main())
     assert len(server.messages) < 50
     assert server.copies(ADA) == 1
+
+
+def test_a_bulk_that_is_cancelled_tells_what_came_of_the_message_under_way(
+    serve: Serve, postmaster: Postmaster
+) -> None:
+    server = serve({"END_OF_DATA": [Kept(Delay(30))]})
+    results: list[str] = []
+
+    async def main() -> None:
+        async with AsyncClient(server.url, postmaster=postmaster) as client:
+            sending = client.send_many(letters(9), on_result=lambda letter, report: results.extend(actions(report)))
+            many = asyncio.create_task(sending)
+            await until(lambda: server.messages)
+            many.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await many
+
+    asyncio.run(main())
+    assert results == ["unknown"]
+
+
+async def _in_a_stream(client: AsyncClient) -> None:
+    async for _ in client.send_all(letters(2)):
+        await client.send(message(ADA))
+
+
+async def _in_a_callback(client: AsyncClient) -> None:
+    await client.send_many(letters(2), on_result=lambda letter, report: client.send(message(ADA)))
+
+
+async def _in_tasks_of_a_callback(client: AsyncClient) -> None:
+    async def hear(letter: object, report: Report) -> None:
+        await asyncio.gather(*(asyncio.wait_for(client.send(message(who)), 5) for who in (ADA, BOB)))
+
+    await client.send_many(letters(2), on_result=hear)
+
+
+async def _between_letters(client: AsyncClient) -> None:
+    async def each() -> AsyncIterator[EmailMessage]:
+        for letter in letters(2):
+            yield letter
+            await client.send(message(ADA))
+
+    await client.send_many(each())
+
+
+async def _in_the_midst_of_a_message(client: AsyncClient) -> None:
+    async def each() -> AsyncIterator[EmailMessage]:
+        for letter in letters(2):
+            await client.send(message(ADA))
+            yield letter
+
+    async for _ in client.send_all(each()):
+        pass
+
+
+@pytest.mark.parametrize(
+    "sends",
+    [_in_a_stream, _in_a_callback, _in_tasks_of_a_callback, _between_letters, _in_the_midst_of_a_message],
+    ids=lambda one: one.__name__,
+)
+def test_who_has_the_only_connection_does_not_wait_for_himself(
+    serve: Serve, postmaster: Postmaster, sends: Callable[[AsyncClient], Any]
+) -> None:
+    server = serve()
+
+    async def main() -> None:
+        async with asyncio.timeout(10), AsyncClient(server.url, postmaster=postmaster) as client:
+            await sends(client)
+
+    asyncio.run(main())
+    assert server.copies(ADA) == 2
+    assert [server.copies(f"user{number}@example.com") for number in range(2)] == [1, 1]
+    assert server.wait_closed()
+    assert {session.commands[-1] for session in server.sessions} == {"quit"}
+    assert len(server.sessions) <= 3, "one more for each time that the only one is taken, not for each message"

@@ -47,8 +47,9 @@ FLOORS: tuple[tuple[str, dict[str, str]], ...] = (
             "policy": "schedule suppression template throttle budget guard rule policy",
             "lists": "mailmerge foreignlist listfile listentry listexport",
             "policyfiles": (
-                "policytext policyvalue conditionschema policyschema schedulefile policyfile policytrial policycase"
-                " policyspace policyfault rulelint policylint policyprint policydiff"
+                "tomlplaces policytext policyvalue conditionschema scheduleschema ruleschema policyschema schedulefile"
+                " policybuild policyquarrel policyfile policytrial policycase policyspace policyfault rulelint"
+                " checked orderlint conditionlint trylint measurelint policylint policyprint policydiff"
             ),
         },
     ),
@@ -59,13 +60,13 @@ FLOORS: tuple[tuple[str, dict[str, str]], ...] = (
                 "tallied settlement spending events suppressionchange watch report steps closing lanes"
                 " sorting queue returned handing wholesale bench delivery submission"
             ),
-            "history": "retelling telling recorded suggesting newcomers sifting backtest timeline retold",
+            "history": "retelling telling recorded repeating suggesting newcomers sifting backtest timeline retold",
         },
     ),
     (
         "outside",
         {
-            "outside": "clock forking relay builtin secondreader provider mailroute mx bus",
+            "outside": "clock forking drafts relay builtin secondreader provider mailroute mx bus",
             "stores": "",
             "transports": "",
             "sinks": "",
@@ -78,10 +79,10 @@ FLOORS: tuple[tuple[str, dict[str, str]], ...] = (
         {
             "desk": (
                 "shadow outbox eventpages forwarding backlog ledger law notices treasurer gauging gate lookout office"
-                " furnishing returns waiting listimport undoing forgetting suppressionlist"
+                " furnishing returns waiting listimport undoing resending forgetting suppressionlist"
             ),
             "clients": (
-                "smtperrors session dialling carrying smtp routing direct bulk idling client aiooffice"
+                "smtperrors session dialling carrying commanding smtp routing direct bulk idling client aiooffice"
                 " aiosession aiodirect aio adopt"
             ),
             "postmaster": "asking explaining recalling recipientstatus inhand worker config postmaster",
@@ -117,6 +118,8 @@ PARSERS = {
     "policytext": {"yaml"},
     "policyvalue": {"pydantic", "pydantic_core"},
     "conditionschema": {"pydantic"},
+    "scheduleschema": {"pydantic"},
+    "ruleschema": {"pydantic"},
     "policyschema": {"pydantic"},
     "policyfile": {"pydantic"},
     "policycase": {"pydantic"},

@@ -291,6 +291,29 @@ def test_what_cannot_be_read_is_counted_and_harms_nobody() -> None:
     assert (replay.difference.unreadable, replay.difference.outcomes) == (3, 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("time", "2026-01-01T12:00:00"),
+        ("time", "9999-12-31T23:59:59.999Z"),
+        ("attempts", "3"),
+        ("attempts", None),
+        ("message_class", 5),
+        ("sender", 5),
+        ("remote_mta", 5),
+    ],
+)
+def test_a_line_that_no_event_of_ours_is_ends_no_replay(name: str, value: object) -> None:
+    record = Record()
+    record.send(ANN, said=FULL_NOW)
+    first, *rest = record.events()
+    odd = {**first, **({name: value} if name == "time" else {"data": {**first["data"], name: value}})}
+    replay = Backtest((LIVE, classify), (LIVE, classify), since=NOW - DAY)
+    for told in (first, odd, *rest):
+        replay.feed(told)
+    assert (replay.difference.unreadable, replay.difference.outcomes) == (1, 2)
+
+
 def test_a_class_that_one_policy_does_not_have_and_a_message_begun_before_are_told() -> None:
     record = Record()
     record.send(ANN, said=FULL_NOW, message_class="bulk")

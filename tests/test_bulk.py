@@ -13,7 +13,7 @@ from bouncekit import Client, ConfigurationError, Report, StoreUnavailable
 from bouncekit.clients.bulk import BATCH
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
-from bouncekit.testing import Cut, ScriptedServer
+from bouncekit.testing import Cut, Delay, Kept, ScriptedServer, Usual
 from bouncekit.words.errors import StoreError
 
 from .conftest import message
@@ -77,6 +77,17 @@ def test_one_message_goes_to_any_number_of_recipients_a_hundred_at_a_time(
     assert all(server.copies(f"{prefix}{one}") == 1 for prefix in ("", "x.", "y.") for one in people)
 
 
+def test_who_is_named_twice_in_a_list_gets_one_copy(serve: Serve, postmaster: Postmaster, client_of: SendMany) -> None:
+    server = serve()
+    people = [*(f"user{number}@example.com" for number in range(150)), "user7@example.com", "Jo <user8@example.com>"]
+    given = [(message("list@example.com"), iter(people)), (SENDER, (f"y.{one}" for one in people[:-1]), CONTENT)]
+    with client_of(server, postmaster) as client:
+        assert client.send_many(given) == {"delivered": 300}
+    assert all(
+        server.copies(f"{prefix}user{number}@example.com") == 1 for prefix in ("", "y.") for number in range(150)
+    )
+
+
 def test_an_endless_list_is_never_read_ahead_of_what_is_under_way(
     serve: Serve, postmaster: Postmaster, client_of: SendMany
 ) -> None:
@@ -127,6 +138,22 @@ def test_what_the_list_raises_is_raised_when_what_is_under_way_has_its_end(
     with client_of(server, postmaster) as client, pytest.raises(LookupError, match="the list is broken"):
         client.send_many(each())
     assert all(server.copies(f"user{number}@example.com") <= 1 for number in range(10))
+
+
+def test_what_is_raised_for_one_result_cuts_no_other_message_and_its_result_is_told(
+    serve: Serve, postmaster: Postmaster, client_of: SendMany
+) -> None:
+    server = serve({"END_OF_DATA": [Usual(), Kept(Delay(0.5))]})  # the second of the first two takes its time
+    results: list[str] = []
+
+    def hear(letter: EmailMessage, report: Report) -> None:
+        results.extend(one.action.value for one in report.recipients)
+        if len(results) == 1:
+            raise LookupError("the application's own trouble")
+
+    with client_of(server, postmaster) as client, pytest.raises(LookupError):
+        client.send_many(letters(2), on_result=hear)
+    assert results == ["delivered"] * len(server.messages)
 
 
 class FailingStore(MemoryStore):

@@ -376,6 +376,6 @@ def test_publishing_to_nobody_costs_next_to_nothing(bus: Bus) -> None:
 
 
 def _seconds(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.process_time() - start

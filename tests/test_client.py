@@ -1,5 +1,6 @@
 """The client of one relay: how its URL is read, when it dials, what it never says in clear."""
 
+import itertools
 import os
 import signal
 import smtplib
@@ -7,16 +8,19 @@ import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import get_type_hints
 
 import pytest
 import trustme
 
 from bouncekit import Client, ConfigurationError
+from bouncekit.clients.client import ClientOptions
 from bouncekit.outside.relay import Relay
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import Closing, Delay, ScriptedServer, refusing_port
 
 from .conftest import Heard, message
+from .wires import AwaitedClient
 
 Serve = Callable[..., ScriptedServer]
 INTERNATIONAL = "j\N{LATIN SMALL LETTER O WITH DIAERESIS}@example.com"
@@ -76,6 +80,28 @@ def test_a_text_is_no_message_and_the_error_says_where_it_goes(serve: Serve, pos
     with postmaster.client(server.url) as client, pytest.raises(AttributeError, match=r"'str' .* to sendmail\(\)"):
         client.send("Subject: Hi\r\n\r\nHello")  # type: ignore[arg-type]
     assert not server.messages
+
+
+@pytest.mark.parametrize("client_of", [Client, AwaitedClient])
+def test_recipients_may_be_given_by_a_generator(serve: Serve, postmaster: Postmaster, client_of: type[Client]) -> None:
+    server = serve()
+    with client_of(server.url, postmaster=postmaster) as client:
+        report = client.send(message("list@example.com"), recipients=(f"{name}@example.com" for name in ("ada", "bob")))
+    assert [one.action.value for one in report.recipients] == ["delivered", "delivered"]
+    assert [server.copies(f"{name}@example.com") for name in ("list", "ada", "bob")] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), 1e12, "5"])
+def test_a_time_out_that_is_no_time_is_said_before_anything_is_sent(postmaster: Postmaster, seconds: object) -> None:
+    with pytest.raises(ConfigurationError, match="timeout="):
+        postmaster.client("smtp://127.0.0.1:25", timeout=seconds)
+    with pytest.raises(ConfigurationError, match="relay 'main': timeout="):
+        Postmaster(relays={"main": {"url": "smtp://127.0.0.1:25", "timeout": seconds}})
+
+
+def test_who_passes_options_on_knows_all_of_them_by_their_types() -> None:
+    own = {name: type_ for name, type_ in get_type_hints(Client.__init__).items() if name != "return"}
+    assert get_type_hints(ClientOptions) == {name: own[name] for name in own.keys() - {"url", "postmaster"}}
 
 
 def test_nothing_is_dialled_before_there_is_something_to_send(serve: Serve, postmaster: Postmaster) -> None:
@@ -220,6 +246,45 @@ def test_threads_take_turns(serve: Serve, postmaster: Postmaster) -> None:
     assert reports == [{}] * 20
     assert [server.copies(person) for person in people] == [1] * 20
     assert len(server.sessions) == 1
+
+
+def test_who_closes_amid_a_stream_says_nothing_into_the_message_that_was_begun(
+    serve: Serve, postmaster: Postmaster, heard: Heard
+) -> None:
+    server = serve()
+    people = [f"user{number}@example.com" for number in range(3)]
+    with postmaster.client(server.url) as client, postmaster.smtp(server.host, server.port) as smtp:
+        streams = [one.send_all(map(message, people)) for one in (client, smtp)]
+        assert [next(stream) for stream in streams] == [{}, {}]
+        begin = time.monotonic()
+        client.close()
+        assert smtp.quit() == (-1, b"the next message was begun")
+        assert time.monotonic() - begin < 1.5, "no answer to QUIT was waited for"
+        assert "closed" not in heard.types
+        assert client.send(message("ada@example.com")) == {}
+        assert [*streams[0]] == [{}, {}]
+    assert [server.copies(person) for person in (*people, "ada@example.com")] == [2, 1, 1, 1]
+
+
+def test_a_stream_may_be_taken_up_in_another_thread_and_others_send_between(
+    serve: Serve, postmaster: Postmaster
+) -> None:
+    server = serve()
+    people = [f"user{number}@example.com" for number in range(4)]
+    with postmaster.client(server.url) as client, ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        stream = client.send_all(map(message, people))
+        threads = itertools.cycle([one, other])
+        assert [next(threads).submit(next, stream).result() for _ in people[:2]] == [{}, {}]
+        assert other.submit(client.send, message("ada@example.com")).result(10) == {}
+        client.close()  # the stream dials for itself
+        assert [
+            report for _ in people if (report := next(threads).submit(next, stream, None).result()) is not None
+        ] == [
+            {},
+            {},
+        ]
+        assert one.submit(client.send, message("bob@example.com")).result(10) == {}
+    assert [server.copies(person) for person in (*people, "ada@example.com", "bob@example.com")] == [1] * 6
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

@@ -55,7 +55,9 @@ def test_an_empty_variable_sets_nothing(tmp_path: Path) -> None:
     assert Config.read(tmp_path, {"BOUNCEKIT_STORE": "", "BOUNCEKIT_CHANNEL_OWNER": ""}) == Config()
 
 
-@pytest.mark.parametrize(("written", "seconds"), [('"90s"', 90), ('"5m"', 300), ("30", 30), ("1.5", 1.5), ('"30"', 30)])
+@pytest.mark.parametrize(
+    ("written", "seconds"), [('"90s"', 90), ('"5m"', 300), ("30", 30), ("1.5", 1.5), ('"30"', 30), ('"2.5"', 2.5)]
+)
 def test_patience_is_a_duration_or_seconds(tmp_path: Path, written: str, seconds: float) -> None:
     assert Config.read(toml(tmp_path, f"patience = {written}"), NOTHING).patience.total_seconds() == seconds
 

@@ -1,8 +1,9 @@
 """README and docs tell the truth: every Python block runs, every policy loads, every command prints what stands there.
 
 A document's blocks run in order, in one namespace and one empty folder. For every server that they name a scripted one
-answers, in which full@example.com has a full mailbox, busy@example.com and later@example.com one that is full for now,
-and gone@example.com does not exist. A block whose first line is a comment with a file's name is written to that file.
+answers, in which full@example.com has a full mailbox, busy@example.com one that is full for now, and gone@example.com
+does not exist: the names that say so to `bouncekit testserver`, too. A block whose first line is a comment with a name
+of a file is written to that file.
 """
 
 import doctest
@@ -43,8 +44,7 @@ LANGUAGES = {"python", "console", "yaml", "toml", "json", "text"}
 SCRIPT: Script = {
     "RCPT": {
         "full@example.com": "552 5.2.2 Mailbox full",
-        "busy@example.com": "452 4.2.2 Over quota",  # the name that says so to `bouncekit testserver`, too
-        "later@example.com": "452 4.2.2 Over quota",
+        "busy@example.com": "452 4.2.2 Over quota",
         "gone@example.com": "550 5.1.1 No such user",
     }
 }

@@ -1,11 +1,12 @@
 """The lists of e-mail services, as they hand them out: which kind it is, and whom it binds."""
 
 import json
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pytest
 
-from bouncekit.lists.foreignlist import FORMATS, recognise, squeezed
+from bouncekit.lists.foreignlist import FORMATS, PLAIN, recognise, squeezed
 from bouncekit.lists.listentry import Reader, Unbound
 from bouncekit.lists.listfile import Row, read_rows
 from bouncekit.meaning.classification import Category
@@ -228,3 +229,25 @@ def test_what_binds_some_mail_only_needs_a_stream() -> None:
     named = read(case, stream="news")[3]
     assert isinstance(named, Suppression)
     assert named.stream == "news"
+
+
+def test_each_row_of_json_lines_may_name_its_columns_in_its_own_way() -> None:
+    rows = [
+        {"emailAddress": "a@x.org", "reason": "BOUNCE"},
+        {"EmailAddress": "b@x.org", "Reason": "COMPLAINT", "LastUpdateTime": 1586577785},
+        {"": "x", "--": "no time", "Reason": "BOUNCE", "Email address": "c@x.org"},
+    ]
+    reader = Reader(format=next(one for one in FORMATS if one.name == "ses"), by="x", now=NOW, classify=classify)
+    read = [reader.read(row) for row in rows]
+    assert [(one.address, one.since) for one in read if isinstance(one, Suppression)] == [
+        ("a@x.org", NOW),
+        ("b@x.org", datetime.fromtimestamp(1586577785, UTC)),
+        ("c@x.org", NOW),
+    ]
+
+
+def test_a_column_whose_name_has_no_letters_is_no_time() -> None:
+    reader = Reader(format=PLAIN, by="x", now=NOW, classify=classify)
+    read = reader.read({"address": "a@x.org", "--": "never"})
+    assert isinstance(read, Suppression)
+    assert read.since == NOW

@@ -167,8 +167,9 @@ def test_a_worker_that_is_stopped_gives_back_what_it_had_in_hand(desk: Make, ser
     assert (depth.due, depth.leased) == (2, 0)
 
 
+@pytest.mark.parametrize("span", [timedelta(minutes=20), timedelta(hours=20), timedelta(days=365)])
 def test_what_is_in_hand_does_not_wait_for_a_clock_that_was_set_back(
-    desk: Make, serve: Serve, clock: ManualClock
+    desk: Make, serve: Serve, clock: ManualClock, span: timedelta
 ) -> None:
     """Its lease is made longer meanwhile, so nobody else has it."""
     server = serve()
@@ -177,7 +178,7 @@ def test_what_is_in_hand_does_not_wait_for_a_clock_that_was_set_back(
     worker, clients = postmaster.worker(), dict[str, Client]()
     assert worker.work(clients) == 1
     close(clients)
-    clock.move(-timedelta(days=365))
+    clock.move(-span)
     start = clock.now()
     for token in worker._live:  # as the heartbeat does
         postmaster.office.store.extend(Lease(token, start + LEASE))
@@ -532,6 +533,50 @@ def test_a_pause_that_one_process_hears_of_holds_in_all_within_a_second(clock: M
         clock.move(SECOND)
         assert not one.is_open(Outlet("main"))
         assert not other.is_open(Outlet("main"))
+
+
+@pytest.mark.parametrize("apart", [5 * MINUTE, 50 * MINUTE])
+def test_two_machines_whose_clocks_differ_end_no_pause_early_and_keep_to_the_pace(
+    clock: ManualClock, apart: timedelta
+) -> None:
+    ahead = ManualClock(clock.now() + apart)
+    with MemoryStore() as store:
+        (one,), (other,) = gates(store, ahead, 1), gates(store, clock, 1)
+
+        def passed(seconds: int) -> int:
+            passed = 0
+            for number in range(seconds):
+                passed += sum(gate._ask_one(MAIN, 1, f"t{number}", is_test=False) is None for gate in (one, other))
+                clock.move(SECOND)
+                ahead.move(SECOND)
+            return passed
+
+        one.heard([News(lane=MAIN, measure=Slow(by=10, recover=10 * MINUTE))], "t")
+        flow = store.flows()[MAIN].flow
+        assert flow.pace is not None
+        assert passed(100) <= 100 * flow.pace + 1
+        one.heard([News(lane=MAIN, measure=Pause(length=5 * MINUTE))], "t")
+        assert passed(299) == 0
+
+
+def test_while_one_thread_reads_what_is_paused_no_other_passes_unasked(clock: ManualClock) -> None:
+    class Looking(MemoryStore):
+        is_new = False
+
+        def flows(self) -> Any:
+            found, is_first, self.is_new = super().flows(), self.is_new, False
+            if is_first:
+                assert not gate.is_open(Outlet("main")), "as another thread asks meanwhile"
+                passed.append(False)
+            return found
+
+    passed: list[bool] = []
+    with Looking() as store:
+        gate, other = gates(store, clock, 2)
+        other.heard([News(lane=MAIN, measure=Pause(length=5 * MINUTE))], "t")
+        store.is_new = True
+        passed.append(gate.is_open(Outlet("main")))
+    assert passed == [False, False]
 
 
 @pytest.mark.parametrize("error", [StoreError("away"), RuntimeError("no error that a store should raise")])

@@ -178,3 +178,32 @@ def test_a_stream_that_the_store_ends_says_which_message_was_not_sent(
     assert [one.recipients[0].recipient for one in reports] == [ADA]
     assert [(one.recipient, one.action.value) for one in raised.value.report.recipients] == [(BOB, "delayed")]
     assert server.copies(BOB) == 0
+
+
+class Pressing(MemoryStore):
+    """Somebody presses Ctrl-C while it is at its commit, once: just before that is done, or just behind it."""
+
+    def __init__(self, *, is_done: bool) -> None:
+        super().__init__()
+        self._is_done: bool | None = is_done
+
+    def record(self, record: Any) -> Any:
+        is_done, self._is_done = self._is_done, None
+        late = super().record(record) if is_done is not False else None
+        if is_done is not None:
+            raise KeyboardInterrupt
+        return late
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_what_the_store_is_at_is_remembered_all_the_same(
+    serve: Serve, make_postmaster: Callable[..., Postmaster], is_done: bool
+) -> None:
+    server = serve({"RCPT": {BOB: "550 5.1.1 No such user"}})
+    postmaster = make_postmaster(store=Pressing(is_done=is_done))
+    with Client(server.url, postmaster=postmaster) as client:
+        with pytest.raises(KeyboardInterrupt):
+            client.sendmail(SENDER, [ADA, BOB], BODY)
+        assert client.sendmail(SENDER, [ADA, BOB], BODY).suppressed[0].recipient == BOB
+    heard: Any = postmaster.heard  # type: ignore[attr-defined]
+    assert [heard.types.count(type_) for type_ in ("delivered", "failed", "suppression_added")] == [2, 1, 1]

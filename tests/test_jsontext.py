@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bouncekit.stores import jsontext
-from bouncekit.stores.jsontext import json_text
+from bouncekit.stores.jsontext import json_text, writer_of
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -21,6 +21,11 @@ VALUES = st.recursive(
 def test_it_is_what_json_writes_without_spaces(value: Any) -> None:
     assert json_text(value) == json.dumps(value, separators=(",", ":"))
     assert json.loads(json_text(value)) == value
+
+
+@given(st.dictionaries(st.text(alphabet="abc", min_size=1), VALUES, max_size=5))
+def test_what_is_written_under_fixed_names_is_the_same(values: dict[str, Any]) -> None:
+    assert writer_of(values)(values.values()) == json_text(values)
 
 
 def test_what_json_does_not_know_is_written_as_text() -> None:

@@ -1,12 +1,15 @@
 """Rows of list files: one that cannot be read is a fault with its line, and costs no other."""
 
+import csv
 import io
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bouncekit.lists.listfile import Fault, Row, read_rows
+from bouncekit.lists.listfile import Fault, Row, _Cells, read_rows
 
 
 def rows(text: str | bytes) -> list[Row | Fault]:
@@ -15,6 +18,12 @@ def rows(text: str | bytes) -> list[Row | Fault]:
 
 def lines(found: list[Row | Fault]) -> list[tuple[int, Any]]:
     return [(one.line, dict(one.fields) if isinstance(one, Row) else one.why.split(":")[0]) for one in found]
+
+
+def test_a_file_that_ends_within_a_letter_ends_in_no_other_address() -> None:
+    """As one that was cut: a byte that is none stays one, for whoever reads the address to refuse."""
+    for text in (b"jo@example.com\xc3", b"email\njo@example.com\xc3"):
+        assert [dict(one.fields).popitem()[1] for one in rows(text) if isinstance(one, Row)] == ["jo@example.com\udcc3"]
 
 
 def test_an_unclosed_quote_costs_its_own_row_alone() -> None:
@@ -84,3 +93,24 @@ def test_a_document_that_ends_too_soon_says_so() -> None:
 )
 def test_whatever_a_file_holds_reading_ends(text: str) -> None:
     assert len(rows(text.encode("utf-8", "surrogateescape"))) <= 2
+
+
+@given(st.lists(st.text(alphabet='a@,;"\r\n\t =\x00é', max_size=12), max_size=8), st.sampled_from(",;\t"))
+def test_a_row_has_the_cells_that_csv_finds_whatever_came_before_it(texts: list[str], delimiter: str) -> None:
+    cells = _Cells(delimiter)
+    for written in texts:
+        text = written if '"' in written else written.replace("\n", "") + "\n"  # one line, or what a quote joins
+        try:
+            expected = next(csv.reader([text], delimiter=delimiter), [])
+        except csv.Error:
+            with pytest.raises(csv.Error):
+                cells.of(text)
+        else:
+            assert cells.of(text) == (expected or [""])
+
+
+def test_a_cell_that_is_too_long_for_csv_is_a_fault_also_without_quotes() -> None:
+    assert lines(rows("email,reason\na@x," + "x" * 140_000 + "\nb@x,ok\n")) == [
+        (2, "no CSV"),
+        (3, {"email": "b@x", "reason": "ok"}),
+    ]

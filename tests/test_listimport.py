@@ -50,6 +50,20 @@ def test_an_import_says_what_it_did_and_is_one_event(postmaster: Postmaster) -> 
     assert dict(event.details) == {"by": "import ses list.csv", "added": 2, "changed": 0}
 
 
+def test_a_row_that_no_store_could_keep_costs_nobody_else_his_place(postmaster: Postmaster) -> None:
+    own = {"standing": "confirmed", "category": "user_unknown", "since": "2026-01-01T00:00:00Z", "rung": 1}
+    odd = [
+        {"rung": 10**30},
+        {"ladder": 5},
+        {"since": "0001-01-01T00:00:00+14:00"},
+        {"expires_at": "9999-12-31T23:59-14:00"},
+    ]
+    for number, changed in enumerate(odd):
+        rows = ({**own, **changed, "address": f"odd{number}@example.com"}, {**own, "address": f"r{number}@example.com"})
+        put(postmaster, "".join(json.dumps(row) + "\n" for row in rows), "list.jsonl", format="bouncekit")
+        assert f"r{number}@example.com" in listed(postmaster)
+
+
 def test_the_same_file_again_changes_nothing(postmaster: Postmaster) -> None:
     text = f"{SES}{ANN},BOUNCE,2020-01-01T00:00:00Z\n{BOB},COMPLAINT,\n{ANN},COMPLAINT,\n"
     put(postmaster, text)
@@ -151,3 +165,11 @@ def outcome(*texts: str) -> dict[str, Suppression]:
 def test_the_order_of_rows_and_files_does_not_matter(first: Any, second: Any, random: Any) -> None:
     shuffled = random.sample(first, len(first))
     assert outcome(ses(first), ses(second)) == outcome(ses(second), ses(shuffled)) == outcome(ses(second + first))
+
+
+def test_conflicts_are_told_in_the_order_of_the_file(postmaster: Postmaster) -> None:
+    people = [f"u{at * 7919 % 100}@example.com" for at in range(100)]
+    put(postmaster, SES + "".join(f"{who},BOUNCE,\n" for who in people))
+    for dry_run in (True, False):
+        done = put(postmaster, SES + "".join(f"{who},COMPLAINT,\n" for who in people), dry_run=dry_run)
+        assert [one.arriving.key for one in done.conflicts] == people

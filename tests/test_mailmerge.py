@@ -80,8 +80,17 @@ def test_a_row_without_a_field_that_is_named_is_refused_by_its_name() -> None:
 
 
 def test_a_dollar_that_begins_no_name_is_found_before_anything_is_sent() -> None:
-    with pytest.raises(ConfigurationError, match=r"hello.eml: '\$5 only.*a dollar is written \$\$"):
+    with pytest.raises(ConfigurationError, match=r"hello.eml: header Subject: '\$5 only.*a dollar is written \$\$"):
         merge(b"Subject: $5 only\n\nHello\n")
+    with pytest.raises(ConfigurationError, match=r"hello.eml: header Message-ID: '\$1@shop"):
+        merge(b"Subject: $name\nMessage-ID: <0a$1@shop.example>\n\nHello\n")
+    with pytest.raises(ConfigurationError, match=r"hello.eml: text/plain part: '\$5 only"):
+        merge(b"Subject: $name\n\n$5 only\n")
+
+
+def test_a_field_that_does_not_fit_into_a_header_is_named_with_it() -> None:
+    with pytest.raises(ValueError, match=r"^header Subject cannot hold \$name: "):
+        merge(b"Subject: Dear $name\n\nHello\n").filled({"recipient": "ada@example.com", "name": "Ada\nBcc: x@y"})
 
 
 def test_a_message_without_a_dollar_is_the_same_for_every_row() -> None:
@@ -99,7 +108,8 @@ def test_the_key_of_a_row_is_its_own_and_the_message_s() -> None:
 def test_a_row_without_an_address_says_so_and_one_that_is_none_says_what_would_be_right() -> None:
     with pytest.raises(ValueError, match=r"^no recipient: recipient is empty$"):
         texts_of({"recipient": " ", "name": "Ada"})
-    with pytest.raises(ValueError, match=r"^'ada' is no address: one has an @"):
+    said = r"^header To cannot hold \$name, \$recipient: 'ada' is no address: one has an @"
+    with pytest.raises(ValueError, match=said):
         merge().filled({**ADA, "recipient": "ada"})
 
 

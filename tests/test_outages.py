@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bouncekit.history.retelling import retold
+from bouncekit.policy.suppression import Standing
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.sqlite import SqliteStore
 
@@ -149,6 +150,34 @@ def test_who_was_held_gets_the_next_message_which_clears_it() -> None:
     replay.sender.send(good, over=HOUR)
     assert replay.sender.tried == len(good)
     assert replay.sender.store.suppression(good[0]) is None
+
+
+@pytest.mark.parametrize(("share", "lost"), [(0.02, 184), (0.05, 459)])
+def test_whom_a_small_outage_cost_a_week_the_next_mailing_clears_and_confirms_the_dead(share: float, lost: int) -> None:
+    replay = Replay(MemoryStore(), each=20, before=0)
+    good = replay.outage(at(share), 10_000)
+    gone = sorted(replay.gone)
+    assert (replay.sender.bound(good), replay.sender.bound(gone), replay.sender.alarms()) == (lost, 150, [])
+    replay.sender.now += 7 * DAY
+    replay.sender.tried = 0
+    replay.sender.send(sorted([*good, *gone]), over=HOUR, each=20)
+    assert replay.sender.tried == 10_000  # each of them got the one message that is its probe
+    assert [one for one in good if replay.sender.store.suppression(one)] == []
+    found = [replay.sender.store.suppression(one) for one in gone]
+    assert {(one.standing, one.rung, one.binds(replay.sender.now)) for one in found} == {(Standing.CONFIRMED, 1, True)}
+
+
+def test_who_mails_at_the_same_hour_each_week_may_miss_one_of_those_and_no_more() -> None:
+    replay = Replay(MemoryStore(), each=1, before=0)
+    good = replay.outage(at(0.05), 1000)
+    lost = replay.sender.bound(good)
+    assert lost > 30
+    for passed_by in (range(1, lost + 1), range(1)):
+        replay.sender.now += 7 * DAY - HOUR
+        replay.sender.tried = 0
+        replay.sender.send(good, over=HOUR)
+        assert len(good) - replay.sender.tried in passed_by
+    assert [one for one in good if replay.sender.store.suppression(one)] == []
 
 
 def test_nobody_is_told_that_their_mailbox_does_not_exist() -> None:

@@ -172,6 +172,24 @@ def test_every_key_must_match_and_one_of_its_values_is_enough(condition: dict[st
     assert holds(Condition(**condition), REPLY) is expected
 
 
+@pytest.mark.parametrize("domain", ["bücher.example", "xn--bcher-kva.example", "BÜCHER.example"])
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("bücher.example", True),
+        ("xn--bcher-kva.example", True),
+        ("*.example", True),
+        ("xn--bcher-kva.*", True),
+        ("*.bücher.example", False),
+        ("bucher.example", False),
+    ],
+)
+def test_a_domain_is_the_same_in_each_of_its_spellings(domain: str, asked: str, expected: bool) -> None:
+    to = parse_address(f"jo@{domain}")
+    assert holds(Condition(domain=(asked,)), address=to) is expected
+    assert holds(Condition(domain=(f"*.{asked}",)), address=parse_address(f"jo@mail.{domain}")) is expected
+
+
 def test_a_cause_matches_where_there_was_no_reply() -> None:
     lost = classify(status(Cause.LOST))
     assert holds(Condition(cause=frozenset({Cause.LOST})), lost)
@@ -290,6 +308,17 @@ def test_a_retry_just_before_the_deadline_is_tried() -> None:
     two_days = timedelta(days=2)
     assert decided(FULL_NOW, when=at(NOW + two_days - 31 * MINUTE)).action is Action.DELAYED
     assert decided(FULL_NOW, when=at(NOW + two_days - 30 * MINUTE)).action is Action.FAILED
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.3, 0.6, 0.99])
+def test_jitter_costs_nobody_a_try_that_comes_in_time_without_it(jitter: float) -> None:
+    kind = replace(POLICY.classes["normal"], deadline=10 * MINUTE)
+    by_class, by_rule = (replace(kind, wait=Schedule("own", (9.5 * MINUTE,))), replace(kind, wait=None))
+    rules = with_rules(Rule(id="own", do=Fate.RETRY, wait=Schedule("own", (9.5 * MINUTE,))))
+    for policy in (replace(POLICY, classes={"normal": by_class}), replace(rules, classes={"normal": by_rule})):
+        verdict = decided(BUSY, policy, at(jitter=jitter))
+        assert verdict.retry_at is not None
+        assert NOW + 9.5 * MINUTE <= verdict.retry_at < NOW + 10 * MINUTE
 
 
 def test_the_deadline_counts_from_the_first_attempt() -> None:

@@ -94,6 +94,16 @@ def test_settings_are_told_by_their_name() -> None:
     ]
 
 
+def test_a_setting_that_nobody_wrote_is_what_it_is_by_default() -> None:
+    new = read(("policy: 1\n", "policy: 1\nhints: always\nguard: {at_least: 30}\nkeep: {events: forever}\n"))
+    assert list(setting_changes(read(), new)) == [
+        SettingChange("guard.at_least", 20, 30),
+        SettingChange("hints.obey", "longer", "always"),
+        SettingChange("hints.at_least", None, "1m"),  # by `longer` no hint makes a wait shorter
+        SettingChange("keep.events", "180d", "forever"),
+    ]
+
+
 def test_a_typical_reply_that_ends_otherwise_is_told_with_both_rules() -> None:
     new = read(
         ("category: mailbox_full}, do: retry, wait: slow", "category: mailbox_full}, do: fail, suppress: address")

@@ -142,6 +142,25 @@ PLANTED = [
     ("late-budget", "12%", BASED + "budget: {warn: {bounces: 12%, complaints: 0.1%}}\n"),
     ("late-budget", "0.6%", BASED + "budget: {slow: {complaints: 0.6%}, stop: {bounces: 8%}, holds: bulk}\n"),
     ("misspelt-id", "mailbox-ful,", ruled("{id: mailbox-ful, when: {category: mailbox_full}, do: hold}")),
+    ("never-matches", ".example.com", ruled("{id: all, when: {domain: [example.org, .example.com]}, do: hold}")),
+    ("never-matches", "gmail", ruled("{id: big, when: {domain: gmail}, do: hold}")),
+    ("never-matches", "'@shop", ruled("{id: shop, when: {sender: '@shop.example'}, do: hold}")),
+    ("never-matches", "sender", ruled("{id: ours, when: {category: user_unknown, scope: sender}, do: hold}")),
+    ("never-matches", "{at_least", ruled("{id: two, when: {stage: MAIL, accepted: {at_least: 2}}, do: hold}")),
+    ("unknown-provider", "{rate", BASED + "throttles:\n  providers:\n    gmial: {rate: 1/s}\n"),
+    # Schedules and classes of the owner's, by which the base's rules wait.
+    ("retry-without-end", "[1s]", BASED + "schedules:\n  hours: [1s]\n"),
+    ("retry-without-end", "1m", BASED + "classes: {bulk: {deadline: 4d, wait: 1m}}\n"),
+    ("retry-too-late", "[5d, 6d]", BASED + "schedules:\n  hours: [5d, 6d]\n"),
+    ("retry-too-late", "20m", BASED + "classes: {code: {deadline: 20m}}\n"),
+    ("retries-the-final", "retry", ruled("{id: again, when: {category: user_unknown}, do: retry}")),
+    ("retries-the-final", "retry", ruled("{id: again, when: {code: 550}, do: retry}")),
+    ("waits-go-down", "[4h, 2h, 1h]", BASED + "schedules:\n  hours: [4h, 2h, 1h]\n"),
+    ("waits-go-down", "[2h, 1h]", ruled("{id: late, when: {category: greylisted}, do: retry, wait: [2h, 1h]}")),
+    ("idle-confirm", "72h", BASED + "ladders: {address: {confirm_after: 72h, confirmed: 30d}}\n"),
+    ("early-probes", "7m", BASED + "ladders: {address: {provisional: 7m, confirmed: 30d}}\n"),
+    ("takes-all-mail", "From", BASED + "classes: {offers: {deadline: 2d, headers: [List-Id, From]}}\n"),
+    ("holds-urgent", "[security", BASED + "budget: {stop: {bounces: 5%}, holds: [security, bulk]}\n"),
 ]
 
 
@@ -205,6 +224,22 @@ GOOD = [
     ruled("{id: numbers, when: {text: ['try again in # seconds', 'over * quota', '[TSS04]']}, do: hold}"),
     ruled("{id: dropped, when: {cause: unsolicited, text: 'shutting down'}, do: hold}"),
     ruled("{id: gate, when: {code: [2xx, 421]}, do: hold}"),
+    ruled("{id: some-tries, when: {category: network_error, attempts: {at_most: 3}}, do: retry, wait: [10s, 1m]}"),
+    ruled("{id: once-more, when: {permanent: true, attempts: 1}, do: retry, wait: 5m}"),
+    ruled("{id: lying, when: {category: user_unknown, text: 'try again'}, do: retry}"),
+    ruled("{id: log-in, when: {code: [530, 535]}, do: retry}"),
+    ruled(
+        "{id: full, when: {category: mailbox_full, permanent: true}, do: fail}",
+        "{id: full-now, when: {category: mailbox_full}, do: retry}",
+    ),
+    ruled("{id: apart, when: {category: unknown, domain: ['*.a.example', localhost]}, do: hold}"),
+    ruled("{id: bounces, when: {sender: ['news@*', jo@example.com], category: policy}, do: hold}"),
+    BASED + "ladders: {mailbox: {provisional: 1d, confirm_after: 72h, confirmed: [1d, 1d, 2d]}}\n",
+    BASED + "ladders: {mailbox: {provisional: 7d, confirm_after: 10d, confirmed: 30d}}\n",
+    BASED + "schedules: {hours: [15m, {first: 1h, times: 1.5, until: 16h}, 6h]}\n",
+    BASED + "throttles: {providers: {any: {at_once: 5}, gmail: {rate: 1/s}, partner.example: {rate: 1/m}}}\n",
+    BASED + "classes: {code: {deadline: 90s, wait: [20s, 30s], late: fail, headers: ['Subject: Your code']}}\n",
+    BASED + "budget: {slow: {bounces: 5%}, holds: [security, bulk]}\n",
     BASED + "channels: {operations: {limit: 50/h}}\n",
     BASED + "channels: [watch]\nbudget: {warn: {bounces: 9%, complaints: 0.4%}, notify: watch}\n",
 ]
@@ -213,6 +248,17 @@ GOOD = [
 @pytest.mark.parametrize("text", GOOD)
 def test_what_is_good_is_left_alone(text: str) -> None:
     assert found(text) == []
+
+
+def test_who_stands_in_a_base_rules_place_is_told_why_it_is_tried_behind_what_stands_below_it() -> None:
+    (finding,) = found(
+        ruled(
+            "{id: mailbox-full, when: {category: mailbox_full, permanent: true}, do: fail, suppress: mailbox}",
+            "{id: full, when: {category: mailbox_full}, do: hold}",
+        )
+    )
+    assert (finding.code, finding.line) == ("unreachable-rule", 4)
+    assert finding.fix.startswith("an id of its own")
 
 
 def test_a_base_is_its_authors_and_only_the_owners_file_is_looked_at(tmp_path: Path) -> None:
@@ -232,10 +278,27 @@ def test_what_of_rules_together_is_too_much_to_work_out_is_not_guessed() -> None
     assert [one.code for one in found(ruled(*many)) if one.code in ("unreachable-rule", "contradictory-rules")] == []
 
 
-def test_places_of_toml_are_lines_of_rules() -> None:
-    text = 'policy = 1\nextends = "default"\n[[rules]]\nid = "all"\ndo = "fail"\n'
-    (finding,) = lint(read_policy("mine.toml", text, resolve=policy_text, known=schedules))
-    assert (finding.code, finding.line, finding.column) == ("hides-base", 3, None)
+@pytest.mark.parametrize(
+    ("name", "text", "place"),
+    [
+        ("mine.toml", 'policy = 1\nextends = "default"\n[[rules]]\ndo = "fail"\nid = "all"\n', (5, 6)),
+        ("mine.json", '{"policy": 1, "extends": "default",\n "rules": [{"do": "fail", "id": "all"}]}', (2, 33)),
+    ],
+)
+def test_a_finding_has_its_place_in_toml_and_in_json(name: str, text: str, place: tuple[int, int]) -> None:
+    (finding,) = lint(read_policy(name, text, resolve=policy_text, known=schedules))
+    assert (finding.code, finding.line, finding.column) == ("hides-base", *place)
+
+
+def test_scopes_of_categories_are_not_doubted_where_rules_about_replies_may_say_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(
+        '[[rule]]\nid = "theirs"\nsource = "they"\ntext = "odd"\ncategory = "user_unknown"\nscope = "sender"\n'
+        'examples = ["550 odd"]\n'
+    )
+    (tmp_path / "mine.yaml").write_text(
+        ruled("{id: ours, when: {category: user_unknown, scope: sender}, do: hold}", head="meaning: own.toml\n")
+    )
+    assert lint(read_source(tmp_path / "mine.yaml"), providers=providers()) == ()
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="the docs are not here")

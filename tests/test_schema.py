@@ -86,6 +86,24 @@ def test_what_is_the_newest_already_is_left_as_it_is(path: Path) -> None:
     assert contents(path) == before
 
 
+def test_what_an_earlier_text_of_a_migration_has_made_is_told_before_it_is_used(tmp_path: Path) -> None:
+    old, (first, *_) = tmp_path / "old.db", schema._migrations()
+    with opened(old) as connection:
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        migrate(connection, str(old), (first.replace("greylisted_at ", "grey_at "),))
+    before = contents(old)
+    with pytest.raises(StoreCorrupt, match=r"before its release, whose recipients was another.*suppressions export"):
+        SqliteStore(old)
+    assert contents(old) == before
+
+
+def test_more_than_was_made_disturbs_nobody(path: Path) -> None:
+    with opened(path) as connection:
+        connection.execute("CREATE INDEX theirs ON messages (sender)")
+        connection.execute("ANALYZE")
+    SqliteStore(path).close()
+
+
 def test_who_knows_less_leaves_it_as_it_is(path: Path) -> None:
     with opened(path) as connection:
         migrate(connection, str(path), STEPS)

@@ -36,7 +36,7 @@ PUTS_NOBODY_THERE = frozenset(
     enqueue events extend flows history holdings kept levels lift move_cursor newest_at note_trouble overdue
     overwrite_deleted place_cursor prune pseudonymous queued queued_message queued_relays read_cursor release
     release_cursor requeue search spent standing suppression suppressions swap_flow swap_level talkers tally
-    tally_events tell tenants_of trouble_of
+    tally_events tell tenants tenants_of trouble_of
     """.split()
 )
 
@@ -58,6 +58,9 @@ class OnlyThese:
 
     def forget(self) -> None:
         self.forgotten += 1
+
+    def ask(self) -> str:
+        return "these"
 
     def close(self) -> None:
         self.is_closed = True

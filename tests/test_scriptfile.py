@@ -3,8 +3,8 @@
 import pytest
 
 from bouncekit import ConfigurationError
-from bouncekit.testing import Answer, Closing, Cut, Delay, Dropped, Kept, Silence, Usual
-from bouncekit.testing.scriptfile import answer_in_words, read_script
+from bouncekit.testing import Answer, Closing, Cut, Delay, Dropped, Kept, Raw, Silence, Usual
+from bouncekit.testing.scriptfile import answer_in_words, read_script, words_of
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,13 @@ from bouncekit.testing.scriptfile import answer_in_words, read_script
         ("dropped 250 2.0.0 Ok", Dropped("250 2.0.0 Ok")),
     ],
 )
-def test_words_are_an_answer(words: str, answer: Answer) -> None:
+def test_words_are_an_answer_and_an_answer_has_these_words(words: str, answer: Answer) -> None:
     assert answer_in_words(words) == answer
+    assert words_of(answer) == words
+
+
+def test_an_answer_without_words_is_shown_as_python_writes_it() -> None:
+    assert words_of(Raw(b"x")).startswith("Raw(")
 
 
 @pytest.mark.parametrize("words", ["", "full", "delay", "delay soon", "delay -1", "kept", "99 no", "kept delay x cut"])

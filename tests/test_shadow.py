@@ -26,7 +26,7 @@ from bouncekit.words.envelope import Recipient
 from bouncekit.words.errors import PolicyError
 from bouncekit.words.reply import Reply, Stage
 from bouncekit.words.status import Action, RecipientStatus
-from tests.building import ANN, BOB, delivery_to
+from tests.building import ANN, BOB, NOW, delivery_to
 from tests.contract.stores import Sender, new_id
 
 FULL, GONE, BLOCKED = "552 5.2.2 Mailbox full", "550 5.1.1 No such user", "550 5.7.1 Your host is listed at a blocklist"
@@ -85,7 +85,12 @@ def test_a_fault_of_the_shadow_is_counted_and_logged_once_and_hurts_no_send(capl
     assert drive(shadow.beside(LIVE), FULL, GONE, BLOCKED) == drive(LIVE, FULL, GONE, BLOCKED)
     assert shadow.faults >= 3
     assert len([record for record in caplog.records if "shadow policy broken failed" in record.message]) == 1
-    assert not shadow.has_news
+    told = shadow.due(NOW)
+    assert {one["would"] for one in told} == {
+        "no verdict"
+    }  # who hears nothing would take it for as good as the live one
+    assert sum(one["times"] for one in told) == told[0]["decided"] >= 3
+    assert told[0]["faults"] >= 3
 
 
 def test_a_fault_of_its_classifier_hurts_no_send_either() -> None:
@@ -94,7 +99,7 @@ def test_a_fault_of_its_classifier_hurts_no_send_either() -> None:
 
     shadow = Shadow(HOLDS, fails)
     assert drive(shadow.beside(LIVE), FULL) == drive(LIVE, FULL)
-    assert (shadow.faults, shadow.decided) == (1, 0)
+    assert (shadow.faults, shadow.decided, shadow.has_news) == (1, 1, True)
 
 
 def test_a_shadow_that_learns_of_greylisting_knows_what_was_learnt_though_the_live_policy_does_not_ask() -> None:

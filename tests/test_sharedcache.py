@@ -3,14 +3,17 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bouncekit.cli.checks import Check
+from bouncekit.cli.storechecks import store_and_more
 from bouncekit.stores import Store
 from bouncekit.stores.screen import sharedcache
-from bouncekit.stores.screen.screened import screened
+from bouncekit.stores.screen.screened import ask_cache, screened
 from bouncekit.stores.screen.sharedcache import SharedCache
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.stores.trail import digest_of
@@ -355,3 +358,19 @@ def test_both_names_of_the_protocol_are_known(valkey: Valkey, store: Shared, sch
     assert possible(screen, ANN) == []
     assert valkey.client().dbsize() == 1
     screen.close()
+
+
+def test_doctor_is_told_whether_it_answers(own: Valkey, tmp_path: Path) -> None:
+    with Shared(tmp_path / "b.db") as store:
+        url = own.url.replace("//", "//:hush@")
+        assert "hush" not in ask_cache(store, own.url)
+        assert ask_cache(store, own.url).endswith(" answers")
+        own.kill()
+        (found,) = [one for one in looked_at(store, url) if one.name == "cache"]
+    assert found.level == "warn"
+    assert "does not answer" in found.found
+    assert "hush" not in found.found
+
+
+def looked_at(store: Store, cache: str) -> Iterator[Check]:
+    return store_and_more(store, now=datetime.now(UTC), relays=(), all_known=True, cache=cache)

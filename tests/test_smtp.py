@@ -4,6 +4,7 @@ import pickle
 import smtplib
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -751,3 +752,34 @@ def test_threads_that_share_a_connection_do_not_mix_their_mail(serve: Serve, pos
     assert {received.recipients: received.data.split(b"\r\n")[1] for received in server.messages} == {
         (one,): f"Subject: {one}".encode() for one in to
     }
+
+
+class Slow(EmailMessage):
+    """Takes its time while it is written out, and other threads go on."""
+
+    def raw_items(self) -> Iterator[tuple[str, str]]:
+        time.sleep(0.05)
+        return super().raw_items()  # type: ignore[misc,no-any-return]
+
+
+def test_threads_that_share_a_connection_mix_neither_what_is_to_be_done_nor_labels(
+    serve: Serve, postmaster: Postmaster, heard: Heard
+) -> None:
+    server, slow = serve(), Slow()
+    slow["From"], slow["To"] = SENDER, "slow@example.com"
+    with postmaster.smtp(server.host, server.port) as smtp, ThreadPoolExecutor(2) as pool:
+        composing = pool.submit(smtp.compose, slow, message_class="bulk")
+        assert smtp.send_message(message("ada@example.com")).delivered
+        assert composing.result().envelope.recipients[0].wire == "slow@example.com"
+    assert [server.copies(f"{name}@example.com") for name in ("slow", "ada")] == [0, 1]
+    assert [event.occasion.labels.message_class for event in heard.of("delivered")] == [None]
+
+
+def test_a_connection_that_is_opened_anew_says_hello_anew(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve()
+    smtp = postmaster.smtp(server.host, server.port)
+    for _ in range(2):
+        with smtp:
+            assert smtp.send_message(message("ada@example.com")) == {}
+        smtp.connect(server.host, server.port)
+    smtp.close()

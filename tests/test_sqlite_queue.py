@@ -8,7 +8,7 @@ import random
 import re
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -96,10 +96,10 @@ def test_whose_turn_it_is_is_read_from_an_index_alone(long_queue: SqliteStore, n
 def test_a_long_queue_is_counted_from_its_indexes(long_queue: SqliteStore) -> None:
     tables = [step for step in plan(long_queue, statements.DEPTH) if "recipients" in step]
     assert len(tables) == 7
-    # When what is under a lease that cannot be is due, is read from its row: there is hardly ever one.
+    # What is under a lease is read from its rows: there are never more than workers are at.
     assert [step for step in tables if "COVERING INDEX" not in step] == [
         "SEARCH recipients USING INDEX recipients_by_lease (lease_owner>?)"
-    ]
+    ] * 2
     depth = long_queue.depth(NOW)
     assert (depth.due, depth.waiting) == (10_001, 89_999)
 
@@ -165,6 +165,21 @@ def test_a_claim_looks_at_what_it_takes_and_not_at_what_waits(long_queue: Sqlite
         assert len(claimed) == 1
         taken.append((ticks[0], len(wires(*claimed))))
     assert all(ticks * 100 < 3000 + 500 * recipients for ticks, recipients in taken), taken
+
+
+@pytest.mark.parametrize("rest", [lambda store: store.release("nobody"), lambda store: claim(store, relays=("none",))])
+def test_what_is_in_the_log_is_written_back_when_nobody_waits_for_it(
+    store: SqliteStore, path: Path, rest: Callable[[SqliteStore], object]
+) -> None:
+    """By a worker that is done with its batch, or has nothing to do; once there is enough of it."""
+    sizes = []
+    for number in (100, 100):
+        for _ in range(number):
+            enqueue(store, ANN)
+        sizes.append(path.stat().st_size)
+        rest(store)
+        sizes.append(path.stat().st_size)
+    assert sizes[0] == sizes[1] == sizes[2] < sizes[3]
 
 
 def test_the_table_refuses_what_contradicts_itself(store: SqliteStore) -> None:

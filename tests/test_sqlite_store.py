@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from bouncekit.delivery.suppressionchange import Swap
 from bouncekit.policy.suppression import Standing
 from bouncekit.stores.sql import statements
 from bouncekit.stores.sqlite import SqliteStore
@@ -660,3 +661,16 @@ def test_what_is_kept_does_not_depend_on_when_it_is_read(store: SqliteStore) -> 
     assert len(list(reader)) in (599, 600)
     assert store.suppression(ANN, tenant="") is not None
     assert not list(store.suppressions(at=NOW + timedelta(days=400)))
+
+
+def test_from_the_first_change_of_many_on_more_of_the_file_is_kept_at_hand(tmp_path: Path) -> None:
+    def swaps(first: int, number: int) -> list[Swap]:
+        return [Swap(before=None, after=suppression(f"u{at}@example.com")) for at in range(first, first + number)]
+
+    with SqliteStore(tmp_path / "b.db") as store:
+        database = store._database
+        assert store.exchange(swaps(0, 10), by="x", at=NOW) == []
+        ((few,),) = database.read("PRAGMA cache_size")
+        assert store.exchange(swaps(10, 1000), by="x", at=NOW) == []
+        ((many,),) = database.read("PRAGMA cache_size")
+    assert (few, many) == (-2000, -32768)

@@ -28,6 +28,7 @@ from bouncekit.policy.throttle import (
     ask,
     heard,
     left,
+    set_back,
 )
 
 from .building import NOW
@@ -188,11 +189,29 @@ def test_a_limit_bounds_messages_recipients_and_how_many_are_at_it() -> None:
 def test_no_limit_waits_for_a_clock_that_was_set_back() -> None:
     limits = Throttle(rate=Pace(1, HOUR), recipients=Pace(1, MINUTE))
     flow, _ = may(FREE, throttle=limits)
-    again, held = may(flow, NOW - timedelta(days=365), limits)
+    for span in (timedelta(minutes=5), timedelta(hours=20), timedelta(days=365)):
+        then = NOW - span
+        moved = set_back(flow, then, MINUTE)
+        assert may(moved, then, limits)[1] == Held(MAIN, then + HOUR, "the pace to relay main is limited")
+        assert may(moved, then + HOUR, limits)[1] is None
+
+
+@pytest.mark.parametrize("span", [timedelta(minutes=5), timedelta(hours=20), timedelta(days=365)])
+def test_a_pause_and_a_slow_lane_last_as_long_by_a_clock_that_was_set_back(span: timedelta) -> None:
+    then = NOW - span
+    paused = set_back(hear(FREE, PAUSE)[0], then, MINUTE)
+    assert may(paused, then)[1] == Held(MAIN, then + 5 * MINUTE, "", is_paused=True)
+    trial, held = may(paused, then + 5 * MINUTE)
     assert held is None
-    assert may(again, NOW - timedelta(days=365), limits)[1] == Held(
-        MAIN, NOW - timedelta(days=365) + HOUR, "the pace to relay main is limited"
-    )
+    assert len(set_back(trial, then, MINUTE).holds) == 1
+    slowed = set_back(hear(FREE, Slow(by=4))[0], then, MINUTE)
+    assert may(slowed, then)[1] == Held(MAIN, then + 4 * SECOND, "the pace to relay main is limited")
+    assert may(slowed, then + HOUR)[0].pace is None
+
+
+def test_what_another_clock_says_is_left_to_it() -> None:
+    flow, _ = may(FREE, throttle=Throttle(rate=Pace(1, MINUTE)))
+    assert set_back(flow, NOW - HOUR, HOUR) is flow
 
 
 def test_no_message_shuts_a_lane_for_longer_than_a_day_by_its_recipients() -> None:
@@ -259,7 +278,7 @@ def play(steps: Iterable[tuple], throttle: Throttle):
     """The states that come of acts, each with its time, what was done and whether it passed."""
     flow, now = FREE, NOW
     for act, *more in steps:
-        before, held = flow, None
+        before, held = (flow := set_back(flow, now, MINUTE)), None  # as whoever reads it does
         match act:
             case "ask":
                 flow, held = may(flow, now, throttle, *more)

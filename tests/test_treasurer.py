@@ -488,6 +488,50 @@ def test_a_policy_without_a_budget_holds_nobody_any_more(make: Make, clock: Manu
     assert send(postmaster, "jo").delivered
 
 
+def test_what_an_old_policy_made_of_a_stream_is_not_kept_once_another_holds(make: Make, clock: ManualClock) -> None:
+    meanwhile: list[Callable[[], object]] = []
+
+    class Asked(MemoryStore):
+        def spent(self, **question: Any) -> Any:
+            found = super().spent(**question)
+            if meanwhile:
+                meanwhile.pop()()
+            return found
+
+    postmaster = make(store=Asked())
+    spoil(postmaster, clock, good=10, bad=10)
+    meanwhile.append(lambda: postmaster.reload("default"))
+    treasurer = postmaster.office.treasurer
+    treasurer.look(Labels(stream="news"))
+    assert not meanwhile
+    assert treasurer.holds_nobody
+
+
+def test_a_budget_that_goes_between_two_looks_at_it_fails_no_send(make: Make, clock: ManualClock) -> None:
+    postmaster = make()
+    spoil(postmaster, clock, good=10, bad=5)
+    treasurer = postmaster.office.treasurer
+    lane = treasurer.lane(Labels(stream="news", message_class="bulk"))
+    assert lane is not None
+
+    class Reloaded(Treasurer):
+        """Of which another thread takes the budget away behind each look."""
+
+        @property
+        def _budget(self) -> Budget | None:
+            found: Budget | None = self.__dict__.pop("at_first", None)
+            return found
+
+        @_budget.setter
+        def _budget(self, budget: Budget | None) -> None:
+            self.__dict__["at_first"] = budget
+
+    reloaded = Reloaded(postmaster.policy, treasurer._ledger, treasurer._notices, clock)
+    reloaded._lanes[lane] = NEWS
+    assert reloaded.throttle(lane).rate is not None
+    assert reloaded.throttle(lane).rate is None
+
+
 # -- by a model
 
 

@@ -41,7 +41,7 @@ TELLS_OF_NOBODY = frozenset(
     abandoned addressed changes claim claim_cursor close cursors depth drop_cursor erase events extend flows holdings
     kept levels move_cursor newest_at note_trouble overdue overwrite_deleted place_cursor prune pseudonymous queued
     queued_message queued_relays read_cursor release release_cursor requeue spent suppressions swap_flow
-    swap_level talkers tally tally_events trouble_of
+    swap_level talkers tally tally_events tenants trouble_of
     """.split()
 )
 

@@ -7,7 +7,6 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,7 +34,7 @@ VERBS = {
     "rules": "Find the replies that no rule understands, and write rules for them.",
     "suppressions": "Look at the suppression list, change it, bring one along, take changes back.",
     "forget": "Erase somebody who asks for it, and still never write to him.",
-    "queue": "Look at the mail that waits, try it now, drop it.",
+    "queue": "Look at the mail that waits, try it now, drop it, send it again.",
     "worker": "Send what is queued, until stopped.",
     "why": "Tell what happened to an address.",
     "events": "Show what happened, in order, and go on as it happens.",
@@ -78,6 +77,8 @@ class _Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in VERBS and not ctx.resilient_parsing:  # a shell that asks what may follow takes no advice
+            from difflib import get_close_matches
+
             close = get_close_matches(args[0], VERBS, n=1)
             ctx.fail(
                 f"no verb {args[0]!a}; " + (f"did you mean {close[0]!r}?" if close else f"one of {', '.join(VERBS)}")

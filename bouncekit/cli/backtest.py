@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bouncekit.history.backtest import Classify, Difference, Tally
     from bouncekit.policy.policy import Policy
     from bouncekit.policy.rule import Example
-    from bouncekit.policyfiles.policydiff import RuleChange
+    from bouncekit.policyfiles.policydiff import FaceChange, RuleChange
     from bouncekit.stores import Store
 
 __all__ = ["backtest", "diff", "judge"]
@@ -113,31 +113,9 @@ def diff(old: str, new: str, limit: int, as_json: bool) -> int:
     if as_json:
         show_json(
             {
-                "rules": [
-                    {
-                        "how": str(one.how),
-                        "section": one.section,
-                        "rule": one.rule,
-                        "where": one.where,
-                        "keys": one.keys,
-                    }
-                    for one in rules
-                ],
+                "rules": list(map(_rule_data, rules)),
                 "settings": [{"name": one.name, "old": one.old, "new": one.new} for one in settings],
-                "replies": [
-                    {
-                        "reply": one.example.reply,
-                        "stage": str(one.example.stage),
-                        "accepted": one.example.accepted,
-                        "provider": one.example.provider,
-                        "when": one.when or "at the first try",
-                        "old": one.old,
-                        "new": one.new,
-                        "old_rule": one.old_rule,
-                        "new_rule": one.new_rule,
-                    }
-                    for one in replies
-                ],
+                "replies": list(map(_reply_data, replies)),
             }
         )
         return int(bool(rules or settings or replies))
@@ -145,15 +123,7 @@ def diff(old: str, new: str, limit: int, as_json: bool) -> int:
         _show_rule(change)
     for setting in settings:
         show_line(f"{setting.name}: {_value(setting.old)} -> {_value(setting.new)}")
-    if replies:
-        show_line()
-        rows = [
-            (f"{one.example.reply}", f"{one.example.stage}{f', {one.when}' if one.when else ''}", one.old, one.new)
-            for one in replies[:limit]
-        ]
-        show_table(("reply", "stage", before[0].name, after[0].name), rows)
-        if len(replies) > limit:
-            show_line(f"and {len(replies) - limit:,} more: --limit")
+    _show_replies(replies, limit, (before[0].name, after[0].name))
     show_line()
     show_line(
         f"{counted(len(rules), 'rule')}, {counted(len(settings), 'setting')} and "
@@ -322,6 +292,45 @@ def _tally(tally: "Tally") -> dict[str, Any]:
         "lost_deliveries": tally.lost,
         "tries_without_an_answer": tally.open,
     }
+
+
+def _rule_data(change: "RuleChange") -> dict[str, Any]:
+    return {
+        "how": str(change.how),
+        "section": change.section,
+        "rule": change.rule,
+        "where": change.where,
+        "keys": change.keys,
+    }
+
+
+def _reply_data(change: "FaceChange") -> dict[str, Any]:
+    example = change.example
+    return {
+        "reply": example.reply,
+        "stage": str(example.stage),
+        "accepted": example.accepted,
+        "provider": example.provider,
+        "when": change.when or "at the first try",
+        "old": change.old,
+        "new": change.new,
+        "old_rule": change.old_rule,
+        "new_rule": change.new_rule,
+    }
+
+
+def _show_replies(replies: "Sequence[FaceChange]", limit: int, names: tuple[str, str]) -> None:
+    """The typical replies that end otherwise, as far as they are asked for."""
+    if not replies:
+        return
+    show_line()
+    rows = [
+        (f"{one.example.reply}", f"{one.example.stage}{f', {one.when}' if one.when else ''}", one.old, one.new)
+        for one in replies[:limit]
+    ]
+    show_table(("reply", "stage", *names), rows)
+    if len(replies) > limit:
+        show_line(f"and {len(replies) - limit:,} more: --limit")
 
 
 def _show_rule(change: "RuleChange") -> None:

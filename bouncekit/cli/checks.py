@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from bouncekit.desk.office import Retry
 from bouncekit.meaning.classification import Step
@@ -16,13 +17,26 @@ from bouncekit.postmaster.config import Config
 from bouncekit.words.errors import BouncekitError, Finding
 from bouncekit.words.measures import counted
 
-__all__ = ["Check", "Level", "failed", "machine", "policy", "retry", "rules", "sources"]
+__all__ = ["Check", "Level", "failed", "machine", "policy", "retry", "rules", "settings", "sources"]
 
 _DEPENDENCIES = ("click", "dnspython", "idna", "pydantic", "pyyaml", "structlog", "tenacity")
 _EXTRAS = {"rich": ("cli", "colour in the terminal"), "apprise": ("notify", "channels by apprise URL")}
 _OLDEST_PYTHON = (3, 11)
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
 _MEMORY = "sqlite:///:memory:"
+# What the other checks look at: a postmaster that is made without them shows what is wrong with the rest.
+_LOOKED_AT: Mapping[str, Any] = {
+    "policy": "default",
+    "rules": (),
+    "community_rules": (),
+    "channels": {},
+    "relays": {},
+    "sinks": {},
+    "store": None,
+    "cache": None,
+    "retry": "never",
+    "worker": "external",
+}
 
 
 class Level(StrEnum):
@@ -87,6 +101,16 @@ def sources(config: Config) -> Check:
     return Check("configuration", Level.OK, ", ".join(places) or "none: the defaults hold")
 
 
+def settings(config: Config) -> Iterator[Check]:
+    """What is wrong with secrets, return paths and the like, for which a process would not start; else nothing."""
+    from bouncekit.postmaster.postmaster import Postmaster
+
+    try:
+        Postmaster(**{**config.for_postmaster(), **_LOOKED_AT}).close()
+    except (BouncekitError, OSError) as error:
+        yield failed("settings", error)
+
+
 def retry(way: Retry, patience: timedelta, *, store: object, relays: Collection[str]) -> Check:
     """Who tries again, and whether he has what that takes. `store` None, or the URL of memory, keeps nothing."""
     if way is Retry.WAIT:
@@ -114,8 +138,10 @@ def policy(given: str | Policy, channels: Mapping[str, object], place: Callable[
     found = f"{opened.name}: {counted(len(opened.rules), 'rule')}, {len(opened.sessions)} about sessions"
     yield Check("policy", Level.OK, found)
     yield _examples(opened, given if isinstance(given, str) else opened.name)
-    for role in sorted({*opened.channels, *channels}):
+    for role in sorted(channels):
         yield _channel(role, opened, channels, place)
+    if missing := sorted(set(opened.channels).difference(channels)):
+        yield _missing(missing)
 
 
 def rules(own: Sequence[str], community: Sequence[str]) -> Iterator[Check]:
@@ -162,11 +188,14 @@ def _channel(role: str, opened: Policy, channels: Mapping[str, object], place: C
     if role not in opened.channels:
         known = ", ".join(opened.channels) or "none"
         return Check(name, Level.FAIL, "the policy has no such channel", f"rename it; the policy has: {known}")
-    if role not in channels:
-        advice = f"[channels] {role} = 'mailto:...' in bouncekit.toml, or channels={{...}} in the code"
-        return Check(name, Level.WARN, "not set up: its notices are events only", advice)
     try:
         channel(channels[role])
     except (BouncekitError, OSError) as error:
         return failed(name, error, "write 'mailto:ops@example.com' or an apprise URL")
     return Check(name, Level.OK, f"set up in {place(role)}")
+
+
+def _missing(roles: Sequence[str]) -> Check:
+    """Those whom nobody reaches: in one line, since it is one thing to do."""
+    advice = f"[channels] {roles[0]} = 'mailto:...' in bouncekit.toml, or channels={{...}} in the code"
+    return Check("channels", Level.WARN, f"{', '.join(roles)}: not set up, their notices are events only", advice)

@@ -104,7 +104,11 @@ def _of_configuration(config: "Config", *, insecure_tls: bool) -> "Iterator[Chec
     yield from checks.policy(config.policy, settings["channels"], lambda role: config.sources[f"channels.{role}"])
     yield from checks.rules(config.rules, config.community_rules)
     yield from sinkchecks.configured(config.sinks)
-    yield from store_and_more(config.store, now=now, relays=relays, all_known=bool(config.relays))
+    yield from (wrong := tuple(checks.settings(config)))
+    keys = None if wrong else config.hash_keys
+    yield from store_and_more(
+        config.store, now=now, relays=relays, all_known=bool(config.relays), hash_keys=keys, cache=config.cache
+    )
     for name, given in config.relays.items():
         yield from relay(f"relay {name}", given, insecure_tls=insecure_tls)
     if config.relay is not None and config.relay not in config.relays:

@@ -2,6 +2,8 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -11,6 +13,7 @@ import click
 
 from bouncekit.cli.output import show_json, show_line
 from bouncekit.cli.settings import json_option
+from bouncekit.outside.drafts import drafted
 from bouncekit.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,17 +22,19 @@ if TYPE_CHECKING:
 __all__ = ["verb"]
 
 _BEGINNINGS = files("bouncekit.cli") / "beginnings"
-_WRITTEN = ("bounces.yaml", "bouncekit.toml")
+_PRIVATE = "bouncekit.toml"  # a relay has a password
+_WRITTEN = ("bounces.yaml", _PRIVATE)
 _PLAIN = "plain"
+_NEXT = "bouncekit doctor"
+_RELAYS = 'main = "${relay}"'
 _REQUIREMENTS = ("pyproject.toml", "setup.cfg", "setup.py", "Pipfile", "requirements*.txt", "requirements/*.txt")
 _MAX_BYTES = 1024 * 1024
 _URL = re.compile(r"[a-z+]+:[^\s\"\\]*")  # what may stand in quotes in TOML and Python
-_RELATIVE = re.compile(r"sqlite:///([^/:{}][^{}]*)")  # braces would mean something in an f-string
 _NAME = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*")
 
 
-def _frameworks() -> dict[str, dict[str, str]]:
-    found: dict[str, Any] = tomllib.loads((_BEGINNINGS / "frameworks.toml").read_text("utf-8"))
+def _frameworks() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = tomllib.loads((_BEGINNINGS / "frameworks.toml").read_text("utf-8"))
     return found
 
 
@@ -46,8 +51,11 @@ def _frameworks() -> dict[str, dict[str, str]]:
 @click.option("--store", metavar="URL", default="sqlite:///bounces.db", show_default=True, help="Where it remembers.")
 @click.option("--relay", metavar="URL", default="smtp://localhost:25", show_default=True, help="Where mail goes.")
 @click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("--show", is_flag=True, help="Write nothing; only show what goes where.")
 @json_option("one JSON document: written, framework, into, text")
-def verb(folder: Path, framework: str, policy: str, store: str, relay: str, force: bool, as_json: bool) -> None:
+def verb(
+    folder: Path, framework: str, policy: str, store: str, relay: str, force: bool, show: bool, as_json: bool
+) -> None:
     """Write bounces.yaml and bouncekit.toml, with comments, and show what goes where in your application.
 
     \b
@@ -55,32 +63,37 @@ def verb(folder: Path, framework: str, policy: str, store: str, relay: str, forc
     bouncekit init --framework django --relay smtp://mail.example.org:587
     """
     server = _check(policy, store, relay)
-    given = {
-        "policy": policy,
-        "store": store,
-        "store_in_project": _in_project(store),
-        "relay": relay,
-        "host": server.host or "localhost",
-        "port": str(server.port),
-    }
-    texts = {folder / name: _filled((_BEGINNINGS / name).read_text("utf-8"), given) for name in _WRITTEN}
-    if not force and (there := [str(path) for path in texts if path.exists()]):
-        raise ConfigurationError(f"{' and '.join(there)}: there already; --force replaces them")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, text in texts.items():
-        path.write_text(text, "utf-8")
     name = _found(folder) if framework == "auto" else framework
-    into, text = _frameworks()[name]["into"], _filled(_frameworks()[name]["text"], given).strip()
+    meant = _frameworks()[name]
+    given = {"policy": policy, "store": store, "relay": relay}
+    given |= {"host": server.host or "localhost", "port": str(server.port)}
+    given["relays"] = _filled(meant.get("relays", _RELAYS), given)
+    texts = {folder / name: _filled((_BEGINNINGS / name).read_text("utf-8"), given) for name in _WRITTEN}
+    written = [] if show else _write(folder, texts, force=force)
+    into, text = meant["into"], _filled(_text(meant), given).strip()
     if as_json:
-        show_json({"written": list(map(str, texts)), "framework": name, "into": into, "text": text})
+        show_json({"written": written, "framework": name, "into": into, "text": text})
         return
-    for path in texts:
+    for path in written:
         show_line(f"wrote {path}")
-    show_line()
+    if written:
+        show_line()
     show_line(f"{into}{'' if name == _PLAIN else f' ({name})'}:")
     for line in ("", *text.splitlines(), ""):
         show_line(f"    {line}".rstrip())
-    show_line("then: bouncekit doctor")
+    show_line(f"then: {meant.get('next', _NEXT)}")
+
+
+def _write(folder: Path, texts: Mapping[Path, str], *, force: bool) -> list[str]:
+    """The paths of what was written; raises ConfigurationError where something is there that nobody wants replaced."""
+    if not force and (there := [str(path) for path in texts if path.exists()]):
+        told = "--force replaces them, --show only says what goes where"
+        raise ConfigurationError(f"{' and '.join(there)}: there already; {told}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in texts.items():
+        with drafted(path, is_secret=path.name == _PRIVATE) as file:
+            file.write(text.encode())
+    return list(map(str, texts))
 
 
 def _check(policy: str, store: str, relay: str) -> "Relay":
@@ -98,10 +111,23 @@ def _check(policy: str, store: str, relay: str) -> "Relay":
     return server
 
 
-def _in_project(store: str) -> str:
-    """The store as Python: a file beside the settings' own database, wherever the process was started."""
-    beside = _RELATIVE.fullmatch(store)
-    return f'f"sqlite:///{{BASE_DIR}}/{beside[1]}"' if beside else f'"{store}"'
+def _text(framework: Mapping[str, Any]) -> str:
+    """What goes into the application, for the version of the framework that is installed; else for the newest."""
+    text: str = framework["text"]
+    older = framework.get("older")
+    if older is None:
+        return text
+    try:
+        installed = version(framework["package"])
+    except PackageNotFoundError:
+        return text
+    is_older = _numbers(installed) < _numbers(older["than"])
+    return str(older["text"]) if is_older else text
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version; 6.1a1 counts as 6.1."""
+    return tuple(map(int, re.findall(r"\d+", version)[:2]))
 
 
 def _filled(text: str, given: dict[str, str]) -> str:

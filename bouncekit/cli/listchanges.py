@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bouncekit.cli.blamed import blame_options
 from bouncekit.cli.output import show_json, show_line, show_minute, show_table
 from bouncekit.cli.settings import (
     by_option,
     configured,
     json_option,
-    moment,
     open_postmaster,
     store_option,
+    tenant_option,
     time_of,
 )
 from bouncekit.delivery.events import show_time, suppression_data
 from bouncekit.history.telling import second
-from bouncekit.meaning.classification import Category
 
 if TYPE_CHECKING:
     from bouncekit.delivery.suppressionchange import Change
@@ -30,7 +30,7 @@ __all__ = ["show", "undo"]
 
 @click.command()
 @click.argument("address")
-@click.option("--tenant", default="", metavar="NAME", help="Whose list.")
+@tenant_option
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many.")
 @store_option
 @json_option("JSON lines, one for each change, newest first")
@@ -55,16 +55,7 @@ def show(address: str, tenant: str, limit: int, store: str | None, as_json: bool
 
 @click.command()
 @click.option("--made-by", metavar="NAME", help="By whom, as `show` says it: `guard`, `import ses list.csv`, a person.")
-@click.option("--rule", metavar="NAME", help="By this rule of the policy.")
-@click.option("--fingerprint", metavar="HEX", help="On refusals alike, as the event guard_tripped names them.")
-@click.option("--provider", metavar="NAME", help="On what its servers said: gmail, or the end of a host's name.")
-@click.option("--category", type=click.Choice(list(map(str, Category))), metavar="NAME", help="Of this category.")
-@click.option(
-    "--since", callback=moment, metavar="TIME", help="From then on: 2026-01-31, 2026-01-31T12:00Z, or 2h for ago."
-)
-@click.option("--until", callback=moment, metavar="TIME", help="Up to then.")
-@click.option("--tenant", metavar="NAME", help="Only of this tenant; else of all.")
-@click.option("--stream", metavar="NAME", help="Only of this stream; else of all.")
+@blame_options
 @click.option("--dry-run", is_flag=True, help="Change nothing; count.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @by_option

@@ -12,20 +12,26 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from bouncekit.cli.measuring import Measured, size_of
-from bouncekit.cli.output import opened_for_owner, progress, show_json, show_line, show_table
+from bouncekit.cli.output import progress, show_json, show_line, show_table
 from bouncekit.cli.settings import (
+    all_tenants_option,
     configured,
     duration,
     json_option,
     open_postmaster,
     policy_option,
+    refuse_store,
     sqlite_path,
     store_option,
+    stream_option,
+    tenant_option,
+    tenant_or_all,
 )
 from bouncekit.desk.listimport import Prefer
 from bouncekit.lists.foreignlist import FORMATS
 from bouncekit.lists.listexport import ListFormat
 from bouncekit.lists.listfile import Fault, Row, read_rows
+from bouncekit.outside.drafts import drafted
 from bouncekit.words.address import parse_address
 from bouncekit.words.errors import AddressError
 from bouncekit.words.measures import counted
@@ -41,9 +47,6 @@ __all__ = ["check", "export", "import_"]
 _SHOWN = 20  # faults and conflicts in a table; JSON has more
 _CONFLICT = ("address", "stands", "arriving", "outcome")
 _TOLD = 20_000  # addresses between two looks at the bar
-
-_stream_option = click.option("--stream", default="", metavar="NAME", help="Whose stream; else what binds every one.")
-_tenant_option = click.option("--tenant", default="", metavar="NAME", help="Whose list.")
 
 
 @click.command("import")
@@ -64,11 +67,11 @@ _tenant_option = click.option("--tenant", default="", metavar="NAME", help="Whos
     show_default=True,
     help="Which of two entries stays; one by hand always does.",
 )
-@_tenant_option
-@_stream_option
+@tenant_option
+@stream_option
 @policy_option
 @store_option
-@json_option("one JSON document: what was read, added, changed, kept, and what binds nobody")
+@json_option("one JSON document: what was read, added, changed, kept, had ended, and what binds nobody")
 def import_(
     file: str,
     dry_run: bool,
@@ -126,7 +129,8 @@ def _for_import(config: "Config", *, dry_run: bool) -> "Postmaster":
 @click.option("--format", "format_", type=click.Choice([one.value for one in ListFormat]), help="Else by FILE's name.")
 @click.option("--raw", is_flag=True, help="Let a cell of CSV begin as it does, also if a spreadsheet would run it.")
 @click.option("--binding", is_flag=True, help="Only those that hold mail back now.")
-@_tenant_option
+@tenant_option
+@all_tenants_option
 @click.option("--stream", metavar="NAME", help="Only of this stream; else of all.")
 @store_option
 @json_option("JSON lines of the list; with FILE one JSON document: entries, file")
@@ -136,6 +140,7 @@ def export(
     raw: bool,
     binding: bool,
     tenant: str,
+    every: bool,
     stream: str | None,
     store: str | None,
     as_json: bool,
@@ -144,18 +149,22 @@ def export(
 
     \b
     bouncekit suppressions export list.csv
+    bouncekit suppressions export all.csv --all
     bouncekit suppressions export - --format jsonl > list.jsonl
 
-    `import` reads it back without loss.
+    `import` reads it back without loss: each entry has its tenant and stream in it.
     """
     is_lines = file.endswith((".jsonl", ".ndjson")) or (file == "-" and as_json)
     kind = format_ or (ListFormat.JSONL if is_lines else ListFormat.CSV)
-    options = {"format": kind, "raw": raw, "binding": binding, "tenant": tenant, "stream": stream}
-    with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
+    whose = tenant_or_all(tenant, every=every)
+    options = {"format": kind, "raw": raw, "binding": binding, "tenant": whose, "stream": stream}
+    config = configured(store=store)
+    refuse_store(config, file)
+    with open_postmaster(config, needs_store=True, makes_store=False, judges=False) as postmaster:
         if file == "-":
             postmaster.suppressions.export(sys.stdout.buffer, **options)  # type: ignore[arg-type]
             return
-        with opened_for_owner(file) as written:
+        with drafted(file) as written:
             number = postmaster.suppressions.export(written, **options)  # type: ignore[arg-type]
     if as_json:
         show_json({"entries": number, "file": file})
@@ -166,8 +175,8 @@ def export(
 @click.command()
 @click.argument("file", metavar="FILE|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--class", "message_class", metavar="NAME", help="Of the mail: what it ignores does not count.")
-@_tenant_option
-@_stream_option
+@tenant_option
+@stream_option
 @policy_option
 @store_option
 @json_option("JSON lines: address, suppressed")
@@ -270,6 +279,9 @@ def _show(done: "Imported") -> None:
     if rows:
         show_line()
         show_table(("category", f"{would}new", f"{would}changed", "kept as it is"), rows)
+    if done.ended:
+        show_line()
+        show_line(f"ended already, so that nobody is held back: {counted(done.ended, 'entry', 'entries')}")
     _show_counted("binds nobody", done.unbound)
     if done.conflicts:
         show_line()
@@ -313,6 +325,7 @@ def _data(done: "Imported") -> dict[str, Any]:
         "changed": dict(done.changed),
         "kept": dict(done.kept),
         "binds_nobody": dict(done.unbound),
+        "ended": done.ended,
         "number_of_faults": done.number_of_faults,
         "faults": [{"line": fault.line, "why": fault.why} for fault in done.faults],
         "number_of_conflicts": done.number_of_conflicts,

@@ -6,7 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -15,7 +15,6 @@ from bouncekit.words.showing import printable
 
 __all__ = [
     "GAP",
-    "opened_for_owner",
     "progress",
     "show_json",
     "show_line",
@@ -52,11 +51,6 @@ _STYLES = {
     "abandoned": "red",
     "held": "red",
 }
-
-
-def opened_for_owner(file: str) -> IO[bytes]:
-    """A file to write, empty; a new one is readable for its owner only, as the store is: addresses stand in it."""
-    return open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 def show_json(value: Any) -> None:

@@ -22,6 +22,7 @@ from bouncekit.cli.queued import (
     list_rows,
     show_row,
 )
+from bouncekit.cli.resending import resend
 from bouncekit.cli.settings import (
     by_option,
     configured,
@@ -63,7 +64,7 @@ def _filters(function: Function) -> Function:
 @click.group(invoke_without_command=True)
 @click.pass_context
 def verb(ctx: click.Context) -> None:
-    """Look at the mail that waits, try it now, drop it. Needs a store.
+    """Look at the mail that waits, try it now, drop it, send it again. Needs a store.
 
     \b
     bouncekit queue list --state due
@@ -236,6 +237,9 @@ def run_(app: str | None, policy: str | None, store: str | None, as_json: bool) 
     return 0
 
 
+verb.add_command(resend)
+
+
 def _opened(store: str | None) -> "Postmaster":
     return open_postmaster(configured(store=store), needs_store=True, makes_store=False)
 
@@ -301,6 +305,7 @@ def _show_kept(office: "Office", kept: "Kept", *, as_json: bool) -> int:
         show_line(f"  {line}")
     show_line()
     show_line("nobody waits for it any more; `bouncekit why ADDRESS` tells what became of its recipients")
+    show_line(f"to whom it failed it goes once more with: bouncekit queue resend {kept.message}")
     return 0
 
 

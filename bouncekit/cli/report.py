@@ -1,5 +1,6 @@
 """`bouncekit report`: what became of the mail of a span of time, and what waits now."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -10,7 +11,6 @@ import click
 from bouncekit.cli.balances import HEADS, balance_data, rows
 from bouncekit.cli.output import (
     GAP,
-    opened_for_owner,
     progress,
     show_json,
     show_line,
@@ -20,9 +20,17 @@ from bouncekit.cli.output import (
     show_table,
     terminal_width,
 )
-from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, store_option
+from bouncekit.cli.settings import (
+    configured,
+    duration,
+    json_option,
+    open_postmaster,
+    refuse_store,
+    store_option,
+)
 from bouncekit.cli.waiting import depth_data, in_words
 from bouncekit.delivery.events import EventType, bounded, show_time
+from bouncekit.outside.drafts import drafted
 from bouncekit.reports.counts import largest
 from bouncekit.reports.digest import MOST_READ, By, Digest, Ranked, digest
 from bouncekit.words.measures import counted as so_many
@@ -81,8 +89,12 @@ def verb(
     files = {kind: file for kind, file in (("html", html), ("pdf", pdf)) if file is not None}
     if [*files.values(), *["-"] * as_json].count("-") > 1:
         raise click.UsageError("standard output takes one of --html -, --pdf - and --json")
+    if html and pdf and os.path.realpath(html) == os.path.realpath(pdf):
+        raise click.UsageError(f"--html and --pdf are both to be written to {pdf}: name two files")
+    config = configured(store=store)
+    refuse_store(config, *files.values())
     makers = {kind: _maker(kind) for kind in files}  # before the counting, which takes its time
-    with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
+    with open_postmaster(config, needs_store=True, makes_store=False) as postmaster:
         told = digest(
             postmaster.office,
             (_WEEK if files else _DAY) if since is None else since,
@@ -118,7 +130,7 @@ def _write(file: str, content: bytes) -> None:
     if file == "-":
         click.echo(content, nl=False)
         return
-    with opened_for_owner(file) as written:
+    with drafted(file) as written:
         written.write(content)
     click.echo(f"{file}: {show_size(len(content))}", err=True)
 

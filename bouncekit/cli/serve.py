@@ -2,6 +2,7 @@
 
 import getpass
 import socket
+import sys
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,9 @@ _KEPT_SECONDS = 15
 @click.option("--port", type=click.IntRange(0, 65_535), default=8525, show_default=True, help="0: any that is free.")
 @click.option("--changes", is_flag=True, help="Without users: whoever is at this machine may also change something.")
 @click.option(
-    "--hash-password", is_flag=True, help="Ask for a password, print its hash for the configuration, and end."
+    "--hash-password",
+    is_flag=True,
+    help="Ask for a password, or read it from standard input; print its hash for the configuration, and end.",
 )
 @app_option
 @policy_option
@@ -156,10 +159,17 @@ def _show_what_may_be_done(settings: "Settings", *, changes: bool) -> None:
         show_line("bouncekit serve: read only; --changes lets whoever is at this machine change something")
 
 
+def _asked() -> str:
+    password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return password
+
+
 def _show_hash(*, as_json: bool) -> int:
     from bouncekit.web.access import hash_password
 
-    password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    password = _asked() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise click.UsageError("no password: type it at a terminal, or give it as the first line of standard input")
     try:
         hashed = hash_password(password)
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 import getpass
 import logging
+import os
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from bouncekit.meaning.classifier import Classifier
+    from bouncekit.policy.policy import Policy
     from bouncekit.postmaster.config import Config
     from bouncekit.postmaster.postmaster import Postmaster
     from bouncekit.stores import Store
 
 __all__ = [
+    "all_tenants_option",
     "by_option",
     "classifier_of",
     "complete_policy",
@@ -34,10 +37,14 @@ __all__ = [
     "open_postmaster",
     "policy_option",
     "refuse_before",
+    "refuse_store",
     "rules_option",
     "show_help",
     "sqlite_path",
     "store_option",
+    "stream_option",
+    "tenant_option",
+    "tenant_or_all",
     "time_of",
 ]
 
@@ -80,6 +87,16 @@ rules_option = click.option(
     help="Your own rules about what replies mean; they go first. May be given again.",
 )
 store_option = click.option("--store", metavar="URL", help="Such as sqlite:///bounces.db; else BOUNCEKIT_STORE.")
+stream_option = click.option("--stream", default="", metavar="NAME", help="Whose stream; else what binds every one.")
+tenant_option = click.option("--tenant", default="", metavar="NAME", help="Whose list.")
+all_tenants_option = click.option("--all", "every", is_flag=True, help="The lists of every tenant.")
+
+
+def tenant_or_all(tenant: str, *, every: bool) -> str | None:
+    """Whose list is meant; None: every tenant's."""
+    if every and tenant:
+        raise click.UsageError("--all is every tenant: leave --tenant out")
+    return None if every else tenant
 
 
 def json_option(what: str) -> Callable[[Function], Function]:
@@ -103,6 +120,21 @@ def refuse_before(ctx: click.Context) -> None:
         if ctx.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE:
             option, verb = parameter.opts[0], ctx.invoked_subcommand
             raise click.UsageError(f"{option} counts for nothing before {verb}: write it behind {verb}", ctx)
+
+
+def refuse_store(config: "Config", *files: str) -> None:
+    """Look whether what is to be written over is the store itself, or its log.
+
+    Raises:
+        click.UsageError: it is.
+    """
+    if not config.store or (path := sqlite_path(config.store)) is None:
+        return
+    store = os.path.realpath(path)
+    for file in files:
+        is_linked = os.path.exists(file) and os.path.exists(store) and os.path.samefile(file, store)
+        if is_linked or os.path.realpath(file) in (store, f"{store}-wal", f"{store}-shm"):
+            raise click.UsageError(f"{file}: that is the store itself; name another file")
 
 
 def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:
@@ -174,12 +206,18 @@ def classifier_of(config: "Config") -> "Classifier":
 
 
 def open_postmaster(
-    config: "Config", *, needs_store: bool = False, makes_store: bool = True, with_sinks: bool = False
+    config: "Config",
+    *,
+    needs_store: bool = False,
+    makes_store: bool = True,
+    with_sinks: bool = False,
+    judges: bool = True,
 ) -> "Postmaster":
     """The postmaster of a configuration.
 
     With `needs_store`, one that remembers nothing is not good enough; without `makes_store`, nor is an empty new one:
     whoever only asks has most likely misspelt the name. Sinks are opened `with_sinks` alone, and forward nothing yet.
+    One that judges nothing reads no policy and no rules, which takes longer than all that such a verb does.
 
     Raises:
         ConfigurationError: there is no store.
@@ -198,9 +236,19 @@ def open_postmaster(
     settings = {**config.for_postmaster(), "worker": "external"}  # a verb that looks sends nothing
     if config.store in (None, _MEMORY) and config.retry != "queue":
         settings["store"] = _passing_store()
+    if not judges:
+        settings |= {"policy": _no_policy(config), "rules": (), "community_rules": (), "shadow": None}
     postmaster = Postmaster(**settings if with_sinks else {**settings, "sinks": ()})
     hear_warnings()
     return postmaster
+
+
+def _no_policy(config: "Config") -> "Policy":
+    """A policy by which nothing is sent, for who only looks; it has the configured channels, and says nothing."""
+    from bouncekit.policy.policy import MessageClass, Policy
+
+    none = MessageClass(name="none", deadline=timedelta())
+    return Policy(name="none", classes={"none": none}, default_class="none", rules=(), channels=tuple(config.channels))
 
 
 def _passing_store() -> "Store":

@@ -1,12 +1,12 @@
 """What `bouncekit doctor` finds of the store, of the clock by it, of the mail that waits in it, of who reads it."""
 
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shlex import quote
 from shutil import disk_usage
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bouncekit._version import __released__
 from bouncekit.cli.checks import Check, Level, failed
@@ -20,13 +20,14 @@ from bouncekit.delivery.queue import Depth
 from bouncekit.desk.forwarding import sink_of
 from bouncekit.policy.budget import Stream
 from bouncekit.policy.throttle import Flow, Lane
-from bouncekit.words.errors import BouncekitError, StoreBusy, StoreError, StoreFull, StoreReadOnly
+from bouncekit.words.errors import BouncekitError, ConfigurationError, StoreBusy, StoreError, StoreFull, StoreReadOnly
 from bouncekit.words.measures import counted
 
 if TYPE_CHECKING:
     from bouncekit.stores import Store
     from bouncekit.stores.budgeting import KeptLevel
     from bouncekit.stores.cursors import Cursor
+    from bouncekit.stores.sql.store import SqlStore
 
 __all__ = ["budgets", "clock", "lanes", "queue", "store_and_more", "subscribers"]
 
@@ -45,7 +46,13 @@ _RELEASED = datetime.fromisoformat(__released__).replace(tzinfo=UTC)
 
 
 def store_and_more(
-    given: "str | Store | None", *, now: datetime, relays: Collection[str], all_known: bool
+    given: "str | Store | None",
+    *,
+    now: datetime,
+    relays: Collection[str],
+    all_known: bool,
+    hash_keys: Sequence[str | bytes] | None = None,
+    cache: str | None = None,
 ) -> Iterator[Check]:
     """The store, and what only it knows.
 
@@ -53,6 +60,8 @@ def store_and_more(
         given: a URL, or a store that is open, which stays so.
         relays: the names of those that are configured.
         all_known: whether there can be no others, in an application that nobody has named here.
+        hash_keys: the secrets of its pseudonyms; None where an application has opened it with its own.
+        cache: what answers before it, where the configuration names one; a store that is open may have its own.
     """
     opened = yield from _opened(given)
     if opened is None:
@@ -60,6 +69,9 @@ def store_and_more(
         return
     try:
         yield from _looked_through(opened, now=now, relays=relays, all_known=all_known)
+        if hash_keys is not None:
+            yield from _secrets(opened, hash_keys)
+        yield from _cache(opened, cache)
     finally:
         if isinstance(given, str):
             opened.close()
@@ -204,22 +216,46 @@ def _sound(opened: "Store") -> str:
     Raises:
         StoreError: it is not what it should be.
     """
-    from bouncekit.stores.sql.store import SqlStore
-
-    if not isinstance(opened, SqlStore):
+    if not hasattr(opened, "try_writing"):
         return "in memory: suppressions are forgotten when the process ends"
-    opened.check()
-    opened.try_writing()
-    return f"{opened.place}: sound, writable, {opened.kind}, {counted(opened.entry_count(), 'suppression')}"
+    lasting = cast("SqlStore", opened)  # or what stands before one, and forwards
+    lasting.check()
+    lasting.try_writing()
+    return f"{lasting.place}: sound, writable, {lasting.kind}, {counted(lasting.entry_count(), 'suppression')}"
+
+
+def _secrets(opened: "Store", keys: Sequence[str | bytes]) -> Iterator[Check]:
+    """Whether somebody was erased under a secret that is not here: nobody opens the store for a send without it."""
+    from bouncekit.stores.erased import check_secrets
+    from bouncekit.words.pseudonym import open_pseudonyms
+
+    try:
+        check_secrets(opened, open_pseudonyms(keys))
+    except ConfigurationError as error:
+        yield failed("hash_keys", error)
+    except (BouncekitError, OSError):
+        return  # the check of the store has said it
+
+
+def _cache(opened: "Store", cache: str | None) -> Iterator[Check]:
+    """Whether what answers before the store does; without it the store is asked, and mail goes out."""
+    from bouncekit.stores.screen.screened import ask_cache
+
+    try:
+        if (found := ask_cache(opened, cache)) is not None:
+            yield Check("cache", Level.OK, found)
+    except StoreError as error:
+        yield Check("cache", Level.WARN, str(error), "start it, or leave it out: until then the store is asked")
+    except BouncekitError as error:
+        yield failed("cache", error)
 
 
 def _room(opened: "Store") -> Iterator[Check]:
     """Whether its disk is nearly full: what is stored for a send then fails before the dot, and nothing goes out."""
-    from bouncekit.stores.sqlite import SqliteStore
-
-    if not isinstance(opened, SqliteStore):
+    path: str | None = getattr(opened, "path", None)
+    if path is None:
         return
-    folder = Path(opened.path).parent
+    folder = Path(path).parent
     free = disk_usage(folder).free
     if free < _ROOM_BYTES:
         found = f"{free // 1_000_000:,} MB are free at {folder}; once it is full, nothing is sent"

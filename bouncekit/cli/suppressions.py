@@ -1,7 +1,7 @@
 """`bouncekit suppressions`: the suppression list in the owner's hands."""
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +9,7 @@ from bouncekit.cli.listchanges import show, undo
 from bouncekit.cli.listfiles import check, export, import_
 from bouncekit.cli.output import show_json, show_line, show_minute, show_table
 from bouncekit.cli.settings import (
+    all_tenants_option,
     by_option,
     configured,
     duration,
@@ -16,6 +17,9 @@ from bouncekit.cli.settings import (
     open_postmaster,
     show_help,
     store_option,
+    stream_option,
+    tenant_option,
+    tenant_or_all,
 )
 from bouncekit.delivery.events import suppression_data
 from bouncekit.meaning.classification import Category
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["verb"]
 
 _HEADS = ("address", "standing", "category", "until", "by", "why")  # what 80 columns have room for; JSON has more
+_OWNERS = ("tenant", "stream")  # shown where an entry has one
 
 
 @click.group(invoke_without_command=True)
@@ -37,6 +42,7 @@ def verb(ctx: click.Context) -> None:
     \b
     bouncekit suppressions list --store sqlite:///bounces.db
     bouncekit suppressions add bob@example.com --reason "asked us to" --for 90d
+    bouncekit suppressions add bob@example.com --reason "unsubscribed" --stream news
     bouncekit suppressions show bob@example.com
     """
     show_help(ctx)
@@ -45,19 +51,33 @@ def verb(ctx: click.Context) -> None:
 @verb.command("list")
 @click.option("--containing", metavar="TEXT", help="Only addresses with this text in them.")
 @click.option("--binding", is_flag=True, help="Only those that hold mail back now.")
+@tenant_option
+@all_tenants_option
+@click.option("--stream", metavar="NAME", help="Only of this stream; else of all.")
 @store_option
 @json_option("JSON lines, one for each suppression")
-def list_(containing: str | None, binding: bool, store: str | None, as_json: bool) -> None:
+def list_(
+    containing: str | None,
+    binding: bool,
+    tenant: str,
+    every: bool,
+    stream: str | None,
+    store: str | None,
+    as_json: bool,
+) -> None:
     """Show the suppressions, in the order of their keys."""
-    with _opened(store, makes_store=False) as postmaster:
-        found = list(postmaster.suppressions.find(containing=containing, binding=binding))
+    whose = tenant_or_all(tenant, every=every)
+    narrowed = {"containing": containing, "binding": binding, "stream": stream}
+    with _opened(store, makes_store=False, judges=False) as postmaster:
+        found = list(postmaster.suppressions.find(tenant=whose, **narrowed))  # type: ignore[arg-type]
         if as_json:
             for one in found:
                 show_json(suppression_data(one))
         elif found:
-            show_table(_HEADS, map(_row, found))
+            owners = [name for name in _OWNERS if any(getattr(one, name) for one in found)]
+            show_table((_HEADS[0], *owners, *_HEADS[1:]), (_row(one, owners) for one in found))
         else:
-            show_line("no such suppression" if containing or binding else "nobody is suppressed")
+            show_line("no such suppression" if any(narrowed.values()) else "nobody is suppressed")
 
 
 @verb.command()
@@ -68,37 +88,46 @@ def list_(containing: str | None, binding: bool, store: str | None, as_json: boo
     "--category",
     type=click.Choice([category.value for category in Category]),
     default=Category.RECIPIENT_FILTERED.value,
-    show_default=True,
+    show_default="recipient_filtered: the recipient asked for it",
     metavar="NAME",
+    help="Why, by the name of a category.",
 )
+@tenant_option
+@stream_option
 @by_option
 @store_option
 @json_option("one JSON document")
-def add(
-    address: str, reason: str, lasts: timedelta | None, category: str, by: str, store: str | None, as_json: bool
-) -> None:
-    """Suppress ADDRESS by hand. No success lifts it, only its end or `remove`."""
+def add(address: str, category: str, store: str | None, as_json: bool, **said: Any) -> None:
+    """Suppress ADDRESS by hand. No success lifts it, only its end or `remove`.
+
+    With --stream mail of this stream is held back, and all other mail goes out.
+    """
     with _opened(store) as postmaster:
-        added = postmaster.suppressions.add(address, reason=reason, lasts=lasts, category=Category(category), by=by)
+        added = postmaster.suppressions.add(address, category=Category(category), **said)
     if as_json:
         show_json(suppression_data(added))
     else:
-        show_line(f"{added.address} is suppressed {_until(added)}")
+        where = f" in stream {added.stream}" if added.stream else ""
+        show_line(f"{added.address} is suppressed{where} {_until(added)}")
 
 
 @verb.command()
 @click.argument("address")
+@tenant_option
+@stream_option
 @by_option
 @store_option
 @json_option("one JSON document: the suppression that was removed, or null")
-def remove(address: str, by: str, store: str | None, as_json: bool) -> int:
+def remove(address: str, tenant: str, stream: str, by: str, store: str | None, as_json: bool) -> int:
     """Lift the suppression of ADDRESS. Exit code 1 when there was none."""
     with _opened(store, makes_store=False) as postmaster:
-        lifted = postmaster.suppressions.lift(address, by=by)
+        lifted = postmaster.suppressions.lift(address, by=by, tenant=tenant, stream=stream)
+        others = () if lifted else _streams(postmaster, address, tenant)
     if as_json:
         show_json(suppression_data(lifted) if lifted else None)
     elif lifted is None:
-        show_line(f"{address} is not suppressed")
+        where = f" there; in others: --stream {', '.join(others)}" if others else ""
+        show_line(f"{address} is not suppressed{where}")
     else:
         show_line(f"{lifted.address or address} is no longer suppressed")
     return 0 if lifted else 1
@@ -108,14 +137,20 @@ for _one in (show, import_, export, check, undo):
     verb.add_command(_one)
 
 
-def _opened(store: str | None, *, makes_store: bool = True) -> "Postmaster":
-    return open_postmaster(configured(store=store), needs_store=True, makes_store=makes_store)
+def _opened(store: str | None, *, makes_store: bool = True, judges: bool = True) -> "Postmaster":
+    return open_postmaster(configured(store=store), needs_store=True, makes_store=makes_store, judges=judges)
 
 
-def _row(one: "Suppression") -> tuple[object, ...]:
+def _streams(postmaster: "Postmaster", address: str, tenant: str) -> tuple[str, ...]:
+    """The streams of which alone mail to an address is held back."""
+    found = postmaster.suppressions.find(tenant=tenant, containing=address)
+    return tuple(one.stream for one in found if one.stream and one.address == address)
+
+
+def _row(one: "Suppression", owners: Sequence[str]) -> tuple[object, ...]:
     until = show_minute(one.expires_at)
-    address = one.address or f"({one.key})"
-    return address, one.standing.value, one.category.value, until, one.by, one.evidence.reply
+    address, whose = one.address or f"({one.key})", (getattr(one, name) for name in owners)
+    return address, *whose, one.standing.value, one.category.value, until, one.by, one.evidence.reply
 
 
 def _until(one: "Suppression") -> str:

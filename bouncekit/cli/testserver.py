@@ -110,6 +110,11 @@ def _read(script: str, *, lmtp: bool) -> Any:
         raise ConfigurationError(f"{script}: {error}") from error
 
 
+def _for_owner(path: str, flags: int) -> int:
+    """Opens a file that, if it is new, is readable for its owner only: it holds somebody's mail."""
+    return os.open(path, flags, 0o600)
+
+
 class _Desk:
     """Shows and saves what comes, from many sessions at once, one at a time."""
 
@@ -120,25 +125,28 @@ class _Desk:
         self._count = 0
         self._answers: Counter[str] = Counter()
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def took(self, message: "Received") -> None:
         """A message that the server has taken."""
         with self._lock:
             self._count += 1
             if self._folder is not None:
-                (self._folder / f"{self._count:06}.eml").write_bytes(message.data)
+                with open(self._folder / f"{self._count:06}.eml", "wb", opener=_for_owner) as file:
+                    file.write(message.data)
             self._show_message(message)
 
     def answered(self, stage: str, recipient: str, answer: "Answer") -> None:
         """An answer that is not the usual one."""
-        said = answer if isinstance(answer, str) else repr(answer)
+        from bouncekit.testing.scriptfile import words_of
+
+        said = words_of(answer)
         with self._lock:
-            self._answers[said.split(" ")[0] if isinstance(answer, str) else type(answer).__name__] += 1
+            self._answers[said.split(" ")[0].partition("(")[0]] += 1
             if self._as_json:
                 show_json({"at": _now(), "what": "answer", "stage": stage, "recipient": recipient, "answer": said})
             else:
-                show_line(f"{stage.lower()}  {_shown(recipient)}  {_shown(said)}")
+                show_line("  ".join(filter(None, (stage.lower(), _shown(recipient), _shown(said)))))
 
     def summary(self) -> str:
         """What came, in a line."""

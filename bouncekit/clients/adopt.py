@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterable
 from types import ModuleType, TracebackType
 
-from bouncekit.clients.smtp import LMTP, SMTP, SMTP_SSL, HasOffice
+from bouncekit.clients.smtp import LMTP, SMTP, SMTP_SSL, Composing, HasOffice
 from bouncekit.desk.office import Office
 from bouncekit.protocol.commandlines import DsnRequest
 from bouncekit.transports.blocking import without_delay
@@ -42,6 +42,7 @@ def wrap(
     if not isinstance(connection, SMTP):
         dressed._reader = ReplyReader()
         dressed._turn = threading.RLock()
+        dressed._composing = Composing()
         dressed._reader.feed(_already_read(connection))
         dressed._dialled = None
         dressed._dsn = DsnRequest()

@@ -13,21 +13,24 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
+    Iterator,
     Sequence,
 )
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from email.message import Message
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar, Unpack
 
 from bouncekit.clients.aiodirect import AsyncDirect
 from bouncekit.clients.aiooffice import AsyncOffice, Errand
 from bouncekit.clients.aiosession import AsyncSession
 from bouncekit.clients.bulk import Letter, deliveries_of
-from bouncekit.clients.client import Client
+from bouncekit.clients.client import Client, ClientOptions
 from bouncekit.clients.direct import Direct
-from bouncekit.clients.smtp import HasOffice, told
+from bouncekit.clients.smtp import HasOffice
+from bouncekit.clients.smtperrors import told
 from bouncekit.delivery.report import Report
 from bouncekit.delivery.steps import Delivery, Outcome, Transact
 from bouncekit.desk.office import Course, Office, Retry, Upcoming, in_its_turn, shares_mailbox
@@ -37,6 +40,7 @@ from bouncekit.words.status import Action
 __all__ = ["AsyncClient"]
 
 _Letter = TypeVar("_Letter")
+_Todo: TypeAlias = "asyncio.Queue[tuple[Letter, Delivery] | None]"
 
 _CLOSE_SECONDS = 30.0  # for subscribers
 _BURST = 50  # messages that a bulk send has a connection for, until others get their turn
@@ -53,13 +57,20 @@ class AsyncClient:
 
     Args:
         url, postmaster, options: see `bouncekit.Client`.
-        connections: how many there are at the most.
+        connections: how many there are at the most; one more for who has one, and sends meanwhile with none free.
 
     Raises:
         ConfigurationError: see `bouncekit.Client`.
     """
 
-    def __init__(self, url: str, *, postmaster: HasOffice | None = None, connections: int = 1, **options: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        postmaster: HasOffice | None = None,
+        connections: int = 1,
+        **options: Unpack[ClientOptions],
+    ) -> None:
         if connections < 1:
             raise ConfigurationError(f"connections={connections}: one is needed at the least")
         self._blocking = Client(url, postmaster=postmaster, **options)  # for what is done on threads
@@ -79,7 +90,7 @@ class AsyncClient:
         message: Message,
         *,
         sender: str | None = None,
-        recipients: str | Sequence[str] | None = None,
+        recipients: str | Iterable[str] | None = None,
         message_class: str | None = None,
         test: bool | None = None,
     ) -> Report:
@@ -90,7 +101,7 @@ class AsyncClient:
     async def sendmail(
         self,
         sender: str,
-        recipients: str | Sequence[str],
+        recipients: str | Iterable[str],
         message: bytes | str,
         mail_options: Sequence[str] = (),
         rcpt_options: Sequence[str] = (),
@@ -104,7 +115,7 @@ class AsyncClient:
     ) -> AsyncGenerator[Report, None]:
         """Send one message behind the other on one connection, a report for each; see `SMTP.send_all`.
 
-        Who makes the messages must not send by this client meanwhile, unless it has more connections than one.
+        Who makes the messages, or hears of them, may send by this client: where all connections are taken, by one more.
 
         Raises:
             StoreUnavailable: the store does not answer; that message was not sent, nor were those behind it.
@@ -133,7 +144,7 @@ class AsyncClient:
         """
         self._errand()
         lanes = min(concurrency or self._connections, self._connections)
-        todo: asyncio.Queue[tuple[Letter, Delivery] | None] = asyncio.Queue(lanes)
+        todo: _Todo = asyncio.Queue(lanes)
         tally: Counter[Action] = Counter()
 
         async def feed() -> None:
@@ -143,17 +154,19 @@ class AsyncClient:
             for _ in range(lanes):
                 await todo.put(None)
 
-        async def run(lane: _Lane) -> None:
-            while not lane.is_over:
-                async with aclosing(self.deliver_all(lane.burst(), lane.is_ready)) as reports:
-                    async for report in reports:
-                        tally.update(report.actions)
-                        letter = lane.letters.popleft()
-                        heard = on_result(letter, report) if on_result is not None else None
-                        if isinstance(heard, Awaitable):
-                            await heard
+        async def hear(letter: Letter, report: Report) -> None:
+            tally.update(report.actions)
+            heard = on_result(letter, report) if on_result is not None else None
+            if isinstance(heard, Awaitable):
+                await heard
 
-        await _together(feed(), *(run(_Lane(todo)) for _ in range(lanes)))
+        async def run(lane: _Lane) -> None:
+            while await lane.waits():
+                async with aclosing(_to_the_last(self.deliver_all(lane.burst(), lane.is_ready))) as reports:
+                    async for report in reports:
+                        await hear(lane.letters.popleft(), report)
+
+        await _together(todo, feed(), [run(_Lane(todo)) for _ in range(lanes)])
         return tally
 
     async def submit(
@@ -161,7 +174,7 @@ class AsyncClient:
         message: Message,
         *,
         sender: str | None = None,
-        recipients: str | Sequence[str] | None = None,
+        recipients: str | Iterable[str] | None = None,
         message_class: str | None = None,
         test: bool | None = None,
     ) -> Report:
@@ -226,15 +239,33 @@ class AsyncClient:
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[AsyncSession | AsyncDirect]:
-        """A connection of our own for a while."""
-        self._errand()
+        """A connection of our own for a while; who has one, and finds no other free, gets one more."""
+        errand, own = self._errand(), self._hold()
+        if own is not None and self._turns.locked():  # he would wait for himself
+            async with own.turn:
+                session, own.beside = own.beside or self._new_session(), None
+                try:
+                    with _holding(self):
+                        yield session
+                finally:
+                    own.beside = session
+                    if own.is_over:
+                        self._close_beside(session.hang_up(errand))
+            return
         async with self._turns:
             session = self._free.pop() if self._free else self._new_session()
             try:
-                yield session
+                with _holding(self) as hold:
+                    yield session
             finally:
                 self._free.append(session)
                 self._look_later(session.idle_seconds)
+                if hold.beside is not None:
+                    self._close_beside(hold.beside.hang_up(errand))
+
+    def _hold(self) -> "_Hold | None":
+        """What whoever sends now has of this client already, or has who began him."""
+        return next((one for one in reversed(_HOLDS.get()) if one.client is self and not one.is_over), None)
 
     def _look_later(self, seconds: float) -> None:
         """Look after idle connections when the first of them may be due."""
@@ -242,11 +273,15 @@ class AsyncClient:
             self._timer = self._loop.call_later(seconds, self._close_idle)
 
     def _close_idle(self) -> None:
-        assert self._loop is not None
         self._timer = None
-        closing = self._loop.create_task(self._close_those_idle())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._close_beside(self._close_those_idle())
+
+    def _close_beside(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Close connections while nobody waits for it but `close`."""
+        assert self._loop is not None
+        task = self._loop.create_task(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def _close_those_idle(self) -> None:
         """Close the free connections that were idle for too long; nobody sends over them meanwhile."""
@@ -333,21 +368,54 @@ class AsyncClient:
         return first
 
 
+class _Hold:
+    """That a task has a connection; `beside` is one more, for what it sends meanwhile, or a task that it has begun."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self.client = client
+        self.is_over = False
+        self.turn = asyncio.Lock()
+        self.beside: AsyncSession | AsyncDirect | None = None
+
+
+# Of the task that looks; those that it begins have them, too, and may be what it waits for.
+_HOLDS: ContextVar[tuple[_Hold, ...]] = ContextVar("bouncekit_holds", default=())
+
+
+@contextmanager
+def _holding(client: AsyncClient) -> Iterator[_Hold]:
+    hold = _Hold(client)
+    _HOLDS.set((*_lasting(), hold))
+    try:
+        yield hold
+    finally:
+        hold.is_over = True
+        _HOLDS.set(_lasting())
+
+
+def _lasting() -> tuple[_Hold, ...]:
+    """Without those that are over: a stream that nobody reads to its end is closed in another task."""
+    return tuple([one for one in _HOLDS.get() if not one.is_over])
+
+
 class _Lane:
     """What one connection is to send: deliveries from a queue that all lanes share, None at its end."""
 
-    def __init__(self, todo: "asyncio.Queue[tuple[Letter, Delivery] | None]") -> None:
+    def __init__(self, todo: "_Todo") -> None:
         self._todo = todo
         self._next: list[tuple[Letter, Delivery] | None] = []
         self.letters: deque[Letter] = deque()  # of the deliveries that were taken, as long as they have no report
-        self.is_over = False
+
+    async def waits(self) -> bool:
+        """Wait for the next one; whether there is one."""
+        if not self._next:
+            self._next.append(await self._todo.get())
+        return self._next[0] is not None
 
     async def burst(self) -> AsyncIterator[Delivery]:
-        """The next few; behind them others may have the connection."""
+        """The next few that are here by now; behind them others may have the connection."""
         for _ in range(_BURST):
-            upcoming = self._next.pop() if self._next else await self._todo.get()
-            if upcoming is None:
-                self.is_over = True
+            if not self.is_ready() or (upcoming := self._next.pop()) is None:
                 return
             letter, delivery = upcoming
             self.letters.append(letter)
@@ -360,14 +428,31 @@ class _Lane:
         return bool(self._next) and self._next[0] is not None
 
 
-async def _together(*work: Coroutine[Any, Any, None]) -> None:
-    """Do all of it; where something fails, have the rest come to its end, then raise that."""
-    tasks = [asyncio.ensure_future(one) for one in work]
+async def _to_the_last(reports: AsyncGenerator[Report, None]) -> AsyncGenerator[Report, None]:
+    """The reports, and that which a cancellation carries; then it goes on."""
+    async with aclosing(reports):
+        try:
+            async for report in reports:
+                yield report
+        except asyncio.CancelledError as error:
+            if isinstance(last := getattr(error, "report", None), Report):
+                yield last
+            raise
+
+
+async def _together(
+    todo: "_Todo", feeding: Coroutine[Any, Any, None], lanes: Sequence[Coroutine[Any, Any, None]]
+) -> None:
+    """Do all of it. Where something fails nothing more is begun, what is under way has its end, then that is raised."""
+    feeder, *_ = tasks = [asyncio.ensure_future(one) for one in (feeding, *lanes)]
     try:
         await asyncio.gather(*tasks)
     except BaseException:
-        for task in tasks:
-            task.cancel()
+        feeder.cancel()
+        while not todo.empty():
+            todo.get_nowait()
+        for _ in lanes:
+            todo.put_nowait(None)
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
 

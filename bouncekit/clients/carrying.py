@@ -169,6 +169,9 @@ class Carrying(Dialling):
 
     def hang_up(self) -> tuple[int, bytes]:
         """Say QUIT and close, whatever the answer; (-1, why) where none came."""
+        if self._ahead is not None:  # the server waits for a message's content, and would take this for it
+            self.close()
+            return -1, b"the next message was begun"
         try:
             answer = self.docmd("QUIT")
         except smtplib.SMTPServerDisconnected as lost:
@@ -178,14 +181,20 @@ class Carrying(Dialling):
         self._tell_quit(answer)
         return answer
 
+    def rest(self) -> None:
+        """Say QUIT and close; the next transaction dials again."""
+        try:
+            self.hang_up()
+        finally:
+            self._was_dropped = True
+
     def close_idle(self) -> float | None:
         """Close the line if it was idle for too long; in how many seconds it will have been, None: there is none."""
         if self.sock is None:
             return None
         if (left := self._idle_left()) > 0:
             return left
-        self.hang_up()
-        self._was_dropped = True
+        self.rest()
         return None
 
     def _tell_quit(self, answer: tuple[int, bytes]) -> None:

@@ -23,14 +23,31 @@ from bouncekit.delivery.steps import Delivery, Outcome, Transact
 from bouncekit.desk.furnishing import open_office
 from bouncekit.desk.office import Office, Retry
 from bouncekit.outside.forking import begin_afresh_in_children
-from bouncekit.outside.relay import Outlet, Relay
+from bouncekit.outside.relay import Outlet, Relay, check_timeout
 from bouncekit.protocol.opening import Manner
+from bouncekit.words.envelope import LabelOptions
 from bouncekit.words.errors import ConfigurationError
 from bouncekit.words.status import Action
 
-__all__ = ["Client"]
+__all__ = ["Client", "ClientOptions"]
 
 _OF_THE_SESSION = ("local_hostname", "timeout", "dsn", "lock_step", "chunking")
+
+
+class ClientOptions(LabelOptions, total=False):
+    """Options of `Client`, as they are passed on."""
+
+    local_hostname: str | None
+    timeout: float | None
+    tls_context: ssl.SSLContext | None
+    insecure_tls: bool
+    insecure_login_in_clear: bool
+    dsn: str
+    lock_step: bool
+    chunking: bool
+    fallback: str | None
+    require_tls: bool
+    private_addresses: bool
 
 
 class Client:
@@ -54,7 +71,8 @@ class Client:
         private_addresses: with `mx:`, also to hosts at addresses that are no public ones.
 
     Raises:
-        ConfigurationError: the URL is none, or the postmaster queues and does not know this relay.
+        ConfigurationError: the URL is none, the time-out is no time, or the postmaster queues and does not know this
+            relay.
     """
 
     def __init__(
@@ -80,6 +98,7 @@ class Client:
     ) -> None:
         self._postmaster = postmaster or _Default()
         self.relay, self._name = _known(url, self._postmaster.office)
+        check_timeout(timeout)
         given = {
             "local_hostname": local_hostname,
             "timeout": timeout,
@@ -121,7 +140,7 @@ class Client:
         message: Message,
         *,
         sender: str | None = None,
-        recipients: str | Sequence[str] | None = None,
+        recipients: str | Iterable[str] | None = None,
         message_class: str | None = None,
         test: bool | None = None,
     ) -> Report:
@@ -132,7 +151,7 @@ class Client:
     def sendmail(
         self,
         sender: str,
-        recipients: str | Sequence[str],
+        recipients: str | Iterable[str],
         message: bytes | str,
         mail_options: Sequence[str] = (),
         rcpt_options: Sequence[str] = (),
@@ -142,9 +161,20 @@ class Client:
             return self._own().sendmail(sender, recipients, message, mail_options, rcpt_options)
 
     def send_all(self, messages: Iterable[Message], *, sender: str | None = None) -> Iterator[Report]:
-        """Send one message behind the other, a report for each; see `SMTP.send_all`. Others wait for the last one."""
+        """Send one message behind the other, a report for each; see `SMTP.send_all`. Others come between two."""
         with self._lock:
-            yield from self._own().send_all(messages, sender)
+            reports = self._own().send_all(messages, sender)
+        try:
+            while (report := self._next_of(reports)) is not None:
+                yield report
+        finally:
+            with self._lock:
+                reports.close()
+
+    def _next_of(self, reports: Iterator[Report]) -> Report | None:
+        """In its turn, which ends with it: the next one may be asked for in another thread."""
+        with self._lock:
+            return next(reports, None)
 
     def send_many(
         self,
@@ -180,7 +210,7 @@ class Client:
         message: Message,
         *,
         sender: str | None = None,
-        recipients: str | Sequence[str] | None = None,
+        recipients: str | Iterable[str] | None = None,
         message_class: str | None = None,
         test: bool | None = None,
     ) -> Report:
@@ -230,9 +260,7 @@ class Client:
     def close(self) -> None:
         """Say QUIT and hang up. Nothing that was settled changes; the next send dials again."""
         with self._lock:
-            session = self._own()
-            _hang_up(session)
-            self._session = self._new_session()
+            _hang_up(self._own())
             if self._other is not None:
                 self._other.close()
 
@@ -336,8 +364,9 @@ class Client:
 
 
 def _hang_up(session: SMTP) -> None:
+    """Say QUIT; who sends by the session all the same dials again."""
     if session.sock is not None or isinstance(session, Direct):
-        session.hang_up()
+        session.rest()
 
 
 class _Default:

@@ -44,6 +44,8 @@ class Dialling(Session, smtplib.SMTP):
         """Connect; see `smtplib.SMTP.connect`."""
         self._stage = Stage.CONNECT
         self._reader = ReplyReader()
+        self.ehlo_resp = self.helo_resp = None  # a new session: what the last one offered is no news of it
+        self.esmtp_features, self.does_esmtp = {}, False
         if not self._is_redialling:
             self._dialled = (host, port, source_address)
             self._replays = ()
@@ -112,8 +114,6 @@ class Dialling(Session, smtplib.SMTP):
 
         def dial() -> None:
             self.close()  # also a line on which the attempt before this one came to nothing
-            self.ehlo_resp = self.helo_resp = None  # a new session: what the last one offered is no news of it
-            self.esmtp_features, self.does_esmtp = {}, False
             code, message = self.connect(host, port, source_address)
             if code != 220:
                 self.close()

@@ -95,7 +95,7 @@ class Direct(SMTP):
 
     def has_extn(self, opt: str) -> bool:
         """Whether a host will offer an extension is not known before it is asked; the send finds out."""
-        return self._is_composing
+        return self._composing.is_on
 
     def hang_up(self) -> tuple[int, bytes]:
         """Say QUIT to every host."""

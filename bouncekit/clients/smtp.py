@@ -8,21 +8,15 @@ import smtplib
 import ssl
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from email.message import Message
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
-from bouncekit.clients.carrying import Carrying
+from bouncekit.clients.commanding import Commanding
 from bouncekit.clients.dialling import DEFAULT_TIMEOUT
-from bouncekit.clients.smtperrors import (
-    OutcomeUnknown,
-    UnreadableReply,
-    error_of,
-    unavailable,
-    with_report,
-)
+from bouncekit.clients.smtperrors import error_of, told, unavailable, with_report
 from bouncekit.delivery.handing import refusals
 from bouncekit.delivery.report import Report
 from bouncekit.delivery.settlement import Delivered, unjudged
@@ -32,33 +26,17 @@ from bouncekit.desk.office import Office
 from bouncekit.outside.builtin import classify
 from bouncekit.protocol.classmark import NO_CLASS_MARKS
 from bouncekit.protocol.commandlines import DsnRequest
-from bouncekit.protocol.conversation import DEADLINES
-from bouncekit.protocol.rendering import canonical, dot_stuffed
-from bouncekit.protocol.transaction import CLOSES, Body, Command, Commands, Dot
 from bouncekit.words.envelope import Counted, Labels
 from bouncekit.words.errors import ConfigurationError, StoreError
-from bouncekit.words.reply import Cause, NoReply, Reply, ReplyReader, Stage
+from bouncekit.words.reply import ReplyReader
 from bouncekit.words.status import Action, Taken
 
-__all__ = ["LMTP", "SMTP", "SMTP_SSL", "HasOffice", "told"]
+__all__ = ["LMTP", "SMTP", "SMTP_SSL", "Composing", "HasOffice"]
 
 _UNNAMED: Mapping[str, Any] = MappingProxyType({})
 
 # smtplib's own, as they were before anybody replaced them (`bouncekit.install`).
 _SMTP = smtplib.SMTP
-
-_STAGES = {
-    "EHLO": Stage.EHLO,
-    "HELO": Stage.EHLO,
-    "LHLO": Stage.EHLO,
-    "STARTTLS": Stage.STARTTLS,
-    "AUTH": Stage.AUTH,
-    "MAIL": Stage.MAIL,
-    "RCPT": Stage.RCPT,
-    "DATA": Stage.DATA,
-    "RSET": Stage.RSET,
-    "QUIT": Stage.QUIT,
-}
 
 
 class HasOffice(Protocol):
@@ -68,7 +46,15 @@ class HasOffice(Protocol):
     def office(self) -> Office: ...
 
 
-class SMTP(Carrying):
+class Composing(threading.local):
+    """How a thread has `send_message` end, since smtplib's own calls `sendmail` with nothing but the message."""
+
+    is_on = False  # until then: who composes says no EHLO
+    hand_in: Callable[[Delivery], Report] | None = None  # who takes the delivery, instead of a server
+    named = _UNNAMED  # the labels of the message, as its sender named them
+
+
+class SMTP(Commanding):
     """A `smtplib.SMTP` that reads every reply, and with a postmaster obeys its policy.
 
     `sendmail` and `send_message` return a `Report`: the dict of refused recipients that smtplib returns, with
@@ -90,11 +76,7 @@ class SMTP(Carrying):
 
     # Set for an adopted connection as for one of our own, so that both start from here; see `Dialling` for more.
     labels = Labels()
-    _has_sent = False
-    _accepted = 0
-    _is_composing = False
-    _hand_in: Callable[[Delivery], Report] | None = None  # who takes the next delivery, instead of a server
-    _named = _UNNAMED  # the labels of the next message, as its sender named them
+    _composing: "Composing"
 
     def __init__(
         self,
@@ -122,6 +104,7 @@ class SMTP(Carrying):
         self._chunking = chunking
         self._reader = ReplyReader()
         self._turn = threading.RLock()
+        self._composing = Composing()
         # Not super(): smtplib.SMTP_SSL.__init__ calls whatever stands under the name SMTP in its module.
         _SMTP.__init__(self, host, port, local_hostname, timeout, source_address)  # type: ignore[arg-type]
 
@@ -130,14 +113,15 @@ class SMTP(Carrying):
     def sendmail(  # type: ignore[override]
         self,
         from_addr: str,
-        to_addrs: str | Sequence[str],
+        to_addrs: str | Iterable[str],
         msg: bytes | str,
         mail_options: Sequence[str] = (),
         rcpt_options: Sequence[str] = (),
     ) -> Report:
         """Send a message; see `smtplib.SMTP.sendmail`. Text may hold ASCII only; its line ends become CRLF."""
-        self._is_composing = False
-        hand_in, self._hand_in = self._hand_in, None  # not what a subscriber sends within it
+        composing = self._composing
+        composing.is_on = False
+        hand_in, composing.hand_in = composing.hand_in, None  # not what a subscriber sends within it
         delivery = self.take(from_addr, to_addrs, msg, mail_options, rcpt_options)
         if hand_in is not None:
             return hand_in(delivery)
@@ -148,13 +132,13 @@ class SMTP(Carrying):
     def take(
         self,
         sender: str,
-        recipients: str | Sequence[str],
+        recipients: str | Iterable[str],
         message: bytes | str,
         mail_options: Sequence[str] = (),
         rcpt_options: Sequence[str] = (),
     ) -> Delivery:
         """The delivery that `sendmail` would carry out; nothing is sent."""
-        named, self._named = self._named, _UNNAMED
+        named, self._composing.named = self._composing.named, _UNNAMED
         delivery = submission(
             sender,
             recipients,
@@ -176,7 +160,7 @@ class SMTP(Carrying):
         self,
         msg: Message,
         from_addr: str | None = None,
-        to_addrs: str | Sequence[str] | None = None,
+        to_addrs: str | Iterable[str] | None = None,
         mail_options: Sequence[str] = (),
         rcpt_options: Sequence[str] = (),
         *,
@@ -196,14 +180,15 @@ class SMTP(Carrying):
         if not hasattr(msg, "get_all"):
             what = f"{type(msg).__name__!r} object is no message: give an email.message.EmailMessage"
             raise AttributeError(f"{what}, or text and addresses to sendmail()")
-        self._named = self._labels_named(message_class, test)
-        self._is_composing = True
+        if isinstance(to_addrs, Iterator):
+            to_addrs = list(to_addrs)  # smtplib goes through them twice
+        composing = self._composing
+        composing.named, composing.is_on = self._labels_named(message_class, test), True
         try:
-            report: Report = super().send_message(msg, from_addr, to_addrs, mail_options, rcpt_options)  # type: ignore[assignment]
+            report: Report = super().send_message(msg, from_addr, to_addrs, mail_options, rcpt_options)  # type: ignore[assignment, arg-type]
             return report
         finally:
-            self._is_composing = False
-            self._named = _UNNAMED
+            composing.named, composing.is_on = _UNNAMED, False
 
     def _labels_named(self, message_class: str | None, test: bool | None) -> Mapping[str, Any]:
         """The labels of one message, as far as whoever sends it names them."""
@@ -218,7 +203,7 @@ class SMTP(Carrying):
         self,
         msg: Message,
         sender: str | None = None,
-        recipients: str | Sequence[str] | None = None,
+        recipients: str | Iterable[str] | None = None,
         **labels: Any,
     ) -> Report:
         """Put a message into the queue, from which a worker sends it; nothing goes over this connection.
@@ -228,11 +213,11 @@ class SMTP(Carrying):
             StoreUnavailable: the store does not answer, the message is not in the queue; or may be, where it says so.
             SMTPRecipientsRefused: there is no recipient that mail could be sent to.
         """
-        self._hand_in = self.submit
+        self._composing.hand_in = self.submit
         try:
             return self.send_message(msg, sender, recipients, **labels)
         finally:
-            self._hand_in = None
+            self._composing.hand_in = None
 
     def deliver(self, delivery: Delivery) -> Report:
         """Send what was taken from the queue. No outcome raises, it is in the report.
@@ -244,7 +229,7 @@ class SMTP(Carrying):
         self._has_sent = True
         return report
 
-    def send_all(self, messages: Iterable[Message], sender: str | None = None) -> Iterator[Report]:
+    def send_all(self, messages: Iterable[Message], sender: str | None = None) -> Generator[Report, None, None]:
         """Send one message behind the other, each to the recipients in its headers; a report for each, in order.
 
         No outcome raises, it is in the report. Where the server pipelines, a message takes one round trip: its commands
@@ -258,7 +243,7 @@ class SMTP(Carrying):
 
     def deliver_all(
         self, deliveries: Iterable[Delivery], is_ready: Callable[[], bool] | None = None
-    ) -> Iterator[Report]:
+    ) -> Generator[Report, None, None]:
         """The same of deliveries. `is_ready` says whether the next one is there; without it, it is waited for."""
         if self.office is None:
             yield from map(self.deliver, deliveries)
@@ -285,7 +270,7 @@ class SMTP(Carrying):
         self,
         message: Message,
         sender: str | None = None,
-        recipients: str | Sequence[str] | None = None,
+        recipients: str | Iterable[str] | None = None,
         **labels: Any,
     ) -> Delivery:
         """The delivery that `send_message` would carry out; nothing is sent. `labels` are those that it takes."""
@@ -295,11 +280,11 @@ class SMTP(Carrying):
             taken.append(delivery)
             return Report()
 
-        self._hand_in = take
+        self._composing.hand_in = take
         try:
             self.send_message(message, sender, recipients, **labels)
         finally:
-            self._hand_in = None
+            self._composing.hand_in = None
         return taken[0]
 
     def submit(self, delivery: Delivery) -> Report:
@@ -362,106 +347,12 @@ class SMTP(Carrying):
 
     def ehlo_or_helo_if_needed(self) -> None:
         """Say EHLO, else HELO, where nobody has; not while `send_message` composes: the send does it, and reports."""
-        if not self._is_composing:
+        if not self._composing.is_on:
             super().ehlo_or_helo_if_needed()
 
     def has_extn(self, opt: str) -> bool:
         """Whether the server offers an extension; as long as `send_message` composes it may, and the send asks."""
-        return self._is_composing or super().has_extn(opt)
-
-    # -- commands and replies
-
-    def putcmd(self, cmd: str, args: str = "") -> None:
-        """Send a command.
-
-        Raises:
-            ValueError: no command line can hold it, such as a line end. Nothing was sent.
-        """
-        self._stage = _STAGES.get(cmd[:8].split(" ")[0].upper(), Stage.IDLE)
-        if not _fits_a_line(cmd + args) or (self._stage is Stage.EHLO and not _is_word(args)):
-            raise ValueError(f"command and arguments contain prohibited characters: {f'{cmd} {args}'!a}")
-        if self._stage is not Stage.QUIT and not self._reader.is_clean:
-            self._refuse_to_guess()
-        super().putcmd(cmd, args)
-
-    def _refuse_to_guess(self) -> None:
-        """Give the session up: a reply lies here that nobody asked for, and would be taken for the next answer.
-
-        Raises:
-            SMTPServerDisconnected: with what the server said.
-        """
-        said = self._wire().unasked()
-        self._drop()
-        if said.reply is not None and said.reply.code in CLOSES:
-            raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {said.detail}")
-        raise UnreadableReply(said)
-
-    def getreply(self) -> tuple[int, bytes]:
-        """Read one whole reply: code and text, lines joined by LF.
-
-        Raises:
-            SMTPServerDisconnected: no reply came; UnreadableReply where something came that is none.
-        """
-        if self.sock is None:
-            raise smtplib.SMTPServerDisconnected("please run connect() first")
-        own = self.sock.gettimeout()
-        quit_deadline = min(own or DEADLINES[Stage.QUIT], DEADLINES[Stage.QUIT]) if self._stage is Stage.QUIT else None
-        answer = self._wire().read_reply(self._stage, deadline=quit_deadline)
-        if isinstance(answer, Reply):
-            return answer.code, answer.raw
-        self._drop()
-        if answer.cause is Cause.PROTOCOL:
-            raise UnreadableReply(answer)
-        raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {answer.detail}")
-
-    def mail(self, sender: str, options: Sequence[str] = ()) -> tuple[int, bytes]:
-        """Send MAIL; see `smtplib.SMTP.mail`."""
-        self._accepted = 0
-        return super().mail(sender, options)
-
-    def rcpt(self, recip: str, options: Sequence[str] = ()) -> tuple[int, bytes]:
-        """Send RCPT; see `smtplib.SMTP.rcpt`."""
-        answer = super().rcpt(recip, options)
-        self._accepted += 200 <= answer[0] < 300
-        return answer
-
-    def data(self, msg: Any) -> tuple[int, bytes]:
-        """Send DATA and the content; see `smtplib.SMTP.data`. Of several LMTP replies the first refusal is returned."""
-        content, wire = dot_stuffed(canonical(msg)), self._wire()
-        (answer,) = wire.exchange(Commands((Command(Stage.DATA, b"data\r\n"),)))
-        if isinstance(answer, Reply) and answer.code != 354:
-            raise smtplib.SMTPDataError(answer.code, answer.raw)
-        answers: Sequence[Reply | NoReply] = [answer]
-        if isinstance(answer, Reply):
-            answers = wire.write(Body(content)) or wire.finish(Dot(max(self._accepted, 1) if self._is_lmtp else 1))
-        if lost := next((one for one in answers if isinstance(one, NoReply)), None):
-            self.close()
-            raise smtplib.SMTPServerDisconnected(str(lost.detail))
-        replies = [one for one in answers if isinstance(one, Reply)]
-        refusal = next((reply for reply in replies if not reply.is_success), replies[0])
-        return refusal.code, refusal.raw
-
-    def quit(self) -> tuple[int, bytes]:
-        """Say QUIT and close. After a send no answer to it is an error: nothing that was settled can change."""
-        try:
-            answer = super().quit()
-        except smtplib.SMTPServerDisconnected as error:
-            if not self._has_sent:
-                raise
-            self._was_dropped = False
-            answer = (-1, str(error).encode())
-        self._tell_quit(answer)
-        return answer
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self.sock is None or not (self._has_sent or self.office):
-            super().__exit__(kind, error, traceback)
-            return
-        answer = self.hang_up()
-        if answer[0] != 221 and answer[0] != -1 and not self._has_sent:
-            raise smtplib.SMTPResponseException(*answer)
+        return self._composing.is_on or super().has_extn(opt)
 
 
 class SMTP_SSL(SMTP, smtplib.SMTP_SSL):
@@ -507,35 +398,3 @@ class LMTP(SMTP, smtplib.LMTP):
         **kwargs: Any,
     ) -> None:
         super().__init__(host, port, local_hostname, timeout, source_address, **kwargs)
-
-
-def _fits_a_line(text: str) -> bool:
-    """Whether a command may hold this, line ends aside: those smtplib refuses in words that people look for."""
-    return text.replace("\r", "").replace("\n", "").isprintable()
-
-
-def _is_word(name: str) -> bool:
-    """Whether it can be the one argument of EHLO (RFC 5321 4.1.1.1)."""
-    return name.isascii() and " " not in name
-
-
-def told(delivery: Delivery, report: Report, trouble: Exception | None, sender: str) -> Report:
-    """The report, or what smtplib raises for it; `trouble` is what kept the last transaction from beginning."""
-    if report.is_whole:
-        return report
-    refusal = error_of(report, sender, delivery.given, durable=delivery.relay is not None)
-    if refusal is None:
-        return report
-    if trouble is None or isinstance(refusal, OutcomeUnknown):
-        trouble = _as_smtplib_says(refusal, delivery)
-    raise with_report(trouble, report)
-
-
-def _as_smtplib_says(error: Exception, delivery: Delivery) -> Exception:
-    """smtplib raises UnicodeEncodeError where nobody can be asked without SMTPUTF8; so do we."""
-    if not delivery.recipients and delivery.refused and all("SMTPUTF8" in one.why for one in delivery.refused):
-        try:
-            delivery.refused[0].address.encode("ascii")
-        except UnicodeEncodeError as beyond_ascii:
-            return beyond_ascii
-    return error

@@ -36,6 +36,7 @@ __all__ = [
     "Utf8NotOffered",
     "error_of",
     "session_error",
+    "told",
     "unavailable",
     "with_report",
 ]
@@ -159,6 +160,28 @@ def error_of(
     reply = next(one.reply for one in asked if one.stage is not Stage.RCPT)
     assert isinstance(reply, Reply)
     return smtplib.SMTPResponseException(reply.code, reply.raw)
+
+
+def told(delivery: Delivery, report: Report, trouble: Exception | None, sender: str) -> Report:
+    """The report, or what smtplib raises for it; `trouble` is what kept the last transaction from beginning."""
+    if report.is_whole:
+        return report
+    refusal = error_of(report, sender, delivery.given, durable=delivery.relay is not None)
+    if refusal is None:
+        return report
+    if trouble is None or isinstance(refusal, OutcomeUnknown):
+        trouble = _as_smtplib_says(refusal, delivery)
+    raise with_report(trouble, report)
+
+
+def _as_smtplib_says(error: Exception, delivery: Delivery) -> Exception:
+    """smtplib raises UnicodeEncodeError where nobody can be asked without SMTPUTF8; so do we."""
+    if not delivery.recipients and delivery.refused and all("SMTPUTF8" in one.why for one in delivery.refused):
+        try:
+            delivery.refused[0].address.encode("ascii")
+        except UnicodeEncodeError as beyond_ascii:
+            return beyond_ascii
+    return error
 
 
 def session_error(stage: Stage, answer: Reply | NoReply) -> smtplib.SMTPException:

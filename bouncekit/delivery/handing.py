@@ -1,8 +1,9 @@
 """What is known of a message when it is handed over: from when on its time runs, who may not reach the wire at all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from bouncekit.delivery.events import Event, EventType, Occasion, event_id, events_of
 from bouncekit.delivery.report import Report
@@ -11,11 +12,12 @@ from bouncekit.delivery.steps import Delivery
 from bouncekit.meaning.classification import Classification
 from bouncekit.policy.policy import Policy
 from bouncekit.policy.rule import Fate
+from bouncekit.words.envelope import Recipient
 from bouncekit.words.errors import AddressError
 from bouncekit.words.reply import Cause, NoReply, Stage
 from bouncekit.words.status import Action, RecipientStatus
 
-__all__ = ["Classify", "begun", "refusals", "submitted"]
+__all__ = ["Classify", "begun", "refusals", "repeated", "submitted"]
 
 Classify = Callable[[RecipientStatus], Classification]
 
@@ -29,40 +31,54 @@ def begun(delivery: Delivery, policy: Policy, at: datetime) -> Delivery:
 
 def submitted(delivery: Delivery, occasion: Occasion, *, classify: Classify) -> tuple[Report, tuple[Event, ...]]:
     """What is reported and told of a delivery that goes into the queue before anybody tries it."""
-    envelope = delivery.envelope
-    occasion = replace(
+    occasion = _of_message(occasion, delivery)
+    queued = [_queued(one, "submitted", occasion.at) for one in delivery.recipients]
+    refused = refusals(delivery, classify)
+    events = [event for settlement in refused for event in events_of(settlement, occasion)]
+    events += [_told(one, occasion) for one in queued]
+    message_id = delivery.envelope.message_id
+    report = Report.of(queued + refused, message_id=message_id, given=delivery.given, durable=True)
+    return report, tuple(events)
+
+
+def repeated(delivery: Delivery, occasion: Occasion, details: Mapping[str, Any]) -> tuple[Event, ...]:
+    """What is told of a delivery that goes into the queue at somebody's word, since the message was sent before."""
+    occasion = _of_message(occasion, delivery)
+    queued = (_queued(one, "sent-again-by-hand", occasion.at) for one in delivery.recipients)
+    return tuple(replace(_told(one, occasion), details=details) for one in queued)
+
+
+def _of_message(occasion: Occasion, delivery: Delivery) -> Occasion:
+    return replace(
         occasion,
-        message_id=envelope.message_id,
-        sender=envelope.sender.wire,
+        message_id=delivery.envelope.message_id,
+        sender=delivery.envelope.sender.wire,
         labels=delivery.labels,
         delivery_id=delivery.id,
     )
-    queued = [
-        Settlement(
-            recipient=one.address.wire,
-            action=Action.DELAYED,
-            rule="submitted",
-            fate=Fate.RETRY,
-            retry_at=occasion.at,
-            kept=True,
-            key=one.key,
-        )
-        for one in delivery.recipients
-    ]
-    refused = refusals(delivery, classify)
-    events = [event for settlement in refused for event in events_of(settlement, occasion)]
-    events += [
-        Event(
-            id=event_id(occasion.attempt_id, one.recipient, EventType.QUEUED),
-            type=EventType.QUEUED,
-            occasion=occasion,
-            recipient=one.recipient,
-            settlement=one,
-        )
-        for one in queued
-    ]
-    report = Report.of(queued + refused, message_id=envelope.message_id, given=delivery.given, durable=True)
-    return report, tuple(events)
+
+
+def _queued(recipient: Recipient, rule: str, at: datetime) -> Settlement:
+    return Settlement(
+        recipient=recipient.address.wire,
+        action=Action.DELAYED,
+        rule=rule,
+        fate=Fate.RETRY,
+        retry_at=at,
+        possible_duplicate=recipient.possible_duplicate,
+        kept=True,
+        key=recipient.key,
+    )
+
+
+def _told(one: Settlement, occasion: Occasion) -> Event:
+    return Event(
+        id=event_id(occasion.attempt_id, one.recipient, EventType.QUEUED),
+        type=EventType.QUEUED,
+        occasion=occasion,
+        recipient=one.recipient,
+        settlement=one,
+    )
 
 
 def refusals(delivery: Delivery, classify: Classify) -> list[Settlement]:

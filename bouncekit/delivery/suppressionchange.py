@@ -10,6 +10,7 @@ from bouncekit.delivery.events import Event
 from bouncekit.meaning.classification import Category
 from bouncekit.policy.suppression import Standing, Suppression
 from bouncekit.words.quick import quick
+from bouncekit.words.status import Action
 
 __all__ = ["Act", "Cause", "Change", "Place", "Reversal", "Swap", "is_by_hand", "outweighs", "place_of", "reversal"]
 
@@ -87,7 +88,7 @@ class Swap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """Which changes somebody means: all that is given must hold; `since` is inclusive, `until` is not.
+    """Which changes, or outcomes, somebody means: all that is given must hold; `since` is inclusive, `until` is not.
 
     `is_host` asks about the name of the host that gave the reply. What a hand did, and what a success lifted, is meant
     only where `by` names it.
@@ -105,19 +106,41 @@ class Cause:
 
     def means(self, change: Change) -> bool:
         """Whether this change is meant."""
-        entry, rests_on = change.entry, change.entry.evidence
+        entry = change.entry
         if self.by is None and (is_by_hand(change.by) or change.by == "delivery"):
             return False
         return (
             self.by in (None, change.by)
             and (self.rule is None or change.by == f"rule {self.rule}")
-            and self.fingerprint in (None, rests_on.fingerprint)
-            and self.category in (None, entry.category)
-            and self.tenant in (None, entry.tenant)
-            and self.stream in (None, entry.stream)
-            and (self.since is None or change.at >= self.since)
-            and (self.until is None or change.at < self.until)
-            and (self.is_host is None or (rests_on.remote_mta is not None and self.is_host(rests_on.remote_mta)))
+            and self._fits(entry.tenant, entry.stream, change.at)
+            and self._blames(entry.category, entry.evidence.fingerprint, entry.evidence.remote_mta)
+        )
+
+    def means_outcome(self, event: Event) -> bool:
+        """Whether the outcome that an event tells is meant; of who was skipped, by what the suppression rests on."""
+        one, labels = event.settlement, event.occasion.labels
+        if one is None or self.by is not None:
+            return False
+        rests_on = event.suppression.evidence if event.suppression and one.action is Action.SUPPRESSED else one
+        return (
+            self.rule in (None, one.rule)
+            and self._fits(labels.tenant, labels.stream, event.at)
+            and self._blames(one.category, rests_on.fingerprint, rests_on.remote_mta)
+        )
+
+    def _fits(self, tenant: str, stream: str, at: datetime) -> bool:
+        return (
+            self.tenant in (None, tenant)
+            and self.stream in (None, stream)
+            and (self.since is None or at >= self.since)
+            and (self.until is None or at < self.until)
+        )
+
+    def _blames(self, category: Category | None, fingerprint: str | None, host: str | None) -> bool:
+        return (
+            self.fingerprint in (None, fingerprint)
+            and self.category in (None, category)
+            and (self.is_host is None or (host is not None and self.is_host(host)))
         )
 
 

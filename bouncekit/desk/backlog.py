@@ -70,9 +70,9 @@ class Backlog:
             every = (*self._line, *self._refused)
         return any(one.record.delivery.id == delivery.id for one in every)
 
-    def keep(self, result: Waiting, error: Exception) -> None:
+    def keep(self, result: Waiting, error: BaseException) -> None:
         """Have a result wait, and somebody who tries again."""
-        record = result.record
+        record, why = result.record, str(error) or type(error).__name__  # Ctrl-C says nothing
         if all(settlement.is_final for settlement in record.settlements):
             result = replace(result, record=_without_content(record))
         with self._lock:
@@ -81,14 +81,14 @@ class Backlog:
                 self._line.append(result)
                 self._start_trying()
         if waiting < _MOST:
-            _log().warning("the store failed; %d results wait in memory: %s", waiting + 1, error)
+            _log().warning("the store failed; %d results wait in memory: %s", waiting + 1, why)
         else:
             _log().warning(
                 "the store failed, and no more than %d results wait in memory: attempt %s of message %s is lost: %s",
                 waiting,
                 record.occasion.attempt_id,
                 record.delivery.id,
-                error,
+                why,
             )
 
     def catch_up(self, told: list[Event] | None = None) -> None:

@@ -10,7 +10,7 @@ from bouncekit.desk.law import Law
 from bouncekit.desk.office import Office, Retry
 from bouncekit.notify import open_channels
 from bouncekit.outside.clock import Clock, SystemClock
-from bouncekit.outside.relay import check_fallbacks, open_relays
+from bouncekit.outside.relay import Relay, check_fallbacks, open_relays
 from bouncekit.policy.policy import Policy
 from bouncekit.policy.schedule import parse_duration
 from bouncekit.stores import Store, open_store
@@ -54,40 +54,28 @@ def open_office(
     if on_store_failure not in ("raise", "send"):
         raise ConfigurationError(f"on_store_failure={on_store_failure!r}: write 'raise' or 'send'")
     _check_flags(keep_addresses=keep_addresses, watch_policy=watch_policy)
-    roles = open_channels(channels or {})
-    law = Law(
-        policy,
-        rules=rules,
-        community_rules=community_rules,
-        shadow=shadow,
-        roles=roles,
-        is_watched=watch_policy,
-    )
-    if store is not None and not isinstance(store, str) and not hasattr(store, "look_up"):
-        raise ConfigurationError(f"store={store!r}: write a URL such as 'sqlite:///bounces.db', or give a Store")
-    durable = _retry(retry)
-    if durable is Retry.QUEUE and store is None:
-        raise ConfigurationError("retry='queue' keeps mail in a store: add store='sqlite:///bounces.db'")
-    pseudonyms = open_pseudonyms(hash_keys)
-    known = open_relays(relays or {})
-    check_fallbacks(known)
-    lasting = _store(store, cache)
-    check_secrets(lasting, pseudonyms)
-    if not keep_addresses:
-        lasting = _veiled(lasting, pseudonyms)
+    roles, pseudonyms = open_channels(channels or {}), open_pseudonyms(hash_keys)
     return Office(
-        law=law,
-        store=lasting,
+        law=Law(
+            policy,
+            rules=rules,
+            community_rules=community_rules,
+            shadow=shadow,
+            roles=roles,
+            is_watched=watch_policy,
+        ),
         clock=clock or SystemClock(),
         channels=roles,
-        relays=known,
+        relays=_relays(relays),
         resolver=_resolver(check_domains, clock),
         return_paths=open_return_paths(bounces, bounce_keys),
         pseudonyms=pseudonyms,
         keeps_addresses=keep_addresses,
-        retry=durable,
+        retry=_retry(retry, store),
         patience=_patience(patience),
         send_without_store=on_store_failure == "send",
+        # At last: what is wrong elsewhere leaves none open.
+        store=_store(store, cache, pseudonyms, keeps_addresses=keep_addresses),
     )
 
 
@@ -98,13 +86,33 @@ def _check_flags(**flags: object) -> None:
             raise ConfigurationError(f"{name}={value!r}: write True or False")
 
 
-def _store(given: str | Store | None, cache: str | None) -> Store:
-    opened = open_store(given) if given is None or isinstance(given, str) else given
-    if cache is None:
-        return opened
-    from bouncekit.stores.screen.screened import with_cache
+def _relays(given: Mapping[str, object] | None) -> Mapping[str, Relay]:
+    known = open_relays(given or {})
+    check_fallbacks(known)
+    return known
 
-    return with_cache(opened, cache)
+
+def _store(
+    given: str | Store | None, cache: str | None, pseudonyms: Pseudonyms | None, *, keeps_addresses: bool
+) -> Store:
+    """The store, behind all that stands before it."""
+    if pseudonyms is None and not keeps_addresses:
+        raise ConfigurationError(
+            "keep_addresses=False: the store knows people by pseudonyms, which need a secret; make one with "
+            "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`, keep it, and set hash_keys or "
+            "BOUNCEKIT_HASH_KEYS for all who use the store"
+        )
+    opened = open_store(given) if given is None or isinstance(given, str) else given
+    if cache is not None:
+        from bouncekit.stores.screen.screened import with_cache
+
+        opened = with_cache(opened, cache)
+    check_secrets(opened, pseudonyms)
+    if pseudonyms is None or keeps_addresses:
+        return opened
+    from bouncekit.stores.veil.veiled import veiled
+
+    return veiled(opened, pseudonyms)
 
 
 def _resolver(wanted: "bool | Resolver", clock: Clock | None) -> "Resolver | None":
@@ -121,23 +129,17 @@ def _resolver(wanted: "bool | Resolver", clock: Clock | None) -> "Resolver | Non
     return wanted
 
 
-def _veiled(store: Store, pseudonyms: Pseudonyms | None) -> Store:
-    if pseudonyms is None:
-        raise ConfigurationError(
-            "keep_addresses=False: the store knows people by pseudonyms, which need a secret; make one with "
-            "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`, keep it, and set hash_keys or "
-            "BOUNCEKIT_HASH_KEYS for all who use the store"
-        )
-    from bouncekit.stores.veil.veiled import veiled
-
-    return veiled(store, pseudonyms)
-
-
-def _retry(name: str | Retry) -> Retry:
+def _retry(name: str | Retry, store: str | Store | None) -> Retry:
+    """Who tries again, if the store can be one, and lasts as long as a queue has to."""
+    if store is not None and not isinstance(store, str) and not hasattr(store, "look_up"):
+        raise ConfigurationError(f"store={store!r}: write a URL such as 'sqlite:///bounces.db', or give a Store")
     try:
-        return Retry(name)
+        retry = Retry(name)
     except ValueError:
         raise ConfigurationError(f"retry={name!r}: write 'never', 'wait' or 'queue'") from None
+    if retry is Retry.QUEUE and store is None:
+        raise ConfigurationError("retry='queue' keeps mail in a store: add store='sqlite:///bounces.db'")
+    return retry
 
 
 def _patience(given: timedelta | float | str) -> timedelta:

@@ -35,6 +35,7 @@ from bouncekit.policy.throttle import (
     ask,
     heard,
     left,
+    set_back,
 )
 from bouncekit.stores import Store
 from bouncekit.stores.throttling import KeptFlow
@@ -51,6 +52,8 @@ _MOMENT = timedelta(seconds=0.1)  # that a worker sleeps where no pace says what
 _MOST_TRIES = 50  # to change a state that others change at the same time
 _MOST_LANES = 10_000  # whose pace is measured
 _MEASURED = timedelta(minutes=1)
+_JITTER = timedelta(minutes=1)  # of one clock; what it goes back by more, it was set back
+_SKEW = timedelta(hours=1)  # by which the clocks of two machines may differ
 _FURTHEST = timedelta(hours=1)  # behind the lane's opening that anybody is told to wait
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _UNLABELLED = Labels()
@@ -290,9 +293,15 @@ class Gate:
 
     def _read_anew(self, now: datetime) -> None:
         """The store's states. Where it does not answer, what was read last is what is known: nobody fails for that."""
+        # What seems to be said in time to come may be said by another machine, whose clock is ahead. If that were moved
+        # each time, a pause would end too early, and nobody would keep to a pace. Who was set back himself knows it.
+        skew = _JITTER if now < self._read_at else _SKEW
         with contextlib.suppress(Exception):  # whatever a store raises: the mail has perhaps gone
             self._flows = self._store.flows()
-        self._read_at = now
+            for lane, kept in self._flows.items():
+                if (moved := set_back(kept.flow, now, skew)) is not kept.flow:
+                    self._swap(lane, kept, moved, now)
+        self._read_at = now  # at last: until it is read, nobody goes by what was known before
 
     def _swap(self, lane: Lane, kept: KeptFlow, flow: Flow, now: datetime) -> bool:
         """Replace a state, if nobody else has; else it is read anew."""

@@ -124,8 +124,11 @@ class Ledger:
                 self.catch_up(told)
             is_asked = True
             late = self.store.record(record)
-        except Exception as error:  # noqa: BLE001 - whatever a store raises now, the mail has gone
-            return self._put_off(record, error, is_in_doubt=is_asked and _is_in_doubt(error)), told
+        except BaseException as error:  # whatever comes now, the mail has gone
+            amended = self._put_off(record, error, is_in_doubt=is_asked and _is_in_doubt(error))
+            if not isinstance(error, Exception):
+                raise  # Ctrl-C, which a store that is at its commit does not keep back
+            return amended, told
         record = record.come_late(late)
         self.publish(record.events)
         if record.keeps_somebody:
@@ -208,7 +211,7 @@ class Ledger:
             self.store.drop(record.delivery.id, address, at=now, events=told, keep=record.keep)
         return record
 
-    def _put_off(self, record: Record, error: Exception, *, is_in_doubt: bool) -> Amended | None:
+    def _put_off(self, record: Record, error: BaseException, *, is_in_doubt: bool) -> Amended | None:
         """Have a record wait, by which nobody is kept whom the store has not seen for sure."""
         begun, now = self._begun.get(record.delivery.id, {}), self._clock.now()
         unkept = _unkept(record, begun)
@@ -254,7 +257,7 @@ def _letting_go(record: Record, amended: Amended) -> Record:
     return record.changed(let_go)
 
 
-def _is_in_doubt(error: Exception) -> bool:
+def _is_in_doubt(error: BaseException) -> bool:
     """Whether what the store was asked for may have been done: it says so, or it is none of its own errors."""
     return not isinstance(error, StoreError) or error.unknown
 

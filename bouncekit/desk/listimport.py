@@ -5,12 +5,12 @@ stands there already is kept as it is.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import islice
-from typing import BinaryIO, TypeVar
+from itertools import chain, islice
+from typing import BinaryIO
 
 from bouncekit.delivery.suppressionchange import Place, Swap, is_by_hand, outweighs, place_of
 from bouncekit.desk.office import Office
@@ -28,8 +28,6 @@ _BATCH = 20_000  # rows in one transaction: others wait for a second at the most
 _MOST_SHOWN = 1000  # faults and conflicts that are kept; all are counted
 _AHEAD = 100  # rows that are looked at for the kind of the file
 _TURNS = 5  # how often a batch is weighed again, where others change the list meanwhile
-
-_T = TypeVar("_T")
 
 
 class Prefer(StrEnum):
@@ -54,8 +52,8 @@ class Imported:
     """What an import did, or with `dry_run` would do.
 
     `added` and `changed` count the entries that got in, by category; `kept` those that were there already, or that
-    weigh less than what is; `unbound` those that bind nobody, by the reason. `faults` are the first 1,000 of
-    `number_of_faults`, likewise the conflicts.
+    weigh less than what is; `unbound` those that bind nobody, by the reason. `ended` had come to their end before, and
+    are counted above as well. `faults` are the first 1,000 of `number_of_faults`, likewise the conflicts.
     """
 
     format: str
@@ -66,6 +64,7 @@ class Imported:
     changed: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
     unbound: Counter[str] = field(default_factory=Counter)
+    ended: int = 0
     faults: list[Fault] = field(default_factory=list)
     number_of_faults: int = 0
     conflicts: list[Conflict] = field(default_factory=list)
@@ -105,18 +104,14 @@ def import_list(
     by = f"import {found.name}" + (f" {name}" if name else "")
     reader = Reader(format=found, by=by, now=now, classify=office.classify, tenant=tenant, stream=stream, lasts=lasts)
     done = Imported(format=found.name, by=by, dry_run=dry_run)
-    for batch in _batches(_chained(ahead, rows), _BATCH):
-        entries = list(_entries(batch, reader, done))
+    rows = chain(ahead, rows)
+    for row in rows:
+        entries = _entries(chain((row,), islice(rows, _BATCH - 1)), reader, done)
         if not office.keeps_addresses:  # what is weighed is what would be kept
-            entries = list(map(unquoted, entries))
+            entries = map(unquoted, entries)
         _merge(office, entries, prefer, now, done)
         on_batch(done)
     return done
-
-
-def _chained(ahead: Iterable[_T], rest: Iterable[_T]) -> Iterator[_T]:
-    yield from ahead
-    yield from rest
 
 
 def _format(wanted: str | None, first: Row | None, name: str) -> Format:
@@ -138,11 +133,6 @@ def _format(wanted: str | None, first: Row | None, name: str) -> Format:
     return found
 
 
-def _batches(rows: Iterator[_T], size: int) -> Iterator[Sequence[_T]]:
-    while batch := list(islice(rows, size)):
-        yield batch
-
-
 def _entries(rows: Iterable[Row | Fault], reader: Reader, done: Imported) -> Iterator[Suppression]:
     """What the rows become; what they do not is counted."""
     for row in rows:
@@ -159,48 +149,46 @@ def _entries(rows: Iterable[Row | Fault], reader: Reader, done: Imported) -> Ite
         if isinstance(entry, Unbound):
             done.unbound[entry.why] += 1
         else:
+            done.ended += entry.expires_at is not None and entry.expires_at <= reader.now
             yield entry
 
 
-def _merge(office: Office, entries: Sequence[Suppression], prefer: Prefer, now: datetime, done: Imported) -> None:
+def _merge(office: Office, entries: Iterable[Suppression], prefer: Prefer, now: datetime, done: Imported) -> None:
     """Weigh the entries against each other and against what stands, and put the stronger ones on the list."""
     store = office.store
     arriving = _without_erased(office, _heaviest(entries, done), done)
     standing: Mapping[Place, Suppression] = store.standing(arriving) if done.dry_run else {}
     for _ in range(_TURNS):
         # At first as if nobody stood there, which is nearly always so; who does is found by what is not done.
-        swaps = {
-            place: Swap(before=standing.get(place), after=entry)
-            for place, entry in arriving.items()
-            if _takes_over(entry, standing.get(place), prefer)
-        }
-        left = [] if done.dry_run else store.exchange(tuple(swaps.values()), by=done.by, at=now)
+        kept = {place: stood for place, stood in standing.items() if not _takes_over(arriving[place], stood, prefer)}
+        swaps = [
+            Swap(before=standing.get(place), after=entry) for place, entry in arriving.items() if place not in kept
+        ]
+        left = [] if done.dry_run else store.exchange(swaps, by=done.by, at=now)
         open_ = {swap.place for swap in left}
-        _count(arriving, standing, swaps.keys(), open_, done)
-        if not open_:
+        still_open = {place: arriving.pop(place) for place in tuple(arriving) if place in open_} if open_ else {}
+        _count(arriving, standing, kept, done)
+        if not still_open:
             return
-        arriving = {place: arriving[place] for place in open_}
-        standing = store.standing(open_)
+        arriving, standing = still_open, store.standing(still_open)
     raise StoreError(f"others change the list all the time: {len(arriving)} entries were not imported")
 
 
 def _count(
     arriving: Mapping[Place, Suppression],
     standing: Mapping[Place, Suppression],
-    taken: Collection[Place],
-    open_: set[Place],
+    kept: Collection[Place],
     done: Imported,
 ) -> None:
-    for place, entry in arriving.items():
-        if place in open_:
-            continue
-        stood = standing.get(place)
-        if place in taken:
-            (done.changed if stood else done.added)[entry.category.value] += 1
-        else:
-            done.kept[entry.category.value] += 1
-        if stood is not None and not _is_same(entry, stood):
-            done.conflict(Conflict(stood, entry, place in taken))
+    """Count what is settled; `kept` is where what stood there stays."""
+    new = (entry for place, entry in arriving.items() if place not in standing) if standing else arriving.values()
+    for category, number in Counter(entry.category for entry in new).items():
+        done.added[category.value] += number
+    for place in filter(standing.__contains__, arriving):
+        entry, stood = arriving[place], standing[place]
+        (done.kept if place in kept else done.changed)[entry.category.value] += 1
+        if not _is_same(entry, stood):
+            done.conflict(Conflict(stood, entry, place not in kept))
 
 
 def _heaviest(entries: Iterable[Suppression], done: Imported) -> dict[Place, Suppression]:
@@ -233,9 +221,7 @@ def _without_erased(office: Office, arriving: dict[Place, Suppression], done: Im
     return arriving
 
 
-def _takes_over(entry: Suppression, stood: Suppression | None, prefer: Prefer) -> bool:
-    if stood is None:
-        return True
+def _takes_over(entry: Suppression, stood: Suppression, prefer: Prefer) -> bool:
     if stood.standing is Standing.MANUAL and is_by_hand(stood.by):
         return False
     if prefer is Prefer.STRONGER:

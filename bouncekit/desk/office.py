@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
@@ -39,6 +38,7 @@ from bouncekit.notify import Channel, Via
 from bouncekit.outside.clock import Clock
 from bouncekit.outside.relay import Outlet, Relay, name_at, name_of
 from bouncekit.policy.policy import Policy
+from bouncekit.policy.schedule import Retry
 from bouncekit.policy.throttle import NO_ROAD, Road
 from bouncekit.stores import Store
 from bouncekit.stores.memory import MemoryStore
@@ -52,14 +52,6 @@ if TYPE_CHECKING:
     from bouncekit.outside.mx import Resolver
 
 __all__ = ["Course", "Office", "Retry", "Upcoming", "in_its_turn", "shares_mailbox"]
-
-
-class Retry(StrEnum):
-    """Who tries again what was delayed."""
-
-    NEVER = "never"  # the application: the report says when
-    WAIT = "wait"  # the send itself, blocking for up to `patience`
-    QUEUE = "queue"  # a worker, from the store
 
 
 class Office:

@@ -27,6 +27,7 @@ INTERVAL = timedelta(minutes=10)  # between two events about one kind of differe
 _KINDS = 100  # of differences that are told apart
 _DAY = timedelta(days=1)
 _OTHERS = "(others)"
+_NO_VERDICT = "no verdict"  # of a policy that fails where it is asked: it would not do as the live one does
 
 _log = logging.getLogger("bouncekit")
 
@@ -95,6 +96,7 @@ class Shadow:
             self._note(_Kind(one, other, live.rule, would.rule), verdict, mine)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a policy on trial, the send must not suffer
             self._failed(error)
+            self._note(_Kind(str(live.fate), _NO_VERDICT, live.rule, ""), verdict, verdict)
 
     def observe_session(self, verdict: Classification, reconnects: int, live: SessionDisposition) -> None:
         """The same about a connection."""
@@ -105,6 +107,7 @@ class Shadow:
                 self._note(_Kind(str(live.fate), str(would.fate), live.rule, would.rule), verdict, mine)
         except Exception as error:  # noqa: BLE001 - the same
             self._failed(error)
+            self._note(_Kind(str(live.fate), _NO_VERDICT, live.rule, ""), verdict, verdict)
 
     def windows(self, verdict: Classification) -> tuple[Window, ...]:
         """What this policy wants to know of the recipient's history besides."""

@@ -3,18 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import BinaryIO
 
 from bouncekit.delivery.events import Event, EventType, Occasion, event_id
 from bouncekit.delivery.suppressionchange import Cause, Change, Place
 from bouncekit.desk.listimport import Imported, Prefer, import_list
 from bouncekit.desk.office import Office
-from bouncekit.desk.undoing import Undone, undo
+from bouncekit.desk.undoing import Undone, is_host_of, undo
 from bouncekit.lists.listexport import ListFormat, export_list
 from bouncekit.meaning.classification import Category
-from bouncekit.outside.provider import provider_of_host
-from bouncekit.policy.guard import provider_at
 from bouncekit.policy.suppression import Evidence, Standing, Suppression
 from bouncekit.stores import Store
 from bouncekit.words.address import parse_address, suppression_key
@@ -37,11 +35,22 @@ class SuppressionList:
         return self.find()
 
     def find(
-        self, *, tenant: str = "", stream: str | None = None, containing: str | None = None, binding: bool = False
+        self,
+        *,
+        tenant: str | None = "",
+        stream: str | None = None,
+        containing: str | None = None,
+        binding: bool = False,
     ) -> Iterator[Suppression]:
-        """Suppressions in the order of their keys; with `binding`, only those that hold mail back now."""
+        """Suppressions in the order of their keys; with `binding`, only those that hold mail back now.
+
+        Of one tenant; None is every one, in their order.
+        """
         at = self._office.clock.now() if binding else None
-        return self._store.suppressions(tenant=tenant, stream=stream, containing=containing, at=at)
+        tenants = self._store.tenants() if tenant is None else (tenant,)
+        return chain.from_iterable(
+            self._store.suppressions(tenant=one, stream=stream, containing=containing, at=at) for one in tenants
+        )
 
     def get(self, address: str, *, tenant: str = "", stream: str = "") -> Suppression | None:
         """The suppression of an address, None where there is none. It may have expired: ask `binds`.
@@ -93,6 +102,8 @@ class SuppressionList:
         stream: str = "",
     ) -> Suppression:
         """Suppress an address by hand, for good or for a time. No success lifts it, only a hand or its end.
+
+        Without a `category` it is the recipient who asked for it, as is most often so.
 
         Raises:
             AddressError: the address is none.
@@ -198,13 +209,14 @@ class SuppressionList:
         file: BinaryIO,
         *,
         format: ListFormat | str = ListFormat.CSV,  # noqa: A002 - the field's word
-        tenant: str = "",
+        tenant: str | None = "",
         stream: str | None = None,
         binding: bool = False,
         raw: bool = False,
     ) -> int:
         """Write a tenant's list so that `import_` reads it back without loss; how many entries that were.
 
+        None is every tenant: each entry has its tenant and stream in it, and goes back there.
         In CSV a quote goes before what a spreadsheet would run, unless `raw`; JSON lines are exact.
         """
         return export_list(
@@ -257,7 +269,7 @@ class SuppressionList:
             rule=rule,
             fingerprint=fingerprint,
             category=None if category is None else Category(category),
-            is_host=None if provider is None else _is_of(provider),
+            is_host=None if provider is None else is_host_of(provider),
             since=since,
             until=until,
             tenant=tenant,
@@ -304,11 +316,3 @@ def _prefer(given: Prefer | str) -> Prefer:
         return Prefer(given)
     except ValueError:
         raise ConfigurationError(f"prefer={given!r}: write {', '.join(Prefer)}") from None
-
-
-def _is_of(provider: str) -> Callable[[str], bool]:
-    """Whether a host is one of this provider's."""
-    name = provider.lower().strip(".")
-    return lambda host: (
-        name in (provider_of_host(host), provider_at(host, "")) or f".{host.lower()}".endswith(f".{name}")
-    )

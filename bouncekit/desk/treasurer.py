@@ -89,7 +89,8 @@ class Treasurer:
 
     def throttle(self, lane: Lane) -> Throttle:
         """How fast mail of a stream that is slowed may go."""
-        return Throttle(rate=self._budget.rate) if self._budget is not None and lane in self._lanes else NO_THROTTLE
+        budget = self._budget  # once: another policy may come into force meanwhile
+        return Throttle(rate=budget.rate) if budget is not None and lane in self._lanes else NO_THROTTLE
 
     def held(self, lane: Lane, now: datetime) -> Held | None:
         """What keeps mail of a stream back; None: it may go, at its pace."""
@@ -100,8 +101,8 @@ class Treasurer:
 
     def look(self, labels: Labels) -> None:
         """See whether what came back has brought a stream to another level."""
-        if self._budget is not None and not labels.test:
-            self._look(Stream(labels.tenant, labels.stream), self._budget)
+        if (budget := self._budget) is not None and not labels.test:
+            self._look(Stream(labels.tenant, labels.stream), budget)
 
     def balance(self, stream: Stream) -> Balance:
         """How a stream stands now, as the store knows it; nothing is changed by it.
@@ -123,7 +124,8 @@ class Treasurer:
             kept = store.levels(stream=stream).get(stream, _UNKEPT)
             if kept.level is Level.WITHIN:
                 return False
-            balance = Balance(stream=stream, level=kept.level, spent=self._spent(stream, now), since=kept.since)
+            spent = self._spent(stream, self._budget, now)
+            balance = Balance(stream=stream, level=kept.level, spent=spent, since=kept.since)
             event = self._event(balance, Level.WITHIN, now, by=by)
             if store.swap_level(stream, kept.token, _UNKEPT, events=(event,), forgives=now):
                 self._adopt(Balance(stream=stream), now)
@@ -154,11 +156,11 @@ class Treasurer:
         except Exception as error:  # noqa: BLE001 - whatever a store raises, no send suffers: what was known holds on
             complain("what stream %r has spent is not known: %s", stream.name, error)
             balance = known.balance if known is not None else Balance(stream=stream)
-        return self._adopt(balance, now)
+        return self._adopt(balance, now) if budget is self._budget else balance
 
     def _judged(self, stream: Stream, budget: Budget, now: datetime) -> Balance:
         """The level that a stream is at by now; who is first to see that it is another one tells it."""
-        store, spent = self._ledger.store, self._spent(stream, now)
+        store, spent = self._ledger.store, self._spent(stream, budget, now)
         kept = store.levels(stream=stream).get(stream, _UNKEPT)
         balance = Balance(stream=stream, level=kept.level, spent=spent, since=kept.since)
         level = level_of(budget, spent, kept.level)
@@ -172,8 +174,8 @@ class Treasurer:
         kept = store.levels(stream=stream).get(stream, _UNKEPT)
         return Balance(stream=stream, level=kept.level, spent=spent, since=kept.since)
 
-    def _spent(self, stream: Stream, now: datetime) -> Spent:
-        since = (self._budget or _ANY).since(now)
+    def _spent(self, stream: Stream, budget: Budget | None, now: datetime) -> Spent:
+        since = (budget or _ANY).since(now)
         return self._ledger.store.spent(since=since, stream=stream).get(stream, NOTHING)
 
     def _adopt(self, balance: Balance, now: datetime) -> Balance:
@@ -193,7 +195,8 @@ class Treasurer:
 
     def _tell(self, event: Event) -> None:
         self._ledger.publish((event,))
-        for channel in self._budget.notify if self._budget is not None else ():
+        budget = self._budget
+        for channel in budget.notify if budget is not None else ():
             self._notices.keep(event, Notice(channel))
 
     def _event(self, before: Balance, level: Level, now: datetime, *, by: str | None = None) -> Event:

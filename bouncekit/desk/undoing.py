@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from bouncekit.delivery.events import Event, EventType, event_id
 from bouncekit.delivery.suppressionchange import Cause, Change, Place, Reversal, Swap, reversal
 from bouncekit.desk.office import Office
+from bouncekit.outside.provider import provider_of_host
+from bouncekit.policy.guard import provider_at
 from bouncekit.policy.suppression import Suppression
 
-__all__ = ["Undone", "undo"]
+__all__ = ["Undone", "is_host_of", "undo"]
 
 _PAGE = 2_000  # changes of the audit that are looked at together
 
@@ -51,6 +53,14 @@ def undo(
             _undo(office, meant, cause, done)
             on_batch(done)
     return done
+
+
+def is_host_of(provider: str) -> Callable[[str], bool]:
+    """Whether a host is one of this provider's: by the name that we have for it, or the end of the host's own."""
+    name = provider.lower().strip(".")
+    return lambda host: (
+        name in (provider_of_host(host), provider_at(host, "")) or f".{host.lower()}".endswith(f".{name}")
+    )
 
 
 def _undo(office: Office, meant: Sequence[Change], cause: Cause, done: Undone) -> None:

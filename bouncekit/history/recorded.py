@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from types import MappingProxyType, UnionType
 from typing import Any
 
 from bouncekit.delivery.events import EventType
@@ -31,7 +32,22 @@ _JUDGED = frozenset(
 )
 SKIPPED, LIFTED = str(EventType.SUPPRESSED), str(EventType.SUPPRESSION_LIFTED)
 _DECIDED = frozenset(map(str, (EventType.DELAYED, EventType.FAILED, EventType.UNKNOWN)))
-_BY_NO_POLICY = frozenset({None, "refused-here", "dropped-by-hand", "submitted"})
+_BY_NO_POLICY = frozenset({None, "refused-here", "dropped-by-hand", "submitted", "sent-again-by-hand"})
+# What is read of an event later than here, where nobody asks any more what it is.
+_KINDS: Mapping[str, type | UnionType] = MappingProxyType(
+    {
+        "message_class": str | None,
+        "tenant": str,
+        "stream": str,
+        "sender": str | None,
+        "remote_mta": str | None,
+        "outlet": str | None,
+        "relay": str | None,
+        "attempts": int,
+        "action": str,
+    }
+)
+_LAST_YEAR = 9000  # a time behind which no wait can be counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,16 +118,11 @@ def recorded(told: Told) -> Recorded | None:
     if type_ not in _JUDGED and type_ not in (SKIPPED, LIFTED):
         return None
     data = told["data"]
-    if type_ == LIFTED:
-        if "action" in data or not data.get("suppression"):
-            return None  # by a success, which the delivery tells
-        recipient = data["suppression"]["address"] or ""
-    elif type_ in _DECIDED and data["rule"] in _BY_NO_POLICY:
-        return None
-    else:
-        recipient = data["recipient"]
-    to = _somebody(recipient)
-    if to is None:
+    if any(name in data and not isinstance(data[name], kind) for name, kind in _KINDS.items()):
+        raise TypeError("a value that no event of ours has")
+    recipient = _whom(type_, data)
+    to = None if recipient is None else _somebody(recipient)
+    if recipient is None or to is None:
         return None
     labels = _labels(data["message_class"], data["tenant"], data["stream"], data["test"])
     status, recorded = _judged(data) if type_ != LIFTED else (_NOT_ASKED, None)
@@ -119,7 +130,7 @@ def recorded(told: Told) -> Recorded | None:
     listed = data.get("suppression") or {}
     return Recorded(
         type=type_,
-        at=datetime.fromisoformat(told["time"]),
+        at=_time(told["time"]),
         recipient=recipient,
         to=to,
         key=(labels.tenant, labels.stream, to.key),
@@ -140,6 +151,18 @@ def recorded(told: Told) -> Recorded | None:
     )
 
 
+def _whom(type_: str, data: Told) -> str | None:
+    """Whom an event is about; None where no policy has decided about anybody."""
+    if type_ == LIFTED:
+        if "action" in data or not data.get("suppression"):
+            return None  # by a success, which the delivery tells
+        return data["suppression"]["address"] or ""
+    if type_ in _DECIDED and data["rule"] in _BY_NO_POLICY:
+        return None
+    recipient: str = data["recipient"]
+    return recipient
+
+
 _NOT_ASKED = RecipientStatus(recipient="", action=Action.DELIVERED, stage=Stage.RCPT)
 
 
@@ -147,7 +170,14 @@ def _since(listed: Mapping[str, Any]) -> datetime | None:
     """When the suppression of the record was made by verdicts; None for one by hand, which no policy makes."""
     if not listed or listed["standing"] == Standing.MANUAL:
         return None
-    return datetime.fromisoformat(listed["since"])
+    return _time(listed["since"])
+
+
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None or at.year > _LAST_YEAR:
+        raise ValueError(f"{text[:40]!r} is no time of an event")
+    return at
 
 
 def _judged(data: Mapping[str, Any]) -> tuple[RecipientStatus, Classification | None]:

@@ -24,6 +24,8 @@ def said(data: Mapping[str, Any]) -> str:
         return f"channel {channel}: {data['why']}" if data.get("why") else f"channel {channel}"
     if sink := data.get("sink"):
         return f"sink {sink}: {data.get('why')}"
+    if lane := data.get("lane"):
+        return ": ".join(filter(None, (f"{lane}{_pace(data)}", data.get("why"))))
     if data.get("refusals"):
         text = f"{data['refusals']} of {data['answers']} answers of {data['provider']}: {text}"
     elif data.get("oldest_due_at"):
@@ -31,9 +33,18 @@ def said(data: Mapping[str, Any]) -> str:
     elif "bounce_rate" in data:
         stream = Stream(data.get("tenant") or "", data.get("stream") or "")
         text = f"{stream}: {data['bounced']} of {data['sent']} bounced, {data['complained']} complained"
+    elif data.get("port"):
+        text = text or f"{data.get('remote_mta')}, port {data['port']}"
     due = f"next try at {second(data['retry_at'])}" if data.get("retry_at") else ""
     twice = "maybe a second copy" if data.get("action") == "delivered" and data.get("possible_duplicate") else ""
     return "; ".join(filter(None, (str(text), due, twice)))
+
+
+def _pace(data: Mapping[str, Any]) -> str:
+    """How mail goes that way from now on."""
+    if data.get("until"):
+        return f" until {second(data['until'])}"
+    return f", {data['per_minute']:g} a minute" if data.get("per_minute") else ""
 
 
 def rule(data: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ dialled again, since aiosmtplib opened it; `bouncekit.AsyncClient` comes back, a
 
 import asyncio
 import smtplib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from email.message import Message
 from typing import Any, ClassVar, cast
 
@@ -17,8 +17,8 @@ import bouncekit.clients.smtp
 from bouncekit.clients.adopt import Installation
 from bouncekit.clients.aiooffice import AsyncOffice, Errand
 from bouncekit.clients.aiosession import AsyncCarrying
-from bouncekit.clients.smtp import HasOffice, told
-from bouncekit.clients.smtperrors import StoreUnavailable, with_report
+from bouncekit.clients.smtp import HasOffice
+from bouncekit.clients.smtperrors import StoreUnavailable, told, with_report
 from bouncekit.delivery.report import Report
 from bouncekit.desk.office import Office
 from bouncekit.outside.relay import Outlet
@@ -85,6 +85,7 @@ class SMTP(_SMTP):
         if postmaster is None:
             raise TypeError("SMTP(postmaster=...) is needed: without one use aiosmtplib.SMTP")
         self._office = postmaster.office
+        self._has_sent = self._is_composing = False
         self._desk = bouncekit.clients.smtp.SMTP(
             local_hostname="localhost",  # of which nothing is said; asking for our own could take its time
             postmaster=postmaster,
@@ -98,7 +99,7 @@ class SMTP(_SMTP):
     async def sendmail(
         self,
         sender: str,
-        recipients: str | Sequence[str],
+        recipients: str | Iterable[str],
         message: str | bytes,
         /,
         *,
@@ -107,6 +108,7 @@ class SMTP(_SMTP):
         timeout: Any = Default.token,
     ) -> Sent:
         """Send a message; see `aiosmtplib.SMTP.sendmail`."""
+        self._is_composing = False
         host, port = str(self.hostname or "localhost"), int(self.port or 0)
         self._desk.relay = self._office.relay_at(host, port)
         delivery = self._desk.take(sender, recipients, message, tuple(mail_options or ()), tuple(rcpt_options or ()))
@@ -123,6 +125,7 @@ class SMTP(_SMTP):
 
             try:
                 report = await driver.carry_out(delivery, course, transact, errand)
+                self._has_sent = True
             finally:
                 session.give_back()
         try:
@@ -132,7 +135,32 @@ class SMTP(_SMTP):
 
     async def send_message(self, message: Message, /, **options: Any) -> Sent:
         """Send a message to the recipients in its headers, or to those given; see `aiosmtplib.SMTP.send_message`."""
-        return cast(Sent, await super().send_message(message, **options))  # it is what `sendmail` has returned
+        if isinstance(people := options.get("recipients"), Iterator):
+            options["recipients"] = list(people)  # aiosmtplib goes through them twice
+        self._is_composing = True
+        try:
+            return cast(Sent, await super().send_message(message, **options))  # it is what `sendmail` has returned
+        finally:
+            self._is_composing = False
+
+    @property
+    def is_ehlo_or_helo_needed(self) -> bool:
+        """Whether nobody has said EHLO; not while `send_message` composes: the send does it, and reports."""
+        return not self._is_composing and super().is_ehlo_or_helo_needed
+
+    def supports_extension(self, extension: str, /) -> bool:
+        """Whether the server offers an extension; who needs SMTPUTF8 is composed for, and the send asks."""
+        return (self._is_composing and extension.lower() == "smtputf8") or super().supports_extension(extension)
+
+    async def quit(self, *, timeout: Any = Default.token) -> aiosmtplib.SMTPResponse:
+        """Say QUIT and close. After a send no answer to it is an error: nothing that was settled can change."""
+        try:
+            return await super().quit(timeout=timeout)
+        except aiosmtplib.SMTPException as error:
+            if not self._has_sent:
+                raise
+            self.close()
+            return aiosmtplib.SMTPResponse(-1, str(error))
 
 
 def install(postmaster: HasOffice) -> Installation:
@@ -167,7 +195,10 @@ class _Adopted(AsyncCarrying):
         if self._wire is None:
             if not client.is_connected or client.transport is None or client.protocol is None:
                 raise smtplib.SMTPServerDisconnected("please run connect() first")
-            await client._ehlo_or_helo_if_needed()
+            try:
+                await client._ehlo_or_helo_if_needed()
+            except aiosmtplib.SMTPHeloError as error:
+                raise smtplib.SMTPHeloError(error.code, error.message) from error
             self._wire = wire = StreamWire()
             wire.line.timeout = self._timeout
             wire.line.reader.feed(bytes(client.protocol._buffer))
@@ -203,6 +234,8 @@ def _as_aiosmtplib_says(error: Exception) -> Exception:
             return aiosmtplib.SMTPSenderRefused(error.smtp_code, _text(error.smtp_error), error.sender)
         case smtplib.SMTPDataError():
             return aiosmtplib.SMTPDataError(error.smtp_code, _text(error.smtp_error))
+        case smtplib.SMTPHeloError():
+            return aiosmtplib.SMTPHeloError(error.smtp_code, _text(error.smtp_error))
         case smtplib.SMTPServerDisconnected():
             return aiosmtplib.SMTPServerDisconnected(str(error))
         case smtplib.SMTPNotSupportedError():

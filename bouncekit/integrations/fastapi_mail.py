@@ -4,10 +4,11 @@ mail = bouncekit.integrations.fastapi_mail.FastMail(config, postmaster=postmaste
 reports = await mail.send_message(message)
 """
 
-from typing import Any
+from typing import Any, Unpack
 
 from bouncekit.clients.smtp import HasOffice
 from bouncekit.delivery.report import Report
+from bouncekit.words.envelope import LabelOptions
 from bouncekit.words.errors import MissingExtra
 
 try:
@@ -32,7 +33,7 @@ class FastMail(fastapi_mail.FastMail):
         labels: message_class, tenant, stream, test.
     """
 
-    def __init__(self, config: Any, *, postmaster: HasOffice, **labels: Any) -> None:
+    def __init__(self, config: Any, *, postmaster: HasOffice, **labels: Unpack[LabelOptions]) -> None:
         super().__init__(config)
         self._postmaster = postmaster
         self._labels = labels
@@ -64,7 +65,7 @@ class _Connection(Connection):
 
     session: SMTP
 
-    def __init__(self, settings: Any, postmaster: HasOffice, labels: dict[str, Any]) -> None:
+    def __init__(self, settings: Any, postmaster: HasOffice, labels: LabelOptions) -> None:
         super().__init__(settings)
         self._postmaster = postmaster
         self._labels = labels

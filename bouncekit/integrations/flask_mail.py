@@ -3,10 +3,11 @@
 mail = bouncekit.integrations.flask_mail.Mail(app, postmaster=postmaster)   # a flask_mail.Mail
 """
 
-from typing import Any
+from typing import Any, Unpack
 
 from bouncekit.clients.smtp import HasOffice
 from bouncekit.integrations.reporting import ReportingSMTP, ReportingSMTP_SSL
+from bouncekit.words.envelope import LabelOptions
 from bouncekit.words.errors import MissingExtra
 
 try:
@@ -23,7 +24,7 @@ class Connection(flask_mail.Connection):
 
     host: ReportingSMTP | None
 
-    def __init__(self, mail: Any, postmaster: HasOffice, labels: dict[str, Any]) -> None:
+    def __init__(self, mail: Any, postmaster: HasOffice, labels: LabelOptions) -> None:
         super().__init__(mail)
         self._postmaster = postmaster
         self._labels = labels
@@ -60,7 +61,7 @@ class Mail(flask_mail.Mail):
         labels: message_class, tenant, stream, test.
     """
 
-    def __init__(self, app: Flask | None = None, *, postmaster: HasOffice, **labels: Any) -> None:
+    def __init__(self, app: Flask | None = None, *, postmaster: HasOffice, **labels: Unpack[LabelOptions]) -> None:
         self._postmaster = postmaster
         self._labels = labels
         super().__init__(app)

@@ -4,11 +4,11 @@ app.config["MAIL_BACKEND"] = bouncekit.integrations.flask_mailman.backend(postma
 mail = flask_mailman.Mail(app)
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from bouncekit.integrations.mailbackend import Dressed
 from bouncekit.postmaster.postmaster import Postmaster
-from bouncekit.words.envelope import Labels
+from bouncekit.words.envelope import LabelOptions, Labels
 from bouncekit.words.errors import MissingExtra
 
 try:
@@ -47,7 +47,7 @@ class EmailBackend(Dressed, smtp.EmailBackend):
                 self.close()
 
 
-def backend(postmaster: Postmaster, *, submits: bool = False, **labels: Any) -> type[EmailBackend]:
+def backend(postmaster: Postmaster, *, submits: bool = False, **labels: Unpack[LabelOptions]) -> type[EmailBackend]:
     """A backend that sends by this postmaster; flask-mailman's settings hold.
 
     What is counted, raised and ignored stays flask-mailman's. Each message that was tried has its `bouncekit.Report` in

@@ -22,7 +22,8 @@ _PORT = 25
 class SMTPHandler(logging.handlers.SMTPHandler):
     """A `logging.handlers.SMTPHandler` whose mails obey a policy: who is suppressed gets none, what is delayed waits.
 
-    It mails no record of bouncekit's own: a mail about a mail that failed would fail too, and be about itself.
+    It mails no record of bouncekit's own, nor what a subscriber logs while one of its mails is sent: a mail about a
+    mail that failed would fail too, and be about itself.
 
     Args:
         arguments, options: as there.
@@ -43,6 +44,7 @@ class SMTPHandler(logging.handlers.SMTPHandler):
         super().__init__(*arguments, **options)
         self.addFilter(_is_of_others)
         self._postmaster = postmaster
+        self._is_mailing = False  # under the handler's lock: who comes then is in the same thread
         self._labels: dict[str, Any] = {
             "message_class": message_class,
             "tenant": tenant,
@@ -52,10 +54,15 @@ class SMTPHandler(logging.handlers.SMTPHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Mail a record. What is raised goes to `handleError`, as ever."""
+        if self._is_mailing:
+            return
+        self._is_mailing = True
         try:
             self._send(self._message(record))
         except Exception:  # noqa: BLE001  # as every handler of logging does
             self.handleError(record)
+        finally:
+            self._is_mailing = False
 
     def _message(self, record: logging.LogRecord) -> EmailMessage:
         message = EmailMessage()

@@ -1,6 +1,6 @@
 """Connections that keep the report of the last send, for frameworks that throw away what a send returns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bouncekit.clients.smtp import SMTP, SMTP_SSL
 from bouncekit.delivery.report import Report
@@ -20,7 +20,7 @@ class ReportingSMTP(SMTP):
     def sendmail(  # type: ignore[override]  # as bouncekit.SMTP has it
         self,
         from_addr: str,
-        to_addrs: str | Sequence[str],
+        to_addrs: str | Iterable[str],
         msg: bytes | str,
         mail_options: Sequence[str] = (),
         rcpt_options: Sequence[str] = (),
@@ -32,7 +32,7 @@ class ReportingSMTP(SMTP):
                 self.report = self.submit(self.take(from_addr, to_addrs, msg, mail_options, rcpt_options))
             else:
                 self.report = super().sendmail(from_addr, to_addrs, msg, mail_options, rcpt_options)
-        except Exception as error:
+        except BaseException as error:
             self.report = getattr(error, "report", None)
             raise
         return self.report

@@ -1,7 +1,8 @@
 """What one row of a list file becomes: an entry of the suppression list, or the reason why it binds nobody."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -21,8 +22,12 @@ _FULL_LASTS = timedelta(days=30)  # as the last rung of the default policy: a fu
 _DOUBTED_LASTS = timedelta(days=30)
 _LONGEST_TEXT = 2048
 _LARGEST_SECONDS = 100_000_000_000  # a number behind this counts milliseconds
+_HIGHEST_RUNG = 1000  # behind the last of every ladder, which repeats
 _MOST_VERDICTS = 10_000
+_MOST_SPELLINGS = 1000
+_PARTS = ("address", "at", "until", "code", "text", "word", "limited")  # of a format, those that name a column
 _UNSURE = frozenset({Category.UNKNOWN})
+_JUDGED = frozenset({Said.QUOTED, Said.BOUNCED, Said.FAILED})  # whose reply is classified, where it is quoted
 
 # Of our own format. An evidence has one column for each of its fields.
 _EVIDENCE = tuple(one.name for one in fields(Evidence))
@@ -77,6 +82,7 @@ class Reader:
     stream: str = ""
     lasts: timedelta | None = None
     _verdicts: dict[str, Classification | None] = field(default_factory=dict, repr=False)  # of the texts that were read
+    _spelled: dict[tuple[str, ...], Format] = field(default_factory=dict, repr=False)  # by the columns of rows
 
     def read(self, row: Mapping[str, Any]) -> Suppression | Unbound:
         """The entry of a row, whose columns are named as the file names them.
@@ -86,49 +92,28 @@ class Reader:
         """
         if self.format is OWN:
             return _own(row)
-        return self._foreign({squeezed(name): value for name, value in row.items() if name})
+        return self._foreign(row, self._spelled.get(columns := tuple(row)) or self._spell(columns))
 
-    def _foreign(self, row: Mapping[str, Any]) -> Suppression | Unbound:
-        kind, text = self.format, self._text(row)
+    def _foreign(self, row: Mapping[str, Any], kind: Format) -> Suppression | Unbound:
+        text = _text(row, kind)
         wire = _address(row.get(kind.address))
         said = kind.always or kind.says.get(squeezed(str(row.get(kind.word) or "")))
         if said is None:
             return Unbound(wire, f"{kind.name} says {str(row.get(kind.word))[:40]!r}, which is no bounce of a mailbox")
         if said is Said.SOFT:
             return Unbound(wire, "a soft bounce or a block")
-        if self._is_limited(row, said):
+        if self._is_limited(row, kind, said):
             return Unbound(wire, "for some mail only: name its stream")
-        category, lasts = _CATEGORIES.get(said, Category.UNKNOWN), self.lasts
-        if said in (Said.QUOTED, Said.BOUNCED, Said.FAILED) and (text or said is Said.QUOTED):
-            verdict = self._verdict(text.replace(wire, ""))
-            if verdict is None or verdict.category in _UNSURE:
-                if said is Said.QUOTED:
-                    return Unbound(wire, "what the server said does not show that it is about the mailbox")
-            elif verdict.scope is not Scope.RECIPIENT:
-                return Unbound(wire, f"not about the mailbox: {verdict.category}")
-            elif not verdict.permanent:
-                return Unbound(wire, f"not permanent: {verdict.category}")
-            else:
-                category = verdict.category
-        return self._entry(row, said, category, lasts, wire, text)
-
-    def _entry(
-        self,
-        row: Mapping[str, Any],
-        said: Said,
-        category: Category,
-        lasts: timedelta | None,
-        wire: str,
-        text: str,
-    ) -> Suppression:
-        kind = self.format
-        since = min(_time(row.get(kind.at)) or self.now, self.now)
-        until = _time(row.get(kind.until))
+        category = self._category(said, wire, text)
+        if isinstance(category, Unbound):
+            return category
+        said_at, until = _time(kind.at and row.get(kind.at)), _time(kind.until and row.get(kind.until))
+        lasts = self.lasts
         if lasts is None and category is Category.MAILBOX_FULL:
             lasts = _FULL_LASTS
         if lasts is None and said is Said.FAILED and until is None:
             lasts = _DOUBTED_LASTS
-        standing = _STANDINGS.get(said, Standing.CONFIRMED)
+        standing, since = _STANDINGS.get(said, Standing.CONFIRMED), min(said_at or self.now, self.now)
         return Suppression(
             key=suppression_key(wire),
             address=wire,
@@ -144,11 +129,30 @@ class Reader:
             stream=self.stream,
         )
 
-    def _text(self, row: Mapping[str, Any]) -> str:
-        """What the service quotes of the reply."""
-        code = str(row.get(self.format.code) or "").strip()
-        text = str(row.get(self.format.text) or "").strip()
-        return (text if text.startswith(code) else f"{code} {text}".strip())[:_LONGEST_TEXT]
+    def _category(self, said: Said, wire: str, text: str) -> Category | Unbound:
+        """What the entry is about: as the reply says that the service quotes, else as the service does."""
+        category = _CATEGORIES.get(said, Category.UNKNOWN)
+        if said not in _JUDGED or not (text or said is Said.QUOTED):
+            return category
+        verdict = self._verdict(text.replace(wire, ""))
+        if verdict is None or verdict.category in _UNSURE:
+            if said is Said.QUOTED:
+                return Unbound(wire, "what the server said does not show that it is about the mailbox")
+            return category
+        if verdict.scope is not Scope.RECIPIENT:
+            return Unbound(wire, f"not about the mailbox: {verdict.category}")
+        if not verdict.permanent:
+            return Unbound(wire, f"not permanent: {verdict.category}")
+        return verdict.category
+
+    def _spell(self, columns: tuple[str, ...]) -> Format:
+        """The format with its columns named as in rows that have these."""
+        names = {squeezed(name): name for name in columns if squeezed(name)}
+        wanted = {part: getattr(self.format, part) for part in _PARTS}
+        if len(self._spelled) >= _MOST_SPELLINGS:
+            self._spelled.clear()
+        own = {part: names.get(name, name) for part, name in wanted.items()}
+        return self._spelled.setdefault(columns, replace(self.format, **own))
 
     def _verdict(self, text: str) -> Classification | None:
         """What a reply means; a provider says the same of many."""
@@ -166,14 +170,20 @@ class Reader:
         action = Action.FAILED if reply.is_permanent else Action.DELAYED
         return self.classify(RecipientStatus(recipient="", action=action, stage=Stage.RCPT, reply=reply))
 
-    def _is_limited(self, row: Mapping[str, Any], said: Said) -> bool:
-        kind = self.format
+    def _is_limited(self, row: Mapping[str, Any], kind: Format, said: Said) -> bool:
         return (
             bool(kind.limited)
             and not self.stream
             and said is Said.UNSUBSCRIBED
             and squeezed(str(row.get(kind.limited) or "")) == kind.limits_to
         )
+
+
+def _text(row: Mapping[str, Any], kind: Format) -> str:
+    """What the service quotes of the reply."""
+    code = str((kind.code and row.get(kind.code)) or "").strip()
+    text = str((kind.text and row.get(kind.text)) or "").strip()
+    return (text if text.startswith(code) else f"{code} {text}".strip())[:_LONGEST_TEXT]
 
 
 def cells_of(suppression: Suppression) -> dict[str, Any]:
@@ -229,8 +239,8 @@ def _own(row: Mapping[str, Any]) -> Suppression:
         since=since,
         changed_at=changed_at or since,
         expires_at=_time(found["expires_at"]),
-        ladder=found["ladder"],
-        rung=max(int(found["rung"] or 0), 0),
+        ladder=None if found["ladder"] is None else str(found["ladder"]),
+        rung=min(max(int(found["rung"] or 0), 0), _HIGHEST_RUNG),
         by=str(found["by"] or ""),
         evidence=evidence,
         tenant=str(found["tenant"] or ""),
@@ -256,6 +266,9 @@ def _time(value: object) -> datetime | None:
     if value is None or value == "":
         return None
     text = str(value).strip()
+    if text[4:5] == "-":  # nearly always ISO 8601, and to find that it is no number takes as long as to read it
+        with suppress(ValueError, OverflowError):
+            return _aware(datetime.fromisoformat(text.removesuffix(" UTC")))
     try:
         seconds = float(text)
     except ValueError:
@@ -266,12 +279,15 @@ def _time(value: object) -> datetime | None:
         raise ValueError(f"{text[:40]!r} is no time") from None
 
 
+def _aware(at: datetime) -> datetime:
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+
+
 def _written(text: str) -> datetime:
     """A time in words; where it names no zone, UTC is meant."""
     for read, written in ((datetime.fromisoformat, text.removesuffix(" UTC")), (parsedate_to_datetime, text)):
         try:
-            found = read(written)
-            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+            return _aware(read(written))
         except (ValueError, TypeError, OverflowError, IndexError):
             continue
     raise ValueError(f"{text[:40]!r} is no time; write it as 2026-01-31T12:00:00Z")

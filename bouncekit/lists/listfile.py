@@ -9,15 +9,18 @@ import csv
 import json
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
+
+from bouncekit.words.quick import quick
 
 __all__ = ["Fault", "Row", "read_rows"]
 
 _MOST_BYTES = 256 * 1024  # of a row
 _MOST_LINES = 64  # that a quoted cell may run over
 _CHUNK = 1 << 16
+_SHORT = 1 << 16  # a row of fewer characters has no cell that is too long
 _UTF_16 = "\x00 UTF-16"  # stands for a file that is none of ours
 _DELIMITERS = (",", ";", "\t")
 _LIST = re.compile(r'(?:(?:\n|\])\s*|"[^"\\]{1,100}"\s*:\s*)\[')
@@ -27,6 +30,7 @@ _BETWEEN = re.compile(r"[\s,]*").match
 _VERDICTS = frozenset({"bounce", "complaint"})  # what the second column of a list for SES has, which has no head
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Row:
     """One entry: its line (of a JSON document: its number) and its fields, texts but for what JSON knows better."""
@@ -75,16 +79,20 @@ class _Lines:
         """The next line, with its end; None behind the last."""
         if self._waiting:
             return self._waiting.popleft()
-        self._skip()
+        if self.cut and self.cut == self._number:
+            self._skip()
         line = self._file.readline(_MOST_BYTES)
         if not line:
             return None
-        self._number += 1
-        if self._number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        self._number = number = self._number + 1
+        is_whole = line.endswith(b"\n") or len(line) < _MOST_BYTES  # the last one may have no end
+        if is_whole and number > 1:
+            return number, line.decode("utf-8", "surrogateescape")
+        if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return 1, _UTF_16
-        if len(line) == _MOST_BYTES and not line.endswith(b"\n"):
-            self.cut = self._number
-        return self._number, self._decode(line, line.endswith(b"\n"))
+        if not is_whole:
+            self.cut = number
+        return number, self._decode(line, is_whole)
 
     def put_back(self, lines: list[tuple[int, str]]) -> None:
         self._waiting.extendleft(reversed(lines))
@@ -98,10 +106,9 @@ class _Lines:
 
     def _skip(self) -> None:
         """Leave what is behind a line that was cut."""
-        if self.cut == self._number and self.cut:
-            while (more := self._file.readline(_CHUNK)) and not more.endswith(b"\n"):
-                pass
-            self._decode = _decoder()
+        while (more := self._file.readline(_CHUNK)) and not more.endswith(b"\n"):
+            pass
+        self._decode = _decoder()
 
 
 def _decoder() -> Any:
@@ -174,10 +181,9 @@ def _document(lines: _Lines) -> Iterator[Row | Fault]:
 
 def _table(lines: _Lines) -> Iterator[Row | Fault]:
     """The rows of a table with a head, or of a list of addresses without one."""
-    first = lines.peek()
-    delimiter = max(_DELIMITERS, key=first.count)
+    cells_of = _Cells(max(_DELIMITERS, key=lines.peek().count)).of
     head: list[str] | None = None
-    while (record := _record(lines, delimiter)) is not None:
+    while (record := _record(lines, cells_of)) is not None:
         if isinstance(record, Fault):
             yield record
             continue
@@ -203,7 +209,30 @@ def _head(cells: list[str]) -> list[str]:
     return ["address"]
 
 
-def _record(lines: _Lines, delimiter: str) -> tuple[int, list[str]] | Fault | None:
+class _Cells:
+    """Takes rows apart, by one reader for all of them: to make one takes longer than to read a row."""
+
+    def __init__(self, delimiter: str) -> None:
+        self._delimiter = delimiter
+        self._waiting: deque[str] = deque()
+        self._reader = csv.reader(iter(self._waiting.popleft, None), delimiter=delimiter)
+
+    def of(self, text: str) -> list[str]:
+        """The cells of one row.
+
+        Raises:
+            csv.Error: it is none.
+        """
+        if '"' not in text and len(text) < _SHORT and "\r" not in (bare := text.rstrip("\r\n")):
+            return bare.split(self._delimiter)
+        self._waiting.append(text)
+        try:
+            return next(self._reader)
+        except IndexError:  # it asks for a line more, since a quote is open in spite of their number
+            return next(csv.reader([text], delimiter=self._delimiter), [])
+
+
+def _record(lines: _Lines, cells_of: Callable[[str], list[str]]) -> tuple[int, list[str]] | Fault | None:
     """The next row; None behind the last. Where a quote is not closed, the lines behind it are rows of their own."""
     found = lines.next()
     if found is None:
@@ -222,7 +251,6 @@ def _record(lines: _Lines, delimiter: str) -> tuple[int, list[str]] | Fault | No
         taken.append(more)
         text += more[1]
     try:
-        cells = next(csv.reader([text], delimiter=delimiter), [])
+        return number, cells_of(text)
     except csv.Error as error:
         return Fault(number, f"no CSV: {error}")
-    return number, cells

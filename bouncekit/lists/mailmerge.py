@@ -45,8 +45,8 @@ class MailMerge:
         self.content = content
         self._digest = blake2b(content, digest_size=_KEY_BYTES).digest()
         try:
-            texts = [text for text in _texts(message_from_bytes(content, policy=policy.SMTP)) if "$" in text]
-            self.names = frozenset(name for text in texts for name in placeholders(text))
+            texts = [one for one in _texts(message_from_bytes(content, policy=policy.SMTP)) if "$" in one[1]]
+            self.names = frozenset(name for place, text in texts for name in _named(place, text))
         except (ValueError, LookupError) as error:
             raise ConfigurationError(f"{file}: {error}") from None
         self.is_plain = not texts
@@ -61,11 +61,8 @@ class MailMerge:
             raise ValueError(f"no field {missing[0]!r}, which the message names")
         message = message_from_bytes(self.content, policy=policy.SMTP)
         assert isinstance(message, EmailMessage)
-        try:
-            _fill_headers(message, lambda text: Dollars(text).safe_substitute(fields))
-            _fill_texts(message, fields)
-        except (EmailError, IndexError) as error:  # what `headerregistry` raises for an address that is none
-            raise ValueError(f"a header cannot hold it: {error}") from None
+        _fill_headers(message, lambda text: Dollars(text).safe_substitute(fields))
+        _fill_texts(message, fields)
         return message
 
     def key(self, fields: Mapping[str, str]) -> str:
@@ -117,10 +114,17 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _texts(message: Any) -> Iterator[str]:
-    """All that a name may stand in."""
-    yield from (str(value) for value in message.values())
-    yield from (part.get_content() for part in _parts(message))
+def _texts(message: Any) -> Iterator[tuple[str, str]]:
+    """All that a name may stand in, and where that is."""
+    yield from ((f"header {name}", str(value)) for name, value in message.items())
+    yield from ((f"{part.get_content_type()} part", part.get_content()) for part in _parts(message))
+
+
+def _named(place: str, text: str) -> list[str]:
+    try:
+        return placeholders(text)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
 
 
 def _parts(message: Any) -> list[Any]:
@@ -137,10 +141,19 @@ def _fill_headers(message: EmailMessage, fill: _Fill) -> None:
     for (name, raw), value in written:
         if "$" not in str(value):
             message.set_raw(name, raw)
-        elif hasattr(value, "addresses"):
-            message[name] = tuple(_address(one, fill) for one in value.addresses)
-        else:
-            message[name] = fill(str(value))
+            continue
+        try:
+            message[name] = _filled(value, fill)
+        except (ValueError, EmailError, IndexError) as error:  # the latter for an address that is none
+            columns = ", ".join(f"${column}" for column in dict.fromkeys(placeholders(str(value))))
+            raise ValueError(f"header {name} cannot hold {columns}: {error}") from None
+
+
+def _filled(value: Any, fill: _Fill) -> str | tuple[Address, ...]:
+    """A header's value, filled."""
+    if hasattr(value, "addresses"):
+        return tuple(_address(one, fill) for one in value.addresses)
+    return fill(str(value))
 
 
 def _address(named: Address, fill: _Fill) -> Address:

@@ -1,14 +1,16 @@
 """Whose mail host this is, by the end of its name."""
 
 from functools import lru_cache
+from ipaddress import ip_address
 from types import MappingProxyType
 
 from bouncekit.meaning.classifier import by_longest_end
 from bouncekit.outside.builtin import classifier
 
-__all__ = ["provider_of_host", "providers"]
+__all__ = ["called", "provider_of_host", "providers"]
 
 _LONGEST = 255
+_HERE = "localhost"
 
 # Whose MX hosts these are, by the end of their names; `rules/providers.toml` knows those that speak a dialect.
 _SUFFIXES = MappingProxyType(
@@ -59,6 +61,24 @@ def provider_of_host(host: str) -> str | None:
     if known := classifier().provider_of(host):
         return known
     return by_longest_end(host[:_LONGEST], _PROVIDERS)
+
+
+@lru_cache(maxsize=4096)
+def called(host: str) -> str:
+    """Under what the outcomes at a host are counted: whose it is; else its name, which this machine has but once.
+
+    >>> called("aspmx.l.google.com"), called("mx.example.com"), called("127.0.0.1")
+    ('gmail', 'mx.example.com', 'localhost')
+    """
+    return provider_of_host(host) or (_HERE if _is_here(host) else host)
+
+
+def _is_here(host: str) -> bool:
+    name = host.strip("[]").lower().rstrip(".")
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name in (_HERE, f"{_HERE}.localdomain")
 
 
 @lru_cache(maxsize=1)

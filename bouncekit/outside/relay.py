@@ -20,11 +20,16 @@ from urllib.parse import unquote, urlsplit
 from bouncekit.protocol.opening import Manner, Tls
 from bouncekit.words.errors import ConfigurationError
 
-__all__ = ["Outlet", "Relay", "check_fallbacks", "name_at", "name_of", "open_relays"]
+__all__ = ["Outlet", "Relay", "check_fallbacks", "check_timeout", "name_at", "name_of", "open_relays"]
 
 _PORTS = {"smtp": 25, "smtp+tls": 25, "smtps": 465, "lmtp": 24}
 _MX = re.compile(r"mx:(\d{1,5})?", re.ASCII).fullmatch
 _HOST_PORT = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*:\d{1,5}", re.ASCII | re.IGNORECASE).fullmatch
+_LONGEST_TIMEOUT = 1e6  # seconds; above some a socket takes it for none
+_IN_CLEAR = (
+    "; to log in in clear all the same, set insecure_login_in_clear = true under [relays.NAME] in bouncekit.toml"
+    " and send with --relay NAME, or give it to the client as an argument"
+)
 _SUBMISSION_PORT = 587  # RFC 6409: where one logs in
 _OPTIONS = (
     "chunking",
@@ -116,7 +121,7 @@ class Relay:
             tls=usual if in_clear and self.scheme != "smtp+tls" else Tls.REQUIRED,
             user=self.user,
             password=self.password or "",
-            hint="; a login in clear takes insecure_login_in_clear=True" if self.user is not None else "",
+            hint=_IN_CLEAR if self.user is not None else "",
         )
 
     def __str__(self) -> str:
@@ -137,6 +142,16 @@ def open_relays(given: Mapping[str, object]) -> Mapping[str, Relay]:
     if not isinstance(given, Mapping):
         raise ConfigurationError("relays: a mapping of name and URL is needed, such as {'main': 'smtp://localhost:25'}")
     return MappingProxyType({_name(name): _opened(name, spec) for name, spec in given.items()})
+
+
+def check_timeout(seconds: object) -> None:
+    """Look whether it is a time that a reply may take, or None.
+
+    Raises:
+        ConfigurationError: it is none, such as 0, by which every reply would be late.
+    """
+    if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds <= _LONGEST_TIMEOUT):
+        raise ConfigurationError(f"timeout={seconds!r}: write seconds above 0, or None for the deadlines of each stage")
 
 
 def check_fallbacks(relays: Mapping[str, Relay]) -> None:
@@ -201,6 +216,7 @@ def _opened(name: str, spec: object) -> Relay:
     if unknown := sorted(options.keys() - set(_OPTIONS)):
         raise ConfigurationError(f"relay {name!r}: no option {unknown[0]!r}; one of {', '.join(_OPTIONS)}")
     try:
+        check_timeout(options.get("timeout"))
         return replace(Relay.parse(url), options=MappingProxyType(options))
     except ConfigurationError as error:
         raise ConfigurationError(f"relay {name!r}: {error}") from None

@@ -238,12 +238,13 @@ class Policy:
         """
         circumstances = case.circumstances
         attempt, jitter = max(case.recipient.attempts, 1), circumstances.jitter
-        latest = (deadline - circumstances.now) * _LAST_TRY
-        own = (rule.wait or _FALLBACK).wait(attempt, jitter)
+        left = deadline - circumstances.now
+        latest = left * _LAST_TRY
+        own = _spread(rule.wait or _FALLBACK, attempt, jitter, left)
         learned = _learned(rule, circumstances) if attempt == 1 else None
         if learned is not None:
             own = min(learned, max(own, latest))
-        planned = own if kind.wait is None else min(own, kind.wait.wait(attempt, jitter))
+        planned = own if kind.wait is None else min(own, _spread(kind.wait, attempt, jitter, left))
         wait = self.hints.wait(planned, case.classification.wait_hint, jitter)
         if wait > planned:
             wait = max(planned, min(wait, latest))
@@ -270,6 +271,12 @@ class Policy:
 
 def _deadline(kind: MessageClass, recipient: Recipient, now: datetime) -> datetime:
     return (recipient.first_attempt_at or now) + kind.deadline
+
+
+def _spread(schedule: Schedule, attempt: int, jitter: float, left: timedelta) -> timedelta:
+    """The wait of a schedule with its jitter, which costs nobody a try that comes in time without it."""
+    wait, alone = schedule.wait(attempt, jitter), schedule.wait(attempt)
+    return wait if wait < left or alone >= left else max(alone, left * _LAST_TRY)
 
 
 def _learned(rule: Rule, circumstances: Circumstances) -> timedelta | None:

@@ -15,6 +15,7 @@ from bouncekit.policy.schedule import Schedule
 from bouncekit.policy.suppression import Ladder
 from bouncekit.policy.template import Template
 from bouncekit.policy.throttle import Pause, Slow
+from bouncekit.words.address import a_label
 from bouncekit.words.envelope import Labels, Recipient
 from bouncekit.words.phrase import Phrase, Words
 from bouncekit.words.quick import quick
@@ -179,7 +180,7 @@ class Condition:
             and (not self.enhanced or any(_same_enhanced(code, status) for code in self.enhanced))
             and (not self.message_class or case.message_class in self.message_class)
             and (not self.provider or case.circumstances.provider in self.provider)
-            and (not self.domain or any(_glob(domain, case.recipient.address.domain) for domain in self.domain))
+            and (not self.domain or any(_same_domain(domain, case.recipient.address.domain) for domain in self.domain))
             and (not self.tenant or case.circumstances.labels.tenant in self.tenant)
             and (not self.stream or case.circumstances.labels.stream in self.stream)
             and (not self.sender or any(_glob(name, case.circumstances.sender) for name in self.sender))
@@ -339,6 +340,19 @@ def _same_enhanced(pattern: str, status: RecipientStatus) -> bool:
     if status.enhanced is None:
         return False
     return all(want in ("x", str(have)) for want, have in zip(pattern.split("."), status.enhanced, strict=False))
+
+
+def _same_domain(pattern: str, domain: str) -> bool:
+    """Whether a domain is one that is asked for, in whichever of its two spellings each is written (RFC 5890 2.3.2)."""
+    if _glob(pattern, domain):
+        return True
+    return not (pattern.isascii() and domain.isascii()) and _glob(_a_labels(pattern), _a_labels(domain))
+
+
+@lru_cache(maxsize=1024)
+def _a_labels(name: str) -> str:
+    """A name label by label, so that one with * in it stays as it is."""
+    return ".".join(label if "*" in label else a_label(label) for label in name.split("."))
 
 
 def _glob(pattern: str, text: str) -> bool:

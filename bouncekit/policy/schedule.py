@@ -13,6 +13,7 @@ __all__ = [
     "KnownSchedule",
     "Obey",
     "Phase",
+    "Retry",
     "Schedule",
     "jitter_of",
     "jittered",
@@ -26,6 +27,14 @@ _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|[smhdw])").fullmatch
 
 _SPREAD = 0.1  # jitter only ever lengthens a wait, by up to this share, so that no minimum is undercut
 _MAX_WAITS = 200  # of one schedule: years of tries, and no file makes a million of two words
+
+
+class Retry(StrEnum):
+    """Who tries again what was delayed."""
+
+    NEVER = "never"  # the application: the report says when
+    WAIT = "wait"  # the send itself, blocking for up to `patience`
+    QUEUE = "queue"  # a worker, from the store
 
 
 @dataclass(frozen=True, slots=True)

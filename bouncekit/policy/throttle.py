@@ -41,6 +41,7 @@ __all__ = [
     "heard",
     "in_words",
     "left",
+    "set_back",
 ]
 
 LONGEST_PAUSE = timedelta(days=1)
@@ -178,7 +179,7 @@ class Flow:
 
     `pace` is in messages a second, None: as fast as can be; `before` the pace at the last refusal, which recovery aims
     at. `paused_until` is set until a trial has gone well: later than it, the lane is half open. `free_at` and
-    `recipients_at` are when the next message may go by its pace.
+    `recipients_at` are when the next message may go by its pace. `said_at` is when its times were said; see `set_back`.
     """
 
     pace: float | None = None
@@ -193,11 +194,12 @@ class Flow:
     holds: tuple[Hold, ...] = ()
     free_at: datetime = _LONG_AGO
     recipients_at: datetime = _LONG_AGO
+    said_at: datetime = _LONG_AGO
     why: str = ""
 
     def is_paused(self, now: datetime) -> bool:
-        """Whether nothing may go. No clock that is set back makes a pause longer than a day."""
-        return self.paused_until is not None and now < self.paused_until <= now + LONGEST_PAUSE * 1.2
+        """Whether nothing may go."""
+        return self.paused_until is not None and now < self.paused_until
 
     def is_half_open(self, now: datetime) -> bool:
         """Whether only a trial may go."""
@@ -298,7 +300,7 @@ def ask(
 
     Test traffic keeps to the pace, since a server counts it too, but is no trial.
     """
-    flow = _rested(flow, now)
+    flow = rested = _rested(flow, now)
     if flow.is_paused(now):
         assert flow.paused_until is not None
         return flow, Held(lane, flow.paused_until, flow.why, is_paused=True)
@@ -309,8 +311,8 @@ def ask(
     if throttle.at_once is not None and len(others) >= throttle.at_once:
         return flow, Held(lane, now + _ROOM, f"{throttle.at_once} deliveries to {lane} at once are the limit")
     pace, most = _pace(flow, throttle), throttle.recipients
-    free_at = _free_at(flow.free_at, pace, now)
-    recipients_at = _free_at(flow.recipients_at, most.per_second if most else None, now)
+    free_at = flow.free_at if pace is not None else now
+    recipients_at = flow.recipients_at if most is not None else now
     if not is_trial and (at := max(free_at, recipients_at)) > now:
         return flow, Held(lane, at, flow.why or f"the pace to {lane} is limited")
     if pace is not None:
@@ -319,14 +321,19 @@ def ask(
         flow = replace(flow, recipients_at=_taken_until(recipients_at, now, recipients / most.per_second))
     if is_trial or throttle.at_once is not None:
         flow = replace(flow, holds=(*others[-_MOST_HOLDS:], Hold(token, now + lease, is_trial)))
-    return flow, None
+    return _said(flow, rested, now), None
 
 
 def heard(
     flow: Flow, news: News, now: datetime, *, token: str, measured: float | None = None
 ) -> tuple[Flow, Change | None]:
     """What an answer makes of a lane. `measured` is how many messages a second went there of late."""
-    flow = _rested(flow, now)
+    rested = _rested(flow, now)
+    flow, change = _heard(rested, news, now, token, measured)
+    return _said(flow, rested, now), change
+
+
+def _heard(flow: Flow, news: News, now: datetime, token: str, measured: float | None) -> tuple[Flow, Change | None]:
     measure = news.measure
     is_half_open = flow.is_half_open(now)
     if isinstance(measure, Pause):
@@ -343,6 +350,26 @@ def heard(
 def left(flow: Flow, now: datetime, *, token: str) -> Flow:
     """The lane when somebody is at it no more, whatever came of it."""
     return _without(_rested(flow, now), token)
+
+
+def set_back(flow: Flow, now: datetime, skew: timedelta) -> Flow:
+    """The lane, where the clock was set back since its times were said: what was to come is as far off as it was.
+
+    Said by `skew` or less ahead of `now` they may be another machine's, and stay: they are waited for so much longer.
+    """
+    span = flow.said_at - now
+    if span <= skew:
+        return flow
+    return replace(
+        flow,
+        changed_at=flow.changed_at - span,
+        slowed_at=flow.slowed_at - span,
+        paused_until=None if flow.paused_until is None else flow.paused_until - span,
+        holds=tuple(replace(hold, until=hold.until - span) for hold in flow.holds),
+        free_at=flow.free_at - span,
+        recipients_at=flow.recipients_at - span,
+        said_at=flow.said_at - span,
+    )
 
 
 def _paused(flow: Flow, pause: Pause, news: News, now: datetime, measured: float | None) -> tuple[Flow, Change | None]:
@@ -412,26 +439,25 @@ def _rested(flow: Flow, now: datetime) -> Flow:
         flow = replace(flow, holds=tuple(hold for hold in flow.holds if _lasts(hold, now)))
     if flow.pace is None or flow.paused_until is not None:
         return flow
-    if now < flow.changed_at:  # the clock was set back
-        return replace(flow, changed_at=now)
     steps = min((now - flow.changed_at) // flow.recover, _STEPS * 100)
-    if not steps:
+    if steps <= 0:
         return flow
     before = flow.before or flow.pace
     pace = flow.pace + steps * before / _STEPS
     if pace >= before * _BEYOND:
-        return replace(FREE, holds=flow.holds, free_at=min(flow.free_at, now), recipients_at=flow.recipients_at)
+        free = replace(FREE, holds=flow.holds, said_at=flow.said_at)
+        return replace(free, free_at=min(flow.free_at, now), recipients_at=flow.recipients_at)
     return replace(flow, pace=pace, changed_at=flow.changed_at + steps * flow.recover)
+
+
+def _said(flow: Flow, before: Flow, now: datetime) -> Flow:
+    """The lane with the time of a change, where there is one that has times."""
+    return flow if flow == before or flow.is_free(now) else replace(flow, said_at=now)
 
 
 def _pace(flow: Flow, throttle: Throttle) -> float | None:
     paces = [pace for pace in (flow.pace, throttle.rate and throttle.rate.per_second) if pace]
     return min(paces) if paces else None
-
-
-def _free_at(at: datetime, pace: float | None, now: datetime) -> datetime:
-    """When the next may go. What lies further off than a day was said by a clock that was set back since."""
-    return now if pace is None or at > now + LONGEST_PAUSE * 1.2 else at
 
 
 def _taken_until(free_at: datetime, now: datetime, seconds: float) -> datetime:
@@ -440,7 +466,7 @@ def _taken_until(free_at: datetime, now: datetime, seconds: float) -> datetime:
 
 
 def _lasts(hold: Hold, now: datetime) -> bool:
-    return now < hold.until <= now + LONGEST_PAUSE
+    return now < hold.until
 
 
 def _trickle(flow: Flow) -> int:

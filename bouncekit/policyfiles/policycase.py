@@ -15,7 +15,6 @@ from bouncekit.policy.policy import Policy
 from bouncekit.policy.rule import Example
 from bouncekit.policy.schedule import show_duration
 from bouncekit.policyfiles.policyfile import findings_of
-from bouncekit.policyfiles.policyschema import ExampleText
 from bouncekit.policyfiles.policytext import Tree, quoted, read_tree
 from bouncekit.policyfiles.policytrial import NOW, Classify, decided, status_of_example
 from bouncekit.policyfiles.policyvalue import (
@@ -31,6 +30,7 @@ from bouncekit.policyfiles.policyvalue import (
     Text,
     nearest,
 )
+from bouncekit.policyfiles.ruleschema import ExampleText
 from bouncekit.words.errors import Finding, PolicyError
 
 __all__ = ["CaseResult", "Difference", "PolicyCase", "read_cases", "run_case"]

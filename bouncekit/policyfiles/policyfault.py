@@ -56,7 +56,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             Level.WARNING, "ends of sessions that no rule is about", "the session is closed, and nobody dials again"
         ),
         "unknown-provider": Fault(
-            Level.ERROR, "a provider that bouncekit does not know", "the rule never decides for it"
+            Level.ERROR, "a provider that bouncekit does not know", "no rule and no limit ever holds for it"
         ),
         "code-in-phrase": Fault(
             Level.WARNING, "a phrase that begins with a reply code", "the text of a reply begins behind its code"
@@ -69,6 +69,11 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         ),
         "retry-too-late": Fault(
             Level.ERROR, "a first retry behind the deadline", "nothing is ever tried again, it fails at once"
+        ),
+        "waits-go-down": Fault(
+            Level.WARNING,
+            "waits the last of which is shorter than the first",
+            "the last one repeats: who is refused again and again comes back sooner and sooner",
         ),
         "retry-when-expired": Fault(
             Level.ERROR,
@@ -104,6 +109,24 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         ),
         "ladder-goes-down": Fault(
             Level.WARNING, "a ladder with a rung shorter than the one before", "who fails again is let in sooner"
+        ),
+        "idle-confirm": Fault(
+            Level.WARNING,
+            "a confirm_after that nothing waits for",
+            "without a provisional time the first verdict confirms at once",
+        ),
+        "early-probes": Fault(
+            Level.WARNING,
+            "a provisional time over and over before anything is confirmed",
+            "each time a message goes to an address that was said to be dead, and spam filters count those",
+        ),
+        "takes-all-mail": Fault(
+            Level.WARNING, "a class by a header that all mail has", "whatever names no class is of this one"
+        ),
+        "holds-urgent": Fault(
+            Level.WARNING,
+            "a budget that stops mail which cannot wait",
+            "it is given up before it is asked for again",
         ),
         "late-budget": Fault(
             Level.WARNING,

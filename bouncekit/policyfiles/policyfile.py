@@ -9,38 +9,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import PurePath
-from types import MappingProxyType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
-from bouncekit.meaning.classification import Category, Scope, scope_of
 from bouncekit.meaning.meaning import Meaning, RuleFile
-from bouncekit.policy.budget import Budget
-from bouncekit.policy.guard import Guard
-from bouncekit.policy.policy import Keep, MessageClass, Policy
-from bouncekit.policy.rule import Condition, Fate, Limit, Notice, Rule, SeenBy, SessionFate, SessionRule
-from bouncekit.policy.schedule import USUAL_HINTS, Hints, Schedule
-from bouncekit.policy.suppression import Ladder
-from bouncekit.policy.template import Template
-from bouncekit.policy.throttle import Throttle, Throttles
-from bouncekit.policyfiles.policyschema import (
-    BudgetText,
-    ClassText,
-    LadderText,
-    NoticeText,
-    PolicyText,
-    RuleText,
-    ScheduleText,
-    SessionRuleText,
-    ThrottleText,
-)
-from bouncekit.policyfiles.policytext import MAX_FINDINGS, Path, Tree, quoted, read_tree
+from bouncekit.policy.policy import Policy
+from bouncekit.policy.rule import Fate
+from bouncekit.policy.schedule import Schedule
+from bouncekit.policyfiles.policybuild import Part, build_policy, default_class
+from bouncekit.policyfiles.policyquarrel import quarrels
+from bouncekit.policyfiles.policyschema import PolicyText
+from bouncekit.policyfiles.policytext import MAX_FINDINGS, Path, Tree, listed, quoted, read_tree
 from bouncekit.policyfiles.policyvalue import MAX_RULE_FILES, Section, is_rule_file, nearest
-from bouncekit.policyfiles.schedulefile import build_schedule
-from bouncekit.protocol.classmark import ClassMarks
 from bouncekit.words.errors import Finding, PolicyError, RuleError
-from bouncekit.words.reply import Cause, Stage
 
 __all__ = ["Source", "findings_of", "load_policy", "read_policy"]
 
@@ -49,7 +31,6 @@ MAX_BASES = 8
 Resolve = Callable[[str], tuple[str, str]]
 Known = Callable[[], Mapping[str, Schedule]]
 Check = Callable[[Meaning], object]
-RT = TypeVar("RT", RuleText, SessionRuleText)
 
 
 def _no_rules(name: str) -> tuple[str, str]:
@@ -73,6 +54,11 @@ class Source:
         """Whether it stands in the owner's file, and not in one that this extends."""
         found = self._find(section, name)
         return found is not None and found[0] is self.trees[0]
+
+    def says(self, section: str, name: str, key: str) -> bool:
+        """Whether a file says something at that key of what has a name, so that it is not so by default."""
+        tree, path = self._find(section, name) or (self.trees[0], (section, name))
+        return tree.value((*path, key)) is not None
 
     def finding(self, code: str, message: str, fix: str, section: str, name: str = "", *keys: str | int) -> Finding:
         """A finding at a rule, by its id, or at what else has a name; at one of its keys, where it has that."""
@@ -134,7 +120,7 @@ def read_policy(
         raise PolicyError(_in_order(findings, [*(file.tree.file for file in files), *(rules.file for rules in named)]))
     used = {wait: more_schedules[wait] for wait in _waits_of(parts) if wait in more_schedules}
     digest = _hash((*(file.text for file in files), *map(repr, used.values()), *(rules.text for rules in named)))
-    policy = _build(PurePath(name).stem, parts, digest, used, meaning)
+    policy = build_policy(PurePath(name).stem, parts, digest, used, meaning)
     return Source(policy, tuple(part.tree for part in parts))
 
 
@@ -144,14 +130,6 @@ class _File:
 
     tree: Tree
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What one file says, when it is right."""
-
-    tree: Tree
-    says: PolicyText
 
 
 def _read_all(name: str, text: str, resolve: Resolve) -> tuple[list[_File], list[Finding]]:
@@ -201,16 +179,16 @@ def _rule_files(tree: Tree) -> Iterator[tuple[str, Path, str]]:
     said = tree.value(("meaning",))
     by_kind = said if isinstance(said, dict) else {"own": said}
     for kind in ("own", "community"):
-        for index, name in enumerate(_listed(by_kind.get(kind))[:MAX_RULE_FILES]):
+        for index, name in enumerate(listed(by_kind.get(kind))[:MAX_RULE_FILES]):
             if is_rule_file(name):
                 yield kind, ("meaning", kind, index), name
 
 
 def _names_more_schedules(files: Iterable[_File]) -> bool:
     """Whether a rule or a class waits by a name that no file defines."""
-    listed = (name for file in files for name in _listed(file.tree.value(("schedules",))))
-    defined = {name for name in listed if isinstance(name, str)}
-    said = [one for file in files for one in (*_listed(file.tree.value(("rules",))), *_classes_in(file.tree))]
+    names = (name for file in files for name in listed(file.tree.value(("schedules",))))
+    defined = {name for name in names if isinstance(name, str)}
+    said = [one for file in files for one in (*listed(file.tree.value(("rules",))), *_classes_in(file.tree))]
     waits = (one.get("wait") for one in said if isinstance(one, dict))
     return any(isinstance(wait, str) and wait not in defined for wait in waits)
 
@@ -222,23 +200,23 @@ def _classes_in(tree: Tree) -> list[Any]:
 
 def _validate_all(
     files: Sequence[_File], more_schedules: Iterable[str], *, is_whole: bool
-) -> tuple[list[_Part], list[Finding]]:
+) -> tuple[list[Part], list[Finding]]:
     """What the files say, the owner's first, and all that is wrong in them."""
     names: dict[str, dict[str, None]] = {kind: {} for kind in _NAMES}
-    parts: list[_Part] = []
+    parts: list[Part] = []
     findings: list[Finding] = []
     for file in reversed(files):
         tree = file.tree
         for kind, key in _NAMES.items():
-            names[kind] |= dict.fromkeys(name for name in _listed(tree.value((key,))) if isinstance(name, str))
+            names[kind] |= dict.fromkeys(name for name in listed(tree.value((key,))) if isinstance(name, str))
         wrong = {(one.line, one.column) for one in tree.findings}
         try:
             context = {**names, "schedule": names["schedule"] | dict.fromkeys(more_schedules)} if is_whole else {}
-            parts.insert(0, _Part(tree, PolicyText.model_validate(tree.data, context=context)))
+            parts.insert(0, Part(tree, PolicyText.model_validate(tree.data, context=context)))
         except ValidationError as error:
             found = findings_of(tree, error)
             findings += (one for one in found if one.line is None or (one.line, one.column) not in wrong)
-        findings += (*tree.findings, *_contradictions(tree))
+        findings += (*tree.findings, *quarrels(tree))
     return parts, list(dict.fromkeys(findings))
 
 
@@ -304,90 +282,13 @@ def _section_in(annotation: Any) -> type[Section] | None:
     return next((found for one in inner if (found := _section_in(one))), None)
 
 
-def _contradictions(tree: Tree) -> Iterator[Finding]:
-    """What each key allows for itself and all of them together do not."""
-    for section, quarrels in (("rules", _quarrels), ("sessions", _session_quarrels)):
-        seen: dict[str, int] = {}
-        for index, rule in enumerate(_listed(tree.value((section,)))):
-            if not isinstance(rule, dict):
-                continue
-            for path, message in quarrels(rule):
-                code, fix = _QUARRELS.get(str(path[0]), ("", ""))
-                yield replace(tree.finding((section, index, *path), message), code=code, fix=fix)
-            rule_id = rule.get("id")
-            if isinstance(rule_id, str) and seen.setdefault(rule_id, index) != index:
-                first = tree.where((section, seen[rule_id]))
-                yield tree.finding((section, index, "id"), f"duplicate id {quoted(rule_id)}: {first} has it already")
-    classes = tree.value(("classes",))
-    default = [name for name, one in classes.items() if _is_default(one)] if isinstance(classes, dict) else []
-    for name in default[1:]:
-        yield tree.finding(("classes", name, "default"), f"{quoted(default[0])} is the default class already; keep one")
-
-
-_QUARRELS = {"when": ("suppress-not-recipient", "leave suppress out, or make a rule of its own for the recipient")}
-
-
-def _quarrels(rule: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
-    do = rule.get("do")
-    for key, fate in (("wait", Fate.RETRY), ("learn", Fate.RETRY), ("suppress", Fate.FAIL)):
-        if key in rule and isinstance(do, str) and do in _FATES and do != fate:
-            yield (key,), f"{key} goes with do: {fate} only, not with {do}"
-    when = rule.get("when")
-    if "slow" in rule and "pause" in rule:
-        yield ("slow",), "slow and pause in one rule: keep one; behind a pause mail goes on slowly as it is"
-    for key, fate in (("slow", Fate.SPLIT), ("pause", Fate.SPLIT), ("slow", Fate.ALONE), ("pause", Fate.ALONE)):
-        if key in rule and do == fate:
-            yield (key,), f"{key} does not go with do: {fate}, which tries again at once"
-    if "suppress" in rule and isinstance(when, dict):
-        for key, others in _NO_RECIPIENT.items():
-            for index, value in enumerate(_listed(when.get(key))):
-                if isinstance(value, str) and value in others:
-                    yield ("when", key, index), f"{value} is not about the recipient, and nothing else may suppress"
-        seen = when.get("seen")
-        if isinstance(seen, dict) and seen.get("by") in _OF_OTHERS:
-            yield ("when", "seen", "by"), f"nobody is suppressed for what others of a {seen['by']} brought about"
-    for measure in ("slow", "pause"):
-        if measure in rule and (value := _of_one(when)):
-            yield (measure,), f"{value} is about one mail or mailbox: no reason to {measure} all that goes this way"
-
-
-def _of_one(when: object) -> str | None:
-    """What a rule's condition names that says nothing of the way: what one recipient or one message brought about."""
-    if not isinstance(when, dict):
-        return None
-    named = (value for key, others in _NO_WAY.items() for value in _listed(when.get(key)) if str(value) in others)
-    return next(map(str, named), None)
-
-
-def _session_quarrels(rule: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
-    if "at_most" in rule and rule.get("do") == SessionFate.CLOSE:
-        yield ("at_most",), "at_most goes with do: reconnect only, not with close"
-
-
-_FATES = frozenset(map(str, Fate))
-_OF_OTHERS = frozenset(map(str, SeenBy)) - {str(SeenBy.RECIPIENT)}
-# Nobody was asked, for what DNS says about the domain, or for what the address is.
-_OF_THE_ADDRESS = frozenset({Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS, Cause.LOCAL})
-# A reply before RCPT concerns the session or the message; no reply concerns the way (RFC 5321 3.8).
-_NO_RECIPIENT: Mapping[str, frozenset[str]] = {
-    "category": frozenset(str(one) for one in Category if scope_of(one) is not Scope.RECIPIENT),
-    "scope": frozenset(str(one) for one in Scope if one is not Scope.RECIPIENT),
-    "stage": frozenset(str(one) for one in Stage if one not in (Stage.RCPT, Stage.END_OF_DATA)),
-    "cause": frozenset(str(one) for one in Cause if one not in _OF_THE_ADDRESS),
-}
-
-
-_NO_WAY: Mapping[str, frozenset[str]] = {
-    "category": frozenset(str(one) for one in Category if scope_of(one) in (Scope.RECIPIENT, Scope.MESSAGE)),
-    "scope": frozenset(map(str, (Scope.RECIPIENT, Scope.MESSAGE))),
-}
-
-
-def _gaps(parts: Sequence[_Part]) -> Iterator[Finding]:
+def _gaps(parts: Sequence[Part]) -> Iterator[Finding]:
     """What is missing when all files are put together."""
     own = parts[0].tree
-    if _default_class(parts) is None:
-        yield own.finding(("classes",), "no class is the default one; write default: true in one of them")
+    if default_class(parts) is None:
+        has_some = any(part.says.classes for part in parts)
+        wanted = "write default: true in one of them" if has_some else "write classes, or extends: default"
+        yield own.finding(("classes",), f"no class is the default one; {wanted}")
     if not any(part.says.rules for part in parts):
         yield own.finding((), "no rules; write some, or extends: default")
     if not any(part.says.schedules for part in parts):
@@ -405,169 +306,12 @@ def _in_order(findings: Iterable[Finding], files: Sequence[str]) -> list[Finding
     return ordered[:MAX_FINDINGS] + rest
 
 
-def _listed(value: object) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value)
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _is_default(value: object) -> bool:
-    return isinstance(value, dict) and value.get("default") == "true"
-
-
-def _waits_of(parts: Iterable[_Part]) -> list[str]:
+def _waits_of(parts: Iterable[Part]) -> list[str]:
     """The schedules that rules and classes name and no file defines."""
     defined = {name for part in parts for name in part.says.schedules}
     waits = [rule.wait for part in parts for rule in part.says.rules]
     waits += [one.wait for part in parts for one in part.says.classes.values()]
     return [wait for wait in waits if isinstance(wait, str) and wait not in defined]
-
-
-def _build(name: str, parts: Sequence[_Part], digest: str, used: Mapping[str, Schedule], meaning: Meaning) -> Policy:
-    """The policy that right files make, the owner's first; `used` are known schedules that they name."""
-    from_base = [part.says for part in reversed(parts)]
-    schedules = {key: build_schedule(key, one) for says in from_base for key, one in says.schedules.items()}
-    schedules |= used
-    ladders = {key: _ladder(key, one) for says in from_base for key, one in says.ladders.items()}
-    classes = {key: _class(key, one, schedules) for says in from_base for key, one in says.classes.items()}
-    limits = {key: one for says in from_base for key, one in _limits(says)}
-    templates = {key: Template(key, one.subject, one.text) for says in from_base for key, one in says.templates.items()}
-    guards = [says.guard for says in from_base if says.guard]
-    keep = {key: one for says in from_base if says.keep for key, one in says.keep.given().items()}
-    hints = [says.hints for says in from_base if says.hints]
-    throttles = [says.throttles for says in from_base if says.throttles]
-    budgets = [says.budget for says in from_base if says.budget]
-    rules = _merged((part.tree, "rules", part.says.rules) for part in parts)
-    sessions = _merged((part.tree, "sessions", part.says.sessions) for part in parts)
-    return Policy(
-        name=name,
-        hash=digest,
-        classes=MappingProxyType(classes),
-        default_class=_default_class(parts) or "",
-        class_marks=_class_marks(parts),
-        rules=tuple(_rule(text, where, schedules, ladders, _Notices(templates, limits)) for text, where in rules),
-        sessions=tuple(SessionRule(**_given(text), where=where) for text, where in sessions),
-        schedules=MappingProxyType(schedules),
-        ladders=MappingProxyType(ladders),
-        channels=tuple(dict.fromkeys(channel for says in from_base for channel in says.channels or ())),
-        limits=MappingProxyType(limits),
-        templates=MappingProxyType(templates),
-        guard=Guard(**guards[-1].given()) if guards else Guard(),
-        keep=Keep(**keep),
-        hints=Hints(**hints[-1].given()) if hints else USUAL_HINTS,
-        throttles=Throttles(
-            relays=_throttles(said.relays for said in throttles),
-            providers=_throttles(said.providers for said in throttles),
-        ),
-        budget=_budget(budgets[-1]) if budgets else None,
-        meaning=meaning,
-    )
-
-
-def _merged(parts: Iterable[tuple[Tree, str, list[RT]]]) -> list[tuple[RT, str]]:
-    """All rules in the order in which they are tried: new ones before the base's, the same id in its place."""
-    merged: list[tuple[RT, str]] = []
-    for tree, section, texts in reversed(list(parts)):
-        own = {text.id: (text, tree.where((section, index))) for index, text in enumerate(texts)}
-        base = {text.id for text, _ in merged}
-        kept = [own.get(text.id, (text, where)) for text, where in merged]
-        merged = [one for rule_id, one in own.items() if rule_id not in base] + kept
-    return merged
-
-
-def _default_class(parts: Sequence[_Part]) -> str | None:
-    return next((name for part in parts for name, one in part.says.classes.items() if one.default), None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Notices:
-    """What the notices of rules refer to by name."""
-
-    templates: Mapping[str, Template]
-    limits: Mapping[str, Limit]
-
-    def built(self, text: NoticeText) -> Notice:
-        return Notice(
-            channel=text.channel,
-            digest=text.digest,
-            template=None if text.template is None else self.templates[text.template],
-            limit=self.limits.get(text.channel),
-        )
-
-
-def _limits(says: PolicyText) -> Iterator[tuple[str, Limit]]:
-    if isinstance(says.channels, Mapping):
-        for name, channel in says.channels.items():
-            if channel.limit is not None:
-                yield name, Limit(*channel.limit, per_recipient=channel.per == "recipient")
-
-
-def _rule(
-    text: RuleText,
-    where: str,
-    schedules: Mapping[str, Schedule],
-    ladders: Mapping[str, Ladder],
-    notices: _Notices,
-) -> Rule:
-    given = _given(text)
-    if text.notify:
-        given["notify"] = tuple(map(notices.built, text.notify))
-    if text.do is Fate.RETRY:
-        wait = text.wait or next(iter(schedules))
-        given["wait"] = _schedule(text.id, wait, schedules)
-    if text.suppress is not None:
-        given["suppress"] = ladders[text.suppress]
-    return Rule(**given, where=where)
-
-
-def _given(text: RuleText | SessionRuleText) -> dict[str, Any]:
-    given = text.given()
-    return given | {"when": Condition(**text.when.given() if text.when else {})}
-
-
-def _schedule(name: str, wait: str | ScheduleText, schedules: Mapping[str, Schedule]) -> Schedule:
-    """The schedule of that name, or the one that is written out under this one."""
-    return schedules[wait] if isinstance(wait, str) else build_schedule(name, wait)
-
-
-def _class(name: str, text: ClassText, schedules: Mapping[str, Schedule]) -> MessageClass:
-    return MessageClass(
-        name=name,
-        deadline=text.deadline,
-        wait=None if text.wait is None else _schedule(name, text.wait, schedules),
-        resend_unknown=text.unknown == "resend",
-        tries_late=text.late == "try",
-        ignores=frozenset(text.ignores or ()),
-    )
-
-
-def _class_marks(parts: Sequence[_Part]) -> ClassMarks:
-    """By which headers classes are known: those of the owner's first, and of each class as its last file says."""
-    classes = {name: one for part in reversed(parts) for name, one in part.says.classes.items()}
-    ordered = dict.fromkeys(name for part in parts for name in part.says.classes)
-    return ClassMarks(
-        naming=next((part.says.class_header for part in parts if part.says.class_header), None),
-        classes=tuple((name, marks) for name in ordered if (marks := tuple(classes[name].headers or ()))),
-    )
-
-
-def _throttles(said: Iterable[Mapping[str, ThrottleText]]) -> Mapping[str, Throttle]:
-    return MappingProxyType({name: Throttle(**one.given()) for by_name in said for name, one in by_name.items()})
-
-
-def _budget(text: BudgetText) -> Budget | None:
-    """None where no level is stated: then nothing is counted."""
-    budget = Budget(**text.given())
-    return budget if any(budget.bounds()) else None
-
-
-def _ladder(name: str, text: LadderText) -> Ladder:
-    return Ladder(
-        name=name,
-        provisional=text.provisional,
-        confirm_after=text.confirm_after,
-        confirmed=tuple(text.confirmed),
-    )
 
 
 def _hash(texts: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from bouncekit.meaning.meaning import Meaning
 from bouncekit.policy.budget import Bound, Budget
 from bouncekit.policy.policy import MessageClass, Policy
 from bouncekit.policy.rule import Example, Limit, Notice, Range, Rule, Seen, SessionFate, SessionRule
-from bouncekit.policy.schedule import Hints, Schedule, show_duration
+from bouncekit.policy.schedule import Hints, Obey, Schedule, show_duration
 from bouncekit.policy.suppression import Ladder
 from bouncekit.policy.throttle import Pace, Pause, Slow, Throttle, Throttles
 from bouncekit.words.phrase import Phrase
@@ -19,6 +19,8 @@ from bouncekit.words.phrase import Phrase
 __all__ = ["rule_data", "settings_data", "show_policy"]
 
 _NUMBER = re.compile(r"[1-9]\d{0,8}", re.ASCII).fullmatch  # loads as the same text, and needs no quotes
+
+_USUAL_CONFIRM = Ladder(name="", provisional=None).confirm_after
 
 
 def show_policy(policy: Policy) -> str:
@@ -33,7 +35,7 @@ def show_policy(policy: Policy) -> str:
 
 
 def settings_data(policy: Policy) -> dict[str, Any]:
-    """What a policy says besides its rules, by the keys of a file."""
+    """What holds in a policy besides its rules, by the keys of a file; also what is so by default."""
     return {
         "meaning": _shown_meaning(policy.meaning),
         "channels": _shown_channels(policy),
@@ -42,11 +44,11 @@ def settings_data(policy: Policy) -> dict[str, Any]:
         "classes": _shown_classes(policy),
         "class_header": policy.class_marks.naming,
         "ladders": {name: _shown_ladder(one) for name, one in policy.ladders.items()},
-        "guard": _shown_fields(policy.guard),
+        "guard": _all_fields(policy.guard),
         "hints": _shown_hints(policy.hints),
         "throttles": _shown_throttles(policy.throttles),
         "budget": _shown_budget(policy.budget),
-        "keep": {name: "forever" if one is None else one for name, one in _shown_fields(policy.keep).items()},
+        "keep": {name: "forever" if one is None else one for name, one in _all_fields(policy.keep).items()},
     }
 
 
@@ -100,9 +102,9 @@ def _shown_pause(pause: Pause) -> Any:
 
 
 def _shown_hints(hints: Hints) -> Any:
-    """Which of them are obeyed, or all that is said of them."""
-    shown = _shown_fields(hints)
-    return shown["obey"] if shown.keys() == {"obey"} else shown
+    """Which of them are obeyed, and the bounds that this has."""
+    shown = _all_fields(hints)
+    return shown if hints.obey is Obey.ALWAYS else {name: one for name, one in shown.items() if name != "at_least"}
 
 
 def _shown_throttles(throttles: Throttles) -> dict[str, dict[str, Any]]:
@@ -189,13 +191,20 @@ def _shown_wait(wait: Schedule, policy: Policy) -> Any:
 def _shown_ladder(ladder: Ladder) -> dict[str, Any]:
     shown = {} if ladder.provisional is None else {"provisional": show_duration(ladder.provisional)}
     confirmed = tuple("forever" if one is None else show_duration(one) for one in ladder.confirmed)
-    return {**shown, "confirm_after": show_duration(ladder.confirm_after), "confirmed": _shown(confirmed)}
+    if ladder.provisional is not None or ladder.confirm_after != _USUAL_CONFIRM:
+        shown["confirm_after"] = show_duration(ladder.confirm_after)
+    return {**shown, "confirmed": _shown(confirmed)}
 
 
 def _shown_fields(value: object) -> dict[str, Any]:
     """The fields of a value that are not as they are by default."""
     given = {one.name: (getattr(value, one.name), one.default) for one in fields(value)}  # type: ignore[arg-type]
     return {name: _shown(stated) for name, (stated, default) in given.items() if stated != default}
+
+
+def _all_fields(value: object) -> dict[str, Any]:
+    """All fields of a value, also those that are as they are by default."""
+    return {one.name: _shown(getattr(value, one.name)) for one in fields(value)}  # type: ignore[arg-type]
 
 
 def _shown(value: object) -> Any:

@@ -4,33 +4,19 @@ A file arrives as texts (`policytext`), and `policyvalue` reads each of them. Th
 `bouncekit.policy.policy` is built from: their fields have its names and its values.
 """
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    Discriminator,
-    Field,
-    PlainValidator,
-    Tag,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
 
 from bouncekit.meaning.classification import Category, Scope, scope_of
 from bouncekit.policy.budget import Bound
-from bouncekit.policy.rule import Example, Learn
-from bouncekit.policy.schedule import USUAL_HINTS, Obey, Phase, waits_of
-from bouncekit.policy.throttle import Pace, Pause, Slow
-from bouncekit.policyfiles.conditionschema import ConditionText, SessionConditionText
+from bouncekit.policy.schedule import USUAL_HINTS, Obey
+from bouncekit.policy.throttle import Pace
 from bouncekit.policyfiles.policytext import quoted
 from bouncekit.policyfiles.policyvalue import (
-    BOUND,
-    DURATION_PATTERN,
     MAX_ITEMS,
     MAX_RULES,
-    NAME_PATTERN,
     AnyOf,
     BudgetSpan,
     CategoryWord,
@@ -38,260 +24,41 @@ from bouncekit.policyfiles.policyvalue import (
     ClassName,
     Duration,
     Factor,
-    FateWord,
     Flag,
-    LadderName,
-    LaneWord,
     Lasting,
     Many,
     MarkText,
     Maybe,
     Name,
     NamingHeader,
-    Natural,
     ObeyWord,
     PaceText,
-    PauseLength,
     Percent,
     Positive,
     Rate,
-    Reconnects,
-    ReplyText,
     RuleFiles,
-    RuleId,
-    ScheduleName,
     Section,
-    SessionFateWord,
-    Share,
     Short,
     Span,
-    StageWord,
     Subject,
-    TemplateName,
     Text,
     Wording,
 )
-from bouncekit.words.reply import Stage
+from bouncekit.policyfiles.ruleschema import RuleText, SessionRuleText
+from bouncekit.policyfiles.scheduleschema import Wait, Waits
 
 __all__ = [
+    "BudgetText",
     "ChannelText",
     "ClassText",
     "GuardText",
     "KeepText",
-    "KnownSchedulesText",
     "LadderText",
-    "NoticeText",
     "PolicyText",
-    "RuleText",
-    "ScheduleText",
-    "SessionRuleText",
     "TemplateText",
     "ThrottleText",
     "policy_schema",
 ]
-
-
-class SchedulePhaseText(Section):
-    """One wait, or one that grows, until so long after the first attempt."""
-
-    first: Duration = Field(description="The wait, again and again.")
-    times: Maybe[Factor] = Field(None, description="What it grows by, each time.")
-    until: Duration = Field(description="So long after the first attempt the next entry of the list begins.")
-
-
-def _waits(steps: list[timedelta | SchedulePhaseText]) -> tuple[timedelta, ...]:
-    return waits_of(
-        Phase(step.first, step.until, step.times or 1.0) if isinstance(step, SchedulePhaseText) else step
-        for step in steps
-    )
-
-
-def _checked(steps: list[timedelta | SchedulePhaseText]) -> list[timedelta | SchedulePhaseText]:
-    _waits(steps)
-    return steps
-
-
-_ONE_WAIT = Short(lambda value: [value], {"type": "string", "pattern": DURATION_PATTERN})
-Step = Annotated[
-    Annotated[Duration, Tag("wait")] | Annotated[SchedulePhaseText, Tag("phase")],
-    Discriminator(lambda value: "phase" if isinstance(value, dict) else "wait"),
-]
-
-
-class ScheduleText(Section):
-    """Waits between attempts: one duration, a list of which the last repeats, or one that grows."""
-
-    first: Annotated[list[Step], BOUND, AfterValidator(_checked), _ONE_WAIT] = Field(
-        description="The wait after the first attempt; or a list of waits and phases, the last wait of which repeats."
-    )
-    times: Maybe[Factor] = Field(None, description="What the last wait grows by, each time.")
-    at_most: Maybe[Duration] = Field(None, description="What no wait grows beyond.")
-
-    @property
-    def waits(self) -> tuple[timedelta, ...]:
-        """Every single wait."""
-        return _waits(self.first)
-
-    @model_validator(mode="after")
-    def _grows_within_bounds(self) -> "ScheduleText":
-        if (self.times is None) is not (self.at_most is None):
-            raise ValueError("times and at_most go together: {first: 5m, times: 2, at_most: 4h}")
-        return self
-
-
-Waits = Annotated[ScheduleText, Short(lambda value: {"first": value}, "first", of=(str, list))]
-
-
-class KnownScheduleText(Section):
-    """A schedule that comes with bouncekit."""
-
-    waits: Waits
-    gives_up: Maybe[Duration] = None
-    doc: Text
-    source: Text
-
-
-class KnownSchedulesText(Section):
-    """The file of the schedules that come with bouncekit."""
-
-    schedules: dict[Name, KnownScheduleText]
-
-
-def _kind_of_wait(value: object) -> str:
-    return "name" if isinstance(value, str) and not value[:1].isdigit() else "waits"
-
-
-Wait = Annotated[
-    Annotated[ScheduleName, Tag("name")] | Annotated[Waits, Tag("waits")],
-    Discriminator(_kind_of_wait),
-]
-
-
-class NoticeText(Section):
-    """A channel to tell."""
-
-    channel: ChannelName = Field(description="The role to tell.")
-    digest: Maybe[Duration] = Field(None, description="At most one notice in that time, which sums up the rest.")
-    template: Maybe[TemplateName] = Field(None, description="The words of the notice.")
-
-
-class ExampleText(Section):
-    """A reply that this rule must decide, and what else was so at that time."""
-
-    reply: ReplyText = Field(description="As the server writes it: '552 5.2.2 Mailbox full'. For no reply: its cause.")
-    stage: StageWord = Stage.RCPT
-    accepted: Natural = 0
-    individual: Flag = True
-    attempts: Positive = 1
-    seen: Positive = 1
-    expired: Flag = False
-    message_class: Maybe[ClassName] = None
-    tenant: Text = ""
-    stream: Text = ""
-    sender: Text = ""
-    domain: Text = "example.com"
-    remote_mta: Maybe[Text] = None
-    provider: Maybe[Text] = None
-
-
-Notices = Many[
-    Annotated[
-        NoticeText,
-        Short(lambda value: {"channel": value}, {"type": "string", "pattern": NAME_PATTERN}),
-    ]
-]
-Examples = Many[
-    Annotated[
-        ExampleText,
-        AfterValidator(lambda text: Example(**text.given())),
-        Short(lambda value: {"reply": value}, {"type": "string", "minLength": 1}),
-    ]
-]
-
-
-class SlowText(Section):
-    """Mail goes that way more slowly."""
-
-    by: Maybe[Factor] = Field(None, description="The pace is divided by this; 2.")
-    recover: Maybe[Duration] = Field(None, description="In each such time a tenth of the old pace comes back; 1m.")
-    of: Maybe[LaneWord] = Field(None, description="What is slowed; else whoever replied.")
-
-
-class PauseText(Section):
-    """No mail goes that way for a time."""
-
-    length: PauseLength = Field(alias="for", description="How long; twice as long when the trial behind it fails,")
-    at_most: Maybe[PauseLength] = Field(None, description="and never longer than this; 2h.")
-    trickle: Maybe[Reconnects] = Field(None, description="So many messages at a time are the trial; 1.")
-    then: Maybe[Share] = Field(None, description="Behind it mail goes on at this share of the old pace; 10%.")
-    recover: Maybe[Duration] = Field(None, description="In each such time a tenth of the old pace comes back; 1m.")
-    of: Maybe[LaneWord] = Field(None, description="What is paused; else whoever replied.")
-
-
-def _pause(text: PauseText) -> Pause:
-    pause = Pause(**text.given())
-    if "at_most" not in text.model_fields_set:
-        return replace(pause, at_most=max(pause.at_most, pause.length))
-    if pause.at_most < pause.length:
-        raise ValueError("at_most is shorter than the pause itself")
-    return pause
-
-
-Slower = Annotated[
-    SlowText,
-    AfterValidator(lambda text: Slow(**text.given())),
-    Short(lambda value: {"by": value}, {"type": "number", "exclusiveMinimum": 1, "maximum": 100}),
-]
-Paused = Annotated[
-    PauseText,
-    AfterValidator(_pause),
-    Short(lambda value: {"for": value}, {"type": "string", "pattern": DURATION_PATTERN}),
-]
-
-
-class LearnText(Section):
-    """The first wait is what greylisting of that provider has taken of late, within bounds."""
-
-    at_least: Duration = Field(timedelta(minutes=1), description="No wait is shorter;")
-    at_most: Duration = Field(timedelta(hours=1), description="and none is longer.")
-
-    @model_validator(mode="after")
-    def _has_room(self) -> "LearnText":
-        if self.at_least > self.at_most:
-            raise ValueError("at_most is shorter than at_least")
-        return self
-
-
-Learning = Annotated[
-    LearnText,
-    AfterValidator(lambda text: Learn(**text.given())),
-    Short(lambda value: {"at_most": value}, {"type": "string", "pattern": DURATION_PATTERN}),
-]
-
-
-class RuleText(Section):
-    """A rule about one recipient that was not delivered; the first that matches decides."""
-
-    id: RuleId = Field(description="Its name in events, reports and evidence; that of a base rule replaces it.")
-    when: Maybe[ConditionText] = Field(None, description="When it applies; always, where this is left out.")
-    do: FateWord = Field(description="What becomes of the recipient.")
-    wait: Maybe[Wait] = Field(None, description="With retry: a schedule; else the first one.")
-    learn: Maybe[Learning] = Field(None, description="With retry, of what is greylisted: come back when it is over.")
-    suppress: Maybe[LadderName] = Field(None, description="With fail: the ladder to suppress it by.")
-    notify: Maybe[Notices] = Field(None, description="Channels to tell.")
-    slow: Maybe[Slower] = Field(None, description="Slow all mail that goes this way: what its pace is divided by.")
-    pause: Maybe[Paused] = Field(None, description="Pause all mail that goes this way: for how long.")
-    examples: Maybe[Examples] = Field(None, description="Replies that this rule must decide; `policy test` runs them.")
-
-
-class SessionRuleText(Section):
-    """A rule about a connection that ended; the first that matches decides."""
-
-    id: RuleId = Field(description="Its name in events; that of a base rule replaces it.")
-    when: Maybe[SessionConditionText] = Field(None, description="When it applies; always, if left out.")
-    do: SessionFateWord = Field(description="What becomes of the connection.")
-    at_most: Maybe[Reconnects] = Field(None, description="With reconnect: how often for one message.")
-    examples: Maybe[Examples] = Field(None, description="Replies that this rule must decide.")
 
 
 def _about_recipients(category: Category) -> Category:

@@ -9,7 +9,8 @@ import json
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, NoReturn
@@ -26,9 +27,10 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
+from bouncekit.policyfiles.tomlplaces import toml_places
 from bouncekit.words.errors import Finding, PolicyError
 
-__all__ = ["Path", "Tree", "quoted", "read_tree"]
+__all__ = ["Path", "Tree", "listed", "quoted", "read_tree"]
 
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_DEPTH = 16
@@ -41,7 +43,8 @@ MAX_TOML_DOTS = 64
 
 # YAML 1.2 5.1, less the line ends that only YAML knows: an editor would count its lines differently.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]").search
-_TOML_HEADER = re.compile(r"[ \t]*\[\[[ \t]*(rules|sessions)[ \t]*\]\]").match
+_NO_SPACE = re.compile(r"[ -]*([A-Za-z_]+):([\w'\"\[{][^:]*)$").match
+_ENTRY = re.compile(r"(?:[ -]*?)([A-Za-z_]+):(?: +(\S.*))?$").match
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 _HINTS = (
@@ -61,8 +64,7 @@ Path = tuple[str | int, ...]
 class Tree:
     """What a file says: dicts, lists and texts in `data`; where it says so in `places` and, for keys, in `keys`.
 
-    A place is line and column from 1; TOML knows the lines of its rules, JSON knows none. `findings` are mistakes of
-    form behind which reading went on.
+    A place is line and column from 1. `findings` are mistakes of form behind which reading went on.
     """
 
     file: str
@@ -134,6 +136,13 @@ def quoted(text: object) -> str:
     return repr(shown if len(shown) <= 60 else f"{shown[:57]}...")
 
 
+def listed(value: object) -> list[Any]:
+    """What stands at a key that may have one value or several: the values, or the names of a mapping."""
+    if isinstance(value, dict):
+        return list(value)
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
 # -- YAML
 
 # The loader of libyaml is eight times faster; every PyYAML wheel has it, a build from source may not.
@@ -143,22 +152,37 @@ _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 def _read_yaml(file: str, text: str) -> Tree:
     builder = _Builder(file)
     try:
-        for event in yaml.parse(text, Loader=_LOADER):
-            builder.take(event)
+        _build(builder, text)
     except yaml.MarkedYAMLError as error:
-        raise PolicyError([*builder.findings, _syntax(file, error)]) from None
+        raise PolicyError([*builder.findings, _syntax(file, text, error)]) from None
     except yaml.YAMLError as error:
         raise _error(file, None, None, f"no YAML: {str(error).splitlines()[0]}") from None
     return builder.tree()
 
 
-def _syntax(file: str, error: Any) -> Finding:
+def _build(builder: "_Builder", text: str) -> None:
+    for event in yaml.parse(text, Loader=_LOADER):
+        builder.take(event)
+
+
+def _syntax(file: str, text: str, error: Any) -> Finding:
     """What PyYAML complains about, and what it mostly means."""
     mark = error.problem_mark or error.context_mark
     said = f"{error.context or ''} {error.problem or ''}".strip()
-    hint = next(hint for symptom, hint in _HINTS if symptom in said)
+    hint = (mark and _layout(text.split("\n"), mark.line)) or next(hint for symptom, hint in _HINTS if symptom in said)
     line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
     return Finding(file, line, column, f"no YAML: {said}; {hint}")
+
+
+def _layout(lines: Sequence[str], at: int) -> str | None:
+    """What is wrong with the form of a line, or of the one before, where that can be seen; None where it cannot."""
+    here, before = lines[at] if at < len(lines) else "", lines[at - 1] if at else ""
+    for number, line in ((at, before), (at + 1, here)):
+        if found := _NO_SPACE(line):
+            return f"line {number} has no space behind the colon: {found[1]}: {found[2]}"
+    if (key := _ENTRY(before)) and (other := _ENTRY(here)) and other.start(1) > key.start(1) and key[2]:
+        return f"this line begins {other.start(1) - key.start(1)} further right than the one before; begin both alike"
+    return None
 
 
 class _Builder:
@@ -271,6 +295,26 @@ def _place(event: Event) -> tuple[int, int]:
 
 # -- TOML and JSON
 
+_TOML_HINTS = (
+    (r"[=\[,]\s*0\d", "a number does not begin with 0"),
+    (r"[=\[,]\s*(?:True|False|yes|no|on|off)\b", "write true or false"),
+    (r"=\s*[A-Za-z]", "a text stands in quotes"),
+    (r"[\w\"']\s*:\s", "a key and its value have = between them"),
+)
+_JSON_HINTS = (
+    (r"[:\[,]\s*0\d", "a number does not begin with 0"),
+    (r",\s*[}\]]", "no comma behind the last entry"),
+    (r"//|/\*|#", "JSON has no comments"),
+    (r"[:\[,{]\s*'", "a text stands in double quotes"),
+    (r"[:\[,]\s*(?:True|False|yes|no)\b", "write true or false"),
+)
+
+
+def _written_wrongly(hints: Sequence[tuple[str, str]], text: str, line: int | None) -> str:
+    """What is mostly meant by such a mistake, from the line that it is in; "" where nothing can be seen."""
+    written = text.split("\n")[line - 1] if line else ""
+    return next((f"; {hint}" for pattern, hint in hints if re.search(pattern, written)), "")
+
 
 def _read_toml(file: str, text: str) -> Tree:
     for number, written in enumerate(text.split("\n"), start=1):
@@ -285,23 +329,11 @@ def _read_toml(file: str, text: str) -> Tree:
     except ValueError as error:
         found = _TOML_PLACE.search(str(error))
         line, column = (int(found[1]), int(found[2])) if found and found[1] else (None, None)
-        raise _error(file, line, column, f"no TOML: {_TOML_PLACE.sub('', str(error))}") from None
-    return Tree(file, _texts(file, data), _headers(text, data), is_yaml=False)
-
-
-def _headers(text: str, data: Mapping[str, object]) -> dict[Path, tuple[int, int | None]]:
-    """The lines of the [[rules]] headers; none where a text in the file looks like one too."""
-    places: dict[Path, tuple[int, int | None]] = {}
-    counts = {"rules": 0, "sessions": 0}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if header := _TOML_HEADER(line):
-            places[header[1], counts[header[1]]] = (number, None)
-            counts[header[1]] += 1
-    for name, count in counts.items():
-        items = data.get(name)
-        if not isinstance(items, list) or len(items) != count:
-            places = {path: place for path, place in places.items() if path[0] != name}
-    return places
+        said, hint = _TOML_PLACE.sub("", str(error)), _written_wrongly(_TOML_HINTS, text, line)
+        raise _error(file, line, column, f"no TOML: {said}{hint}") from None
+    texts = _texts(file, data)
+    places, keys = toml_places(text, MAX_NODES)
+    return Tree(file, texts, places, keys, is_yaml=False)
 
 
 def _read_json(file: str, text: str) -> Tree:
@@ -318,11 +350,18 @@ def _read_json(file: str, text: str) -> Tree:
     except RecursionError:
         raise _too_deep(file) from None
     except json.JSONDecodeError as error:
-        raise _error(file, error.lineno, error.colno, f"no JSON: {error.msg}") from None
-    findings = [
+        hint = _written_wrongly(_JSON_HINTS, text, error.lineno)
+        raise _error(file, error.lineno, error.colno, f"no JSON: {error.msg}{hint}") from None
+    texts = _texts(file, data)
+    # JSON is YAML but for a few escapes and tabs: the same builder knows the places of what it reads.
+    builder = _Builder(file)
+    with suppress(yaml.YAMLError, PolicyError):
+        _build(builder, text)
+    tree = builder.tree()
+    findings = tree.findings or tuple(
         Finding(file, None, None, f"duplicate key {quoted(key)}; keep one of them") for key in twice[:MAX_FINDINGS]
-    ]
-    return Tree(file, _texts(file, data), findings=tuple(findings), is_yaml=False)
+    )
+    return Tree(file, texts, tree.places, tree.keys, findings, is_yaml=False)
 
 
 _READERS: Mapping[str, Callable[[str, str], Tree]] = {".toml": _read_toml, ".json": _read_json}

@@ -131,7 +131,7 @@ def nearest(word: object, words: Iterable[str]) -> str:
     listed = ", ".join(known[:40]) + (", ..." if len(known) > 40 else "")
     if close:
         return f"did you mean {folded[close[0]]!r}? There are {listed}"
-    return f"one of {listed}" if known else "there is none"
+    return f"one of {listed}" if known else "there is none; write one, or extends: default"
 
 
 # -- one text each

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from bouncekit.policy.schedule import KnownSchedule, Schedule
-from bouncekit.policyfiles.policyschema import KnownSchedulesText, ScheduleText
 from bouncekit.policyfiles.policytext import read_tree
+from bouncekit.policyfiles.scheduleschema import KnownSchedulesText, ScheduleText
 
 __all__ = ["build_schedule", "load_schedules"]
 

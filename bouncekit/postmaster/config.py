@@ -33,6 +33,7 @@ of them; `Postmaster.from_config()` and the command line do.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -41,8 +42,7 @@ from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
 
-from bouncekit.desk.office import Retry
-from bouncekit.policy.schedule import parse_duration
+from bouncekit.policy.schedule import Retry, parse_duration
 from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["Config"]
@@ -55,6 +55,7 @@ _ENV = "_env"  # ends a key of a sink that names the variable with the value: se
 _FILES_OF_SINKS = ("target", "ca")
 _SQLITE = "sqlite:///"
 _LONGEST = timedelta(days=36_525)
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _MAX_BYTES = 1024 * 1024
 
 
@@ -265,7 +266,7 @@ def _one_of(names: Iterable[str]) -> Callable[[object], str]:
 def _duration(value: object) -> timedelta:
     """A duration as policies write it, or a number of seconds."""
     try:
-        if isinstance(value, str) and not value.strip().isdecimal():
+        if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
             found = parse_duration(value)
         elif isinstance(value, int | float | str) and not isinstance(value, bool):
             found = timedelta(seconds=float(value))

@@ -5,17 +5,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from bouncekit.clients.client import Client
+from bouncekit.clients.client import Client, ClientOptions
 from bouncekit.clients.smtp import LMTP, SMTP, SMTP_SSL
 from bouncekit.delivery.events import EventType, show_time
 from bouncekit.delivery.queue import Depth
+from bouncekit.delivery.suppressionchange import Cause
 from bouncekit.desk.forwarding import Forwarding
 from bouncekit.desk.furnishing import open_office
 from bouncekit.desk.gauging import Gauging
 from bouncekit.desk.office import Office, Retry
 from bouncekit.desk.suppressionlist import SuppressionList
+from bouncekit.meaning.classification import Category
 from bouncekit.outside.clock import Clock
 from bouncekit.policy.budget import Balance, Stream
 from bouncekit.policy.policy import Policy
@@ -29,6 +31,7 @@ from bouncekit.words.errors import ConfigurationError
 if TYPE_CHECKING:
     from bouncekit.codes import Language
     from bouncekit.desk.forgetting import Forgotten
+    from bouncekit.desk.resending import Resent
     from bouncekit.desk.returns import Absorbed
     from bouncekit.history.timeline import History
     from bouncekit.outside.mx import Resolver
@@ -221,7 +224,7 @@ class Postmaster:
         """A `bouncekit.LMTP` of this postmaster."""
         return LMTP(host, port, postmaster=self, **options) if port else LMTP(host, postmaster=self, **options)
 
-    def client(self, url: str, **options: Any) -> Client:
+    def client(self, url: str, **options: Unpack[ClientOptions]) -> Client:
         """A `bouncekit.Client` of this postmaster, for a URL or the name of one of its relays."""
         return Client(url, postmaster=self, **options)
 
@@ -233,8 +236,9 @@ class Postmaster:
         """
         if not self.office.relays:
             raise ConfigurationError(
-                "a worker sends through relays: write Postmaster(relays={'main': 'smtp://localhost:25'}), "
-                "or in bouncekit.toml a table [relays] with main = 'smtp://localhost:25', or set BOUNCEKIT_RELAY"
+                "a worker sends what retry='queue' has stored, through relays: write "
+                "Postmaster(retry='queue', relays={'main': 'smtp://localhost:25'}), or in bouncekit.toml "
+                "retry = 'queue' and a table [relays] with main = 'smtp://localhost:25', or set BOUNCEKIT_RELAY"
             )
         return Worker(self.office, self.office.relays, client=self.client, concurrency=concurrency)
 
@@ -324,6 +328,61 @@ class Postmaster:
         from bouncekit.desk.forgetting import forget
 
         return forget(self.office, address, by=by)
+
+    def resend(
+        self,
+        message: str | None = None,
+        *,
+        recipient: str | None = None,
+        rule: str | None = None,
+        fingerprint: str | None = None,
+        provider: str | None = None,
+        category: Category | str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        tenant: str | None = None,
+        stream: str | None = None,
+        unknown: bool = False,
+        limit: int | None = None,
+        by: str = "owner",
+        dry_run: bool = False,
+    ) -> "Resent":
+        """Queue messages again for those to whom they failed, or who were suppressed; all that is given must hold.
+
+        Only what the store still has can be sent: what was in the queue, for as long as the policy keeps it. Nobody
+        who has it gets it again, and each recipient of a message only once by this, however often it is asked. Each is
+        a message of his own in the queue, with the same Message-ID and a deadline from now on; suppressions hold.
+
+        Args:
+            message: its delivery's whole id.
+            recipient: a mailbox, however it is written.
+            rule: the policy's rule by which it failed.
+            fingerprint: of the refusals, as the event `guard_tripped` has it.
+            provider: whose servers refused: a name such as gmail, or the end of a host's name.
+            since: those who failed from this time on; an aware time, as is `until`, which is not included.
+            unknown: also to whom it may have arrived: then marked as a possible duplicate.
+            limit: to at most so many recipients.
+
+        Raises:
+            AddressError: the recipient is none.
+            ConfigurationError: nothing is given that says what is meant.
+            StoreError: the store does not answer; what was queued is queued. Do it again.
+        """
+        from bouncekit.desk.resending import Wanted, resend
+        from bouncekit.desk.undoing import is_host_of
+
+        cause = Cause(
+            rule=rule,
+            fingerprint=fingerprint,
+            category=None if category is None else Category(category),
+            is_host=None if provider is None else is_host_of(provider),
+            since=since,
+            until=until,
+            tenant=tenant,
+            stream=stream,
+        )
+        wanted = Wanted(cause=cause, message=message, recipient=recipient, unknown=unknown)
+        return resend(self.office, wanted, by=by, limit=limit, dry_run=dry_run)
 
     def why(self, address: str, *, tenant: str = "", limit: int = 100) -> Iterator[dict[str, Any]]:
         """What happened to an address, newest first: events as `Event.to_dict` gives them."""

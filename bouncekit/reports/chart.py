@@ -2,15 +2,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias
 
-__all__ = ["Bar", "Chart", "Column", "chart"]
+__all__ = ["Bar", "Chart", "Column", "Series", "chart", "over_time"]
 
 WIDTH, HEIGHT = 960, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 4, 10, 24
 _GAP = 0.18  # of a column's room
-_SCALES = (1, 2, 5)
+_SCALES = (1, 2, 4, 6, 8)  # the line in the middle has a whole number, too
 _MOST_LABELS = 8
 _HALF_LABEL = 32
+_A_DAY, _ABOUT_A_DAY = timedelta(days=1), timedelta(hours=26)
+
+# Times from which on something was counted, and the numbers.
+Series: TypeAlias = Sequence[tuple[datetime, Mapping[str, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,20 @@ def chart(columns: Sequence[tuple[str, str, Mapping[str, int]]], names: Iterable
     )
     steps = (0, top // 2, top) if top > 1 else (0, top)
     return Chart(drawn, tuple((round(HEIGHT - _BOTTOM - step * scale, 1), step) for step in steps))
+
+
+def over_time(series: Series, names: Sequence[str], every: timedelta) -> Chart:
+    """The drawing of a time, in columns as long as `every`; a label has no more of a time than tells columns apart."""
+    span = series[-1][0] - series[0][0] if series else timedelta()
+    label = "%d %b" if every >= _A_DAY else "%H:%M" if span < _ABOUT_A_DAY else "%a %H:%M"
+    return chart([(_title(at, every, numbers, names), f"{at:{label}}", numbers) for at, numbers in series], names)
+
+
+def _title(at: datetime, every: timedelta, numbers: Mapping[str, int], names: Sequence[str]) -> str:
+    """A column in words, for a pointer and for who does not see it."""
+    until = f"–{at + every:%H:%M}" if every < _A_DAY else ""
+    said = ", ".join(f"{numbers[name]:,} {name}" for name in names if numbers.get(name)) or "nothing"
+    return f"{at:%a %d %b %Y %H:%M}{until} UTC: {said}"
 
 
 def _bars(numbers: Mapping[str, int], order: Iterable[str], x: float, width: float, scale: float) -> Iterable[Bar]:

@@ -13,13 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from bouncekit.outside.provider import provider_of_host
+from bouncekit.outside.provider import called
 from bouncekit.stores import Store
 from bouncekit.stores.tallies import Facet
 from bouncekit.words.errors import StoreError
 from bouncekit.words.status import Action
 
-__all__ = ["ACTIONS", "Counted", "Counts", "beginning", "floor", "largest"]
+__all__ = ["ACTIONS", "Breakdown", "Counted", "Counts", "beginning", "breakdown", "floor", "largest"]
 
 # From the ground up: what went well is the ground that the trouble stands on.
 ACTIONS = (Action.DELIVERED, Action.DELAYED, Action.UNKNOWN, Action.FAILED, Action.SUPPRESSED)
@@ -149,7 +149,7 @@ def _counted(store: Store, start: datetime, end: datetime) -> Counted:
             if rule:
                 found.rules[rule] += number
         if host:
-            hosts.setdefault(provider_of_host(host) or host, Counter())[action] += number
+            hosts.setdefault(called(host), Counter())[action] += number
     for place, (name, actions) in enumerate(sorted(hosts.items(), key=lambda one: (-one[1].total(), one[0]))):
         found.providers.setdefault(name if place < _MOST_NAMES else _OTHERS, Counter()).update(actions)
     return found
@@ -181,6 +181,25 @@ def floor(at: datetime, length: timedelta) -> datetime:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """The names with the most outcomes, what became of these, and which of the actions there are among them."""
+
+    rows: tuple[tuple[str, Counter[str]], ...]
+    actions: tuple[Action, ...]
+    names: int  # how many there are in all
+
+
+def breakdown(counted: Mapping[str, Counter[str]], most: int) -> Breakdown:
+    """Outcomes by name.
+
+    >>> breakdown({"gmail": Counter(failed=1), "yahoo": Counter(failed=2, delayed=0)}, 1)
+    Breakdown(rows=(('yahoo', Counter({'failed': 2, 'delayed': 0})),), actions=(<Action.FAILED: 'failed'>,), names=2)
+    """
+    rows = tuple(largest(counted, most))
+    return Breakdown(rows, tuple(one for one in ACTIONS if any(found[one] for _, found in rows)), len(counted))
 
 
 def largest(counted: Mapping[str, Counter[str]], most: int) -> list[tuple[str, Counter[str]]]:

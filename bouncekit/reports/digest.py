@@ -21,8 +21,8 @@ from bouncekit.desk.treasurer import balances
 from bouncekit.history.newcomers import Newcomer, Newcomers
 from bouncekit.history.sifting import Sieve
 from bouncekit.history.suggesting import Understood, understood_by
-from bouncekit.outside.provider import provider_of_host
-from bouncekit.policy.budget import Balance, Stream
+from bouncekit.outside.provider import called, provider_of_host
+from bouncekit.policy.budget import Balance, Level, Stream
 from bouncekit.policy.guard import USUAL_TIME
 from bouncekit.reports.counts import beginning, floor
 from bouncekit.stores import Store
@@ -42,6 +42,7 @@ __all__ = [
     "Ranked",
     "Ranking",
     "Unsent",
+    "budgets",
     "digest",
     "worker_state",
 ]
@@ -210,9 +211,15 @@ def digest(
         held=store.holdings(now, limit=most),
         depth=store.depth(now),
         relays=store.queued_relays(),
-        budgets=tuple(balances(store, office.policy.budget, now).values()),
+        budgets=budgets(office, now),
         unsent=tuple(_unsent(store, start, until)) if numbers.events[EventType.NOT_NOTIFIED] else (),
     )
+
+
+def budgets(office: Office, now: datetime) -> tuple[Balance, ...]:
+    """How the streams stand, the worst first, and else in the order of their names."""
+    found = balances(office.store, office.policy.budget, now).values()
+    return tuple(sorted(found, key=lambda one: tuple(Level).index(one.level), reverse=True))
 
 
 def worker_state(depth: Depth, now: datetime) -> tuple[str, str]:
@@ -268,7 +275,7 @@ def _named(names: defaultdict[str, Counter[str]], name: str) -> Counter[str]:
 def _name(by: By, value: str | None) -> str:
     if not value:
         return NONE
-    return provider_of_host(value) or value if by is By.PROVIDER else value
+    return called(value) if by is By.PROVIDER else value
 
 
 def _refusals(numbers: Numbers) -> int:

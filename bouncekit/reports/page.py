@@ -6,16 +6,14 @@ Its sheet is the web page's, put into the file; the browser is told to take this
 import re
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
 from bouncekit.delivery.events import EventType
-from bouncekit.policy.budget import Level
-from bouncekit.reports.chart import Chart, chart
-from bouncekit.reports.counts import ACTIONS, largest
+from bouncekit.reports.chart import Series, over_time
+from bouncekit.reports.counts import ACTIONS, breakdown
 from bouncekit.reports.digest import MOST_READ, Digest, worker_state
 from bouncekit.words.errors import MissingExtra
 
@@ -32,15 +30,13 @@ _TROUBLE = ACTIONS[1:]
 _CHANGES = ("added", "lifted")
 _INK = re.compile(r"--([a-z]+): (#[0-9a-f]{6});")
 
-_Series = Sequence[tuple[datetime, Mapping[str, int]]]
-
 
 def page(told: Digest, limit: int = 10) -> str:
     """The file, with `limit` rows in each table. Remote text in it is bounded and escaped."""
     sheet = _sheet()
-    outcomes: _Series = [(one.at, Counter(one.actions)) for one in told.columns]
-    changes: _Series = [(one.at, _changed(one.events)) for one in told.columns]
-    trouble: _Series = [(at, _only(actions, _TROUBLE)) for at, actions in outcomes]
+    outcomes: Series = [(one.at, Counter(one.actions)) for one in told.columns]
+    changes: Series = [(one.at, _changed(one.events)) for one in told.columns]
+    trouble: Series = [(at, _only(actions, _TROUBLE)) for at, actions in outcomes]
     return (
         environment()
         .get_template("report.html")
@@ -54,13 +50,12 @@ def page(told: Digest, limit: int = 10) -> str:
             outcomes=outcomes,
             trouble=[one for one in trouble if one[1]],
             changes=changes,
-            outcomes_chart=_drawn(told, outcomes, ACTIONS),
-            trouble_chart=_drawn(told, trouble, _TROUBLE),
-            changes_chart=_drawn(told, changes, _CHANGES),
-            breakdowns={by.value: (len(names), largest(names, limit)) for by, names in told.numbers.by.items()},
+            outcomes_chart=over_time(outcomes, ACTIONS, told.every),
+            trouble_chart=over_time(trouble, _TROUBLE, told.every),
+            changes_chart=over_time(changes, _CHANGES, told.every),
+            breakdowns={by.value: breakdown(names, limit) for by, names in told.numbers.by.items()},
             not_notified=told.numbers.events[EventType.NOT_NOTIFIED],
             worker=worker_state(told.depth, told.until),
-            budgets=sorted(told.budgets, key=lambda one: tuple(Level).index(one.level), reverse=True),
             limit=limit,
             most_read=MOST_READ,
             inks=_inks(sheet),
@@ -95,18 +90,3 @@ def _changed(events: Mapping[str, int]) -> Counter[str]:
 
 def _only(numbers: Mapping[str, int], names: Sequence[str]) -> Counter[str]:
     return +Counter({name: numbers.get(name, 0) for name in names})
-
-
-def _drawn(told: Digest, series: _Series, names: Sequence[str]) -> Chart:
-    is_short = told.every < timedelta(days=1)
-    label = "%d %b" if not is_short else "%H:%M" if told.until - told.since <= timedelta(hours=26) else "%a %H:%M"
-    return chart([(_title(at, numbers, names), f"{at:{label}}", numbers) for at, numbers in series], names)
-
-
-def _title(at: datetime, numbers: Mapping[str, int], names: Sequence[str]) -> str:
-    """A column in words, for a pointer and for who does not see it."""
-    return f"{at:%a %d %b %Y %H:%M} UTC: {', '.join(_said(numbers, names)) or 'nothing'}"
-
-
-def _said(numbers: Mapping[str, int], names: Sequence[str]) -> Iterator[str]:
-    yield from (f"{numbers[name]:,} {name}" for name in names if numbers.get(name))

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, overload
 
 from bouncekit.delivery.events import Event, Occasion
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.meaning.classification import Category
 from bouncekit.policy.suppression import Evidence, Standing, Suppression
-from bouncekit.stores.jsontext import json_text
+from bouncekit.stores.jsontext import json_text, writer_of
 from bouncekit.words.errors import StoreCorrupt
 from bouncekit.words.reply import Reply
 
@@ -37,6 +38,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 # The fingerprint has a column of its own, by which a mass is found.
 _EVIDENCE = tuple((field.name, field.default) for field in fields(Evidence) if field.name != "fingerprint")
+_BESIDE_REPLY = {name: default for name, default in _EVIDENCE if name != "reply"}
+_beside_reply, _NOTHING = attrgetter(*_BESIDE_REPLY), tuple(_BESIDE_REPLY.values())
+_write_reply = writer_of(("reply",))
 
 # In the order of `suppression_row` and `suppression_of`.
 SUPPRESSION_COLUMNS = (
@@ -68,7 +72,7 @@ def storable(text: None) -> None: ...
 def storable(text: str | None) -> str | None: ...
 def storable(text: str | None) -> str | None:
     """Text that every database takes: NUL, and a lone surrogate as `surrogateescape` leaves one, are spelled out."""
-    if text is None or (text.isascii() and "\0" not in text):
+    if not text or (text.isascii() and "\0" not in text):
         return text
     return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -86,23 +90,25 @@ def in_milliseconds(suppression: Suppression) -> Suppression:
 
 def suppression_row(suppression: Suppression) -> tuple[object, ...]:
     """A suppression as SUPPRESSION_COLUMNS."""
-    ends = suppression.expires_at
+    key, address, evidence = suppression.key, suppression.address, suppression.evidence
+    since, changed, ends = suppression.since, suppression.changed_at, suppression.expires_at
+    stored, since_at = storable(key), milliseconds(since)
     return (
         storable(suppression.tenant),
         storable(suppression.stream),
-        key_hash(suppression.key),
-        storable(suppression.key),
-        storable(suppression.address),
+        key_hash(key),
+        stored,
+        stored if address == key else storable(address),
         suppression.standing.value,
         suppression.category.value,
-        milliseconds(suppression.since),
-        milliseconds(suppression.changed_at),
+        since_at,
+        since_at if changed is since else milliseconds(changed),
         None if ends is None else milliseconds(ends),
         storable(suppression.ladder),
         suppression.rung,
         storable(suppression.by),
-        _evidence_json(suppression.evidence),
-        suppression.evidence.fingerprint,
+        _evidence_json(evidence),
+        evidence.fingerprint,
     )
 
 
@@ -222,4 +228,6 @@ def _rounded(at: datetime) -> datetime:
 
 def _evidence_json(evidence: Evidence) -> str:
     """Only what is there: an imported suppression has no evidence, and there may be millions of them."""
+    if evidence.reply and _beside_reply(evidence) == _NOTHING:  # as of nearly all of them
+        return _write_reply((evidence.reply,))
     return json_text({name: value for name, default in _EVIDENCE if (value := getattr(evidence, name)) != default})

@@ -33,4 +33,18 @@ def writer_of(names: Iterable[str]) -> Callable[[Iterable[object]], str]:
     """
     fields = ",".join(f"{_quote(name)}:%s" for name in names)
     template = f"{{{fields}}}"
-    return lambda values: template % tuple([_quote(one) if type(one) is str else json_text(one) for one in values])
+    return lambda values: (
+        template
+        % tuple(
+            [
+                _quote(one)
+                if type(one) is str
+                else "null"
+                if one is None
+                else one
+                if type(one) is int
+                else json_text(one)
+                for one in values
+            ]
+        )
+    )

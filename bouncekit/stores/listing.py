@@ -64,5 +64,8 @@ class Listing(Protocol):
     def holdings(self, at: datetime, *, limit: int = 100) -> Holdings:
         """What the guard holds at a time, whoever's it is; `limit` kinds of refusals. What has expired is not held."""
 
+    def tenants(self) -> Sequence[str]:
+        """The tenants on whose lists somebody stands, sorted; "" is always one of them."""
+
     def pseudonymous(self) -> frozenset[str]:
         """The names of the secrets with which entries of the list were made that stand under a pseudonym."""

@@ -22,6 +22,7 @@ __all__ = [
     "counts_of",
     "given_back",
     "hour",
+    "latest",
     "resumed",
     "subject_of_stream",
 ]
@@ -63,13 +64,15 @@ class Counted(NamedTuple):
 class Spans(NamedTuple):
     """From when on counts are asked for, in milliseconds: the guard's window, its reach, what is usual, and until when.
 
-    Yesterday is not yet usual: an evening's outage would be, as soon as it is midnight.
+    Yesterday is not yet usual: an evening's outage would be, as soon as it is midnight. What lies behind `latest` was
+    counted by a clock that was set back since.
     """
 
     window: int
     reach: int
     usual: int
     until: int
+    latest: int
 
     @classmethod
     def at(cls, now: datetime, within: timedelta) -> "Spans":
@@ -77,7 +80,7 @@ class Spans(NamedTuple):
         at, window = milliseconds(now), within // timedelta(milliseconds=1)
         until = at - at % _DAY - _DAY
         usual = until - USUAL_TIME // timedelta(milliseconds=1)
-        return cls(_minute(at - window), _minute(at - window * REACH), usual, until)
+        return cls(_minute(at - window), _minute(at - window * REACH), usual, until, latest(now))
 
 
 def counts_of(record: Record) -> Iterator[Counted]:
@@ -120,6 +123,11 @@ def _spent(stream: Stream, at: int, spent: Spent) -> Iterator[Counted]:
 def beginning(now: datetime, within: timedelta) -> int:
     """From which minute on a sum is asked for."""
     return _minute(milliseconds(now - within))
+
+
+def latest(now: datetime) -> int:
+    """Until which minute; the clocks of those who share a store are not the same to the second."""
+    return milliseconds(now) + _HOUR
 
 
 def hour(at: int) -> int:

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from bouncekit.delivery.queue import Kept, Queued, QueueState
@@ -44,6 +45,7 @@ MESSAGE_COLUMNS = (
 RECIPIENT_COLUMNS = (
     "position, address, given, key, attempts, first_attempt_at, give_up_at, greylisted_at, possible_duplicate"
 )
+_POSITION = itemgetter(0)
 # Of `kept_of`.
 KEPT_COLUMNS = "id, message_id, sender, relay, message_class, tenant, stream, test, created_at, keep_until, size_bytes"
 # Of `queued_of`; `r` is recipients, `m` messages.
@@ -135,14 +137,14 @@ def delivery_of(message: Sequence[Any], rows: Iterable[Sequence[Any]], lease: st
         StoreCorrupt: it cannot be read; the message is named.
     """
     id_, _, relay, tenant, stream, class_, test, message_id, sender, mail, rcpt, encoding, size, content = message
-    rows = sorted(rows, key=lambda row: int(row[0]))
+    rows = sorted(rows, key=_POSITION)
     try:
-        recipients = tuple(_recipient(*row) for row in rows)
+        recipients = tuple([_recipient(*row) for row in rows])
         return Delivery(
             id=id_,
             envelope=Envelope(
                 sender=parse_address(sender),
-                recipients=tuple(recipient.address for recipient in recipients),
+                recipients=tuple([recipient.address for recipient in recipients]),
                 content=_unpacked(encoding, content, size),
                 message_id=message_id,
                 mail_options=_texts(mail),
@@ -150,7 +152,7 @@ def delivery_of(message: Sequence[Any], rows: Iterable[Sequence[Any]], lease: st
             ),
             recipients=recipients,
             labels=Labels(message_class=class_, tenant=tenant, stream=stream, test=bool(test)),
-            given={address: given for _, address, given, *_ in rows if given is not None},
+            given={row[1]: row[2] for row in rows if row[2] is not None},
             relay=relay,
             lease=lease,
         )

@@ -13,7 +13,10 @@ from bouncekit.delivery.events import Event
 from bouncekit.delivery.queue import Abandoned, Begun, Depth, Kept, Lease, Queued, QueueState
 from bouncekit.delivery.steps import Delivery
 
-__all__ = ["Queue"]
+__all__ = ["ENOUGH", "MOST_OF_ONE", "Queue"]
+
+ENOUGH = 200  # recipients: a claim that has so many takes no message more
+MOST_OF_ONE = 1000  # recipients of one message in a claim: as many as a server that takes more than others
 
 
 class Queue(Protocol):
@@ -60,7 +63,10 @@ class Queue(Protocol):
         relays: Collection[str] | None = None,
         oldest_first: bool = False,
     ) -> Sequence[Delivery]:
-        """Take up to `limit` messages, each with all of its recipients that are due and that nobody is at.
+        """Take up to `limit` messages, each with its recipients that are due and that nobody is at.
+
+        So that a claim stays short, it takes no message more once it has ENOUGH recipients, and MOST_OF_ONE of one
+        message: the next claim takes who is left.
 
         Those of which a recipient was never tried come first; then who could be had longest: since its time, or since
         the lease of one that gave it up ended. Each delivery's `lease` is the token; its envelope names only the
@@ -80,7 +86,8 @@ class Queue(Protocol):
         """
 
     def abandoned(self, *, now: datetime, lease: Lease, limit: int) -> Sequence[Abandoned]:
-        """Take up to `limit` attempts that were begun and not settled when their leases ended, oldest first.
+        """Take up to `limit` attempts that were begun and not settled when their leases ended, by their ids:
+        those that were begun first come first.
 
         Each is to be settled, all recipients of it, by a record with its `attempt_id`. Messages that cannot be read
         back are held and marked as possible duplicates.

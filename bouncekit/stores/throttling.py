@@ -61,6 +61,7 @@ def flow_text(flow: Flow) -> str:
             "holds": [[hold.token, milliseconds(hold.until), hold.is_trial] for hold in flow.holds],
             "free_at": milliseconds(flow.free_at),
             "recipients_at": milliseconds(flow.recipients_at),
+            "said_at": milliseconds(flow.said_at),
             "why": flow.why.encode("utf-8", "backslashreplace").decode(),
         },
         separators=(",", ":"),
@@ -99,6 +100,7 @@ def _flow(data: Mapping[str, Any]) -> Flow:
         holds=tuple(Hold(str(token), from_milliseconds(int(at)), bool(trial)) for token, at, trial in data["holds"]),
         free_at=from_milliseconds(int(data["free_at"])),
         recipients_at=from_milliseconds(int(data["recipients_at"])),
+        said_at=from_milliseconds(int(data["said_at"])),
         why=str(data["why"]),
     )
 

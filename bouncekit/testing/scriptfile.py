@@ -17,7 +17,7 @@ from bouncekit.testing.answers import Answer, Closing, Cut, Delay, Dropped, Forg
 from bouncekit.testing.script import Cues, Script
 from bouncekit.words.errors import ConfigurationError
 
-__all__ = ["answer_in_words", "read_script"]
+__all__ = ["answer_in_words", "read_script", "words_of"]
 
 _MAX_BYTES = 1024 * 1024
 _WHOLE: Mapping[str, Answer] = MappingProxyType(
@@ -55,6 +55,25 @@ def answer_in_words(text: str) -> Answer:
     except ValueError:
         words = ", ".join((*_WHOLE, *_BEFORE, "delay SECONDS"))
         raise ValueError(f"{text!r} is no answer: write a reply, such as '552 5.2.2 Full', or {words}") from None
+
+
+def words_of(answer: Answer) -> str:
+    """The words of an answer; as Python shows it where there are none.
+
+    >>> words_of(Kept(Delay(0.5, Cut("rst"))))
+    'kept delay 0.5 reset'
+    """
+    if isinstance(answer, str):
+        return answer
+    if isinstance(answer, Delay):
+        return _with(f"delay {answer.seconds:g}", answer.then)
+    if isinstance(answer, Closing | Kept | Dropped | Forgetting):
+        return _with(next(word for word, kind in _BEFORE.items() if kind is type(answer)), answer.answer)
+    return next((word for word, one in _WHOLE.items() if one == answer), repr(answer))
+
+
+def _with(word: str, answer: Answer) -> str:
+    return word if answer == Usual() else f"{word} {words_of(answer)}"
 
 
 def read_script(name: str, text: str, *, lmtp: bool = False) -> Script:

@@ -17,13 +17,14 @@ from bouncekit.web.dressing import Dress
 from bouncekit.web.sessions import COOKIE, Session, Sessions
 from bouncekit.web.visiting import Go, House, NotAsked, Page, View, Visit
 from bouncekit.words.errors import BouncekitError, StoreError
-from bouncekit.words.showing import redacted
+from bouncekit.words.showing import printable, redacted
 
 __all__ = ["Authenticate", "Desk"]
 
 Authenticate: TypeAlias = Callable[[Request], User | Awaitable[User | None] | None]
 
-_MOST_FIELDS, _MOST_FIELD_BYTES = 60, 300_000
+_MOST_FIELDS, _MOST_FIELD_BYTES = 60, 400_000
+_OF_THE_SHIELD = frozenset({408, 413})  # too slow, too much
 _OLD_FORM = "this form is from before a restart or a log-out: go back, load the page again, and send it anew"
 _log = logging.getLogger("bouncekit.web")
 _NOBODY = Account(User("nobody"), "scrypt:14:8:1:" + "A" * 22 + "==:" + "A" * 43 + "=")
@@ -70,12 +71,12 @@ class Desk:
             session, user = await self._visitor(request)
             if user is None:
                 return self._ask_who(request, session)
+            if needs is Role.OWNER and not user.may_change:
+                return self._refuse(request, session, user, 403, "you may look, and change nothing here")
             form = await self._form(request, session)
             try:
                 if isinstance(form, str):
                     return self._refuse(request, session, user, 403, form)
-                if needs is Role.OWNER and not user.may_change:
-                    return self._refuse(request, session, user, 403, "you may look, and change nothing here")
                 visit = self._visit(request, session, user, form)
                 answer = await run_in_threadpool(self._seen, view, visit)
             except (NotAsked, BouncekitError) as error:
@@ -113,7 +114,7 @@ class Desk:
         account = self._accounts.get(name)
         is_right = await run_in_threadpool(is_password, password, (account or _NOBODY).password)
         if account is None or not is_right:
-            _log.warning("a log-in failed from %s", address)
+            _log.warning("a log-in failed from %s", printable(address, limit=64))
             return self._login_again(request, session, 403, "no such name and password")
         self._attempts.succeeded(address)
         if session is not None:
@@ -164,7 +165,7 @@ class Desk:
         try:
             sent = await request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_MOST_FIELD_BYTES)
         except HTTPException as error:
-            if error.status_code == 413:
+            if error.status_code in _OF_THE_SHIELD:
                 raise
             return f"this form cannot be read: {error.detail}"
         fields = {name: value for name, value in sent.multi_items() if isinstance(value, str)}
@@ -197,11 +198,12 @@ class Desk:
 
     def _ask_who(self, request: Request, session: Session | None) -> Response:
         """Somebody has to say who it is, here or to the application around us."""
-        if self._accounts is not None:
-            return self._answer(request, Go("/log-in"), session, None)
-        return self._refuse(
-            request, session, None, 403, "this page is not for everybody: log in to the application first"
-        )
+        if self._accounts is None:
+            why = "this page is not for everybody: log in to the application first"
+            return self._refuse(request, session, None, 403, why)
+        if "hx-request" in request.headers:  # a part of a page asks for itself anew, and no log-in fits in there
+            return Response(headers={"HX-Redirect": f"{request.scope.get('root_path', '')}/log-in"})
+        return self._answer(request, Go("/log-in"), session, None)
 
     def _answer(
         self, request: Request, answer: Page | Go | Response, session: Session | None, user: User | None

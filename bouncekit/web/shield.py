@@ -5,6 +5,7 @@ answered, and no proxy on it, which would let others in. All that goes out says 
 nothing but ours, and shows the page in nobody's frame.
 """
 
+from asyncio import get_running_loop, timeout_at
 from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -20,7 +21,8 @@ __all__ = ["LOCAL_HOSTS", "Shield", "checked_hosts", "is_loopback"]
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 _SAFE = frozenset({"GET", "HEAD"})
-_TOO_MUCH = "that is more than this page takes"
+_TOO_MUCH, _TOO_SLOW = "that is more than this page takes", "that takes too long: send it again"
+_LEAST_BYTES_A_SECOND, _PATIENCE_SECONDS = 20_000, 30.0  # of a body
 _OF_A_PROXY = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 _HEADERS = MappingProxyType(
     {
@@ -44,13 +46,23 @@ class Shield:
         hosts: the names that the pages have, without a port.
         is_local: answer this machine alone.
         most_bytes: of a body; those of some pages by the ends of their paths, "" all others.
+        patience_seconds: how long a body may be under way, and what it needs at 20 kB a second besides.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: Iterable[str], is_local: bool, most_bytes: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Iterable[str],
+        is_local: bool,
+        most_bytes: Mapping[str, int],
+        patience_seconds: float = _PATIENCE_SECONDS,
+    ) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
         self._is_local = is_local
         self._most_bytes = most_bytes
+        self._patience_seconds = patience_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,13 +103,24 @@ class Shield:
         return None
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """What is received, as long as it is not more than the page takes: not everybody says how long it is."""
-        left = self._most(scope)
+        """What is received, as long as it is neither more than the page takes nor longer under way.
+
+        Not everybody says how long it is, and who sends a letter a minute keeps a place that others need.
+        """
+        left, until, is_whole = self._most(scope), get_running_loop().time() + self._patience_seconds, False
 
         async def bounded() -> Message:
-            nonlocal left
-            message = await receive()
-            left -= len(message.get("body", b""))
+            nonlocal left, until, is_whole
+            if is_whole:  # what comes is that somebody has gone
+                return await receive()
+            try:
+                async with timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, _TOO_SLOW) from None
+            length = len(message.get("body", b""))
+            left, until = left - length, until + length / _LEAST_BYTES_A_SECOND
+            is_whole = not message.get("more_body", False)
             if left < 0:
                 raise HTTPException(413, _TOO_MUCH)
             return message

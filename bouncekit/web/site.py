@@ -6,7 +6,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -102,39 +102,45 @@ def application(
     Raises:
         ConfigurationError: something of it cannot be; the message says what would be right.
     """
-    if users and authenticate is not None:
-        raise ConfigurationError("users and authenticate: one of them says who it is")
     is_open = not users and authenticate is None
-    if is_open and hosts:
-        raise ConfigurationError(
-            f"hosts={sorted(hosts)!r}: without users the page is for its own machine; give users, or authenticate"
-        )
+    _check(users=bool(users), authenticates=authenticate is not None, hosts=hosts)
     key = _key(secret)
     seal = Seal(key)
-    house = House(
-        postmaster=postmaster,
-        seal=seal,
-        counts=Counts(postmaster.office.store, budget_seconds=count_seconds),
-        trials=Trials(),
-        uploads=Uploads(),
-    )
     desk = Desk(
-        house=house,
+        house=House(
+            postmaster=postmaster,
+            seal=seal,
+            counts=Counts(postmaster.office.store, budget_seconds=count_seconds),
+            trials=Trials(),
+            uploads=Uploads(),
+        ),
         sessions=Sessions(key),
         dress=Dress(seal),
         local=User(local_name, Role.OWNER if changes else Role.READER),
         accounts=open_users(users) if users else None,
         authenticate=authenticate,
     )
-    routes = [
+    inner = Starlette(routes=_routes(desk), exception_handlers={HTTPException: desk.wrong})
+    return Shield(inner, hosts=checked_hosts((*LOCAL_HOSTS, *hosts)), is_local=is_open, most_bytes=_MOST_BYTES)
+
+
+def _check(*, users: bool, authenticates: bool, hosts: Collection[str]) -> None:
+    if users and authenticates:
+        raise ConfigurationError("users and authenticate: one of them says who it is")
+    if hosts and not (users or authenticates):
+        raise ConfigurationError(
+            f"hosts={sorted(hosts)!r}: without users the page is for its own machine; give users, or authenticate"
+        )
+
+
+def _routes(desk: Desk) -> list[BaseRoute]:
+    return [
         *(Route(path, desk.endpoint(view), methods=["GET"]) for path, view in _PAGES),
         *(Route(path, desk.endpoint(view, needs=role), methods=["POST"]) for path, view, role in _FORMS),
         Route("/log-in", desk.log_in, methods=["GET", "POST"]),
         Route("/log-out", desk.log_out, methods=["POST"]),
         Mount("/static", StaticFiles(directory=_STATIC)),
     ]
-    inner = Starlette(routes=routes, exception_handlers={HTTPException: desk.wrong})
-    return Shield(inner, hosts=checked_hosts((*LOCAL_HOSTS, *hosts)), is_local=is_open, most_bytes=_MOST_BYTES)
 
 
 def _key(secret: str | bytes | None) -> bytes:

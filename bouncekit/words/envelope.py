@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypedDict
 
 from bouncekit.words.address import Address, suppression_key
 from bouncekit.words.errors import ConfigurationError
 from bouncekit.words.ondemand import OnDemand
 from bouncekit.words.quick import quick
 
-__all__ = ["Counted", "Envelope", "Labels", "Recipient", "check_names"]
+__all__ = ["Counted", "Envelope", "LabelOptions", "Labels", "Recipient", "check_names"]
 
 _MAX_NAME = 255  # characters of a tenant or a stream: keys of a store's tables are bounded
 
@@ -26,6 +27,15 @@ class Labels:
     tenant: str = ""
     stream: str = ""
     test: bool = False
+
+
+class LabelOptions(TypedDict, total=False):
+    """Labels as keyword arguments, as they are passed on."""
+
+    message_class: str | None
+    tenant: str
+    stream: str
+    test: bool
 
 
 def check_names(labels: Labels) -> Labels:

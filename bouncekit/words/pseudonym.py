@@ -36,7 +36,10 @@ class Pseudonyms:
         if not keys:
             raise ConfigurationError("hash_keys: at least one secret is needed")
         if any(not _LEAST_BYTES <= len(key) <= _MOST_BYTES for key in keys):
-            raise ConfigurationError(f"hash_keys: a secret has {_LEAST_BYTES} to {_MOST_BYTES} bytes")
+            raise ConfigurationError(
+                f"hash_keys: a secret has {_LEAST_BYTES} to {_MOST_BYTES} bytes; make one with "
+                "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
+            )
         self._keys = [(_name(key), key) for key in keys]
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
 """What a whole worker does in a second: it claims, speaks SMTP with a server in another process, and records.
 
     python -m tests.benchmarks.worker [--messages 2000] [--dot 0.02] [--store postgresql://...] [--processes 2]
+    python -m tests.benchmarks.worker --end-to-end [--messages 2000] [--threads 1]
 
 Once with a server that answers at once, where the disk decides, and once with one that takes `--dot` seconds for each
 message, where threads help. Each message has one recipient and 4 KB. With `--store`, which must be empty, one thread in
@@ -89,14 +90,72 @@ def _measure_processes(store: str, messages: int, processes: int, dot_seconds: f
     return messages / taken
 
 
-def _work(store: str, relay: str, ready: Barrier, stop: Event) -> None:
+def _work(store: str, relay: str, ready: Barrier, stop: Event, threads: int = 1) -> None:
     with Postmaster(store=store, retry="queue", worker="external", relays={"main": relay}) as postmaster:
-        worker = postmaster.worker(concurrency=1)
+        worker = postmaster.worker(concurrency=threads)
         postmaster.office.store.depth(postmaster.office.clock.now())
         ready.wait()
         worker.start()
         stop.wait()
         worker.stop()
+
+
+def _end_to_end(messages: int, threads: int) -> None:
+    for how, working in _WAYS.items():
+        with tempfile.TemporaryDirectory() as folder, _running_server(0.0) as (url, server):
+            store = f"sqlite:///{folder}/bounces.db"
+            with (
+                Postmaster(store=store, retry="queue", worker="external", relays={"main": url}) as postmaster,
+                working(postmaster, store, url, threads),
+            ):
+                spent, start = time.process_time(), time.perf_counter()
+                submitted = _submit(postmaster, messages)
+                if working is _working_behind:
+                    postmaster.worker(concurrency=1).run_due()
+                taken = _until_empty(postmaster, start)
+                spent = time.process_time() - spent
+            server.send("enough")
+            assert server.recv() == messages
+        print(
+            f"  {how:<46} {messages / taken:8,.0f} messages/s   (submitted: {messages / submitted:,.0f}/s;"
+            f" {1000 * spent / messages:.2f} ms of a processor each in this process)"
+        )
+
+
+@contextmanager
+def _working_beside(postmaster: Postmaster, store: str, relay: str, threads: int) -> Iterator[None]:
+    """Inside, a process of its own sends what is queued."""
+    made = multiprocessing.get_context("spawn")
+    ready, stop = made.Barrier(2), made.Event()
+    running = made.Process(target=_work, args=(store, relay, ready, stop, threads))
+    running.start()
+    ready.wait()
+    yield
+    stop.set()
+    running.join()
+
+
+@contextmanager
+def _working_within(postmaster: Postmaster, store: str, relay: str, threads: int) -> Iterator[None]:
+    """Inside, threads of this process send what is queued."""
+    worker = postmaster.worker(concurrency=threads)
+    postmaster.office.ledger.on_queued = worker.wake
+    worker.start()
+    yield
+    worker.stop()
+
+
+@contextmanager
+def _working_behind(postmaster: Postmaster, store: str, relay: str, threads: int) -> Iterator[None]:
+    """Inside, nobody sends yet."""
+    yield
+
+
+_WAYS = {
+    "submitted beside a process that sends": _working_beside,
+    "submitted beside threads that send": _working_within,
+    "submitted, and then sent by the same thread": _working_behind,
+}
 
 
 def _submit(postmaster: Postmaster, messages: int) -> float:
@@ -119,7 +178,12 @@ def main() -> None:
     parser.add_argument("--dot", type=float, default=0.02, help="seconds that the slow server takes for a message")
     parser.add_argument("--store", help="the URL of an empty one that processes share")
     parser.add_argument("--processes", type=int, default=2, help="how many, with --store")
+    parser.add_argument("--end-to-end", action="store_true", help="submit and settle at the same time")
+    parser.add_argument("--threads", type=int, default=1, help="of the worker, with --end-to-end")
     asked = parser.parse_args()
+    if asked.end_to_end:
+        _end_to_end(asked.messages, asked.threads)
+        return
     if asked.store:
         for dot_seconds in (0.0, asked.dot):
             one, several = (

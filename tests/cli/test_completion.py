@@ -54,7 +54,7 @@ def complete(folder: Path) -> Complete:
 def test_bash_completes_verbs(complete: Complete) -> None:
     assert complete("") == list(VERBS)
     assert complete("su") == ["suppressions"]
-    assert complete("queue", "re") == ["retry"]
+    assert complete("queue", "re") == ["resend", "retry"]
 
 
 def test_bash_completes_options_and_what_they_take(complete: Complete) -> None:

@@ -55,9 +55,10 @@ def test_a_fresh_installation_is_well(run: Run) -> None:
 
 def test_without_a_store_and_with_channels_not_set_up_it_says_what_to_do(run: Run) -> None:
     found = checks(run("doctor", "--json").output)
-    assert found["store"]["level"] == found["channel recipient"]["level"] == "warn"
+    assert found["store"]["level"] == found["channels"]["level"] == "warn"
     assert "BOUNCEKIT_STORE" in found["store"]["advice"]
-    assert "recipient" in found["channel recipient"]["advice"]
+    assert found["channels"]["found"] == "operations, owner, recipient: not set up, their notices are events only"
+    assert "[channels] operations = 'mailto:...'" in found["channels"]["advice"]
 
 
 def test_channels_that_are_set_up_are_ok_and_wrong_ones_are_not(run: Run, folder: Path) -> None:
@@ -75,6 +76,25 @@ def test_channels_that_are_set_up_are_ok_and_wrong_ones_are_not(run: Run, folder
     }
     assert found["channel operations"]["level"] == "fail"
     assert found["channel nobody"]["found"] == "the policy has no such channel"
+    assert found["channels"]["found"].startswith("recipient: not set up")
+
+
+def test_an_application_s_store_is_looked_at_behind_its_cache(run: Run, folder: Path) -> None:
+    shop = "import bouncekit\npostmaster = bouncekit.Postmaster(store='sqlite:///b.db', cache='local')\n"
+    (folder / "cached_shop.py").write_text(shop)
+    found = checks(run("doctor", "--json", "--app", "cached_shop:postmaster").output)
+    assert "b.db: sound, writable" in found["store"]["found"]
+    assert (found["cache"]["level"], found["cache"]["found"]) == ("ok", "local: a filter in this process")
+
+
+def test_a_cache_is_looked_at(run: Run, folder: Path) -> None:
+    SqliteStore("b.db").close()
+    (folder / "bouncekit.toml").write_text('store = "sqlite:///b.db"\ncache = "local"\n')
+    assert checks(run("doctor", "--json").output)["cache"]["level"] == "ok"
+    assert not (folder / "b.db-filter").exists()
+    (folder / "bouncekit.toml").write_text('store = "sqlite:///b.db"\ncache = "redis://:hush@cache/0"\n')
+    found = checks(run("doctor", "--json").output)["cache"]
+    assert (found["level"], found["advice"]) == ("fail", "write cache='local'")
 
 
 def test_a_wrong_configuration_is_a_failed_check(run: Run, folder: Path) -> None:
@@ -218,3 +238,30 @@ def test_rules_of_the_configuration_are_read_and_a_mistake_in_them_is_told(run: 
     (folder / "mine.toml").write_text(rule % "policy")
     found = checks(run("doctor", "--json").output)["rules"]
     assert (found["level"], found["found"].endswith("mine.toml: 1 before the shipped ones")) == ("ok", True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ('hash_keys = ["short"]', "hash_keys: a secret has 16 to 64 bytes"),
+        ('bounces = "bounce@example.org"', "bounce_keys"),
+        ("keep_addresses = false", "keep_addresses"),
+        ('shadow = "nowhere.yaml"', "nowhere.yaml"),
+    ],
+)
+def test_a_setting_for_which_no_process_would_start_is_told(run: Run, folder: Path, wrong: str, said: str) -> None:
+    (folder / "bouncekit.toml").write_text(f'{wrong}\nstore = "sqlite:///b.db"\n')
+    found = checks(run("doctor", "--json").output)["settings"]
+    assert (found["level"], said in found["found"], bool(found["advice"])) == ("fail", True, True), found
+    assert not (folder / "b.db").exists()
+
+
+def test_a_store_that_hides_people_under_a_secret_that_is_not_here_is_told(run: Run, folder: Path) -> None:
+    (folder / "bouncekit.toml").write_text('hash_keys = ["a long random secret"]\nstore = "sqlite:///b.db"\n')
+    run("suppressions", "add", "ada@example.com")
+    run("forget", "ada@example.com")
+    assert "hash_keys" not in checks(run("doctor", "--json").output)
+    (folder / "bouncekit.toml").write_text('store = "sqlite:///b.db"\n')
+    found = checks(run("doctor", "--json").output)
+    assert (found["store"]["level"], found["hash_keys"]["level"]) == ("ok", "fail")
+    assert "the secrets that were used" in found["hash_keys"]["advice"]

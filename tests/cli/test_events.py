@@ -51,6 +51,10 @@ def test_what_was_said_has_what_follows_from_it() -> None:
     assert said({"reply": "452 4.2.2 Full", "retry_at": "2026-11-25T03:56:38.037Z"}) == (
         "452 4.2.2 Full; next try at 2026-11-25 03:56:38Z"
     )
+    paused = {"lane": "provider yahoo", "until": "2026-11-25T03:56:38.037Z", "why": "421 4.7.0 [TSS04]"}
+    assert said(paused) == "provider yahoo until 2026-11-25 03:56:38Z: 421 4.7.0 [TSS04]"
+    assert said({"lane": "relay main", "per_minute": 7.5, "why": ""}) == "relay main, 7.5 a minute"
+    assert said({"remote_mta": "mx.example.com", "port": 25}) == "mx.example.com, port 25"
     assert said({"reply": "250 Ok", "action": "delivered", "possible_duplicate": True}) == "250 Ok; maybe a second copy"
 
 

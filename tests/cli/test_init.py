@@ -37,6 +37,13 @@ def test_what_it_writes_is_a_policy_and_a_configuration(run: Run, folder: Path) 
     assert "extends: transactional" in (folder / "bounces.yaml").read_text("utf-8")
 
 
+def test_only_what_may_hold_a_secret_is_for_its_owner_alone(run: Run, folder: Path) -> None:
+    (folder / "usual").touch()
+    run("init")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes == {"usual": modes["usual"], "bounces.yaml": modes["usual"], "bouncekit.toml": 0o600}
+
+
 def test_what_stands_behind_a_hash_is_right_too(run: Run, folder: Path) -> None:
     run("init")
     policy = folder / "bounces.yaml"
@@ -70,27 +77,30 @@ def test_what_it_shows_is_python(run: Run, framework: str) -> None:
     ast.parse(shown(run("init", "--framework", framework).output))
 
 
+OURS = "bouncekit.integrations.django.EmailBackend"
+
+
 @pytest.mark.parametrize(
-    ("store", "meant"),
+    ("installed", "mail"),
     [
-        ("sqlite:///bounces.db", "sqlite:////srv/shop/bounces.db"),
-        ("sqlite:////var/lib/shop/bounces.db", "sqlite:////var/lib/shop/bounces.db"),
-        ("postgresql://db.example.org/shop", "postgresql://db.example.org/shop"),
+        ("6.1a1", {"MAILERS": {"default": {"BACKEND": OURS, "OPTIONS": {"host": "mail.example.org", "port": 587}}}}),
+        ("5.2.19", {"EMAIL_BACKEND": OURS, "EMAIL_HOST": "mail.example.org", "EMAIL_PORT": 587}),
     ],
 )
-def test_a_django_project_finds_its_files_wherever_it_is_started(run: Run, store: str, meant: str) -> None:
-    told = run("init", "--framework", "django", "--store", store, "--relay", "smtp://mail.example.org:587")
-    begun = {
-        "default": {"BACKEND": "console"}
-    }  # by `startproject` of Django 6.1, which takes no EMAIL_BACKEND beside it
-    settings: dict[str, Any] = {"BASE_DIR": Path("/srv/shop"), "INSTALLED_APPS": [], "MAILERS": begun}
-    exec(shown(told.output), settings)
-    assert settings["BOUNCEKIT"] == {"policy": Path("/srv/shop/bounces.yaml"), "store": meant}
-    assert settings["MAILERS"]["default"] == {
-        "BACKEND": "bouncekit.integrations.django.EmailBackend",
-        "OPTIONS": {"host": "mail.example.org", "port": 587},
-    }
-    assert "EMAIL_BACKEND" not in settings
+def test_a_django_project_gets_the_settings_of_its_version_and_has_one_configuration(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, installed: str, mail: dict[str, Any]
+) -> None:
+    """6.1 takes no EMAIL_* beside MAILERS, 5.2 has no MAILERS; `startproject` of 6.1 has begun some."""
+    (folder / "packages" / "django.dist-info").mkdir(parents=True)
+    (folder / "packages" / "django.dist-info" / "METADATA").write_text(f"Name: django\nVersion: {installed}\n", "utf-8")
+    monkeypatch.syspath_prepend(folder / "packages")
+    told = run("init", "--framework", "django", "--relay", "smtp://mail.example.org:587").output
+    begun: dict[str, Any] = {"BASE_DIR": folder, "INSTALLED_APPS": []} | ({"MAILERS": {}} if "MAILERS" in mail else {})
+    exec(shown(told), settings := dict(begun))
+    changed = {"INSTALLED_APPS": ["bouncekit.integrations.django"], "BOUNCEKIT": folder / "bouncekit.toml", **mail}
+    assert {name: settings[name] for name in settings if name.isupper()} == {"BASE_DIR": folder, **changed}
+    assert Config.read(folder, {}).relays == {}  # the mailers are
+    assert told.endswith("then: python manage.py bouncekit doctor\n")
 
 
 def test_the_plain_program_hears_of_what_stock_smtplib_throws_away(run: Run, folder: Path) -> None:
@@ -114,6 +124,8 @@ def test_nothing_is_replaced_without_force(run: Run, folder: Path) -> None:
     refused = run("init")
     assert (refused.exit_code, "bouncekit.toml: there already; --force" in refused.stderr) == (2, True)
     assert not (folder / "bounces.yaml").exists()
+    assert run("init", "--show").output == run("init", "other").output.partition("\n\n")[2]
+    assert (folder / "bouncekit.toml").read_text("utf-8") == "# mine"
     assert run("init", "--force").exit_code == 0
     assert "[relays]" in (folder / "bouncekit.toml").read_text("utf-8")
 

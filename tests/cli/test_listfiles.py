@@ -91,3 +91,19 @@ def test_a_list_of_no_known_kind_is_exit_code_2(run: Run, folder: Path) -> None:
     result = run("suppressions", "import", "odd.csv", *STORE)
     assert result.exit_code == 2
     assert "no known kind" in result.stderr
+
+
+def test_every_tenant_is_exported_and_each_entry_goes_back_to_its_own(run: Run, folder: Path) -> None:
+    run("suppressions", "add", "ada@example.com", *STORE)
+    run("suppressions", "add", "ada@example.com", "--tenant", "acme", "--stream", "news", *STORE)
+    run("suppressions", "add", "old@example.com", "--tenant", "acme", "--for", "0s", *STORE)
+    assert run("suppressions", "export", "all.csv", "--all", *STORE).output == "3 entries written to all.csv\n"
+    other = ("--store", "sqlite:///other.db")
+    done = json.loads(run("suppressions", "import", "all.csv", "--json", *other).output)
+    assert (done["added"], done["ended"]) == ({"recipient_filtered": 3}, 1)
+    again = run("suppressions", "import", "all.csv", *other).output
+    assert "ended already, so that nobody is held back: 1 entry" in again
+    assert run("suppressions", "list", "--all", "--json", *other).output == (
+        run("suppressions", "list", "--all", "--json", *STORE).output
+    )
+    assert run("suppressions", "export", "all.csv", "--all", "--tenant", "acme", *STORE).exit_code == 2

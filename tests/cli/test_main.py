@@ -13,6 +13,8 @@ import pytest
 
 from bouncekit import __version__
 from bouncekit.cli import VERBS, main
+from bouncekit.stores.sqlite import SqliteStore
+from bouncekit.testing import ScriptedServer
 
 from .conftest import ROOT, Run
 
@@ -50,6 +52,46 @@ def test_help_and_version_load_no_verb() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+# What each verb may load of all that is heavy; those behind it have all that it has.
+_SENDING = "asyncio dns rich starlette jinja2 structlog apprise uvicorn psycopg redis imap_tools"
+_JUDGING = f"{_SENDING} tenacity"
+_LOOKING = f"{_JUDGING} pydantic yaml"
+_STARTS = (
+    ("explain 552", f"{_LOOKING} sqlite3 smtplib ssl bouncekit.desk.office"),
+    ("classify 552", f"{_LOOKING} sqlite3 smtplib ssl bouncekit.desk.office"),
+    ("suppressions list --store sqlite:///b.db", _LOOKING),
+    ("suppressions export - --store sqlite:///b.db", _LOOKING),
+    ("why bob@example.com --store sqlite:///b.db", _JUDGING),
+    ("queue list --store sqlite:///b.db", _JUDGING),
+    ("send m.eml --relay {relay} --store sqlite:///b.db", _SENDING),
+)
+
+
+def test_an_ordinary_verb_loads_no_library_that_it_has_no_use_for(
+    folder: Path, serve: Callable[..., ScriptedServer]
+) -> None:
+    SqliteStore(folder / "b.db").close()
+    starts = [(arguments.format(relay=serve().url), heavy) for arguments, heavy in _STARTS]
+    (folder / "m.eml").write_text("From: a@example.com\nTo: b@example.com\n\nHi\n")
+    code = (
+        "import sys; from bouncekit.cli import main\n"
+        f"for arguments, heavy in {starts!r}:\n"
+        "    try: main(arguments.split())\n"
+        "    except SystemExit as end: code = end.code\n"
+        "    print(arguments, sorted(set(heavy.split()) & sys.modules.keys()), code in (None, 0, 1), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stderr.splitlines() == [f"{arguments} [] True" for arguments, _ in starts]
 
 
 @pytest.mark.parametrize(("name", "command"), commands())

@@ -1,6 +1,7 @@
 """`report`: what became of the mail, and what waits."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from bouncekit.stores.sqlite import SqliteStore
 from tests.building import ANN, BOB, CY, DI, suppression
 from tests.contract import queueing
 from tests.contract.stores import put
+from tests.test_drafts import no_file_larger_than
 
 from .conftest import Run, Send
 
@@ -223,3 +225,28 @@ def test_bars_take_the_columns_that_a_terminal_has_left(
     (row,) = (line for line in lines if line.startswith("mailbox_full"))
     assert row.count("#") == bar
     assert max(map(len, lines[1:])) <= (width or 100)
+
+
+def test_two_reports_do_not_go_into_one_file_and_none_into_the_store(run: Run, folder: Path, happen: Send) -> None:
+    happen(ANN)
+    before = (folder / "b.db").read_bytes()
+    os.link("b.db", "linked")
+    os.mkdir("other")
+    same = run("report", "--html", "week", "--pdf", "other/../week", *STORE)
+    over = [run("report", "--html", place, *STORE) for place in ("b.db", "./b.db-wal", "linked")]
+    assert (same.exit_code, *(one.exit_code for one in over)) == (2, 2, 2, 2)
+    assert "name two files" in same.output
+    assert all("that is the store itself" in one.output for one in over)
+    assert (folder / "b.db").read_bytes() == before
+    assert not (folder / "week").exists()
+
+
+def test_a_disk_that_is_full_leaves_the_last_report(run: Run, folder: Path, happen: Send) -> None:
+    happen(ANN)
+    (folder / "week.html").write_text("of last week")
+    with no_file_larger_than(1000):
+        result = run("report", "--html", "week.html", *STORE)
+    assert result.exit_code == 2
+    assert "week.html: " in result.output
+    assert (folder / "week.html").read_text() == "of last week"
+    assert not list(folder.glob("*.new"))

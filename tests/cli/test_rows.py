@@ -225,7 +225,7 @@ def test_who_is_stopped_goes_on_without_a_second_copy(
         (("-", "--each", "-"), "standard input cannot be the message and the rows"),
         (("hello.eml", "--each", "people.csv", "--key", "x"), "--key and --resend-unknown go with --resume"),
         (("hello.eml", "--each", "nowhere.csv"), "nowhere.csv: No such file"),
-        (("dollar.eml", "--each", "people.csv"), "dollar.eml: '$5': this $ begins no name"),
+        (("dollar.eml", "--each", "people.csv"), "dollar.eml: text/plain part: '$5': this $ begins no name"),
     ],
 )
 def test_what_cannot_be_begun_is_exit_code_2(

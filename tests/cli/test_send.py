@@ -134,6 +134,18 @@ def test_the_configuration_says_where_and_by_which_policy(run: Run, serve: Serve
     assert len(server.messages) == 1
 
 
+def test_what_a_relay_without_tls_needs_for_a_login_can_be_done_here(
+    run: Run, serve: Serve, file: Path, folder: Path
+) -> None:
+    server = serve(users={"jo": "secret"}, extensions=("AUTH PLAIN",))
+    url = server.url.replace("://", "://jo:secret@")
+    found = recipients(run("send", file, "--relay", url, "--json").output)
+    said = "set insecure_login_in_clear = true under [relays.NAME] in bouncekit.toml and send with --relay NAME"
+    assert all(said in one["reply"] for one in found.values())
+    (folder / "bouncekit.toml").write_text(f'[relays.main]\nurl = "{url}"\ninsecure_login_in_clear = true\n')
+    assert run("send", file, "--relay", "main").output.splitlines()[-1] == "3 of 3 delivered"
+
+
 def test_a_relay_that_does_not_answer_delays_everybody(run: Run, file: Path) -> None:
     with refusing_port() as port:
         result = run("send", file, "--relay", f"smtp://127.0.0.1:{port}", "--json")

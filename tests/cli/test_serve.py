@@ -1,6 +1,7 @@
 """`bouncekit serve`: where it listens, whom it answers, what it says."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -94,11 +95,42 @@ def test_a_port_that_is_taken_is_told(run: Run, serve: Callable[..., Any]) -> No
     assert "--port 0 takes a free one" in result.stderr
 
 
-def test_a_password_is_asked_for_twice_and_its_hash_printed(run: Run) -> None:
-    result = run("serve", "--hash-password", input=f"{PASSWORD}\n{PASSWORD}\n")
+def test_a_password_is_read_and_its_hash_printed(run: Run) -> None:
+    result = run("serve", "--hash-password", input=f"{PASSWORD}\n")
     assert result.exit_code == 0
     assert is_password(PASSWORD, result.stdout.strip())
-    assert run("serve", "--hash-password", "--json", input=f"{PASSWORD}\n{PASSWORD}\n").stdout.startswith('{"password"')
+    assert run("serve", "--hash-password", "--json", input=f"{PASSWORD}\n").stdout.startswith('{"password"')
+
+
+def test_at_a_terminal_a_password_is_asked_for_twice(folder: Path) -> None:
+    typing, terminal = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "bouncekit", "serve", "--hash-password"],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT)},
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # so that no other terminal is asked
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = b""
+        first, again = b"Password: ", b"confirmation: "
+        for asks, typed in ((first, PASSWORD), (again, "another password"), (first, PASSWORD), (again, PASSWORD)):
+            while not said.endswith(asks) and (more := process.stderr.read(1)):
+                said += more
+            os.write(typing, f"{typed}\n".encode())
+        assert is_password(PASSWORD, process.stdout.read().decode().strip())
+    os.close(terminal)
+    os.close(typing)
+    assert b"do not match" in said
+
+
+def test_without_anybody_who_types_a_password_it_says_how_to_give_one(run: Run) -> None:
+    result = run("serve", "--hash-password", input="")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "no password: type it at a terminal, or give it as the first line of standard input" in result.stderr
 
 
 @pytest.mark.parametrize("typed", ["short\nshort\n", "x\n"])

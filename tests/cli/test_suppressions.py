@@ -32,6 +32,7 @@ def test_added_by_hand_lasts_for_good_or_for_a_time(run: Run, folder: Path) -> N
     added = json.loads(run("suppressions", "add", "bob@example.com", "--for", "30d", "--json", *STORE).output)
     assert added["expires_at"][:4] >= "2025"
     assert (added["standing"], added["category"]) == ("manual", "recipient_filtered")
+    assert "recipient_filtered: the recipient asked for it" in " ".join(run("suppressions", "add", "-h").output.split())
     assert added["by"].endswith("command line)")
 
 
@@ -44,6 +45,18 @@ def test_who_did_it_is_on_record(run: Run, folder: Path) -> None:
     (lifted,) = documents(run("events", "--type", "suppression_lifted", "--json", *STORE).output)
     assert lifted["data"]["by"] == "the boss"
     assert run("events", "--type", "suppression_lifted", *STORE).output.endswith("  the boss\n")
+
+
+@pytest.mark.usefixtures("listed")
+def test_whose_an_entry_is_is_shown_where_one_has_a_tenant_or_stream(run: Run) -> None:
+    run("suppressions", "add", "cy@example.com", "--stream", "news", *STORE)
+    head, *rows = run("suppressions", "list", *STORE).output.splitlines()
+    assert head.split()[:3] == ["ADDRESS", "STREAM", "STANDING"]
+    assert [row.split()[1] for row in rows] == ["manual", "manual", "news", "manual"]
+    run("suppressions", "add", "di@example.com", "--tenant", "acme", *STORE)
+    head, *rows = run("suppressions", "list", "--all", *STORE).output.splitlines()
+    assert head.split()[:4] == ["ADDRESS", "TENANT", "STREAM", "STANDING"]
+    assert rows[-1].split()[:3] == ["di@example.com", "acme", "manual"]
 
 
 @pytest.mark.usefixtures("listed")
@@ -84,6 +97,27 @@ def test_removed_is_removed_and_nothing_to_remove_is_exit_code_1(run: Run) -> No
         json.loads(run("suppressions", "remove", "ada@example.com", "--json", *STORE).output)["key"]
         == "ada@example.com"
     )
+
+
+def test_one_stream_of_one_tenant_can_be_added_listed_and_removed(run: Run, folder: Path) -> None:
+    where = ("--tenant", "acme", "--stream", "news", *STORE)
+    added = run("suppressions", "add", "ada@example.com", *where)
+    assert (added.exit_code, added.output) == (0, "ada@example.com is suppressed in stream news for good\n")
+    assert run("suppressions", "list", *STORE).output == "nobody is suppressed\n"
+    assert (
+        run("suppressions", "list", "--tenant", "acme", "--stream", "other", *STORE).output == "no such suppression\n"
+    )
+    (listed,) = documents(run("suppressions", "list", "--tenant", "acme", "--json", *STORE).output)
+    assert (listed["tenant"], listed["stream"]) == ("acme", "news")
+    assert run("suppressions", "check", "-", *where, input="ada@example.com\n").exit_code == 1
+    assert run("suppressions", "check", "-", *where[:2], *STORE, input="ada@example.com\n").exit_code == 0
+    elsewhere = run("suppressions", "remove", "ada@example.com", "--tenant", "acme", *STORE)
+    assert (elsewhere.exit_code, elsewhere.output) == (
+        1,
+        "ada@example.com is not suppressed there; in others: --stream news\n",
+    )
+    assert run("suppressions", "remove", "ada@example.com", *where).exit_code == 0
+    assert run("suppressions", "list", "--tenant", "acme", *STORE).output == "nobody is suppressed\n"
 
 
 def test_the_environment_may_name_the_store(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,3 +177,14 @@ def test_a_name_without_a_domain_is_refused(run: Run, folder: Path) -> None:
     assert "'foo'" in result.stderr
     assert "an address has an @: write the whole of it" in result.stderr
     assert run("suppressions", "list", *STORE).output == "nobody is suppressed\n"
+
+
+def test_the_list_is_shown_and_exported_also_where_the_policy_is_wrong(run: Run, folder: Path) -> None:
+    run("suppressions", "add", "ada@example.com", *STORE)
+    (folder / "bouncekit.toml").write_text('policy = "mine.yaml"\nstore = "sqlite:///b.db"\n')
+    (folder / "mine.yaml").write_text("policy: 1\nextends: nothing\n")
+    assert run("suppressions", "add", "bob@example.com").exit_code == 2
+    for verb in (("list",), ("export", "-")):
+        result = run("suppressions", *verb)
+        assert result.exit_code == 0
+        assert "ada@example.com" in result.output

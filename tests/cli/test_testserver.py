@@ -66,6 +66,7 @@ def test_it_shows_what_comes_misbehaves_as_the_names_say_and_ends_with_a_count(f
     assert said.endswith("1 message taken; odd answers: 1 x 552, 1 x 554\n")
     (saved,) = (folder / "mails").iterdir()
     assert saved.name == "000001.eml"
+    assert [path.stat().st_mode & 0o777 for path in (saved, saved.parent)] == [0o600, 0o700]
     assert saved.read_bytes().endswith(b"\r\n\r\nHi\r\n")
 
 

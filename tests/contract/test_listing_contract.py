@@ -146,6 +146,15 @@ def test_changes_are_read_in_pages(store: Store) -> None:
     assert [one.place.key for one in (*first, *rest)] == EVERYBODY[:10]
 
 
+def test_the_tenants_on_whose_lists_somebody_stands(store: Store) -> None:
+    assert list(store.tenants()) == [""]
+    for tenant, address in (("zebra", ANN), ("acme", ANN), ("acme", BOB)):
+        put(store, replace(suppression(address), tenant=tenant))
+    assert list(store.tenants()) == ["", "acme", "zebra"]
+    take(store, ANN, tenant="zebra")
+    assert list(store.tenants()) == ["", "acme"]
+
+
 def test_the_secrets_that_a_list_needs(store: Store) -> None:
     assert store.pseudonymous() == frozenset()
     for tenant, key in (("", "#ab12-0011"), ("", "#ab12-0012"), ("", "#cd34-01"), ("acme", "#ef56-01"), ("", "jo@x.y")):
@@ -163,6 +172,7 @@ def test_a_closed_store_answers_none_of_it(store: Store) -> None:
         lambda: store.changes_at([Place("", "", ANN)]),
         lambda: store.changes_of(ANN),
         store.pseudonymous,
+        store.tenants,
     ):
         with pytest.raises(StoreError, match="closed"):
             use()

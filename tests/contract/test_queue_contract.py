@@ -11,6 +11,7 @@ import pytest
 from bouncekit.delivery.events import EventType
 from bouncekit.delivery.queue import LONGEST_LEASE, Begun, Depth, Lease, LeaseLost, QueueState
 from bouncekit.stores import Store
+from bouncekit.stores.queueing import ENOUGH, MOST_OF_ONE
 from bouncekit.words.address import parse_address
 from bouncekit.words.envelope import Labels
 from bouncekit.words.errors import AddressError, StoreError
@@ -174,6 +175,52 @@ def test_a_worker_takes_only_what_goes_through_its_relays(store: Store) -> None:
     assert wires(*claim(store, relays=("b", "b"), limit=1)) == ["3@example.com"]
     assert wires(*claim(store, relays={"a", "b", "c"})) == ["1@example.com", "0@example.com"]
     assert [(one.relay, wires(one)) for one in claim(store)] == [("ä", ["2@example.com"])]
+
+
+def test_a_claim_of_many_recipients_stays_small_and_the_next_ones_take_the_rest(store: Store) -> None:
+    """It takes no message more once it has enough of them, and of a very long one as many as fit."""
+    few, many = ([f"{name}{number}@example.com" for number in range(size)] for name, size in (("f", 90), ("m", 2300)))
+    long = enqueue(store, *many, due_at=NOW - MINUTE)
+    for start in range(0, 90, 30):
+        enqueue(store, *few[start : start + 30], due_at=NOW - MINUTE)
+    claims = [claim(store, now=NOW) for _ in range(4)]
+    assert [len(wires(*of_it)) for of_it in claims] == [MOST_OF_ONE, MOST_OF_ONE, 300, 90]
+    assert [[one.id for one in of_it] for of_it in claims[:3]] == [[long.id]] * 3
+    taken = [address for of_it in claims for address in wires(*of_it)]
+    assert sorted(taken) == sorted(few + many)
+    assert claim(store) == []
+    assert store.release(claims[1][0].lease) == MOST_OF_ONE
+    assert sorted(wires(*claim(store))) == sorted(wires(*claims[1]))
+
+
+def test_a_claim_of_many_messages_ends_where_it_has_enough_recipients(store: Store) -> None:
+    for number in range(9):
+        enqueue(store, *(f"r{number}-{place}@example.com" for place in range(60)))
+    assert [len(wires(*claim(store))) for _ in range(4)] == [240, 240, 60, 0]
+    assert ENOUGH == 200
+
+
+def test_a_very_long_message_takes_nobody_s_place_who_comes_before_it(store: Store) -> None:
+    """By its id it comes first, by its turn last: it was tried before."""
+    long = mail_to(*(f"r{number}@example.com" for number in range(2100)))
+    long = replace(long, recipients=tuple(replace(one, attempts=1) for one in long.recipients))
+    store.enqueue(long, due_at=NOW - MINUTE, at=NOW - MINUTE)
+    new = [enqueue(store, ANN), enqueue(store, BOB)]
+    claims = [claim(store, limit=10) for _ in range(4)]
+    assert [[one.id for one in of_it] for of_it in claims] == [
+        [*(one.id for one in new), long.id],
+        *[[long.id]] * 2,
+        [],
+    ]
+    assert [len(wires(*of_it)) for of_it in claims] == [2 + MOST_OF_ONE, MOST_OF_ONE, 100, 0]
+
+
+def test_of_a_long_message_that_is_too_late_a_part_is_taken_too(store: Store) -> None:
+    late = mail_to(*(f"r{number}@example.com" for number in range(1100)))
+    late = replace(late, recipients=tuple(replace(one, give_up_at=NOW) for one in late.recipients))
+    store.enqueue(late, due_at=NOW, at=NOW)
+    sizes = [len(wires(*store.overdue(now=NOW, lease=lease(), limit=5, relay="main"))) for _ in range(3)]
+    assert sizes == [MOST_OF_ONE, 100, 0]
 
 
 def test_who_is_leased_is_handed_out_again_when_the_lease_is_over(store: Store) -> None:
@@ -824,7 +871,7 @@ def marked(store: Store) -> list[bool]:
 def test_abandoned_attempts_come_oldest_first_and_as_many_as_asked_for(store: Store) -> None:
     attempts = [begin(store, mail_to(ANN, BOB), until=lease(minutes=minutes)) for minutes in (3, 1, 2)]
     found = [store.abandoned(now=LATER, lease=lease(now=LATER), limit=number) for number in (0, 2, 9)]
-    assert [[one.attempt_id for one in some] for some in found] == [[], [attempts[1], attempts[2]], [attempts[0]]]
+    assert [[one.attempt_id for one in some] for some in found] == [[], attempts[:2], attempts[2:]]
 
 
 def test_an_abandoned_attempt_that_nobody_settles_is_found_again(store: Store) -> None:

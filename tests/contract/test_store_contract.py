@@ -11,8 +11,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from bouncekit.delivery import tallied
 from bouncekit.delivery.events import Event, EventType, Occasion
 from bouncekit.delivery.steps import LookedUp, LookUp, Record
+from bouncekit.delivery.tallied import Number, Sum
 from bouncekit.meaning.classification import Category
 from bouncekit.policy.guard import Answers, Count, Held, Mass, Pattern
 from bouncekit.policy.rule import Seen, Window
@@ -290,6 +292,17 @@ def test_a_mass_goes_on_for_six_windows_behind_its_last_sign(store: Store) -> No
     assert mass(store, now=NOW + timedelta(minutes=59)).goes_on
     assert not mass(store, now=NOW + timedelta(minutes=62)).goes_on
     assert not mass(store, Pattern("example.com", "other")).goes_on
+
+
+def test_what_a_clock_counted_that_was_set_back_since_is_of_no_time_that_was(store: Store) -> None:
+    number = Number(tallied.Count.VERDICTS, "domain:example.com")
+    count(store, refusals(1, 1), numbers=((number, 1),))
+    count(store, refusals(2, 2), numbers=((number, 2),), at=NOW + timedelta(minutes=59))  # another machine's
+    count(store, refusals(40, 40), numbers=((number, 40),), at=NOW + 300 * DAY, held=(Held(NOBODYS, NOW, "e"),))
+    found = mass(store)
+    assert (found.recent, found.goes_on) == ((Count(3, 3), Count(3, 3)), False)
+    asked = Sum(number, timedelta(hours=1))
+    assert store.look_up(LookUp(labels=Labels(), sums=(asked,)), NOW).sums == {asked: 3}
 
 
 def alike(address: str, fingerprint: str | None = NOBODYS.fingerprint, **changes: Any) -> Suppression:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from multiprocessing import synchronize
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,11 @@ class Work:
 
 
 def start_worker(work: Work) -> BaseProcess:
-    """A process that works until SIGTERM, then finishes what is under way and ends with 0."""
-    process = FORKED.Process(target=_work, args=(work,), daemon=True)
+    """A process that works until SIGTERM, then finishes what is under way and ends with 0. It heeds that already."""
+    heeds = FORKED.Event()
+    process = FORKED.Process(target=_work, args=(work, heeds), daemon=True)
     process.start()
+    assert heeds.wait(EXIT_SECONDS), "it never came up"
     return process
 
 
@@ -110,7 +113,8 @@ def running_workers(work: Work, number: int) -> Iterator[Sequence[BaseProcess]]:
     processes = [start_worker(work) for _ in range(number)]
     try:
         yield processes
-        assert [stop_worker(process) for process in processes] == [0] * number
+        ended = [stop_worker(process) for process in processes]
+        assert ended == [0] * number, f"workers ended with {ended}"
     finally:
         for process in processes:
             process.kill()
@@ -166,9 +170,10 @@ def _send(work: Work, messages: Sequence[EmailMessage], reports: Path) -> None:
             file.flush()
 
 
-def _work(work: Work) -> None:
+def _work(work: Work, heeds: synchronize.Event) -> None:
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
+    heeds.set()
     parent = multiprocessing.parent_process()
     with work.postmaster() as postmaster:
         if work.notes is not None:

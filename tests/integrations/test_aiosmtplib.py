@@ -1,7 +1,7 @@
 """Sends that an application makes with aiosmtplib: the same calls, results and exceptions, by the policy."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ aiosmtplib = pytest.importorskip("aiosmtplib", reason="python -m pip install 'bo
 from bouncekit import ConfigurationError  # noqa: E402
 from bouncekit.integrations.aiosmtplib import SMTP, Sent, install  # noqa: E402
 from bouncekit.postmaster.postmaster import Postmaster  # noqa: E402
-from bouncekit.testing import Closing, Cut, Kept, ScriptedServer, Silence  # noqa: E402
+from bouncekit.testing import Closing, Cut, Kept, Script, ScriptedServer, Silence  # noqa: E402
 from tests.conftest import Heard, message  # noqa: E402
 
 Serve = Callable[..., ScriptedServer]
@@ -91,6 +91,45 @@ def test_behind_a_lost_line_it_is_not_connected(serve: Serve, postmaster: Postma
         return smtp.is_connected
 
     assert asyncio.run(main()) is False
+
+
+@pytest.mark.parametrize("script", [{"EHLO": ["421 4.3.2 Going down"]}, {"EHLO": ["550 No"], "HELO": ["550 No"]}])
+def test_who_is_not_greeted_is_delayed_and_has_a_report(serve: Serve, postmaster: Postmaster, script: Script) -> None:
+    with pytest.raises(aiosmtplib.SMTPHeloError) as raised:
+        send(serve(script), postmaster, ADA)
+    assert [one.action.value for one in raised.value.report.recipients] == ["delayed"]  # type: ignore[attr-defined]
+
+
+def test_whom_a_server_without_smtputf8_cannot_reach_costs_the_others_nothing(
+    serve: Serve, postmaster: Postmaster
+) -> None:
+    server = serve(extensions=("8BITMIME",))
+    people = (one for one in ("b\N{LATIN SMALL LETTER O WITH STROKE}b@example.com", ADA))
+
+    async def main() -> Sent:
+        async with SMTP(hostname=server.host, port=server.port, start_tls=False, postmaster=postmaster) as smtp:
+            return await smtp.send_message(message(BAD), recipients=people)
+
+    assert [one.action.value for one in asyncio.run(main()).report.recipients] == ["failed", "delivered"]
+    assert server.messages[0].recipients == (ADA,)
+
+
+@pytest.mark.parametrize("answer", [Cut("fin"), "500 What?"])
+def test_no_answer_to_quit_is_an_error_behind_a_send(serve: Serve, postmaster: Postmaster, answer: Cut | str) -> None:
+    server = serve({"QUIT": [answer, answer]})
+
+    async def main(recipients: Sequence[str]) -> int:
+        smtp = SMTP(hostname=server.host, port=server.port, start_tls=False, postmaster=postmaster)
+        await smtp.connect()
+        for recipient in recipients:
+            await smtp.send_message(message(recipient))
+        code = (await smtp.quit()).code
+        assert not smtp.is_connected
+        return code
+
+    assert asyncio.run(main([ADA])) == -1
+    with pytest.raises(aiosmtplib.SMTPException):
+        asyncio.run(main([]))
 
 
 def test_its_time_out_bounds_a_reply_and_delays_everybody(serve: Serve, postmaster: Postmaster, heard: Heard) -> None:

@@ -17,7 +17,7 @@ from fastapi_mail.fastmail import email_dispatched
 
 from bouncekit.integrations.fastapi_mail import FastMail
 from bouncekit.postmaster.postmaster import Postmaster
-from bouncekit.testing import ScriptedServer, refusing_port
+from bouncekit.testing import Closing, Cut, ScriptedServer, refusing_port
 from tests.conftest import Heard
 
 Serve = Callable[..., ScriptedServer]
@@ -84,6 +84,21 @@ def test_it_raises_what_fastapi_mail_raises_with_the_report(serve: Serve, postma
     with pytest.raises(aiosmtplib.SMTPRecipientsRefused) as caught:
         asyncio.run(mail.send_message(letter(ADA)))
     assert [one.recipient for one in caught.value.report.failed] == [ADA]  # type: ignore[attr-defined]
+
+
+def test_a_line_that_is_lost_at_quit_does_not_have_the_application_send_twice(
+    serve: Serve, postmaster: Postmaster
+) -> None:
+    server = serve({"QUIT": [Cut("fin")]})
+    (report,) = asyncio.run(FastMail(config(server.port), postmaster=postmaster).send_message(letter(ADA)))
+    assert [one.action.value for one in report.recipients] == ["delivered"]
+
+
+def test_a_server_that_closes_at_a_recipient_is_told_with_the_report(serve: Serve, postmaster: Postmaster) -> None:
+    server = serve({"RCPT": [Closing("421 4.3.2 Going down")]})
+    with pytest.raises(aiosmtplib.SMTPRecipientsRefused) as raised:
+        asyncio.run(FastMail(config(server.port), postmaster=postmaster).send_message(letter(ADA)))
+    assert [one.action.value for one in raised.value.report.recipients] == ["delayed"]  # type: ignore[attr-defined]
 
 
 def test_a_connection_that_does_not_come_about_is_fastapi_mails_error(postmaster: Postmaster) -> None:

@@ -70,6 +70,27 @@ def test_a_mail_that_fails_makes_no_mail_about_itself(
     assert "SMTPRecipientsRefused" in capsys.readouterr().err  # as logging's own handlers complain
 
 
+def test_what_a_subscriber_logs_of_such_a_mail_makes_no_other(
+    serve: Serve, postmaster: Postmaster, log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve({"RCPT": {OPS: "451 4.3.0 Try later"}})
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    shop = logging.getLogger("shop")
+    told: list[str] = []
+
+    @postmaster.on("delayed")
+    def say(event: object) -> None:
+        told.append("delayed")
+        if len(told) < 5:  # else it would go on for ever
+            shop.error("a mail is delayed")
+
+    log.addHandler(dressed(server, postmaster, OPS))
+    shop.error("it broke")
+    assert (len(told), len(server.sessions)) == (1, 1)
+    shop.error("it broke again")
+    assert (len(told), len(server.sessions)) == (2, 2)
+
+
 def test_under_a_queue_the_log_does_not_wait_for_a_server_that_is_away(
     make_postmaster: Callable[..., Postmaster], tmp_path: Path, log: logging.Logger
 ) -> None:

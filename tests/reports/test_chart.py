@@ -26,5 +26,5 @@ def test_few_labels_stand_below_many_columns() -> None:
 
 
 def test_the_axis_ends_at_a_round_number() -> None:
-    ends = {most: chart([("", "", {"failed": most})], NAMES).lines[-1][1] for most in (0, 1, 2, 3, 7, 11, 500, 501)}
-    assert ends == {0: 2, 1: 2, 2: 2, 3: 5, 7: 10, 11: 20, 500: 500, 501: 1000}
+    ends = {most: chart([("", "", {"failed": most})], NAMES).lines[-1][1] for most in (0, 1, 2, 3, 7, 11, 500, 601)}
+    assert ends == {0: 2, 1: 2, 2: 2, 3: 4, 7: 8, 11: 20, 500: 600, 601: 800}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bouncekit.reports.counts import Counted, Counts, largest
+from bouncekit.reports.counts import Counted, Counts, breakdown
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.tallies import Facet, Tally
 
@@ -120,7 +120,7 @@ def test_a_sender_to_the_whole_world_is_told_a_hundred_hosts_and_others() -> Non
     found = total(Counts(World([]), budget_seconds=60).since(NOW - HOUR, NOW, HOUR)[0])
     assert len(found.providers) == 101
     assert found.providers["others"]["delivered"] == sum(range(1, 901))
-    assert largest(found.providers, 2)[1][0] == "mx999.example.com"
+    assert breakdown(found.providers, 2).rows[1][0] == "mx999.example.com"
 
 
 def test_short_slices_are_let_go_when_they_are_old() -> None:

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bouncekit.delivery.events import EventType
+from bouncekit.policy.budget import Level
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.reports import digest as module
 from bouncekit.reports.counts import Counted, Counts
@@ -70,7 +72,7 @@ def test_who_has_most_mail_and_who_has_most_failures(week: Digest) -> None:
     names = {of: ([one.name for one in it.mail[:2]], it.failures[:1]) for of, it in week.rankings.items()}
     assert names[Of.RECIPIENT][0] == ["ann@example.com", "full@example.com"]
     assert names[Of.DOMAIN][0] == ["example.com", "example.org"]
-    assert names[Of.PROVIDER][0] == ["127.0.0.1"]
+    assert names[Of.PROVIDER][0] == ["localhost"]
     assert names[Of.STREAM][0] == ["stream news", "mail without a stream"]
     failed = week.numbers.actions["failed"]
     assert names[Of.DOMAIN][1] == (("example.com", failed),)
@@ -135,6 +137,28 @@ def test_the_budgets_are_those_that_the_postmaster_tells(make_postmaster: Callab
     (told,) = digest(postmaster.office, DAY).budgets
     assert told == postmaster.budget("news")
     assert (told.spent.sent, told.spent.bounced) == (2, 1)
+
+
+def test_the_stream_that_is_worst_off_stands_first(
+    make_postmaster: Callable[..., Postmaster], clock: ManualClock, tmp_path: Path
+) -> None:
+    bad = [f"bad{number}@example.com" for number in range(3)]  # two may be chance
+    (tmp_path / "mine.yaml").write_text(
+        "policy: 1\nextends: default\nbudget: {at_least: 1, warn: {bounces: 1%}, within: 7d}\n"
+    )
+    with ScriptedServer({"RCPT": dict.fromkeys(bad, "550 5.1.1 No such user")}) as server:
+        postmaster = make_postmaster(policy=tmp_path / "mine.yaml", store=MemoryStore())
+        for stream, others in (("a", ()), ("m", bad), ("z", ())):
+            with postmaster.client(server.url, stream=stream) as client:
+                client.send(message(ANN, *others))
+                clock.move(HOUR)
+                client.send(message(ANN))  # which asks how the stream stands
+    told = digest(postmaster.office, DAY).budgets
+    assert [(one.stream.name, one.level) for one in told] == [
+        ("m", Level.WARNED),
+        ("a", Level.WITHIN),
+        ("z", Level.WITHIN),
+    ]
 
 
 def test_of_test_traffic_there_is_nothing(make_postmaster: Callable[..., Postmaster]) -> None:

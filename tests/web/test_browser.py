@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get i
 PAGES = (
     "/",
     "/events",
+    "/events?live=1",
     "/recipients",
     "/suppressions",
     "/suppressions/import",
@@ -206,6 +207,31 @@ def test_a_live_page_shows_what_happens_while_one_looks(visit: Callable[..., Any
     assert page.get_by_text("live@example.com").count() == 0
     postmaster.suppressions.add("live@example.com")
     page.get_by_role("link", name="live@example.com").first.wait_for()
+
+
+def test_a_live_page_that_gets_no_answer_says_so_and_keeps_what_it_has(browser: Any, url: str) -> None:
+    for path in ("/events?live=1", "/"):
+        page = browser.new_context(base_url=url).new_page()
+        page.goto(path)
+        assert not page.get_by_role("alert").is_visible()
+        held = page.locator("main").inner_text()
+        page.route("**", lambda route: route.abort())
+        if path == "/":  # which asks only every twenty seconds
+            page.evaluate("htmx.trigger('#live', 'every')")
+        page.get_by_role("alert").wait_for()
+        assert held in page.locator("main").inner_text()
+        page.unroute("**")
+        page.evaluate("htmx.trigger('[hx-get]', 'every')")
+        if path == "/":
+            page.get_by_role("alert").wait_for(state="hidden")
+        page.context.close()
+
+
+def test_on_a_small_telephone_rows_stand_below_each_other(visit: Callable[..., Any]) -> None:
+    for path, text in (("/queue", "452 4.2.2 Over quota"), ("/events", "452 4.2.2 Over quota; next try")):
+        page = visit(path, viewport={"width": 320, "height": 640})
+        box = page.get_by_text(text).first.bounding_box()
+        assert box["x"] + box["width"] <= 320
 
 
 def test_a_changed_policy_is_tried_and_the_page_tells_when_it_is_done(visit: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,10 +12,16 @@ from typing import Any
 
 import pytest
 
+from bouncekit.delivery.events import EventType
+from bouncekit.policy.suppression import Evidence, Standing
 from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.stores.searching import Search
 from bouncekit.testing import ScriptedServer
 from bouncekit.web import application
+from bouncekit.web.pages.events import _KINDS
+from tests.building import suppression
 from tests.conftest import message
+from tests.contract.stores import put
 from tests.web.conftest import SCRIPT, Browser
 
 WHO = "full@example.com"
@@ -38,10 +45,13 @@ def test_a_day_is_in_hours_a_week_in_quarters_of_days_a_month_in_days(reader: Br
 
 
 def test_what_needs_somebody_stands_first(reader: Browser, later: Callable[[timedelta], None]) -> None:
-    assert "Needs somebody" not in reader.get("/").text
+    for path in ("/", "/health"):
+        assert "All is well" in reader.get(path).text
     later(timedelta(hours=5))
     for path in ("/", "/health"):
-        assert "1 recipient is due for up to" in reader.get(path).text
+        page = reader.get(path).text
+        assert "1 recipient is due for up to" in page
+        assert "All is well" not in page
 
 
 def test_the_budget_of_a_stream_stands_there_where_the_policy_has_one(
@@ -114,6 +124,26 @@ def test_a_live_page_asks_for_its_rows_and_gets_none_where_nothing_is_new(reader
 @pytest.mark.parametrize("query", ["before=-1", "before=x", "before=" + "9" * 30, "span=year", "live=1&before=²"])
 def test_a_number_that_is_none_is_told(reader: Browser, query: str) -> None:
     assert reader.get(f"/{'' if 'span' in query else 'events'}?{query}").status_code == 400
+
+
+def test_a_live_page_marks_what_came_since_one_looked(reader: Browser, kept: Postmaster) -> None:
+    newest = kept.office.store.search(Search(), newest_first=True, limit=1)[0][0]
+    kept.suppressions.add("bob@example.com")
+    page = reader.get(f"/events/rows?live=1&seen={newest}").text
+    assert f'<tr id="event-{newest + 1}" class="new">' in page
+    assert page.count('class="new"') == 1
+    assert 'class="new"' not in reader.get("/events?live=1").text
+
+
+@pytest.mark.parametrize("name", _KINDS)
+def test_what_is_looked_for_most_often_is_one_step_away(reader: Browser, name: str) -> None:
+    page = reader.get("/events").text
+    path = page.partition(f'">{name}</a>')[0].rpartition('href="')[2].replace("&amp;", "&")
+    page = reader.get(path).text
+    assert f'" aria-current="true">{name}</a>' in page
+    shown = {kind.value for kind in EventType if f'<span class="tag tag-{kind}">' in page}
+    assert shown <= {kind.value for kind in _KINDS[name]}
+    assert shown or name == "alarms"
 
 
 # -- recipients
@@ -335,6 +365,21 @@ def test_dropping_asks_first_and_counts_as_failed_by_whom(owner: Browser, kept: 
     assert "nobody was there" in owner.send("/queue/retry", ticked).text
 
 
+def test_a_whole_page_of_the_queue_is_tried_now(owner: Browser, kept: Postmaster) -> None:
+    assert "of this page now" not in owner.get("/queue").text, "one is ticked as fast"
+    with kept.client("main") as client:
+        for _ in range(2):
+            client.send(message("later@example.com"))
+    _, _, form = owner.get("/queue").text.partition('<form id="all"')
+    ticked = dict(re.findall(r'name="(row-\d+)" value="([\w-]+)"', form))
+    assert "3 recipients due now" in owner.send("/queue/retry", ticked).text
+    assert kept.office.store.depth(kept.office.clock.now()).due == 3
+
+
+def test_it_is_told_why_somebody_waits(reader: Browser, kept: Postmaster) -> None:
+    assert '<td class="remote">452 4.2.2 Over quota</td>' in reader.get("/queue").text
+
+
 @pytest.mark.parametrize("ticked", [{}, {"row-1": "x"}, {"row-1": ""}])
 def test_nobody_ticked_is_nobody_changed(owner: Browser, ticked: dict[str, str]) -> None:
     assert owner.post("/queue/drop", {**ticked, "sure": "1"}).status_code == 400
@@ -370,7 +415,7 @@ def test_every_rule_stands_there_with_how_often_it_decided(reader: Browser, kept
     page = reader.get("/policy").text
     places = [page.index(f"{rule.id}<br>") for rule in (*kept.policy.rules, *kept.policy.sessions)]
     assert places == sorted(places)
-    hits = page[page.index("mailbox-full<br>") :].partition('<td class="number">')[2].partition("<")[0]
+    hits = page[page.index("mailbox-full<br>") :].partition('data-label="decided">')[2].partition("<")[0]
     assert hits == "1"
 
 
@@ -480,6 +525,18 @@ def test_a_sink_that_is_parked_is_tried_again_by_hand(owner: Browser, kept: Post
     assert owner.post("/health/sinks", {"sink": "nonsense"}).status_code == 400
 
 
+def test_what_the_guard_holds_is_told_with_a_reply_and_leads_to_whom(reader: Browser, kept: Postmaster) -> None:
+    assert "Held by the guard" in reader.get("/health").text
+    evidence = Evidence(reply="550 5.1.1 A bad <b>hour</b>", fingerprint="bad")
+    put(kept.office.store, suppression("cy@example.com", standing=Standing.HELD, evidence=evidence, expires_at=None))
+    page = reader.get("/health").text
+    assert "1 suppression binds nobody" in page
+    assert "550 5.1.1 A bad &lt;b&gt;hour&lt;/b&gt;" in page
+    page = reader.get(page.partition('">Look at who is held</a>')[0].rpartition('href="')[2]).text
+    assert "cy@example.com" in page
+    assert "A bad hour: nothing is to be done." in page
+
+
 def test_the_policy_in_force_and_relays_that_nobody_knows_are_told(reader: Browser, kept: Postmaster) -> None:
     page = reader.get("/health").text
     assert kept.policy.hash[:12] in page
@@ -503,8 +560,6 @@ def test_what_is_no_code_is_told(reader: Browser, code: str) -> None:
 
 
 def test_a_code_is_looked_up_and_all_links_of_the_list_lead_to_a_card(reader: Browser) -> None:
-    import re
-
     assert reader.get("/codes?code=5.2.2").headers["location"] == "/codes/5.2.2"
     page = reader.get("/codes").text
     links = re.findall(r'href="(/codes/[^"]+)"', page)

@@ -114,6 +114,49 @@ def test_who_does_not_say_how_long_it_is_gets_no_further_either(owner: Browser) 
     assert owner.client.post("/recipients", content=endless(), headers=headers).status_code == 413
 
 
+def test_who_sends_a_letter_a_minute_is_not_waited_for(browse: Browse) -> None:
+    app, told, letters = browse().client.app, list[Any](), iter((b"a", b"b"))
+    app._patience_seconds = 0.05  # type: ignore[attr-defined]
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    async def receive() -> Any:
+        if (letter := next(letters, None)) is None:
+            await asyncio.sleep(60)
+        return {"type": "http.request", "body": letter, "more_body": True}
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/x-www-form-urlencoded")]
+    scope = {"type": "http", "method": "POST", "path": "/recipients", "headers": headers, "client": LOCAL}
+    asyncio.run(app({**scope, "scheme": "http", "query_string": b""}, receive, send))  # type: ignore[arg-type]
+    assert told[0]["status"] == 408
+
+
+def test_a_body_that_comes_steadily_has_the_time_it_needs(browse: Browse) -> None:
+    app, told, parts = browse().client.app, list[Any](), iter([b"a" * 4000] * 5)
+    app._patience_seconds = 0.05  # type: ignore[attr-defined]
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    async def receive() -> Any:
+        await asyncio.sleep(0.02)
+        part = next(parts, b"")
+        return {"type": "http.request", "body": part, "more_body": bool(part)}
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/x-www-form-urlencoded")]
+    scope = {"type": "http", "method": "POST", "path": "/recipients", "headers": headers, "client": LOCAL}
+    asyncio.run(app({**scope, "scheme": "http", "query_string": b""}, receive, send))  # type: ignore[arg-type]
+    assert told[0]["status"] == 403, "it is read to its end, and brings no token"
+
+
+@pytest.mark.parametrize(
+    "path", ["../site.py", "%2e%2e/site.py", "..%2fsite.py", "..\\site.py", "/etc/passwd", "%00", "style.css%00", ""]
+)
+def test_no_path_leads_out_of_what_is_served(reader: Browser, path: str) -> None:
+    assert reader.get(f"/static/{path}").status_code == 404
+
+
 def test_nobody_speaks_but_http(browse: Browse) -> None:
     app, told = browse().client.app, list[Any]()
 

@@ -195,6 +195,12 @@ def test_who_is_not_logged_in_is_led_to_the_log_in(guarded: Browser) -> None:
         assert (answer.status_code, answer.headers["location"]) == (303, "/log-in"), path
 
 
+def test_a_part_of_a_page_that_asks_for_itself_anew_leads_the_whole_page_to_the_log_in(guarded: Browser) -> None:
+    for path in ("/", "/events/rows"):
+        answer = guarded.get(path, headers={"HX-Request": "true"})
+        assert (answer.status_code, answer.text, answer.headers["HX-Redirect"]) == (200, "", "/log-in")
+
+
 def test_nor_does_a_form_of_his_do_anything(guarded: Browser, kept: Postmaster) -> None:
     guarded.get("/log-in")
     for path, _, _ in _FORMS:
@@ -282,6 +288,30 @@ def test_ten_failures_and_an_address_has_to_wait(guarded: Browser, later: Callab
     assert guarded.log_in("asha", PASSWORD).status_code == 303
 
 
+def test_an_address_that_somebody_claims_is_not_the_one_that_has_to_wait(guarded: Browser) -> None:
+    for number in range(10):
+        guarded.client.headers["X-Forwarded-For"] = f"198.51.100.{number}"
+        assert guarded.log_in("asha", "wrong").status_code == 403
+    guarded.client.headers["X-Forwarded-For"] = "198.51.100.99"
+    assert guarded.log_in("asha", PASSWORD).status_code == 429
+
+
+def test_from_where_a_log_in_failed_is_told_in_letters_that_do_nothing(
+    browse: Browse, caplog: pytest.LogCaptureFixture
+) -> None:
+    evil = browse(users=USERS, hosts=[HOST], client=("\x9b2J\u202e", 5), base=f"https://{HOST}")
+    evil.log_in("asha", "wrong")
+    assert "a log-in failed from \\x9b2J\\u202e" in caplog.text
+
+
+def test_the_file_of_a_reader_is_not_even_read(guarded: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded.log_in("ravi", PASSWORD)
+    guarded.get("/recipients")
+    monkeypatch.setattr(Request, "form", lambda *_, **__: pytest.fail("it was read"))
+    answer = guarded.post("/suppressions/import", files={"file": ("list.txt", b"bob@example.com\n", "text/plain")})
+    assert answer.status_code == 403
+
+
 # -- mounted, and what cannot be
 
 
@@ -341,5 +371,5 @@ def test_what_is_ours_in_static_says_where_it_comes_from() -> None:
     from bouncekit.web.site import _STATIC
 
     names = {path.name for path in _STATIC.iterdir()}
-    assert names == {"style.css", "icon.svg", "htmx.min.js", "htmx.LICENSE", "VENDORED.md"}
+    assert names == {"style.css", "icon.svg", "live.js", "htmx.min.js", "htmx.LICENSE", "VENDORED.md"}
     assert "htmx.org 4.0.1" in (_STATIC / "VENDORED.md").read_text("utf-8")

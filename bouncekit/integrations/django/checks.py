@@ -59,7 +59,7 @@ def check_mailers(**unused: Any) -> list[checks.CheckMessage]:
     return [
         checks.Error(
             f"mailer {alias!r} is a QueueBackend, and BOUNCEKIT has no retry='queue': nothing could be sent",
-            hint="write BOUNCEKIT = {'retry': 'queue', 'store': ...}, or use the EmailBackend",
+            hint="give BOUNCEKIT, or bouncekit.toml, retry = 'queue' and a store, or use the EmailBackend",
             id="bouncekit.E002",
         )
         for alias, mailer in ours.items()
@@ -74,7 +74,7 @@ def check_deployment(**unused: Any) -> list[checks.CheckMessage]:
         found.append(
             checks.Warning(
                 "BOUNCEKIT has no store: each process has suppressions of its own, which end with it",
-                hint="write BOUNCEKIT = {'store': 'sqlite:////var/lib/shop/bounces.db'}",
+                hint="give BOUNCEKIT, or bouncekit.toml, a store such as 'sqlite:////var/lib/shop/bounces.db'",
                 id="bouncekit.W002",
             )
         )

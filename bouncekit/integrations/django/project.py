@@ -3,6 +3,7 @@
 import atexit
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from django.conf import settings
@@ -12,6 +13,7 @@ from django.utils.module_loading import import_string
 
 from bouncekit.integrations.django.signals import tell
 from bouncekit.outside.forking import begin_afresh_in_children
+from bouncekit.postmaster.config import Config
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.words.errors import ConfigurationError
 
@@ -20,17 +22,19 @@ __all__ = ["close", "given", "mailers", "postmaster", "relays"]
 Given: TypeAlias = Mapping[str, Any] | Postmaster | Callable[[], object] | None
 
 _SETTING = "BOUNCEKIT"
+_FILE = "bouncekit.toml"
 _RIGHT = (
-    "write BOUNCEKIT = {'store': 'sqlite:////var/lib/shop/bounces.db'}, with the arguments of bouncekit.Postmaster, "
-    "or the place of a postmaster of your own, 'shop.mail.postmaster'"
+    "write BOUNCEKIT = BASE_DIR / 'bouncekit.toml', or {'store': 'sqlite:////var/lib/shop/bounces.db'}, with the "
+    "arguments of bouncekit.Postmaster, or the place of a postmaster of your own, 'shop.mail.postmaster'"
 )
 
 
 def postmaster() -> Postmaster:
     """The postmaster of this process; the same one each time, as long as the settings stay.
 
-    BOUNCEKIT has the arguments of `bouncekit.Postmaster`, or the place of one that the project makes itself. Without
-    it the configuration holds (`postmaster.config`). The mailers that send by us are its relays, unless it has others.
+    BOUNCEKIT is the path of bouncekit.toml, has the arguments of `bouncekit.Postmaster`, or names the place of one that
+    the project makes itself. Without it the configuration holds that is found where the process runs
+    (`postmaster.config`). The mailers that send by us are its relays, unless it has others.
 
     Raises:
         ConfigurationError: the setting is wrong; it says what would be right.
@@ -45,12 +49,14 @@ def close() -> None:
 
 
 def given() -> Given:
-    """What the setting says, looked at; None where there is none.
+    """What the setting says, looked at; None where there is none. Of a file it is the arguments that stand there.
 
     Raises:
-        ConfigurationError: it is neither arguments nor a postmaster, nor what makes one.
+        ConfigurationError: it is neither arguments nor a postmaster, nor what makes one; or the file is wrong.
     """
     found = getattr(settings, _SETTING, None)
+    if isinstance(found, Path):
+        return _written(found)
     if isinstance(found, str):
         try:
             found = import_string(found.replace(":", "."))
@@ -73,6 +79,14 @@ def mailers() -> Iterator[tuple[str, Any]]:
 def relays() -> Mapping[str, Mapping[str, Any]]:
     """The mailers that send by us, as relays of a postmaster."""
     return {alias: mailer.as_relay() for alias, mailer in mailers() if hasattr(mailer, "as_relay")}
+
+
+def _written(file: Path) -> Mapping[str, Any]:
+    """The arguments of bouncekit.toml, and of the environment, which goes first."""
+    if file.name != _FILE or not file.is_file():
+        raise ConfigurationError(f"{_SETTING}: {file}: there is no such {_FILE}; make one with `bouncekit init`")
+    found = Config.read(file.parent).for_postmaster()
+    return {name: value for name, value in found.items() if name != "relays" or value}
 
 
 def _make() -> tuple[Postmaster, bool]:

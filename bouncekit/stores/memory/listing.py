@@ -126,6 +126,12 @@ class MemoryListing(ABC):
         found = sorted(map(_holding, alike.values()), key=lambda one: (-one.number, one.since, one.fingerprint or ""))
         return Holdings(sum(one.number for one in found), tuple(found[: max(limit, 0)]))
 
+    def tenants(self) -> Sequence[str]:
+        """See `Listing.tenants`."""
+        with self._lock:
+            self._check_open()
+            return sorted({"", *(one.tenant for one in self._every())})
+
     def pseudonymous(self) -> frozenset[str]:
         """See `Listing.pseudonymous`."""
         with self._lock:

@@ -9,7 +9,7 @@ from bouncekit.delivery.tallied import Sum
 from bouncekit.policy.budget import Spent, Stream
 from bouncekit.policy.guard import Count, Mass, Pattern
 from bouncekit.stores.budgeting import stream_of
-from bouncekit.stores.masses import SPENT_BY, Counted, CountedBy, Spans, beginning, hour, subject_of_stream
+from bouncekit.stores.masses import SPENT_BY, Counted, CountedBy, Spans, beginning, hour, latest, subject_of_stream
 
 __all__ = ["MemoryMasses"]
 
@@ -44,7 +44,10 @@ class MemoryMasses:
         answered = self._numbers.get((CountedBy.ANSWERS_DAILY, provider), {})
         return Mass(
             recent=tuple(
-                Count(self._sum(CountedBy.REFUSALS, fingerprint, since), self._sum(CountedBy.ANSWERS, provider, since))
+                Count(
+                    self._sum(CountedBy.REFUSALS, fingerprint, since, spans.latest),
+                    self._sum(CountedBy.ANSWERS, provider, since, spans.latest),
+                )
                 for since in (spans.window, spans.reach)
             ),
             days=tuple(
@@ -52,13 +55,13 @@ class MemoryMasses:
                 for day, number in answered.items()
                 if spans.usual <= day < spans.until
             ),
-            goes_on=self._sum(CountedBy.TRIPS, fingerprint, spans.reach) > 0,
+            goes_on=self._sum(CountedBy.TRIPS, fingerprint, spans.reach, spans.latest) > 0,
         )
 
     def sum(self, asked: Sum, now: datetime) -> int:
         """See `Store.look_up`."""
         number = asked.number
-        return self._sum(CountedBy(number.of.value), number.subject, beginning(now, asked.within))
+        return self._sum(CountedBy(number.of.value), number.subject, beginning(now, asked.within), latest(now))
 
     def spent(self, since: int, stream: Stream | None) -> dict[Stream, Spent]:
         """See `Budgeting.spent`."""
@@ -78,8 +81,8 @@ class MemoryMasses:
         times = self._numbers.get((by, subject), {})
         return sum(max(number, 0) for began_at, number in times.items() if began_at >= since)
 
-    def _sum(self, by: CountedBy, subject: str, since: int) -> int:
+    def _sum(self, by: CountedBy, subject: str, since: int, until: int) -> int:
         """The sum of what is not older, from the newest on: there may be a day of minutes, and an hour is asked for."""
         times = self._numbers.get((by, subject), {})
         newest = takewhile(lambda one: one[0] >= since, reversed(times.items()))
-        return sum(number for _, number in newest)
+        return sum(number for began_at, number in newest if began_at <= until)

@@ -18,6 +18,7 @@ from bouncekit.stores.codec import from_milliseconds, milliseconds
 from bouncekit.stores.leases import LONGEST
 from bouncekit.stores.memory.waitingline import Line, Message, Row, as_stored
 from bouncekit.stores.queuecodec import unmarked, waiting
+from bouncekit.stores.queueing import ENOUGH, MOST_OF_ONE
 from bouncekit.words.envelope import Recipient
 from bouncekit.words.errors import StoreError
 
@@ -114,14 +115,14 @@ class MemoryQueue(ABC):
             self._give_up_beyond(at + LONGEST)
             self._turn_back(at)
             until = self._end_of(lease)
-            while len(claimed) < limit and (
-                message := self._line.next(self._messages, at, relays, oldest_first=oldest_first)
+            room = ENOUGH
+            while (
+                room > 0
+                and len(claimed) < limit
+                and (message := self._line.next(self._messages, at, relays, oldest_first=oldest_first))
             ):
-                rows = [row for row in message.rows.values() if row.is_free(at)]
-                for row in rows:
-                    row.take(lease.token, until)
-                    self._line.add(message, row)
-                claimed.append(message.to(rows, lease.token))
+                claimed.append(self._take(message, lease.token, until, at))
+                room -= len(claimed[-1].recipients)
         return claimed
 
     def overdue(self, *, now: datetime, lease: Lease, limit: int, relay: str) -> Sequence[Delivery]:
@@ -132,12 +133,17 @@ class MemoryQueue(ABC):
             self._check_open()
             until = self._end_of(lease)
             for message in self._line.late(self._messages, at, relay, limit):
-                rows = [row for row in message.rows.values() if row.is_free(at)]
-                for row in rows:
-                    row.take(lease.token, until)
-                    self._line.add(message, row)
-                taken.append(message.to(rows, lease.token))
+                taken.append(self._take(message, lease.token, until, at))
         return taken
+
+    def _take(self, message: Message, token: str, until: int, at: int) -> Delivery:
+        """Those of a message who can be had, as many as a claim takes of one; who is left stays in the line."""
+        free = [row for row in message.rows.values() if row.is_free(at)]
+        for row in free[:MOST_OF_ONE]:
+            row.take(token, until)
+        for row in free:
+            self._line.add(message, row)
+        return message.to(free[:MOST_OF_ONE], token)
 
     def abandoned(self, *, now: datetime, lease: Lease, limit: int) -> Sequence[Abandoned]:
         """See `Queue.abandoned`."""
@@ -146,9 +152,8 @@ class MemoryQueue(ABC):
         with self._lock:
             self._check_open()
             ended = {name: rows for name in self._attempts if (rows := self._ended(name, at))}
-            oldest = sorted(ended, key=lambda name: (min(row.until for row in ended[name]), name))
             until = self._end_of(lease)
-            for name in oldest[: max(limit, 0)]:
+            for name in sorted(ended)[: max(limit, 0)]:  # by the time when they were begun
                 for row in ended[name]:
                     row.take(lease.token, until)
                 message = self._messages[self._attempts[name].message]

@@ -2,10 +2,12 @@
 
 They have a schema of their own, so a store can be in an application's database. Migrations are the numbered files of
 `migrations/`. The table `bouncekit` says how many have been applied; all that are missing are applied in one
-transaction, under a lock, so that any number of processes may start at once.
+transaction, under a lock, so that any number of processes may start at once. It also has a hash of what was applied: a
+migration that was released is never edited, and what an earlier text of it has made is told from the others.
 """
 
 from functools import cache
+from hashlib import blake2b
 from importlib.resources import files
 from typing import Any
 
@@ -23,7 +25,8 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('bouncekit ' || %s, 0))"
 _MARKED = """
     SELECT 1 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
     WHERE nspname = %s AND relname = 'bouncekit'"""
-_VERSION = "SELECT max(version) FROM bouncekit"
+# A store from before the release has no such column.
+_VERSION = "SELECT max(version), max(to_jsonb(bouncekit) ->> 'made_from') FROM bouncekit"
 _MAY_MAKE = "SELECT has_database_privilege(current_database(), 'CREATE')"
 _IS_THERE = "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = %s)"
 _ANYTHING = "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace ORDER BY relname LIMIT 1"
@@ -54,19 +57,24 @@ def migrate(connection: _Connection, place: PostgresPlace) -> None:
             _begin(connection, place)
         for number, text in enumerate(_migrations()[done:], done + 1):
             connection.execute(text.encode())
-            connection.execute("UPDATE bouncekit SET version = %s", (number,))
+            connection.execute("UPDATE bouncekit SET version = %s, made_from = %s", (number, _edition(number)))
 
 
 def _version(connection: _Connection, place: PostgresPlace) -> int:
     """How many migrations there were; 0 where there is no store yet."""
     if _one(connection, _MARKED, place.schema) is None:
         return 0
-    version = _one(connection, _VERSION)
+    version, made_from = connection.execute(_VERSION.encode()).fetchone() or (None, None)
     if not isinstance(version, int):
         raise StoreCorrupt(f"{place}: its schema {place.schema} holds a table named bouncekit, but no store; {_LEFT}")
     if version > newest_version():
         known = f"schema {version}, this one knows up to {newest_version()}"
         raise StoreCorrupt(f"{place}: written by a newer bouncekit ({known}); upgrade bouncekit")
+    if made_from != _edition(version):
+        raise StoreCorrupt(
+            f"{place}: made by a bouncekit from before its release, with other tables; it was left as it is: export its"
+            " list with that one (`bouncekit suppressions export`), and import it into another schema, ?schema=bounces"
+        )
     return version
 
 
@@ -79,8 +87,8 @@ def _begin(connection: _Connection, place: PostgresPlace) -> None:
         connection.execute(f'CREATE SCHEMA "{place.schema}"'.encode())
     elif found := _one(connection, _ANYTHING, f'"{place.schema}"'):
         raise StoreCorrupt(f"{place}: the schema {place.schema} holds {found!r}, but no bouncekit store; {_LEFT}")
-    connection.execute("CREATE TABLE bouncekit (version BIGINT NOT NULL)")
-    connection.execute("INSERT INTO bouncekit VALUES (0)")
+    connection.execute('CREATE TABLE bouncekit (version BIGINT NOT NULL, made_from TEXT COLLATE "C" NOT NULL)')
+    connection.execute("INSERT INTO bouncekit VALUES (0, %s)", (_edition(0),))
 
 
 _LEFT = "it was left as it is: name another schema, ?schema=bounces"
@@ -89,6 +97,13 @@ _LEFT = "it was left as it is: name another schema, ?schema=bounces"
 def _one(connection: _Connection, statement: str, *values: object) -> Any:
     row = connection.execute(statement.encode(), values or None).fetchone()
     return None if row is None else row[0]
+
+
+@cache
+def _edition(version: int) -> str:
+    """A hash of the migrations up to one, as they are written here; comments may change."""
+    lines = (line for text in _migrations()[:version] for line in text.splitlines() if not line.startswith("--"))
+    return blake2b(" ".join(" ".join(lines).split()).encode(), digest_size=16).hexdigest()
 
 
 @cache

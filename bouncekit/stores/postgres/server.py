@@ -158,6 +158,9 @@ class PostgresServer:
         """The number up to which all transactions that were given one have ended; see the schema."""
         return int(self.read("SELECT settled_until(?)", (table,))[0][0])
 
+    def rest(self) -> None:
+        """The server sees to that itself."""
+
     @property
     def is_in_doubt(self) -> bool:
         """Whether this thread's last COMMIT had no answer."""

@@ -98,6 +98,10 @@ class LocalFilter:
             remove_filter(self._path)
         self._see_to_it()
 
+    def ask(self) -> str:
+        """See `Screen.ask`: nobody else is asked."""
+        return "local: a filter in this process"
+
     def prepare(self) -> None:
         """Make it ready, and keep it in its file. A look-up has it done on a thread.
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from bouncekit.delivery.events import Event
 from bouncekit.delivery.steps import LookedUp, LookUp, Record
@@ -23,7 +23,12 @@ from bouncekit.stores.precedence import caused_by
 from bouncekit.words.envelope import Labels
 from bouncekit.words.errors import ConfigurationError
 
-__all__ = ["Screen", "screened", "with_cache"]
+if TYPE_CHECKING:
+    from bouncekit.stores.screen.sharedcache import SharedCache
+
+__all__ = ["Screen", "ask_cache", "screened", "with_cache"]
+
+_LOCAL = "local"  # the cache that is a filter in the process
 
 
 class Screen(Protocol):
@@ -37,6 +42,13 @@ class Screen(Protocol):
 
     def forget(self) -> None:
         """Somebody was erased: forget as much as could tell of him."""
+
+    def ask(self) -> str:
+        """What it is like, once it has answered.
+
+        Raises:
+            StoreError: it does not answer.
+        """
 
     def close(self) -> None:
         """Let go of everything."""
@@ -54,19 +66,46 @@ def with_cache(store: Store, cache: str) -> Store:
         ConfigurationError: it names none, or the store needs none; it shows no password.
         MissingExtra: the extra `redis` is not installed.
     """
-    if not hasattr(store, "trail"):
-        raise ConfigurationError("cache: this store has the whole list at hand; leave the cache out")
-    behind = cast(Any, store)
-    if cache == "local":
+    _check(store, cache)
+    if cache == _LOCAL:
         from bouncekit.stores.screen.localfilter import LocalFilter
 
         path = getattr(store, "path", None)
-        return screened(store, LocalFilter(behind, path=path and f"{path}-filter"))
+        return screened(store, LocalFilter(cast(Any, store), path=path and f"{path}-filter"))
+    return screened(store, _shared(store, cache))
+
+
+def ask_cache(store: Store, cache: str | None) -> str | None:
+    """What is to be said of the screen that a setting names, or that this store has; None where there is none.
+
+    Raises:
+        ConfigurationError, MissingExtra: as `with_cache`.
+        StoreError: it does not answer.
+    """
+    if cache is None:
+        screen: Screen | None = getattr(store, "screen", None)
+        return None if screen is None else screen.ask()
+    _check(store, cache)
+    if cache == _LOCAL:
+        return "local: a filter in each process that sends"
+    shared = _shared(store, cache)
+    try:
+        return shared.ask()
+    finally:
+        shared.close()
+
+
+def _check(store: Store, cache: str) -> None:
+    if not hasattr(store, "trail"):
+        raise ConfigurationError("cache: this store has the whole list at hand; leave the cache out")
+    if cache != _LOCAL and not hasattr(store, "origin"):
+        raise ConfigurationError("cache: a file answers sooner than a server could; write cache='local'")
+
+
+def _shared(store: Store, url: str) -> "SharedCache":
     from bouncekit.stores.screen.sharedcache import SharedCache
 
-    if not hasattr(store, "origin"):
-        raise ConfigurationError("cache: a file answers sooner than a server could; write cache='local'")
-    return screened(store, SharedCache(behind, cache))
+    return SharedCache(cast(Any, store), url)
 
 
 class _Screened:
@@ -75,6 +114,11 @@ class _Screened:
     def __init__(self, store: Store, screen: Screen) -> None:
         self._store = store
         self._screen = screen
+
+    @property
+    def screen(self) -> Screen:
+        """What stands before the store."""
+        return self._screen
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

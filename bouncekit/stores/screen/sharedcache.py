@@ -120,6 +120,14 @@ class SharedCache:
     def forget(self) -> None:
         """See `Screen.forget`: hashes are all that is here, and they end by themselves within two hours."""
 
+    def ask(self) -> str:
+        """See `Screen.ask`: it has to answer as quickly as a send waits for it."""
+        try:
+            self._client.ping()
+        except self._failures as error:
+            raise StoreError(f"{self._name} does not answer: {printable(redacted(str(error)), limit=200)}") from error
+        return f"{self._name} answers"
+
     def close(self) -> None:
         """See `Screen.close`."""
         self._client.close()

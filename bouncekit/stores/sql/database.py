@@ -64,6 +64,9 @@ class Database(Protocol):
     def settled_until(self, table: str) -> int:
         """Up to which sequence number every row that there will ever be, of outbox or audit, can be read now."""
 
+    def rest(self) -> None:
+        """Nobody waits for this thread just now: do what would hold up somebody later. It raises nothing."""
+
     @property
     def is_in_doubt(self) -> bool:
         """Whether what this thread asks for now may be there already, since it asked before and got no answer."""

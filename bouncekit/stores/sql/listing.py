@@ -62,32 +62,32 @@ class SqlListing:
 
     def standing(self, places: Collection[Place]) -> Mapping[Place, Suppression]:
         """See `Listing.standing`."""
-        rows = _at(self._database.read, statements.STANDING_AT, ((place, _stored_place(place)) for place in places))
-        return {place: suppression_of(row) for place, row in rows}
+        named = {_stored_place(place): place for place in places}
+        return {named[_place_of(row)]: suppression_of(row) for row in _at(self._database.read, named)}
 
     @retried
     def exchange(self, swaps: Sequence[Swap], *, by: str, at: datetime) -> Sequence[Swap]:
         """See `Listing.exchange`."""
         now, who = milliseconds(at), storable(by)
-        rows = {(place := swap.place): _Row(swap, place) for swap in swaps}
-        assert len(rows) == len(swaps), "a place is named twice"
+        # In the order of their hashes, which is that of the indexes: neighbours are on one page.
+        rows = sorted(map(_Row, swaps), key=_by_hash)
+        places = [row.place for row in rows]
+        assert len(set(places)) == len(swaps), "a place is named twice"
         told = told_rows([swap.event for swap in swaps if swap.event])
-        with self._database.writing(*(row.place[2] for row in rows.values())) as connection:
+        with self._database.writing(*(hashed for _, _, hashed in places)) as connection:
 
             def read(statement: str, values: Sequence[object]) -> _Rows:
                 return connection.execute(statement, values).fetchall()
 
-            places = ((place, row.place) for place, row in rows.items())
-            found = {place: suppression_of(row) for place, row in _at(read, statements.STANDING_AT, places)}
-            # In the order of their hashes, which is that of the indexes: neighbours are written to one page.
-            done = sorted((row for place, row in rows.items() if found.get(place) == row.before), key=_by_hash)
+            found = {_place_of(row): suppression_of(row) for row in _at(read, places)}
+            done = [row for row in rows if found.get(row.place) == row.before]
             connection.executemany(PUT, [row.state for row in done if row.state])
             connection.executemany(REMOVE, [row.place for row in done if not row.state])
             connection.executemany(AUDIT, [row.noted(now, who) for row in done])
             if told:
                 is_done = {row.event for row in done}
                 connection.executemany(TELL, [row for row in told if row[0] in is_done])
-        return [] if len(done) == len(rows) else [one for one in swaps if found.get(one.place) != _stored(one.before)]
+        return [row.swap for row in rows if found.get(row.place) != row.before]
 
     def changes(self, *, after: int = 0, limit: int = 1000) -> Sequence[Change]:
         """See `Listing.changes`."""
@@ -97,7 +97,7 @@ class SqlListing:
     def changes_at(self, places: Collection[Place]) -> Mapping[Place, Sequence[Change]]:
         """See `Listing.changes_at`."""
         found: dict[Place, list[Change]] = {place: [] for place in places}
-        for owner, some in _by_owner((place, _stored_place(place)) for place in places):
+        for owner, some in _by_owner(map(_stored_place, places)):
             statement = statements.CHANGES_AT % _marks(some)
             for row in self._database.read(statement, (*owner, *some)):
                 change = _change(row)
@@ -115,6 +115,10 @@ class SqlListing:
         ((number,),) = self._database.read(statements.HELD, (now,))
         rows = self._database.read(statements.HOLDINGS, (now, limit)) if number and limit > 0 else []
         return Holdings(number, tuple(map(_holding, rows)))
+
+    def tenants(self) -> Sequence[str]:
+        """See `Listing.tenants`."""
+        return list(self._tenants())
 
     def pseudonymous(self) -> frozenset[str]:
         """See `Listing.pseudonymous`."""
@@ -141,16 +145,20 @@ class SqlListing:
 class _Row:
     """A swap as rows, made before the lock is asked for."""
 
-    __slots__ = ("_act", "_states", "before", "event", "place", "state")
+    __slots__ = ("_act", "_states", "before", "place", "state", "swap")
 
-    def __init__(self, swap: Swap, place: Place) -> None:
-        before, after = _stored(swap.before), swap.after
-        self.before = before
+    def __init__(self, swap: Swap) -> None:
+        before, after = swap.before and in_milliseconds(swap.before), swap.after
+        self.swap = swap
+        self.before = before  # as it comes back
         self.state = suppression_row(after) if after else None
-        self.place = _stored_place(place)
-        self.event = swap.event and swap.event.id
+        self.place: _Stored = _stored_place(swap.place) if self.state is None else _place_of(self.state)
         self._states = (before and suppression_json(before), self.state and _json_of(self.state))
         self._act = (Act.LIFTED if after is None else Act.CHANGED if before else Act.ADDED).value
+
+    @property
+    def event(self) -> str | None:
+        return None if self.swap.event is None else self.swap.event.id
 
     def noted(self, at: int, by: str) -> tuple[object, ...]:
         return (at, self._act, by, *self.place, self.event, *self._states)
@@ -165,34 +173,32 @@ def _by_hash(row: _Row) -> bytes:
     return row.place[2]
 
 
-def _stored(one: Suppression | None) -> Suppression | None:
-    """The entry as it comes back."""
-    return None if one is None else in_milliseconds(one)
+def _place_of(row: tuple[Any, ...]) -> _Stored:
+    """A row of suppressions begins with its place."""
+    return row[:3]
 
 
 def _stored_place(place: Place) -> _Stored:
     return storable(place.tenant), storable(place.stream), key_hash(place.key)
 
 
-def _at(
-    read: _Query, statement: str, places: Iterable[tuple[Place, _Stored]]
-) -> Iterator[tuple[Place, tuple[Any, ...]]]:
+def _at(read: _Query, places: Iterable[_Stored]) -> Iterator[tuple[Any, ...]]:
+    """What stands at these places, each row with its place at first."""
     for owner, some in _by_owner(places):
-        for row in read(statement % _marks(some), (*owner, *some)):
-            yield some[row[2]], row
+        yield from read(statements.STANDING_AT % _marks(some), (*owner, *some))
 
 
-def _by_owner(places: Iterable[tuple[Place, _Stored]]) -> Iterator[tuple[tuple[str, str], dict[bytes, Place]]]:
-    """The places by tenant and stream, as many as go into one statement, by their hashes."""
-    owners: dict[tuple[str, str], dict[bytes, Place]] = {}
-    for place, (tenant, stream, hashed) in places:
-        owners.setdefault((tenant, stream), {})[hashed] = place
+def _by_owner(places: Iterable[_Stored]) -> Iterator[tuple[tuple[str, str], Sequence[bytes]]]:
+    """The hashes of places by tenant and stream, as many as go into one statement."""
+    owners: dict[tuple[str, str], list[bytes]] = {}
+    for tenant, stream, hashed in places:
+        owners.setdefault((tenant, stream), []).append(hashed)
     for owner, hashes in owners.items():
         for some in _split(hashes):
-            yield owner, {hashed: hashes[hashed] for hashed in some}
+            yield owner, some
 
 
-def _split(hashes: Mapping[bytes, object]) -> Iterator[Sequence[bytes]]:
+def _split(hashes: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
     every = tuple(hashes)
     for start in range(0, len(every), _MANY):
         yield every[start : start + _MANY]

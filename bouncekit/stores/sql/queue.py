@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import merge
-from itertools import islice
+from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -24,10 +24,11 @@ from bouncekit.stores.queuecodec import (
     unmarked,
     waiting,
 )
+from bouncekit.stores.queueing import ENOUGH, MOST_OF_ONE
 from bouncekit.stores.sql import queuestatements as statements
 from bouncekit.stores.sql.clockset import ClockWatch
 from bouncekit.stores.sql.database import Database, Transaction, repeated, retried
-from bouncekit.stores.sql.paging import BEFORE_ALL, BEHIND_ALL, pages
+from bouncekit.stores.sql.paging import BEHIND_ALL, pages
 from bouncekit.stores.sql.statements import IS_TOLD, OUTCOME, TELL
 from bouncekit.words.errors import StoreCorrupt, StoreError
 
@@ -35,6 +36,7 @@ __all__ = ["SqlQueue", "come_late", "is_open", "settle_queued"]
 
 _PAGE = 500  # rows read at once while a caller iterates
 _FEW = 20  # rows read at once, at least, of one relay
+_ROWS_OF_ONE = 10  # rows read at once for each message that is wanted: each recipient has one
 _IDLE = 20  # pages of what waits that are looked at where there is nothing to send, when the clock may have been set
 
 
@@ -113,29 +115,34 @@ class SqlQueue:
         at, over = milliseconds(now), times(now)
         ((first, *newest),) = self._database.read(statements.WAITING)
         if not self._turn_back(at, over, *newest) and not first:
+            self._database.rest()
             return []  # an idle worker asks for no lock
         found: list[_Found] = []
         taking = {"token": lease.token, "until": milliseconds(lease.until), **over}
         with self._database.writing() as transaction:
-            wanted = _relays(transaction) if relays is None else relays
+            wanted, room, seen = _relays(transaction) if relays is None else relays, ENOUGH, set[str]()
             free = _free(transaction, list(dict.fromkeys(wanted)), at, limit, oldest_first=oldest_first)
-            while some := list(islice(free, limit - len(found))):
-                found += _taken(transaction, some, taking)
-        if not found and self._clock_watch is not None:
-            self._clock_watch.step(at, _IDLE)
+            while room > 0 and (some := _as_many(free, limit - len(found), room, seen)):
+                found += (taken := _taken(transaction, some, taking, room))
+                room -= sum(len(one.rows) for one in taken)
+        if not found:
+            self._database.rest()
+            if self._clock_watch is not None:
+                self._clock_watch.step(at, _IDLE)
         return [delivery for _, delivery in self._read(found, taking)]
 
     @repeated
     def overdue(self, *, now: datetime, lease: Lease, limit: int, relay: str) -> Sequence[Delivery]:
         """See `Queue.overdue`."""
         at, over = milliseconds(now), times(now)
-        asked = (storable(relay), at, at, limit)
-        if limit < 1 or not self._database.read(statements.LATE, asked):
+        asked = (storable(relay), at, at)
+        if limit < 1 or not self._database.read(statements.LATE, (*asked, 1)):
             return []
         taking = {"token": lease.token, "until": milliseconds(lease.until), **over}
         with self._database.writing() as transaction:
-            late = dict.fromkeys(message for _, message in transaction.execute(statements.LATE, asked).fetchall())
-            found = _taken(transaction, list(late), taking) if late else []
+            rows = transaction.execute(statements.LATE, (*asked, _ROWS_OF_ONE * limit)).fetchall()
+            late = list(dict.fromkeys(message for _, message in rows))[:limit]
+            found = _taken(transaction, late, taking, ENOUGH) if late else []
         return [delivery for _, delivery in self._read(found, taking)]
 
     @repeated
@@ -143,17 +150,14 @@ class SqlQueue:
         """See `Queue.abandoned`."""
         over = times(now)
         ended = tuple(over.values())
-        if not self._database.read(statements.ABANDONED, (*ended, *BEFORE_ALL, 1)):
+        if not self._database.read(statements.ABANDONED, (*ended, 1)):
             return []
         found: list[_Found] = []
         taking = {"token": lease.token, "until": milliseconds(lease.until), **over}
         with self._database.writing() as transaction:
-            attempts = dict.fromkeys(
-                attempt for _, attempt in pages(_asking(transaction), statements.ABANDONED, ended, limit)
-            )
-            for attempt in islice(attempts, limit):
+            for (attempt,) in transaction.execute(statements.ABANDONED, (*ended, limit)).fetchall():
                 rows = transaction.execute(statements.TAKE_ABANDONED, {**taking, "attempt": attempt}).fetchall()
-                found += _found(transaction, rows, attempt)
+                found += _found(transaction, rows, attempt=attempt)
         return [Abandoned(attempt_id=attempt, delivery=delivery) for attempt, delivery in self._read(found, taking)]
 
     def _turn_back(self, at: int, over: Mapping[str, int], newest: str | None, timed_at: int | None) -> bool:
@@ -185,7 +189,7 @@ class SqlQueue:
         try:
             with self._database.writing(message) as transaction:
                 transaction.execute(statements.HOLD, (message, taking["token"]))
-                transaction.execute(statements.END_ATTEMPTS, (taking["now"], message))
+                transaction.execute(statements.END_ATTEMPTS, (taking["now"], message, ""))
         except StoreError as failed:
             _complain("%s; it cannot be held: %s", error, failed)
         else:
@@ -202,7 +206,9 @@ class SqlQueue:
     def release(self, token: str) -> int:
         """See `Queue.release`."""
         with self._database.writing() as transaction:
-            return transaction.execute(statements.GIVE_BACK, {"token": token}).rowcount
+            number = transaction.execute(statements.GIVE_BACK, {"token": token}).rowcount
+        self._database.rest()  # a batch is done
+        return number
 
     # -- what people see and do
 
@@ -337,8 +343,7 @@ def settle_queued(transaction: Transaction, record: Record) -> None:
                 recipient_row(delivery, recipient, places.get(settlement.recipient, len(places))),
             )
     transaction.execute(statements.AGAIN, {"attempt": occasion.attempt_id, "lease": delivery.lease})
-    transaction.execute(statements.END_ATTEMPT, (milliseconds(occasion.at), occasion.attempt_id))
-    _sweep(transaction, delivery.id, occasion.at, record.keep)
+    _sweep(transaction, delivery.id, occasion.at, record.keep, occasion.attempt_id)
 
 
 def _final_row(delivery: Delivery, settlement: Settlement) -> dict[str, object]:
@@ -377,9 +382,9 @@ def _outcomes(events: Iterable[Event], message: str) -> Iterator[tuple[object, .
             yield outcome_row(event.settlement, event.occasion, message)
 
 
-def _sweep(transaction: Transaction, message: str, at: datetime, keep: timedelta) -> None:
-    """Let a message go whose last recipient has gone, and end the attempts that are about nobody any more."""
-    transaction.execute(statements.END_ATTEMPTS, (milliseconds(at), message))
+def _sweep(transaction: Transaction, message: str, at: datetime, keep: timedelta, attempt: str = "") -> None:
+    """Let a message go whose last recipient has gone, and end an attempt, with those about nobody any more."""
+    transaction.execute(statements.END_ATTEMPTS, (milliseconds(at), message, attempt))
     if keep > timedelta():
         transaction.execute(statements.LEAVE, (milliseconds(at + keep), message))
     else:
@@ -420,38 +425,73 @@ def _relays(transaction: Transaction) -> Iterator[str]:
 
 def _free(
     transaction: Transaction, relays: Sequence[str], now: int, limit: int, *, oldest_first: bool
-) -> Iterator[str]:
-    """The messages that have somebody to be sent to: what was never tried, then what waited longest."""
+) -> Iterator[tuple[str, int]]:
+    """The messages that have somebody to be sent to: what was never tried, then what waited longest.
+
+    Each with how many recipients of it were seen, and again for those who could be had at another time: never more than
+    a page at once, since the next one begins behind the message.
+    """
     sources = [(storable(relay), retried) for relay in relays for retried in (0, 1)]
-    page = max(limit // max(len(sources), 1), _FEW)
-    lines = [pages(_asking(transaction), statements.FREE, (*source, now), page) for source in sources]
-    seen = set[str]()
-    for _, _, message in merge(*lines, key=itemgetter(1, 2) if oldest_first else None):
-        if message not in seen:
-            seen.add(message)
-            yield message
+    page = max(_ROWS_OF_ONE * limit // max(len(sources), 1), _FEW) + 1  # by the last one the one before is complete
+    lines = [_counted(pages(_asking(transaction), statements.FREE, (*source, now), page)) for source in sources]
+    for _, _, message, recipients in merge(*lines, key=itemgetter(1, 2) if oldest_first else itemgetter(0, 1, 2)):
+        yield message, recipients
 
 
-def _taken(transaction: Transaction, messages: Sequence[str], taking: Mapping[str, object]) -> list[_Found]:
-    """Those of the messages that could be taken; on PostgreSQL, another one may be at them."""
+def _counted(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
+    """Rows that are alike once, each with how many there were."""
+    for row, several in groupby(rows):
+        yield *row, sum(1 for _ in several)
+
+
+def _as_many(free: Iterator[tuple[str, int]], limit: int, room: int, seen: set[str]) -> Sequence[str]:
+    """The next messages that were not `seen`, up to a number of them, and until they have so many recipients."""
+    some: dict[str, None] = {}
+    if limit > 0:
+        for message, recipients in free:
+            if message in seen:
+                continue
+            some[message] = None
+            room -= recipients
+            if room <= 0 or len(some) == limit:
+                break
+    seen.update(some)
+    return tuple(some)
+
+
+def _taken(
+    transaction: Transaction, messages: Sequence[str], taking: Mapping[str, object], room: int
+) -> Sequence[_Found]:
+    """Those of the messages that could be taken, in their order; on PostgreSQL, another one may be at them.
+
+    No more recipients than a claim takes of one message: who is left is free still. Where they have more together, it
+    is one message after the other, as long as there is room: else a long one would take the place of those before it.
+    """
     names = [f"message{number}" for number in range(len(messages))]
     marks = ", ".join(f":{name}" for name in names)
-    asked = {**taking, **dict(zip(names, messages, strict=True))}
-    rows = transaction.execute(statements.TAKE % (marks, marks), asked).fetchall()
-    place = {message: number for number, message in enumerate(messages)}
-    return _found(transaction, sorted(rows, key=lambda row: place[row[-1]]))
+    asked = {**taking, "most": MOST_OF_ONE, **dict(zip(names, messages, strict=True))}
+    if len(messages) > 1 and transaction.execute(statements.HAVE_MORE % marks, asked).fetchone():
+        found: list[_Found] = []
+        for message in messages:
+            if sum(len(one.rows) for one in found) < room:
+                found += _taken(transaction, [message], taking, room)
+        return found
+    return _found(transaction, transaction.execute(statements.TAKE % marks, asked).fetchall(), messages)
 
 
-def _found(transaction: Transaction, rows: Iterable[Sequence[Any]], attempt: str = "") -> list[_Found]:
-    """The messages of rows that were just taken, each with its rows."""
-    taken: dict[str, list[Sequence[Any]]] = {}
-    for *row, message in rows:
-        taken.setdefault(message, []).append(row)
-    if not taken:
+def _found(
+    transaction: Transaction, rows: Iterable[Sequence[Any]], messages: Iterable[str] = (), attempt: str = ""
+) -> list[_Found]:
+    """The messages of rows that were just taken, each with its rows, in the order of `messages`."""
+    taken = {message: list[Sequence[Any]]() for message in messages}
+    for row in rows:
+        taken.setdefault(row[0], []).append(row[1:])
+    names = [message for message, of_it in taken.items() if of_it]
+    if not names:
         return []
-    statement = statements.MESSAGES % ", ".join("?" * len(taken))
-    messages = {row[0]: row for row in transaction.execute(statement, tuple(taken)).fetchall()}
-    return [_Found(messages[message], of_it, attempt) for message, of_it in taken.items()]
+    statement = statements.MESSAGES % ", ".join("?" * len(names))
+    found = {row[0]: row for row in transaction.execute(statement, names).fetchall()}
+    return [_Found(found[message], taken[message], attempt) for message in names]
 
 
 def _asking(transaction: Transaction) -> Callable[[str, tuple[object, ...]], Sequence[Any]]:

@@ -22,7 +22,6 @@ __all__ = [
     "DEPTH",
     "DROP",
     "DROP_CURSOR",
-    "END_ATTEMPT",
     "END_ATTEMPTS",
     "ENQUEUE",
     "EXTEND",
@@ -30,6 +29,7 @@ __all__ = [
     "FREE",
     "GIVE_BACK",
     "GIVE_UP",
+    "HAVE_MORE",
     "HOLD",
     "IS_BEGUN",
     "IS_SETTLED",
@@ -123,10 +123,9 @@ AGAIN = f"""
     attempt_id = NULL, free_at = max(due_at, lease_until)
     WHERE attempt_id = :attempt AND {_OURS}"""
 OPEN = f"SELECT 1 FROM recipients WHERE attempt_id = :attempt AND {_OURS} LIMIT 1"
-END_ATTEMPT = "UPDATE attempts SET settled_at = ? WHERE id = ? AND settled_at IS NULL"
 END_ATTEMPTS = """
     UPDATE attempts SET settled_at = ? WHERE message = ? AND settled_at IS NULL
-    AND NOT EXISTS (SELECT 1 FROM recipients WHERE attempt_id = attempts.id)"""
+    AND (id = ? OR NOT EXISTS (SELECT 1 FROM recipients WHERE attempt_id = attempts.id))"""
 _NOBODY_WAITS = "NOT EXISTS (SELECT 1 FROM recipients WHERE message = messages.id)"
 SWEEP = f"DELETE FROM messages WHERE id = ? AND {_NOBODY_WAITS}"
 LEAVE = f"UPDATE messages SET keep_until = ? WHERE id = ? AND {_NOBODY_WAITS}"
@@ -148,31 +147,35 @@ WAITING = f"""
     SELECT min(relay), {_NEWEST}, (SELECT timed_at FROM recipients WHERE message = {_NEWEST} LIMIT 1)
     FROM recipients WHERE free_at IS NOT NULL"""
 NEXT_RELAY = "SELECT min(relay) FROM recipients WHERE free_at IS NOT NULL AND relay > ?"
-# Pages of what is free, in its order: behind a time and a message.
+# Pages of who is free, in their order: behind a time and a message. Not DISTINCT: a message may have any number.
 FREE = """
-    SELECT DISTINCT retried, free_at, message FROM recipients
+    SELECT retried, free_at, message FROM recipients
     WHERE relay = ? AND retried = ? AND free_at <= ? AND (free_at, message) > (?, ?)
     ORDER BY free_at, message LIMIT ?"""
-# Whose deadline passed last comes first: the others are late already.
+# Whose deadline passed last comes first: the others are late already. Not DISTINCT, as above.
 LATE = """
-    SELECT DISTINCT give_up_at, message FROM recipients
+    SELECT give_up_at, message FROM recipients
     WHERE relay = ? AND give_up_at <= ? AND free_at <= ? ORDER BY give_up_at DESC, message DESC LIMIT ?"""
+HAVE_MORE = """
+    SELECT 1 FROM /*! messages AS m JOIN */ recipients AS r /*! ON r.message = m.id */
+    WHERE r.message IN (%s) AND r.free_at <= :now LIMIT 1 OFFSET :most"""
 TAKE = f"""
     UPDATE recipients SET lease_owner = :token, lease_until = :until, fence = fence + 1, free_at = max(due_at, :until)
-    WHERE message IN (%s) AND free_at <= :now /*! AND (message, address) IN (
-        SELECT r.message, r.address FROM messages AS m JOIN recipients AS r ON r.message = m.id
-        WHERE m.id IN (%s) AND r.free_at <= :now ORDER BY m.id, r.address FOR NO KEY UPDATE SKIP LOCKED) */
-    RETURNING {RECIPIENT_COLUMNS}, message"""
+    WHERE free_at <= :now AND (message, address) IN (
+        SELECT r.message, r.address FROM /*! messages AS m JOIN */ recipients AS r /*! ON r.message = m.id */
+        WHERE r.message IN (%s) AND r.free_at <= :now ORDER BY r.message, r.address LIMIT :most
+        /*! FOR NO KEY UPDATE SKIP LOCKED */)
+    RETURNING message, {RECIPIENT_COLUMNS}"""
+# Their ids sort by time. There are never more than somebody sends just now, and those that nobody looked after yet.
 ABANDONED = """
-    SELECT DISTINCT lease_until, attempt_id FROM recipients
-    WHERE attempt_id IS NOT NULL AND (lease_until <= ? OR lease_until > ?) AND (lease_until, attempt_id) > (?, ?)
-    ORDER BY lease_until, attempt_id LIMIT ?"""
+    SELECT DISTINCT attempt_id FROM recipients
+    WHERE attempt_id > '' AND (lease_until <= ? OR lease_until > ?) ORDER BY attempt_id LIMIT ?"""
 TAKE_ABANDONED = f"""
     UPDATE recipients SET lease_owner = :token, lease_until = :until, fence = fence + 1
     WHERE attempt_id = :attempt AND {_IS_OVER} /*! AND (message, address) IN (
         SELECT r.message, r.address FROM attempts AS a JOIN recipients AS r ON r.attempt_id = a.id
         WHERE a.id = :attempt AND {_IS_OVER} ORDER BY r.address FOR NO KEY UPDATE SKIP LOCKED) */
-    RETURNING {RECIPIENT_COLUMNS}, message"""
+    RETURNING message, {RECIPIENT_COLUMNS}"""
 _IN_ORDER = """/*! AND (message, address) IN (
         SELECT message, address FROM recipients WHERE lease_owner = :token
         ORDER BY message, address FOR NO KEY UPDATE) */"""

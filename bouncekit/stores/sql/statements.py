@@ -37,7 +37,7 @@ __all__ = [
 def _sum(name: str, subject: str, since: str) -> str:
     return (
         f"(SELECT CAST(coalesce(sum(number), 0) AS BIGINT) FROM counters "
-        f"WHERE name = '{name}' AND subject = :{subject} AND began_at >= :{since})"
+        f"WHERE name = '{name}' AND subject = :{subject} AND began_at >= :{since} AND began_at <= :latest)"
     )
 
 
@@ -82,7 +82,8 @@ DAYS = """
     WHERE answered.name = 'answers_daily' AND answered.subject = :provider
     AND answered.began_at >= :usual AND answered.began_at < :until GROUP BY answered.began_at"""
 SUM = """
-    SELECT CAST(coalesce(sum(number), 0) AS BIGINT) FROM counters WHERE name = ? AND subject = ? AND began_at >= ?"""
+    SELECT CAST(coalesce(sum(number), 0) AS BIGINT) FROM counters
+    WHERE name = ? AND subject = ? AND began_at >= ? AND began_at <= ?"""
 ADD = """
     INSERT INTO counters (name, subject, began_at, number) VALUES (?, ?, ?, ?)
     ON CONFLICT (name, subject, began_at, slot) DO UPDATE SET number = counters.number + excluded.number"""

@@ -25,7 +25,7 @@ from bouncekit.stores.codec import (
     suppression_row,
     told_rows,
 )
-from bouncekit.stores.masses import Counted, Spans, beginning, counts_of, given_back
+from bouncekit.stores.masses import Counted, Spans, beginning, counts_of, given_back, latest
 from bouncekit.stores.precedence import (
     CLAIM_LASTS,
     caused_by,
@@ -153,11 +153,15 @@ class SqlStore(
                 _settle(transaction, settlement, record)
             settle_queued(transaction, record)
             _hold(transaction, record)
-            transaction.executemany(statements.OUTCOME, outcomes)
-            transaction.executemany(statements.STRIKE, strikes)
-            transaction.executemany(statements.CLEAR, cleared)
-            transaction.executemany(statements.ADD, counts)
-            transaction.executemany(statements.TELL, told)
+            for statement, rows in (
+                (statements.OUTCOME, outcomes),
+                (statements.STRIKE, strikes),
+                (statements.CLEAR, cleared),
+                (statements.ADD, counts),
+                (statements.TELL, told),
+            ):
+                if rows:
+                    transaction.executemany(statement, rows)
         return late
 
     @repeated
@@ -280,7 +284,7 @@ class SqlStore(
         return int(number)
 
     def _sum(self, asked: Sum, now: datetime) -> int:
-        about = (asked.number.of.value, storable(asked.number.subject), beginning(now, asked.within))
+        about = (asked.number.of.value, storable(asked.number.subject), beginning(now, asked.within), latest(now))
         ((number,),) = self._database.read(statements.SUM, about)
         return int(number)
 

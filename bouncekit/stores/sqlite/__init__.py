@@ -4,13 +4,20 @@ WAL with synchronous=FULL: with NORMAL a power cut takes commits back that were 
 """
 
 import os
+from collections.abc import Sequence
+from datetime import datetime
 
+from bouncekit.delivery.suppressionchange import Swap
 from bouncekit.stores.sql.store import SqlStore
 from bouncekit.stores.sqlite.erasing import SqliteErasing
 from bouncekit.stores.sqlite.file import Database
 from bouncekit.stores.sqlite.schema import newest_version
 
 __all__ = ["SqliteStore"]
+
+_MANY = 1000  # changes in one transaction
+# 32 MB of pages: to a long list, many changes in no order are written twice and thrice where fewer are kept at hand.
+_ROOM = "cache_size = -32768"
 
 
 class SqliteStore(SqliteErasing, SqlStore):
@@ -42,6 +49,12 @@ class SqliteStore(SqliteErasing, SqlStore):
     def kind(self) -> str:
         """See `SqlStore.kind`."""
         return f"schema {newest_version()}"
+
+    def exchange(self, swaps: Sequence[Swap], *, by: str, at: datetime) -> Sequence[Swap]:
+        """See `Listing.exchange`. From the first change of many on, connections keep more of the file at hand."""
+        if len(swaps) >= _MANY:
+            self._database.say(_ROOM)
+        return super().exchange(swaps, by=by, at=at)
 
     def check(self) -> None:
         """Read the whole file through, which takes a few seconds for each gigabyte.

@@ -10,8 +10,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from bouncekit.outside.drafts import draft_of, publish
 from bouncekit.stores.sqlite.file import fault
-from bouncekit.stores.sqlite.schema import check_owner, discard, draft_of, migrate, publish, recognise
+from bouncekit.stores.sqlite.schema import check_owner, discard, migrate, recognise
 from bouncekit.words.errors import StoreCorrupt, StoreError
 
 __all__ = ["BackedUp", "back_up"]

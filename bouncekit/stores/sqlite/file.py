@@ -31,6 +31,7 @@ from bouncekit.words.errors import (
 __all__ = ["Database", "Rows", "fault"]
 
 _BEYOND_SECONDS = 5.0  # and who waits for a thread longer than any statement waits, waits so much longer
+_WORTH_IT = 150  # commits behind which what lies in the log is written back when nobody waits
 _CHECKED_BYTES = 16 * 1024 * 1024  # a file up to this size is read through when it is opened first: 0.1 s
 _PRAGMAS = (
     "synchronous = FULL",
@@ -131,6 +132,7 @@ class Database:
         self._lost: tuple[int, int, int] | None = None  # where its log was, if it was missed while it was open
         self._closed = False
         self._turns = Turns()  # to write
+        self._in_log = 0  # commits of ours since it was written back in a quiet moment
         self._pragmas: tuple[str, ...] = _PRAGMAS
         self._reads_any_text = False  # once a text was damaged: whoever reads it sees that, and others go on
         _databases.add(self)
@@ -190,6 +192,7 @@ class Database:
             connection = self._ready(handle)
             try:
                 connection.execute("BEGIN IMMEDIATE")
+                self._in_log += 1
             except sqlite3.Error as error:
                 raise self._failed(handle, error) from error
         except BaseException:
@@ -215,6 +218,17 @@ class Database:
     def settled_until(self, table: str) -> int:
         """Writers come one behind the other: whatever can be read, nothing turns up before it."""
         return 2**63 - 1
+
+    def rest(self) -> None:
+        """Write back what lies in the log: else one commit of many does, and whoever waits for that waits long.
+
+        Others write meanwhile, and who comes behind it begins the log anew.
+        """
+        if self._in_log < _WORTH_IT:
+            return
+        self._in_log = 0
+        with suppress(StoreError):  # the next commit meets it, too
+            self.read("PRAGMA wal_checkpoint(PASSIVE)")
 
     @property
     def is_in_doubt(self) -> bool:

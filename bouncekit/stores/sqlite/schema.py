@@ -4,17 +4,20 @@ Migrations are the numbered files of `migrations/`. `user_version` says how many
 are applied in one transaction, under the lock for writers, so that any number of processes may start at once, and a
 kill in between leaves the old version as it was. Foreign keys are off meanwhile, so that a table can be made anew under
 its name without taking along what hangs on it; they must hold again before the commit.
+
+A migration that was released is never edited. Before that it is: a file that an earlier text of it has made is told by
+its tables, before any statement meets a column that is not there.
 """
 
 import os
-import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from bouncekit.outside.drafts import draft_of, publish
 from bouncekit.words.errors import StoreCorrupt, StoreError
 
 __all__ = [
@@ -22,10 +25,8 @@ __all__ = [
     "check_owner",
     "create",
     "discard",
-    "draft_of",
     "migrate",
     "newest_version",
-    "publish",
     "recognise",
 ]
 
@@ -59,39 +60,6 @@ def create(path: str) -> None:
         publish(draft, path)
     finally:
         discard(draft)
-
-
-def draft_of(path: str) -> str:
-    """The name of a new and empty file beside a place, in which what is to be there is made; for its owner only.
-
-    Raises:
-        OSError: there can be none.
-    """
-    draft = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.new"
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    return draft
-
-
-def publish(draft: str, path: str, *, over: bool = False) -> bool:
-    """Give a finished file its name, for good; `over` what is there. False if another has that name, and keeps it."""
-    try:
-        if over:
-            os.replace(draft, path)
-        else:
-            os.link(draft, path)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links
-        if over or os.path.lexists(path):
-            raise
-        os.rename(draft, path)
-    if hasattr(os, "O_DIRECTORY"):
-        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    return True
 
 
 def discard(draft: str) -> None:
@@ -139,10 +107,11 @@ def migrate(connection: sqlite3.Connection, path: str, migrations: Sequence[str]
     """Apply the migrations that a file has not had, of `migrations` or the shipped ones; nothing where it has had all.
 
     Raises:
-        StoreCorrupt: a newer bouncekit has been here, or what is there cannot become the new version.
+        StoreCorrupt: a newer bouncekit has been here, or an unreleased one, or what is there cannot become the new
+            version.
     """
     steps = _migrations() if migrations is None else migrations
-    if _version(connection, path, len(steps)) == len(steps):
+    if _looked_at(connection, path, steps) == len(steps):
         return
     ((enforced,),) = connection.execute("PRAGMA foreign_keys").fetchall()
     connection.execute("PRAGMA foreign_keys = OFF")
@@ -170,6 +139,37 @@ def _apply(connection: sqlite3.Connection, path: str, steps: Sequence[str]) -> N
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _looked_at(connection: sqlite3.Connection, path: str, steps: Sequence[str]) -> int:
+    """The version of a file, which has what so many migrations make; more may be there, such as statistics."""
+    connection.execute("BEGIN")
+    try:
+        done, found = _version(connection, path, len(steps)), _made(connection)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    for name, text in _making(tuple(steps[:done])).items():
+        if found.get(name) != text:
+            raise StoreCorrupt(
+                f"{path}: made by a bouncekit from before its release, whose {name} was another; it was left as it is:"
+                " export its list with that one (`bouncekit suppressions export`), and import it into a new file"
+            )
+    return done
+
+
+@cache
+def _making(steps: tuple[str, ...]) -> Mapping[str, str]:
+    """What migrations make of an empty file: tables and indexes, each with the text that made it."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for text in steps:
+            connection.executescript(text)
+        return _made(connection)
+
+
+def _made(connection: sqlite3.Connection) -> Mapping[str, str]:
+    written = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+    return {name: " ".join(text.split()) for name, text in written}
 
 
 def _version(connection: sqlite3.Connection, path: str, newest: int) -> int:

@@ -1,7 +1,8 @@
 """What happened, newest first, and on as it happens."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from starlette.responses import Response
@@ -15,6 +16,37 @@ from bouncekit.web.visiting import NotAsked, Page, Visit
 __all__ = ["events", "rows"]
 
 _SHOWN = 100
+# What somebody may look for, most often: all types that are about it.
+_KINDS = MappingProxyType(
+    {
+        "outcomes": (
+            EventType.DELIVERED,
+            EventType.DELAYED,
+            EventType.FAILED,
+            EventType.SUPPRESSED,
+            EventType.UNKNOWN,
+            EventType.COMPLAINED,
+        ),
+        "refusals": (EventType.DELAYED, EventType.FAILED, EventType.COMPLAINED),
+        "changes of the list": (
+            EventType.SUPPRESSION_ADDED,
+            EventType.SUPPRESSION_LIFTED,
+            EventType.SUPPRESSIONS_IMPORTED,
+        ),
+        "alarms": (
+            EventType.GUARD_TRIPPED,
+            EventType.QUEUE_STALLED,
+            EventType.SINK_PARKED,
+            EventType.PAUSED,
+            EventType.SLOWED,
+            EventType.BUDGET_WARNED,
+            EventType.BUDGET_SLOWED,
+            EventType.BUDGET_STOPPED,
+            EventType.POLICY_REFUSED,
+            EventType.NOT_NOTIFIED,
+        ),
+    }
+)
 _MOST_LOOKED_AT = 10_000  # on one page, so that a type that nobody has heard of costs no more than another
 
 
@@ -22,6 +54,7 @@ _MOST_LOOKED_AT = 10_000  # on one page, so that a type that nobody has heard of
 class Row:
     """An event as a row."""
 
+    number: int
     time: str
     type: str
     recipient: str
@@ -37,9 +70,10 @@ def events(visit: Visit) -> Page:
 
 def rows(visit: Visit) -> Page | Response:
     """The rows alone, for a page that is live; nothing where there is nothing new since `seen`."""
-    if visit.number("seen", 0) == _newest(visit.house.office.store):
+    seen = visit.number("seen", 0)
+    if seen == _newest(visit.house.office.store):
         return Response(status_code=204)
-    return Page(template="event_rows.html", values=_found(visit))
+    return Page(template="event_rows.html", values={**_found(visit), "seen": seen})
 
 
 def _found(visit: Visit) -> Mapping[str, Any]:
@@ -50,15 +84,21 @@ def _found(visit: Visit) -> Mapping[str, Any]:
     found = store.search(Search(types=types), after=least, before=before, newest_first=True, limit=_SHOWN)
     older = found[-1][0] if len(found) == _SHOWN else least + 1
     return {
-        "rows": [_row(told) for _, told in found],
+        "rows": [_row(number, told) for number, told in found],
         "types": types,
+        "kinds": {name: (_query(kind), set(kind) == set(types)) for name, kind in _KINDS.items()},
         "every": tuple(EventType),
         "newest": newest,
+        "seen": newest,
         "before": older if older > 1 else None,
         "is_first": before > newest,
         "is_live": visit.is_ticked("live") and before > newest,
-        "query": "".join(f"&type={one}" for one in types),
+        "query": _query(types),
     }
+
+
+def _query(types: Iterable[EventType]) -> str:
+    return "".join(f"&type={one}" for one in types)
 
 
 def _newest(store: Store) -> int:
@@ -74,9 +114,10 @@ def _types(visit: Visit) -> tuple[EventType, ...]:
         raise NotAsked("type: there are no such events") from None
 
 
-def _row(told: Mapping[str, Any]) -> Row:
+def _row(number: int, told: Mapping[str, Any]) -> Row:
     data: Mapping[str, Any] = told.get("data") or {}
     return Row(
+        number=number,
         time=told["time"],
         type=told["type"],
         recipient=told.get("subject") or "",

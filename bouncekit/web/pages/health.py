@@ -3,10 +3,12 @@
 from bouncekit.desk.forwarding import cursor_of, sink_of
 from bouncekit.reports.digest import worker_state
 from bouncekit.stores.cursors import Cursor, Reading, is_stuck, reading
-from bouncekit.web.pages.overview import needs_somebody
+from bouncekit.web.calls import needs_somebody, streams
 from bouncekit.web.visiting import Go, NotAsked, Page, Visit
 
 __all__ = ["enable", "health"]
+
+_ROWS = 10
 
 
 def health(visit: Visit) -> Page:
@@ -29,7 +31,8 @@ def health(visit: Visit) -> Page:
             "subscribers": [one for one in cursors if sink_of(one.name) is None],
             "newest": store.newest_at(),
             "law": office.law.in_force,
-            "calls": list(needs_somebody(visit.house, depth, now)),
+            "held": store.holdings(now, limit=_ROWS),
+            "calls": needs_somebody(visit.house, depth, streams(office, now), now),
             "Reading": Reading,
         },
     )

@@ -1,16 +1,21 @@
 """The mail that waits: who, for what, since when; try it now, drop it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bouncekit.delivery.events import EventType
 from bouncekit.delivery.queue import Queued, QueueState
 from bouncekit.desk.waiting import Choice, Chosen, Shown, make_due, shown_state, take_out
+from bouncekit.stores import Store
 from bouncekit.web.paging import part, query
 from bouncekit.web.visiting import Go, NotAsked, Page, Visit
+from bouncekit.words.address import suppression_key
 
 __all__ = ["drop", "find", "retry", "waiting"]
 
 _BETWEEN = "\n"  # message and recipient, in a box
+_PUT_OFF = frozenset({EventType.DELAYED, EventType.UNKNOWN})
+_MOST_EVENTS = 50  # of one mailbox, that are looked through for what was said to it
 
 
 def waiting(visit: Visit) -> Page:
@@ -50,6 +55,7 @@ def _found(visit: Visit) -> Mapping[str, Any]:
     found = part(queued, _place, lambda one: state is None or shown_state(one, now) is state)
     return {
         "rows": [(one, shown_state(one, now), _place(one)) for one in found.found],
+        "last": _answers(store, found.found),
         "after": found.after,
         "depth": store.depth(now),
         "state": state,
@@ -58,6 +64,18 @@ def _found(visit: Visit) -> Mapping[str, Any]:
         "query": query(state=state, text=text and seal.close(text)),
         "is_first": after is None,
     }
+
+
+def _answers(store: Store, rows: Sequence[Queued]) -> Mapping[str, str]:
+    """What was said last to each, by his place: a reply, or what came instead of one."""
+    said: dict[str, str] = {}
+    for tenant, key in {(one.labels.tenant, suppression_key(one.recipient)) for one in rows}:
+        for told in store.history(key, tenant=tenant, limit=_MOST_EVENTS):
+            if told["type"] in _PUT_OFF:
+                data = told["data"]
+                place = f"{data.get('delivery_id')}{_BETWEEN}{data.get('recipient')}"
+                said.setdefault(place, data.get("reply") or data.get("cause") or "")
+    return said
 
 
 def _place(one: Queued) -> str:

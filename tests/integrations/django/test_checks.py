@@ -36,6 +36,8 @@ def test_a_project_that_is_set_up_well_has_nothing_to_hear(change: Change, tmp_p
         ({"store": "sqlite:///x.db", "worker": "elsewhere"}, "worker='elsewhere'"),
         (7, "a int is no postmaster"),
         ("no.such.place", "No module named 'no'"),
+        (Path("nowhere/bouncekit.toml"), "there is no such bouncekit.toml; make one with `bouncekit init`"),
+        (Path(__file__), "there is no such bouncekit.toml"),
     ],
 )
 def test_a_wrong_setting_is_an_error_that_says_what_would_be_right(change: Change, setting: object, said: str) -> None:
@@ -43,6 +45,17 @@ def test_a_wrong_setting_is_an_error_that_says_what_would_be_right(change: Chang
     assert len(errors) == 1
     assert said in errors[0]
     assert not Path("x.db").exists()
+
+
+def test_a_file_is_looked_at_like_the_setting(change: Change, tmp_path: Path) -> None:
+    file = tmp_path / "bouncekit.toml"
+    file.write_text('store = "sqlite:///bounces.db"\nretry = "queue"\n', "utf-8")
+    assert found(file, change) == []
+    file.write_text('retry = "wait"\npatience = "2m"\n', "utf-8")
+    assert [id_ for id_, _ in found(file, change)] == ["W002", "W003"]
+    file.write_text('retri = "wait"\n', "utf-8")
+    (message,) = [message for id_, message in found(file, change) if id_ == "E001"]
+    assert message == f"BOUNCEKIT: {file}: unknown key 'retri'; did you mean 'retry'?"
 
 
 def test_a_project_that_does_not_send_by_it_is_told_so(change: Change) -> None:

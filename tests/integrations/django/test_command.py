@@ -10,15 +10,17 @@ from textwrap import dedent
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.core import mail
 from django.core.management import call_command
 from django.db import connection
 
+from bouncekit.integrations.django import postmaster
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ScriptedServer
 
 from .conftest import Change
 from .project import HAS_MAILERS
-from .test_backend import queue
+from .test_backend import QUEUE, queue
 
 ROOT = Path(__file__).parents[3]
 Serve = Callable[..., ScriptedServer]
@@ -111,6 +113,25 @@ def test_verbs_that_read_the_configuration_have_the_projects_secrets(change: Cha
     with Postmaster(store=store, hash_keys=["a secret of 16 bytes"]) as postmaster:
         assert "jo@example.com" in postmaster.suppressions
         assert [one.address for one in postmaster.suppressions] == [None]
+
+
+def test_a_project_whose_setting_is_a_file_queues_through_its_mailers_and_has_the_same_store_everywhere(
+    change: Change, tmp_path: Path, serve: Serve, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bouncekit.toml").write_text(
+        'store = "sqlite:///bounces.db"\nretry = "queue"\nworker = "external"\npatience = "2.5s"\n'
+        '[channels]\noperations = "mailto:ops@example.org"\n',
+        "utf-8",
+    )
+    monkeypatch.chdir("/")
+    change(server := serve(), backend=QUEUE, BOUNCEKIT=tmp_path / "bouncekit.toml")
+    assert mail.EmailMessage("Hi", "Hello", "me@example.org", ["ada@example.com"]).send() == 1
+    assert postmaster().office.notices.channels.keys() == {"operations"}
+    call_command("bouncekit", "queue", "run", "--json")
+    assert json.loads(capfd.readouterr().out)["tried"] == 1
+    assert server.copies("ada@example.com") == 1
+    call_command("bouncekit", "suppressions", "list")  # of which the configuration says where it is
+    assert (tmp_path / "bounces.db").exists()
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,6 @@ CREATE TABLE recipients (
 
 CREATE INDEX recipients_free ON recipients (relay, retried, free_at, message, due_at) WHERE free_at IS NOT NULL;
 CREATE INDEX recipients_late ON recipients (relay, give_up_at, message) WHERE give_up_at IS NOT NULL;
-CREATE INDEX recipients_open ON recipients (lease_until, attempt_id) WHERE attempt_id IS NOT NULL;
 CREATE INDEX recipients_held ON recipients (state) WHERE state = 'held';
-CREATE INDEX recipients_by_lease ON recipients (lease_owner, lease_until, attempt_id) WHERE lease_owner IS NOT NULL;
-CREATE INDEX recipients_by_attempt ON recipients (attempt_id) WHERE attempt_id IS NOT NULL;
+CREATE INDEX recipients_by_lease ON recipients (lease_owner) WHERE lease_owner IS NOT NULL;
+CREATE INDEX recipients_by_attempt ON recipients (attempt_id, lease_until) WHERE attempt_id IS NOT NULL;

@@ -1,6 +1,5 @@
 """`bouncekit suppressions show` and `undo`: what changed on the list, and taking it back."""
 
-import sys
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from bouncekit.cli.output import show_json, show_line, show_minute, show_table
 from bouncekit.cli.settings import (
     by_option,
     configured,
+    confirmed,
     json_option,
     open_postmaster,
     store_option,
@@ -88,19 +88,10 @@ def undo(
         suppressions = postmaster.suppressions
         done = suppressions.undo(**meant, by=by, dry_run=True)
         number = done.lifted + done.restored
-        if not dry_run and number and (yes or _confirmed(done)):
+        if not dry_run and number and (yes or confirmed(f"{_counted(done)}. Do it?")):
             done = suppressions.undo(**meant, by=by)
     show_json(_data(done)) if as_json else _show(done, asked=number)
     return 0 if number and (dry_run or not done.dry_run) else 1
-
-
-def _confirmed(done: "Undone") -> bool:
-    try:
-        return click.confirm(f"{_counted(done)}. Do it?", err=True)
-    except click.Abort:
-        if sys.stdin.isatty():
-            raise
-        raise click.UsageError("nobody is there to be asked: give --yes") from None
 
 
 def _counted(done: "Undone") -> str:

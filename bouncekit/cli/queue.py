@@ -1,6 +1,5 @@
 """`bouncekit queue`: the mail that waits in the store, in the owner's hands."""
 
-import sys
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +25,7 @@ from bouncekit.cli.resending import resend
 from bouncekit.cli.settings import (
     by_option,
     configured,
+    confirmed,
     json_option,
     open_postmaster,
     policy_option,
@@ -320,12 +320,7 @@ def _unknown(message: str, *, as_json: bool, shown: Mapping[str, int] | None) ->
 def _confirmed(number: int, choice: Choice) -> bool:
     """Whether somebody says yes, on standard error."""
     of = f" of the message {choice.message}" if choice.message else ""
-    try:
-        return click.confirm(f"Drop {_people(number)}{of}?", err=True)
-    except click.Abort:
-        if sys.stdin.isatty():
-            raise
-        raise click.UsageError("nobody is there to be asked: give --yes") from None
+    return confirmed(f"Drop {_people(number)}{of}?")
 
 
 def _number(chosen: "Chosen") -> int:

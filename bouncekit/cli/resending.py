@@ -1,6 +1,5 @@
 """`bouncekit queue resend`: what was refused for good, once more, as far as the store still has it."""
 
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from bouncekit.cli.output import show_json, show_line, show_table
 from bouncekit.cli.settings import (
     by_option,
     configured,
+    confirmed,
     json_option,
     open_postmaster,
     policy_option,
@@ -94,7 +94,7 @@ def resend(
         number = done.queued
         if not as_json:
             _show_examples(done)
-        if not dry_run and number and (yes or _confirmed(done)):
+        if not dry_run and number and (yes or confirmed(f"Send it again to {_people(done)}?")):
             done = postmaster.resend(whole, **wanted)
     if as_json:
         show_json(_data(done))
@@ -114,15 +114,6 @@ def _whole(office: "Office", beginning: str) -> str:
             f"{beginning!r} is the beginning of several messages: {', '.join(sorted(found)[:2])} ..."
         )
     return beginning if beginning in found or not found else found.pop()
-
-
-def _confirmed(done: "Resent") -> bool:
-    try:
-        return click.confirm(f"Send it again to {_people(done)}?", err=True)
-    except click.Abort:
-        if sys.stdin.isatty():
-            raise
-        raise click.UsageError("nobody is there to be asked: give --yes") from None
 
 
 def _people(done: "Resent") -> str:

@@ -3,6 +3,7 @@
 import getpass
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -30,6 +31,7 @@ __all__ = [
     "classifier_of",
     "complete_policy",
     "configured",
+    "confirmed",
     "duration",
     "hear_warnings",
     "json_option",
@@ -189,6 +191,20 @@ def configured(**options: str | Sequence[str] | None) -> "Config":
     from bouncekit.postmaster.config import Config
 
     return Config.read().with_options(**options)
+
+
+def confirmed(question: str) -> bool:
+    """Whether somebody says yes, asked on standard error.
+
+    Raises:
+        click.UsageError: nobody is there to be asked.
+    """
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise click.UsageError("nobody is there to be asked: give --yes") from None
 
 
 def classifier_of(config: "Config") -> "Classifier":

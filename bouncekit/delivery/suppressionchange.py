@@ -104,6 +104,11 @@ class Cause:
     tenant: str | None = None
     stream: str | None = None
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether whose it is is all that it says."""
+        return self == Cause(tenant=self.tenant, stream=self.stream)
+
     def means(self, change: Change) -> bool:
         """Whether this change is meant."""
         entry = change.entry

@@ -50,8 +50,7 @@ class Wanted:
     @property
     def says_nothing(self) -> bool:
         """Whether whose mail it is is all that it says."""
-        by_owner = Cause(tenant=self.cause.tenant, stream=self.cause.stream)
-        return self.message is None and self.recipient is None and self.cause == by_owner
+        return self.message is None and self.recipient is None and self.cause.says_nothing
 
 
 @dataclass(slots=True)

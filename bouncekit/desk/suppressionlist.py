@@ -7,10 +7,10 @@ from itertools import chain, islice
 from typing import BinaryIO
 
 from bouncekit.delivery.events import Event, EventType, Occasion, event_id
-from bouncekit.delivery.suppressionchange import Cause, Change, Place
+from bouncekit.delivery.suppressionchange import Change, Place
 from bouncekit.desk.listimport import Imported, Prefer, import_list
 from bouncekit.desk.office import Office
-from bouncekit.desk.undoing import Undone, is_host_of, undo
+from bouncekit.desk.undoing import Undone, cause_of, undo
 from bouncekit.lists.listexport import ListFormat, export_list
 from bouncekit.meaning.classification import Category
 from bouncekit.policy.suppression import Evidence, Standing, Suppression
@@ -264,18 +264,18 @@ class SuppressionList:
             ConfigurationError: nothing is given that says what is meant.
             StoreError: the store does not answer; what was told by `on_batch` is done.
         """
-        cause = Cause(
+        cause = cause_of(
             by=made_by,
             rule=rule,
             fingerprint=fingerprint,
-            category=None if category is None else Category(category),
-            is_host=None if provider is None else is_host_of(provider),
+            category=category,
+            provider=provider,
             since=since,
             until=until,
             tenant=tenant,
             stream=stream,
         )
-        if cause == Cause(tenant=tenant, stream=stream):
+        if cause.says_nothing:
             raise ConfigurationError(
                 "undo what? Give a rule, a fingerprint, a provider, a category, a time, or by whom"
             )

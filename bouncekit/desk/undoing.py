@@ -6,15 +6,17 @@ name. Each page of the audit is one transaction, so that whoever stops in the mi
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bouncekit.delivery.events import Event, EventType, event_id
 from bouncekit.delivery.suppressionchange import Cause, Change, Place, Reversal, Swap, reversal
 from bouncekit.desk.office import Office
+from bouncekit.meaning.classification import Category
 from bouncekit.outside.provider import provider_of_host
 from bouncekit.policy.guard import provider_at
 from bouncekit.policy.suppression import Suppression
 
-__all__ = ["Undone", "is_host_of", "undo"]
+__all__ = ["Undone", "cause_of", "undo"]
 
 _PAGE = 2_000  # changes of the audit that are looked at together
 
@@ -55,7 +57,16 @@ def undo(
     return done
 
 
-def is_host_of(provider: str) -> Callable[[str], bool]:
+def cause_of(*, provider: str | None, category: Category | str | None, **told: Any) -> Cause:
+    """A cause as people name it: the provider by its name or a host's, the category by its own."""
+    return Cause(
+        category=None if category is None else Category(category),
+        is_host=None if provider is None else _is_host_of(provider),
+        **told,
+    )
+
+
+def _is_host_of(provider: str) -> Callable[[str], bool]:
     """Whether a host is one of this provider's: by the name that we have for it, or the end of the host's own."""
     name = provider.lower().strip(".")
     return lambda host: (

@@ -1,6 +1,7 @@
 """What dresses a mail backend of Django's kind: Django's own, and flask-mailman's, which was made after it."""
 
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ __all__ = ["LABELS", "Dressed"]
 LABELS = ("message_class", "tenant", "stream", "test")
 
 
-class Dressed:
+class Dressed(ABC):
     """Stands before the backend of a framework: its settings and results stay, connections are ours.
 
     Each message that was tried has its `bouncekit.Report` in `bouncekit_report`. Under retry="queue" a server that
@@ -39,14 +40,14 @@ class Dressed:
     ssl_context: ssl.SSLContext
 
     @property
+    @abstractmethod
     def postmaster(self) -> Postmaster:
         """Whose policy, store and events."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def own_name(self) -> str:
         """How this host calls itself, as the framework knows it."""
-        raise NotImplementedError
 
     @property
     def connection_class(self) -> Callable[..., ReportingSMTP]:

@@ -11,7 +11,6 @@ from bouncekit.clients.client import Client, ClientOptions
 from bouncekit.clients.smtp import LMTP, SMTP, SMTP_SSL
 from bouncekit.delivery.events import EventType, show_time
 from bouncekit.delivery.queue import Depth
-from bouncekit.delivery.suppressionchange import Cause
 from bouncekit.desk.forwarding import Forwarding
 from bouncekit.desk.furnishing import open_office
 from bouncekit.desk.gauging import Gauging
@@ -369,13 +368,13 @@ class Postmaster:
             StoreError: the store does not answer; what was queued is queued. Do it again.
         """
         from bouncekit.desk.resending import Wanted, resend
-        from bouncekit.desk.undoing import is_host_of
+        from bouncekit.desk.undoing import cause_of
 
-        cause = Cause(
+        cause = cause_of(
             rule=rule,
             fingerprint=fingerprint,
-            category=None if category is None else Category(category),
-            is_host=None if provider is None else is_host_of(provider),
+            category=category,
+            provider=provider,
             since=since,
             until=until,
             tenant=tenant,

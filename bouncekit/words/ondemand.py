@@ -1,5 +1,6 @@
 """Sequences of values that are made when somebody looks: of most outcomes only the number is ever asked."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, overload
 
@@ -26,9 +27,9 @@ class OnDemand(Sequence[_Item]):
 
     _made: tuple[_Item, ...]  # only once somebody has looked
 
+    @abstractmethod
     def make(self) -> tuple[_Item, ...]:
         """The items, as many as `len` says."""
-        raise NotImplementedError
 
     @property
     def items(self) -> tuple[_Item, ...]:
@@ -39,8 +40,8 @@ class OnDemand(Sequence[_Item]):
             made = self._made = self.make()
             return made
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[_Item]:
         return iter(self.items)

@@ -243,7 +243,7 @@ def grows_in_line(seconds: Callable[[int], float]) -> bool:
     gc.disable()  # it looks at all that the other tests have left
     try:
         seconds(50)
-        short, long = (min(seconds(number) for _ in range(2)) for number in (500, 10_000))
+        short = max(min(seconds(500) for _ in range(2)), 0.001)
+        return any(seconds(10_000) < 200 * short for _ in range(2))
     finally:
         gc.enable()
-    return long < 200 * max(short, 0.001)

@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ FLOORS: tuple[tuple[str, dict[str, str]], ...] = (
     (
         "reading",
         {
-            "protocol": "classmark rendering commandlines transaction downgrading conversation opening",
+            "protocol": "classmark rendering commandlines transaction downgrading conversation opening refusal",
             "bounces": (
                 "verp mimepart diagnostic dsn feedback incoming sesnotice bouncewords bouncetext openedmail"
                 " autoreply bouncemail"
@@ -44,12 +45,13 @@ FLOORS: tuple[tuple[str, dict[str, str]], ...] = (
     (
         "policy",
         {
-            "policy": "schedule suppression template throttle budget guard rule policy",
+            "policy": "schedule suppression template lane throttle budget guard rule policy",
             "lists": "mailmerge foreignlist listfile listentry listexport",
             "policyfiles": (
-                "tomlplaces policytext policyvalue conditionschema scheduleschema ruleschema policyschema schedulefile"
-                " policybuild policyquarrel policyfile policytrial policycase policyspace policyfault rulelint"
-                " checked orderlint conditionlint trylint measurelint policylint policyprint policydiff"
+                "tomlplaces policytree yamltext policytext policyvalue policyshape conditionschema scheduleschema"
+                " ruleschema policyschema schedulefile policybuild policyquarrel policyfile policytrial policycase"
+                " policyspace policyfault rulelint checked orderlint conditionlint trylint measurelint policylint"
+                " policyprint policydiff"
             ),
         },
     ),
@@ -60,13 +62,16 @@ FLOORS: tuple[tuple[str, dict[str, str]], ...] = (
                 "tallied settlement spending events suppressionchange watch report steps closing lanes"
                 " sorting queue returned handing wholesale bench delivery submission"
             ),
-            "history": "retelling telling recorded repeating suggesting newcomers sifting backtest timeline retold",
+            "history": (
+                "retelling telling recorded repeating suggesting newcomers sifting replay backtest moments prospects"
+                " timeline retold"
+            ),
         },
     ),
     (
         "outside",
         {
-            "outside": "clock forking drafts relay builtin secondreader provider mailroute mx bus",
+            "outside": "clock forking drafts relay builtin secondreader provider mailroute mx loops bus",
             "stores": "",
             "transports": "",
             "sinks": "",
@@ -78,12 +83,12 @@ FLOORS: tuple[tuple[str, dict[str, str]], ...] = (
         "clients",
         {
             "desk": (
-                "shadow outbox eventpages forwarding backlog ledger law notices treasurer gauging gate lookout office"
-                " furnishing returns waiting listimport undoing resending forgetting suppressionlist"
+                "shadow outbox eventpages forwarding backlog ledger law notices treasurer gauging gate passage course"
+                " lookout office furnishing returns waiting listimport undoing resending forgetting suppressionlist"
             ),
             "clients": (
-                "smtperrors session dialling carrying commanding smtp routing direct bulk idling client aiooffice"
-                " aiosession aiodirect aio adopt"
+                "smtperrors conduct session dialling carrying commanding smtp routing direct bulk idling client"
+                " aiooffice aiosession aiodirect aiobulk aio adopt"
             ),
             "postmaster": "asking explaining recalling recipientstatus inhand worker config postmaster",
         },
@@ -115,8 +120,9 @@ IO_MODULES = frozenset(
 )
 # A policy file is text in, policy out: it may use its parsers, and nothing else on these floors may.
 PARSERS = {
-    "policytext": {"yaml"},
-    "policyvalue": {"pydantic", "pydantic_core"},
+    "yamltext": {"yaml"},
+    "policyvalue": {"pydantic"},
+    "policyshape": {"pydantic", "pydantic_core"},
     "conditionschema": {"pydantic"},
     "scheduleschema": {"pydantic"},
     "ruleschema": {"pydantic"},
@@ -202,18 +208,18 @@ def test_inside_a_package_no_module_imports_in_a_circle(name: str, path: Path) -
                 waiting.append(inner)
 
 
-def imports_at_load(path: Path) -> Iterator[tuple[str, int]]:
+@cache
+def imports_at_load(path: Path) -> Sequence[tuple[str, int]]:
     """What is imported when the module itself is, not inside its functions."""
-    tree = ast.parse(path.read_text("utf-8"), str(path))
-    inside = {
-        id(node)
-        for function in ast.walk(tree)
-        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
-        for node in ast.walk(function)
-    }
-    for node in ast.walk(tree):
-        if id(node) not in inside and isinstance(node, ast.ImportFrom):
-            yield node.module or "", node.lineno
+    found: list[tuple[str, int]] = []
+    waiting: list[ast.AST] = [ast.parse(path.read_text("utf-8"), str(path))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.ImportFrom):
+            found.append((node.module or "", node.lineno))
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            waiting.extend(ast.iter_child_nodes(node))
+    return found
 
 
 def _file_of(imported: str) -> str | None:

@@ -16,7 +16,7 @@ from bouncekit.history.backtest import Backtest, Change, Difference, warm_up
 from bouncekit.meaning.classification import Classification
 from bouncekit.outside.builtin import classifier, classify, open_policy, policy_text, schedules
 from bouncekit.policy.policy import Policy
-from bouncekit.policyfiles.policyfile import load_policy
+from bouncekit.policyfiles.policyfile import read_policy
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.veil.veil import Veil
@@ -36,7 +36,7 @@ BLOCKED = "550 5.7.1 Your host is listed at a blocklist"
 def policy(rules: str = "", head: str = "") -> Policy:
     """The default policy, with a guard that never trips, and rules before its own."""
     text = f"policy: 1\nextends: default\nguard: {{at_least: 1000000}}\n{head}" + (f"rules:\n{rules}" if rules else "")
-    return load_policy("mine.yaml", text, resolve=policy_text, known=schedules)
+    return read_policy("mine.yaml", text, resolve=policy_text, known=schedules).policy
 
 
 LIVE = policy()
@@ -210,6 +210,20 @@ def test_a_suppression_from_before_the_record_holds_for_both() -> None:
     assert replay.difference.old.verbs == replay.difference.new.verbs == {"suppressed": 1}
 
 
+def test_a_deadline_counts_from_when_a_message_was_queued(serve: Any, make_postmaster: Any, clock: Any) -> None:
+    server, store = serve({"RCPT": FULL_NOW}), MemoryStore()
+    postmaster = make_postmaster(
+        store=store, policy=LIVE, retry="queue", worker="external", relays={"main": server.url}
+    )
+    with postmaster.client("main") as client:
+        client.submit(message(ANN))
+    clock.move(4 * DAY - timedelta(minutes=10))  # no worker ran until then, and the next wait is longer
+    postmaster.worker().run_due()
+    assert "failed" in [event.type for event in postmaster.heard]
+    found = Record(store).against(LIVE)
+    assert found.new.verbs == {"failed": 1}
+
+
 def test_what_was_lifted_by_hand_is_lifted_in_the_replay() -> None:
     record = Record()
     record.send(ANN, said=GONE)
@@ -320,7 +334,7 @@ def test_a_class_that_one_policy_does_not_have_and_a_message_begun_before_are_to
     events = [told for told in record.events() if told["type"] == "delayed"]
     late = {**events[0], "data": {**events[0]["data"], "attempts": 4}}
     classes = "classes: {mail: {deadline: 1d, default: true}}\n"
-    new = load_policy("own.yaml", f"policy: 1\n{classes}rules: [{{id: all, do: fail}}]\n", resolve=policy_text)
+    new = read_policy("own.yaml", f"policy: 1\n{classes}rules: [{{id: all, do: fail}}]\n", resolve=policy_text).policy
     replay = Backtest((LIVE, classify), (new, classify))
     replay.feed(late)
     assert replay.difference.unknown_class == {"bulk": 1}

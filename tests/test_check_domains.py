@@ -32,7 +32,7 @@ def checking(zone: ZoneServer, clock: ManualClock, make_postmaster: Make) -> Cal
     zone.trouble("silent.example", Trouble.SILENT)
 
     def make(**settings: object) -> Postmaster:
-        resolver = Resolver(nameservers=[zone.host], port=zone.port, timeout=0.3, lifetime=0.6, clock=clock)
+        resolver = Resolver(nameservers=[zone.host], port=zone.port, timeout=1.0, lifetime=3.0, clock=clock)
         return make_postmaster(check_domains=resolver, **settings)
 
     return make

@@ -17,7 +17,9 @@ from bouncekit import Client, ConfigurationError
 from bouncekit.clients.client import ClientOptions
 from bouncekit.outside.relay import Relay
 from bouncekit.postmaster.postmaster import Postmaster
+from bouncekit.protocol.conversation import DEADLINES
 from bouncekit.testing import Closing, Delay, ScriptedServer, refusing_port
+from bouncekit.words.reply import Stage
 
 from .conftest import Heard, message
 from .wires import AwaitedClient
@@ -211,6 +213,17 @@ def test_a_verified_certificate_lets_the_mail_and_the_login_through(
     assert heard.of("insecure_tls") == []
 
 
+def test_no_certificates_are_read_for_a_line_without_tls(
+    serve: Serve, postmaster: Postmaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They cost more than ten messages, and most relays are on the same machine."""
+    read = list[object]()
+    monkeypatch.setattr(ssl, "create_default_context", lambda: read.append(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)))
+    with postmaster.client(serve().url) as client:
+        client.send(message("ada@example.com"))
+        assert read == []
+
+
 def test_tls_that_is_required_and_not_offered_stops_the_send(serve: Serve, postmaster: Postmaster) -> None:
     server = serve()
     url = f"smtp+tls://{server.host}:{server.port}"
@@ -249,8 +262,9 @@ def test_threads_take_turns(serve: Serve, postmaster: Postmaster) -> None:
 
 
 def test_who_closes_amid_a_stream_says_nothing_into_the_message_that_was_begun(
-    serve: Serve, postmaster: Postmaster, heard: Heard
+    serve: Serve, postmaster: Postmaster, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(DEADLINES, Stage.QUIT, 60.0)
     server = serve()
     people = [f"user{number}@example.com" for number in range(3)]
     with postmaster.client(server.url) as client, postmaster.smtp(server.host, server.port) as smtp:
@@ -259,7 +273,7 @@ def test_who_closes_amid_a_stream_says_nothing_into_the_message_that_was_begun(
         begin = time.monotonic()
         client.close()
         assert smtp.quit() == (-1, b"the next message was begun")
-        assert time.monotonic() - begin < 1.5, "no answer to QUIT was waited for"
+        assert time.monotonic() - begin < 30, "no answer to QUIT was waited for"
         assert "closed" not in heard.types
         assert client.send(message("ada@example.com")) == {}
         assert [*streams[0]] == [{}, {}]

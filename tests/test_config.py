@@ -205,6 +205,22 @@ def test_options_win_over_the_rest_and_none_is_no_option(tmp_path: Path) -> None
         config.with_options(patience="x")
 
 
+@pytest.mark.parametrize(
+    ("cache", "store", "kept"),
+    [
+        ("redis://cache/0", "sqlite:///old.db", None),
+        ("redis://cache/0", "postgresql://other/shop", "redis://cache/0"),
+        ("redis://cache/0", None, "redis://cache/0"),
+        ("local", "sqlite:///old.db", "local"),
+    ],
+)
+def test_a_cache_that_machines_share_is_left_out_before_a_file_that_an_option_names(
+    tmp_path: Path, cache: str, store: str | None, kept: str | None
+) -> None:
+    config = Config.read(toml(tmp_path, f'store = "postgresql://db/shop"\ncache = "{cache}"\n'), NOTHING)
+    assert config.with_options(store=store).cache == kept
+
+
 def test_secrets_are_in_no_repr_and_in_no_error(tmp_path: Path) -> None:
     config = Config.read(
         toml(tmp_path, 'relay = "smtp://jo:hunter2@relay"\n[channels]\nowner = "json://u:hunter2@hook"\n'), NOTHING

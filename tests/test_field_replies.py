@@ -19,18 +19,19 @@ Round 10 was measured twice before anything was mended: the list that stands her
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from zlib import crc32
 
 import pytest
 
 from bouncekit.delivery.settlement import Settlement, settle
-from bouncekit.meaning.classification import Category, Scope
+from bouncekit.meaning.classification import Category, Classification, Scope
 from bouncekit.outside.builtin import classify, open_policy, policy_names
+from bouncekit.policy.policy import Policy
 from bouncekit.policy.rule import Circumstances
 from bouncekit.postmaster.asking import status_of
 from bouncekit.words.address import parse_address
@@ -102,8 +103,16 @@ def places(line: Line) -> Iterator[RecipientStatus]:
             yield said(line, *place, host=host)
 
 
-def settled(status: RecipientStatus, policy: str, to: Recipient, strikes: int) -> Settlement:
-    opened, verdict = open_policy(policy), classify(status)
+Everywhere: TypeAlias = Sequence[tuple[Line, RecipientStatus, Classification]]
+
+
+@pytest.fixture(scope="module")
+def everywhere() -> Everywhere:
+    """Every line at all of its places, and what it means there."""
+    return [(line, status, classify(status)) for line in LINES for status in places(line)]
+
+
+def settled(verdict: Classification, opened: Policy, to: Recipient, strikes: int) -> Settlement:
     counters = dict.fromkeys(opened.counters(verdict), strikes)
     circumstances = Circumstances(now=NOW, provider=verdict.provider, counters=counters)
     return settle(verdict, opened.decide(verdict, to, circumstances), to, policy=opened, at=NOW)
@@ -133,26 +142,25 @@ def test_every_line_names_what_exists_and_stands_once() -> None:
 
 
 @pytest.mark.parametrize("policy", policy_names())
-def test_nobody_is_suppressed_for_somebody_elses_fault_wherever_it_is_said(policy: str) -> None:
+def test_nobody_is_suppressed_for_somebody_elses_fault_wherever_it_is_said(everywhere: Everywhere, policy: str) -> None:
+    opened = open_policy(policy)
     wrong = [
         (status.stage, status.accepted, status.remote_mta, line["reply"])
-        for line in LINES
+        for line, status, verdict in everywhere
         if line["scope"] != "recipient"
-        for status in places(line)
         for to, strikes in TRIES
-        if settled(status, policy, to, strikes).suppression is not None
+        if settled(verdict, opened, to, strikes).suppression is not None
     ]
     assert not wrong
 
 
 @pytest.mark.parametrize("policy", policy_names())
-def test_nobody_is_suppressed_at_the_first_temporary_reply(policy: str) -> None:
+def test_nobody_is_suppressed_at_the_first_temporary_reply(everywhere: Everywhere, policy: str) -> None:
+    opened = open_policy(policy)
     wrong = [
         (status.stage, status.accepted, line["reply"])
-        for line in LINES
-        if line["permanent"] is False
-        for status in places(line)
-        if settled(status, policy, *FIRST).suppression is not None
+        for line, status, verdict in everywhere
+        if line["permanent"] is False and settled(verdict, opened, *FIRST).suppression is not None
     ]
     assert not wrong
 

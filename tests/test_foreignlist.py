@@ -117,8 +117,27 @@ CASES = (
     Case(
         "mailgun-unsubscribes",
         "unsubscribes.csv",
-        "address,tags,created_at\na@x.org,*,2011-10-21 11:02:55 UTC\n",
+        "address,tags,created_at\na@x.org,*,2011-10-21 11:02:55 UTC\nb@x.org,news,2011-10-21 11:02:55 UTC\n",
         {"a@x.org": Category.RECIPIENT_FILTERED},
+    ),
+    Case(
+        "mailgun-unsubscribes",
+        "unsubscribes.json",
+        json.dumps(
+            {
+                "items": [
+                    {"address": f"{name}@x.org", "tags": tags, "created_at": "Fri, 21 Oct 2011 11:02:55 GMT"}
+                    for name, tags in (("a", ["*"]), ("b", ["news"]), ("c", ["news", "*"]))
+                ]
+            }
+        ),
+        {"a@x.org": Category.RECIPIENT_FILTERED, "c@x.org": Category.RECIPIENT_FILTERED},
+    ),
+    Case(
+        "sendgrid-unsubscribes",
+        "groups.json",
+        json.dumps([{"email": "a@x.org", "group_id": 1, "group_name": "Weekly News", "created_at": 1410986704}]),
+        {},
     ),
     Case(
         "postmark",
@@ -149,6 +168,7 @@ CASES = (
                     {"recipient": "c@x.org", "type": "non_transactional", "source": "Spam Complaint"},
                     {"recipient": "d@x.org", "type": "non_transactional", "source": "Unsubscribe Link"},
                     {"recipient": "e@x.org", "type": "transactional", "source": "Manually Added"},
+                    {"recipient": "f@x.org", "type": "non_transactional", "source": "Manually Added"},
                 ]
             }
         ),
@@ -223,10 +243,13 @@ def test_a_full_mailbox_ends_and_so_does_what_a_service_does_not_show() -> None:
     assert entry("ses").expires_at is None
 
 
-def test_what_binds_some_mail_only_needs_a_stream() -> None:
-    case = next(case for case in CASES if case.kind == "sparkpost")
-    assert isinstance(read(case)[3], Unbound)
-    named = read(case, stream="news")[3]
+@pytest.mark.parametrize(
+    ("name", "row"), [("list.json", 3), ("list.json", 5), ("unsubscribes.json", 1), ("groups.json", 0)]
+)
+def test_what_binds_some_mail_only_needs_a_stream(name: str, row: int) -> None:
+    case = next(case for case in CASES if case.name == name and case.kind != "ses")
+    assert read(case)[row] == Unbound(f"{'abcdef'[row]}@x.org", "for some mail only: name its stream")
+    named = read(case, stream="news")[row]
     assert isinstance(named, Suppression)
     assert named.stream == "news"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bouncekit.clients.smtperrors import StoreUnavailable
 from bouncekit.delivery.submission import _plain
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores import open_store
@@ -156,6 +157,27 @@ def test_without_its_secrets_a_store_is_not_opened(opened: Opened, make_postmast
     for keys in ((), ["a wrong secret of enough length"]):
         with pytest.raises(ConfigurationError, match="hash_keys: the store has erased people"):
             make_postmaster(store=postmaster.office.store, hash_keys=keys)
+
+
+def test_who_was_at_work_before_without_the_secret_sends_to_nobody_half_a_minute_behind_it(
+    opened: Opened, make_postmaster: Callable[..., Postmaster], serve: Callable[..., ScriptedServer], clock: ManualClock
+) -> None:
+    server, postmaster = serve(), opened()
+    settings: dict[str, Any] = {"retry": "queue", "worker": "external", "relays": {"main": server.url}}
+    old = make_postmaster(store=postmaster.office.store, **settings)
+    with old.client("main") as client:
+        client.submit(message("ann@example.com"))
+    postmaster.forget(JO)
+    clock.move(timedelta(seconds=30))
+    with pytest.raises(StoreUnavailable, match=r"has erased people under the secret .*, and start again"):
+        old.worker().run_due()
+    with old.client("main") as client, pytest.raises(StoreUnavailable):
+        client.send(message(JO))
+    assert not server.messages
+    clock.move(timedelta(minutes=15))
+    new = opened(**settings)
+    new.worker().run_due()
+    assert len(server.messages) == 1
 
 
 def test_without_a_secret_nobody_is_forgotten(make_postmaster: Callable[..., Postmaster]) -> None:

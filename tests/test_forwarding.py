@@ -14,11 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bouncekit.delivery.events import Event, EventType, Occasion, event_id
+from bouncekit.delivery.events import Event, EventType, Occasion, Told, event_of
 from bouncekit.desk.forwarding import PATIENCE, Forwarder, Forwarding, cursor_of, sink_of
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.sinks import NotTaken, Sink
-from bouncekit.sinks.protocol import Told
 from bouncekit.stores import Store
 from bouncekit.stores.cursors import Trouble
 from bouncekit.stores.memory import MemoryStore
@@ -73,7 +72,7 @@ def tell(store: Store, clock: ManualClock, *types: EventType) -> list[str]:
     made = []
     for type_ in types:
         occasion = Occasion(attempt_id=clock.new_id(), at=clock.now())
-        made.append(Event(id=event_id(occasion.attempt_id, None, type_), type=type_, occasion=occasion))
+        made.append(event_of(type_, occasion))
     store.tell(made)
     return [event.id for event in made]
 

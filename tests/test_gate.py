@@ -16,8 +16,9 @@ from bouncekit.desk.gate import Gate
 from bouncekit.desk.ledger import LEASE
 from bouncekit.outside.builtin import open_policy
 from bouncekit.outside.relay import Outlet
+from bouncekit.policy.lane import Lane, LaneKind, Pause, Slow
 from bouncekit.policy.policy import Policy
-from bouncekit.policy.throttle import Lane, LaneKind, News, Pause, Slow
+from bouncekit.policy.throttle import News
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.stores.sqlite import SqliteStore
@@ -620,7 +621,7 @@ def test_a_policy_without_measures_asks_the_store_nothing(clock: ManualClock, tm
             raise AssertionError("asked")
 
     gate = Gate(open_policy(plain), Watched(), clock, lambda type_, **details: None)
-    assert gate.passage(Outlet("main"), "t", None) is None
+    assert not gate.is_needed
     assert gate.is_open(Outlet("main"))
 
 

@@ -12,8 +12,9 @@ import pytest
 from bouncekit.delivery.steps import Record
 from bouncekit.desk.gauging import Gauging
 from bouncekit.policy.budget import Budget, Level, Spent, Stream
+from bouncekit.policy.lane import Lane, LaneKind, Pause
 from bouncekit.policy.suppression import Standing
-from bouncekit.policy.throttle import FREE, Lane, LaneKind, Pause
+from bouncekit.policy.throttle import FREE
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.sinks.gauge import GAUGES, STORE_UP, Readings
 from bouncekit.stores import Store, open_store

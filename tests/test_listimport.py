@@ -50,6 +50,19 @@ def test_an_import_says_what_it_did_and_is_one_event(postmaster: Postmaster) -> 
     assert dict(event.details) == {"by": "import ses list.csv", "added": 2, "changed": 0}
 
 
+def test_the_head_tells_the_kind_though_the_first_row_ends_early(postmaster: Postmaster) -> None:
+    blocked = "550 5.7.1 Client host blocked using Spamhaus"
+    done = put(postmaster, f"status,reason,email,created\n5.7.1,{blocked},{ANN}\n5.7.1,{blocked},{BOB},1600000000\n")
+    assert (done.format, done.added.total(), done.unbound.total()) == ("sendgrid-bounces", 0, 2)
+
+
+def test_a_list_of_unknown_kind_that_gives_reasons_is_plain_only_if_somebody_says_so(postmaster: Postmaster) -> None:
+    text = f"email,reason\n{ANN},452 4.2.2 Over quota\n"
+    with pytest.raises(ConfigurationError, match="of no known kind; name one"):
+        put(postmaster, text)
+    assert put(postmaster, text, format="plain").added.total() == 1
+
+
 def test_a_row_that_no_store_could_keep_costs_nobody_else_his_place(postmaster: Postmaster) -> None:
     own = {"standing": "confirmed", "category": "user_unknown", "since": "2026-01-01T00:00:00Z", "rung": 1}
     odd = [

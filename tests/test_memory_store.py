@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from bouncekit.delivery.steps import LookUp, Outcome, Record
 from bouncekit.delivery.wholesale import wholesale
 from bouncekit.meaning.classification import Category
+from bouncekit.policy.lane import NO_ROAD
 from bouncekit.policy.rule import Window
-from bouncekit.policy.throttle import NO_ROAD
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.words.envelope import Counted, Labels
 from bouncekit.words.reply import NoReply, Reply
@@ -94,9 +94,9 @@ def test_deliveries_that_are_kept_folded_are_told_as_all_others_are(
                     store.record(one)
     assert folded.events() == plain.events()
     assert folded.history(ANN) == plain.history(ANN)
-    assert (folded.newest_at(), folded._unread(1)) == (plain.newest_at(), plain._unread(1))
+    assert (folded.newest_at(), folded._outbox.unread(1)) == (plain.newest_at(), plain._outbox.unread(1))
     assert folded.addressed("d1") == plain.addressed("d1")
-    assert (folded._known, folded._last) == (plain._known, plain._last)
+    assert (folded._outbox._known, folded._outbox._last) == (plain._outbox._known, plain._outbox._last)
 
 
 def test_of_folded_deliveries_nothing_is_made_before_somebody_reads() -> None:
@@ -127,7 +127,7 @@ def taken_by_all(attempt_id: str, *addresses: str, at: datetime = NOW) -> Record
 def test_a_server_that_says_much_does_not_fill_the_memory(said: Reply | NoReply) -> None:
     store = MemoryStore()
     send(store, ANN, answers={ANN: said})
-    assert all(_bytes_held(event) < 20_000 for event in store._told)
+    assert all(_bytes_held(event) < 20_000 for event in store._outbox._told)
     assert len(store.events()[0][1]["data"]["reply"]) <= 2048
 
 

@@ -4,18 +4,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from bouncekit import ConfigurationError
-from bouncekit.delivery.events import Event, EventType, Occasion, event_id
+from bouncekit.delivery.events import Event, EventType, Occasion, event_of
+from bouncekit.desk import outbox as outboxes
 from bouncekit.desk.outbox import Outbox, Reader
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores import Store
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.testing import ManualClock, ScriptedServer
+from bouncekit.words.errors import StoreError
 
 from .conftest import message
 
@@ -31,7 +34,7 @@ def tell(store: Store, clock: ManualClock, *types: EventType) -> list[str]:
     made = []
     for type_ in types:
         occasion = Occasion(attempt_id=clock.new_id(), at=clock.now())
-        made.append(Event(id=event_id(occasion.attempt_id, None, type_), type=type_, occasion=occasion))
+        made.append(event_of(type_, occasion))
     store.tell(made)
     return [event.id for event in made]
 
@@ -170,6 +173,28 @@ def test_a_name_is_taken_once(store: SqliteStore, clock: ManualClock) -> None:
     with pytest.raises(ConfigurationError, match="a name of its own"):
         outbox.on("", print, ())
     outbox.close()
+
+
+def test_a_store_that_does_not_answer_is_told_once_and_so_is_its_return(
+    store: SqliteStore, clock: ManualClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away, heard = iter([True] * 4), threading.Event()
+    one, read = reader(store, clock, lambda event: heard.set()), Reader.read
+
+    def fails_at_first(self: Reader, **settings: Callable[[], bool]) -> int:
+        if next(away, False):
+            raise StoreError("away")
+        return read(self, **settings)
+
+    monkeypatch.setattr(Reader, "read", fails_at_first)
+    monkeypatch.setattr(outboxes, "_POLL_SECONDS", 0.01)
+    tell(store, clock, CLOSED)
+    with closing(Outbox(store, clock)) as outbox:
+        outbox.add(one)
+        outbox.wake()
+        assert heard.wait(10)
+    said = [line.getMessage() for line in caplog.records]
+    assert said == ["the outbox cannot be read, and is tried again until it can: away", "the outbox is read again"]
 
 
 def test_a_postmaster_tells_durable_subscribers_sync_and_async_of_what_was_sent(

@@ -235,7 +235,7 @@ def test_a_server_that_forgets_what_stood_behind_an_error_is_asked_again_in_lock
     client_of: ClientOf, serve: Serve, postmaster: Postmaster
 ) -> None:
     server = serve({"RCPT": {BAD: Forgetting(NO_SUCH_USER)}})
-    with client_of(server, postmaster, timeout=0.5) as client:
+    with client_of(server, postmaster, timeout=2) as client:
         first = client.sendmail(SENDER, [ADA, BAD, BOB], BODY)
         again = client.sendmail(SENDER, [ADA, BOB], BODY)
     assert actions(first) == ["delivered", "failed", "delivered"]
@@ -249,7 +249,7 @@ def test_a_server_that_is_silent_to_a_group_and_to_single_commands_delays(
     client_of: ClientOf, serve: Serve, postmaster: Postmaster
 ) -> None:
     server = serve({"RCPT": {BOB: Silence()}})
-    with client_of(server, postmaster, timeout=0.3) as client, pytest.raises(OSError) as raised:
+    with client_of(server, postmaster, timeout=1.5) as client, pytest.raises(OSError) as raised:
         client.sendmail(SENDER, [ADA, BOB], BODY)
     assert actions(raised.value.report) == ["delayed", "delayed"]  # type: ignore[attr-defined]
     assert len(server.sessions) == 2

@@ -12,7 +12,7 @@ from bouncekit.meaning.classification import Category, Scope
 from bouncekit.outside.builtin import classify, open_policy, policy_folder, policy_names, policy_text, schedules
 from bouncekit.policy.policy import Disposition, SessionDisposition
 from bouncekit.policy.rule import Circumstances, Fate, SessionFate
-from bouncekit.policyfiles.policyfile import load_policy
+from bouncekit.policyfiles.policyfile import read_policy
 from bouncekit.policyfiles.policyprint import show_policy
 from bouncekit.policyfiles.policyschema import policy_schema
 from bouncekit.policyfiles.policytrial import run_examples
@@ -87,7 +87,7 @@ def test_each_file_names_its_schema_and_is_named_in_the_readme(name: str) -> Non
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_shown_loads_to_an_equal_policy(name: str) -> None:
     policy = open_policy(name)
-    again = load_policy("again.yaml", show_policy(policy), resolve=policy_text)
+    again = read_policy("again.yaml", show_policy(policy), resolve=policy_text).policy
     for one, other in zip(policy.rules + policy.sessions, again.rules + again.sessions, strict=True):
         assert replace(one, where="") == replace(other, where="")
     assert replace(again, name="", hash="", rules=(), sessions=()) == replace(
@@ -103,7 +103,7 @@ def test_the_schema_file_is_the_grammar() -> None:
 def test_every_policy_in_the_readme_loads() -> None:
     blocks = (FOLDER / "README.md").read_text("utf-8").split("```yaml\n")[1:]
     for block in blocks:
-        policy = load_policy("readme.yaml", block.partition("```")[0], resolve=policy_text, known=schedules)
+        policy = read_policy("readme.yaml", block.partition("```")[0], resolve=policy_text, known=schedules).policy
         assert all(one.ok for one in run_examples(policy, classify))
     assert blocks
 

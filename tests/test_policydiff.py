@@ -14,7 +14,7 @@ from bouncekit.policyfiles.policydiff import (
     rule_changes,
     setting_changes,
 )
-from bouncekit.policyfiles.policyfile import load_policy
+from bouncekit.policyfiles.policyfile import read_policy
 from bouncekit.words.reply import Stage
 
 BASE = """policy: 1
@@ -36,7 +36,7 @@ def read(*changes: tuple[str, str]) -> Policy:
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    return load_policy("p.yaml", text, resolve=policy_text, known=schedules)
+    return read_policy("p.yaml", text, resolve=policy_text, known=schedules).policy
 
 
 def rules(*changes: tuple[str, str]) -> list[RuleChange]:

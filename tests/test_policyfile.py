@@ -19,13 +19,13 @@ from bouncekit.meaning.classification import Category, Scope
 from bouncekit.meaning.meaning import Meaning, RuleFile
 from bouncekit.policy.budget import Bound, Budget
 from bouncekit.policy.guard import Guard
+from bouncekit.policy.lane import LaneKind, Pace, Pause, Slow, Throttle, Throttles
 from bouncekit.policy.policy import Keep, Policy
 from bouncekit.policy.rule import Condition, Example, Fate, Limit, Notice, Range, Rule, Seen, SessionFate
 from bouncekit.policy.schedule import Hints, Obey, Schedule
 from bouncekit.policy.template import PLACEHOLDERS, Template
-from bouncekit.policy.throttle import LaneKind, Pace, Pause, Slow, Throttle, Throttles
 from bouncekit.policyfiles.conditionschema import ConditionText
-from bouncekit.policyfiles.policyfile import load_policy
+from bouncekit.policyfiles.policyfile import read_policy
 from bouncekit.policyfiles.policyprint import show_policy
 from bouncekit.policyfiles.policyschema import policy_schema
 from bouncekit.policyfiles.policytrial import run_examples
@@ -63,7 +63,7 @@ def load(text: str, name: str = "own.yaml", **bases: str) -> Policy:
             raise LookupError(f"no policy {wanted!r}; there are {', '.join(bases)}")
         return f"{wanted}.yaml", bases[wanted]
 
-    return load_policy(name, text, resolve=resolve)
+    return read_policy(name, text, resolve=resolve).policy
 
 
 def rules(text: str) -> str:
@@ -251,7 +251,7 @@ def test_the_owners_headers_are_looked_for_first_and_a_class_of_the_same_name_re
 def test_a_class_may_wait_by_a_known_schedule() -> None:
     known = {"postfix": Schedule("postfix", (5 * MINUTE,))}
     text = HEAD.replace("default: true", "default: true, wait: postfix") + "rules: [{id: a, do: fail}]\n"
-    policy = load_policy("own.yaml", text, resolve=lambda name: (name, ""), known=lambda: known)
+    policy = read_policy("own.yaml", text, resolve=lambda name: (name, ""), known=lambda: known).policy
     assert policy.classes["normal"].wait is known["postfix"]
     assert policy.schedules["postfix"] is known["postfix"]
 
@@ -616,9 +616,9 @@ def test_a_file_of_two_thousand_rules_loads() -> None:
 def test_yaml_without_libyaml_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     import yaml
 
-    from bouncekit.policyfiles import policytext
+    from bouncekit.policyfiles import yamltext
 
-    monkeypatch.setattr(policytext, "_LOADER", yaml.BaseLoader)
+    monkeypatch.setattr(yamltext, "_LOADER", yaml.BaseLoader)
     assert bare(load(read("whole.yaml"))) == bare(WHOLE)
     assert len(findings(read("six-mistakes.yaml"), default=BASE)) == 6
     assert finding("policy: 1\nrules: [{id: a\n").startswith("own.yaml:3:1: no YAML: ")
@@ -752,7 +752,7 @@ def naming(meaning: str, files: Mapping[str, str], check: Any = bool, **bases: s
 
     text = f"{HEAD}rules: [{{id: a, do: fail}}]\nmeaning: {meaning}\n"
     resolve = {name: (f"{name}.yaml", base) for name, base in bases.items()}
-    return load_policy("own.yaml", text, resolve=resolve.__getitem__, find_rules=find, check_rules=check)
+    return read_policy("own.yaml", text, resolve=resolve.__getitem__, find_rules=find, check_rules=check).policy
 
 
 MINE, THEIRS = RuleFile("etc/mine.toml", "m"), RuleFile("etc/theirs.toml", "t")
@@ -781,21 +781,21 @@ def test_files_of_rules_are_the_owners_where_nothing_else_is_said(written: str, 
 def test_what_is_shown_names_the_same_files_of_rules(written: str) -> None:
     policy = naming(written, RULE_FILES)
     shown = show_policy(policy)
-    again = load_policy(
+    again = read_policy(
         "own.yaml", shown, resolve=RULE_FILES.__getitem__, find_rules=lambda name: (f"etc/{name}", RULE_FILES[name])
-    )
+    ).policy
     assert bare(again) == bare(policy)
 
 
 def test_what_a_base_names_comes_behind_and_the_same_file_counts_once() -> None:
     base = BASE + "meaning: {own: [more.toml, mine.toml], community: theirs.toml}\n"
     own = "policy: 1\nextends: base\nmeaning: [mine.toml]\n"
-    policy = load_policy(
+    policy = read_policy(
         "own.yaml",
         own,
         resolve=lambda name: ("base.yaml", base),
         find_rules=lambda name: (f"etc/{name}", RULE_FILES[name]),
-    )
+    ).policy
     assert policy.meaning == Meaning(own=(MINE, RuleFile("etc/more.toml", "x")), community=(THEIRS,))
 
 
@@ -850,7 +850,7 @@ def test_no_more_files_of_rules_are_read_than_a_policy_may_name() -> None:
 
     text = f"{HEAD}rules: [{{id: a, do: fail}}]\nmeaning: [{', '.join(f'{n}.toml' for n in range(5000))}]\n"
     with pytest.raises(PolicyError, match=r"own\.yaml:5:10: too many entries here"):
-        load_policy("own.yaml", text, resolve=RULE_FILES.__getitem__, find_rules=find)
+        read_policy("own.yaml", text, resolve=RULE_FILES.__getitem__, find_rules=find)
     assert len(asked) <= 20
 
 

@@ -280,8 +280,25 @@ def test_a_server_that_is_away_is_told_after_bounded_patience_and_shows_no_passw
     start = time.monotonic()
     with pytest.raises(StoreError, match=re.escape("127.0.0.1:1/shop")) as caught:
         PostgresStore("postgresql://jo:hush-canary@127.0.0.1:1/shop", patience_seconds=0.2)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
     assert "canary" not in f"{caught.value!r} {caught.value} {caught.value.__cause__}"
+
+
+def test_a_server_that_comes_back_within_patience_is_found_at_once_and_nobody_hears_of_it(
+    line: Line, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bouncekit.stores.postgres import PostgresStore
+
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in an application that has set up no logging
+    with PostgresStore(line.url, patience_seconds=5) as store:
+        line.cut = "before"
+        line.close()
+        back = threading.Timer(3.2, line.open)  # by then the pool itself would look again when patience is over
+        back.start()
+        store.tell((told(EventType.QUEUED, ANN),))
+        assert line.cuts == 1
+        assert not back.is_alive()
+    assert capsys.readouterr().err == ""
 
 
 # -- many at once
@@ -387,7 +404,7 @@ def test_a_claim_waits_for_nobody(store: Any) -> None:
         other.execute("SELECT 1 FROM recipients WHERE message = ? FOR UPDATE", (first.id,)).fetchall()
         start = time.monotonic()
         assert [delivery.id for delivery in claim(store)] == [second.id]
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30
     assert [delivery.id for delivery in claim(store)] == [first.id]
 
 
@@ -492,7 +509,7 @@ def test_no_password_is_in_a_message_a_repr_or_the_log(caplog: pytest.LogCapture
     assert place.settings()["password"] == "canary"
     assert "canary" not in f"{place!r} {place}"
     separator = "&" if "?" in server_url() else "?"
-    with pytest.raises(StoreError, match=r"the server refuses .*nowhere"):
+    with pytest.raises(StoreError, match=r"the server refuses .*nowhere.*; .*createdb"):
         open_store(f"{server_url()}{separator}dbname=nowhere&password=canary")
     assert "canary" not in caplog.text
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from bouncekit.history.prospects import Coming
 from bouncekit.history.retold import struck, told
-from bouncekit.history.timeline import Coming, History
+from bouncekit.history.timeline import History
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.postmaster.recalling import tenants_that_know
 from bouncekit.stores import Store

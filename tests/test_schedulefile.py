@@ -10,7 +10,7 @@ from bouncekit.delivery.events import EventType
 from bouncekit.outside.builtin import classify, known_schedules, policy_text, schedules
 from bouncekit.policy.policy import Policy
 from bouncekit.policy.schedule import Schedule, parse_duration, show_duration
-from bouncekit.policyfiles.policyfile import load_policy
+from bouncekit.policyfiles.policyfile import read_policy
 from bouncekit.policyfiles.policyprint import show_policy
 from bouncekit.words.errors import PolicyError
 from bouncekit.words.status import Action
@@ -23,7 +23,7 @@ HEAD = "policy: 1\nclasses: {normal: {deadline: 5d, default: true}}\nrules:\n"
 
 
 def load(text: str) -> Policy:
-    return load_policy("own.yaml", text, resolve=policy_text, known=schedules)
+    return read_policy("own.yaml", text, resolve=policy_text, known=schedules).policy
 
 
 def waits(name: str, number: int) -> list[str]:
@@ -144,7 +144,9 @@ def test_an_unknown_schedule_is_named_with_what_there_is_in_both() -> None:
 def test_the_policy_s_hash_names_the_known_schedules_too() -> None:
     text = HEAD + "- {id: a, do: retry, wait: mine}\n"
     one, other = (
-        load_policy("own.yaml", text, resolve=policy_text, known=lambda wait=wait: {"mine": Schedule("mine", (wait,))})
+        read_policy(
+            "own.yaml", text, resolve=policy_text, known=lambda wait=wait: {"mine": Schedule("mine", (wait,))}
+        ).policy
         for wait in (MINUTE, 2 * MINUTE)
     )
     assert one.hash != other.hash
@@ -154,12 +156,12 @@ def test_known_schedules_are_read_only_where_a_rule_names_one() -> None:
     def fail() -> dict[str, Schedule]:
         raise AssertionError
 
-    load_policy("own.yaml", "policy: 1\nextends: default\n", resolve=policy_text, known=fail)
+    read_policy("own.yaml", "policy: 1\nextends: default\n", resolve=policy_text, known=fail)
 
 
 def test_what_is_shown_defines_them_and_loads_without_them() -> None:
     policy = load(HEAD + "- {id: a, do: retry, wait: exim}\n- {id: b, do: retry, wait: kumo}\n")
-    again = load_policy("own.yaml", show_policy(policy), resolve=policy_text)
+    again = read_policy("own.yaml", show_policy(policy), resolve=policy_text).policy
     assert again.schedules == policy.schedules
     assert [rule.wait for rule in again.rules] == [rule.wait for rule in policy.rules]
 

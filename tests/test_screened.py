@@ -32,8 +32,8 @@ from tests.valkey import Valkey
 # What forwards as it is, since it puts nobody on the list. A method that may must be written out in `_Screened`.
 PUTS_NOBODY_THERE = frozenset(
     """
-    abandoned addressed begin changes changes_at changes_of claim claim_cursor cursors depth drop drop_cursor
-    enqueue events extend flows history holdings kept levels lift move_cursor newest_at note_trouble overdue
+    abandoned addressed begin changes changes_at changes_of claim claim_cursor cursors date_back depth drop
+    drop_cursor enqueue events extend flows history holdings kept levels lift move_cursor newest_at note_trouble overdue
     overwrite_deleted place_cursor prune pseudonymous queued queued_message queued_relays read_cursor release
     release_cursor requeue search spent standing suppression suppressions swap_flow swap_level talkers tally
     tally_events tell tenants tenants_of trouble_of
@@ -102,15 +102,15 @@ def test_every_method_of_a_store_is_forwarded_or_written_out() -> None:
 def test_only_who_may_be_on_the_list_is_asked_about(asked: Any) -> None:
     put(asked, suppression(ANN))
     store = screened(asked, OnlyThese(ANN))
-    question = LookUp(labels=Labels(), keys=(ANN, BOB, CY), claim=True)
+    question = LookUp(labels=Labels(), keys=(ANN, BOB, CY), claim="d1")
     assert list(store.look_up(question, NOW).suppressions) == [ANN]
     assert [one.keys for one in asked.questions] == [(ANN,)]
-    assert asked.questions[0].claim
+    assert asked.questions[0].claim == "d1"
 
 
 def test_a_question_about_nobody_who_may_be_there_ends_at_the_screen(asked: Any) -> None:
     store = screened(asked, OnlyThese())
-    assert store.look_up(LookUp(labels=Labels(), keys=(ANN, BOB), claim=True), NOW) == LookedUp(now=NOW)
+    assert store.look_up(LookUp(labels=Labels(), keys=(ANN, BOB), claim="d1"), NOW) == LookedUp(now=NOW)
     assert store.suppressed((ANN, BOB), Labels(), NOW) == frozenset()
     assert asked.questions == asked.bulk == []
 

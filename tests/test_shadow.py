@@ -17,7 +17,7 @@ from bouncekit.outside.builtin import classifier, classify, open_policy, policy_
 from bouncekit.policy.policy import Disposition, Policy
 from bouncekit.policy.rule import Circumstances, Condition, Fate, Learn, Rule, Seen, Window
 from bouncekit.policy.schedule import Schedule
-from bouncekit.policyfiles.policyfile import load_policy
+from bouncekit.policyfiles.policyfile import read_policy
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.memory import MemoryStore
 from bouncekit.testing import ManualClock, ScriptedServer
@@ -35,9 +35,9 @@ LIVE = open_policy("default")
 
 
 def trial(rules: str) -> Policy:
-    return load_policy(
+    return read_policy(
         "trial.yaml", f"policy: 1\nextends: default\nrules:\n{rules}", resolve=policy_text, known=schedules
-    )
+    ).policy
 
 
 HOLDS = trial("  - {id: new, when: {category: mailbox_full}, do: hold}\n")
@@ -203,12 +203,12 @@ def test_a_shadow_that_looks_back_has_the_history_looked_up_for_it() -> None:
 
 
 def test_sessions_are_compared_too() -> None:
-    closes = load_policy(
+    closes = read_policy(
         "trial.yaml",
         "policy: 1\nextends: default\nsessions: [{id: bye, when: {code: 421}, do: close}]\n",
         resolve=policy_text,
         known=schedules,
-    )
+    ).policy
     shadow = Shadow(closes)
     verdict = meaning("421 Bye", Stage.MAIL)
     assert shadow.beside(LIVE).decide_session(verdict) == LIVE.decide_session(verdict)

@@ -20,7 +20,7 @@ from bouncekit.delivery.queue import QueueState
 from bouncekit.stores.queuecodec import MESSAGE_COLUMNS
 from bouncekit.stores.sql import queuestatements as statements
 from bouncekit.stores.sqlite import SqliteStore
-from bouncekit.words.errors import StoreCorrupt, StoreError
+from bouncekit.words.errors import StoreBusy, StoreCorrupt, StoreError
 
 from .building import ANN, BOB, CY, NOW
 from .contract.queueing import LATER, begin, claim, enqueue, lease, mail_to, outcome, wires
@@ -75,7 +75,7 @@ def long_queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteStore
 
 
 def plan(store: SqliteStore, statement: str) -> list[str]:
-    statement = statement.replace("%s", ":message" if ":now" in statement else "?")
+    statement = statement.replace("%s", ":message" if _NAMES(statement) else "?")
     names = _NAMES(statement)
     values: Any = dict.fromkeys(names) if names else [None] * statement.count("?")
     return [step for *_, step in store._database.read(f"EXPLAIN QUERY PLAN {statement}", values)]
@@ -85,6 +85,15 @@ def plan(store: SqliteStore, statement: str) -> list[str]:
 def test_no_statement_of_the_queue_reads_a_whole_table_or_sorts_it(long_queue: SqliteStore, statement: str) -> None:
     steps = plan(long_queue, statement)
     assert not [step for step in steps if step.startswith("SCAN") or "TEMP B-TREE" in step]
+
+
+def test_how_many_wait_is_counted_in_indexes_alone_but_for_what_is_under_way(long_queue: SqliteStore) -> None:
+    for statement in (statements.RELAYS, statements.DEPTH):
+        steps = [step for step in plan(long_queue, statement) if " recipients " in step]
+        assert {step.split(" INDEX ")[1].split(" ")[0] for step in steps if "COVERING" not in step} <= {
+            "recipients_by_attempt",
+            "recipients_by_lease",
+        }
 
 
 @pytest.mark.parametrize("name", ["FREE", "FIRST_RELAY", "NEXT_RELAY", "ABANDONED"])
@@ -180,6 +189,18 @@ def test_what_is_in_the_log_is_written_back_when_nobody_waits_for_it(
         rest(store)
         sizes.append(path.stat().st_size)
     assert sizes[0] == sizes[1] == sizes[2] < sizes[3]
+
+
+def test_whoever_has_nothing_left_to_give_back_asks_for_no_lock(store: SqliteStore, path: Path) -> None:
+    enqueue(store, ANN)
+    (delivery,) = claim(store)
+    assert delivery.lease is not None
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert store.release("theirs") == 0
+        with pytest.raises(StoreBusy):
+            store.release(delivery.lease)
+    assert store.release(delivery.lease) == 1
 
 
 def test_the_table_refuses_what_contradicts_itself(store: SqliteStore) -> None:
@@ -365,13 +386,19 @@ def test_four_processes_are_handed_each_of_2000_recipients_once(store: SqliteSto
     for start in range(0, 2000, 4):
         enqueue(store, *people[start : start + 4])
     code = """
+print("ready", flush=True)
+while not os.path.exists(sys.argv[2]):
+    threading.Event().wait(0.001)
 while claimed := claim(store, limit=10):
     for delivery in claimed:
         attempt = begin(store, delivery)
         store.record(outcome(delivery, attempt, done=wires(delivery)))
         print(*wires(delivery), flush=True)
 """
-    workers = [python(HEAD + code, path) for _ in range(4)]
+    go = path.with_name("go")
+    workers = [python(HEAD + code, path, go) for _ in range(4)]
+    assert [worker.stdout and worker.stdout.readline() for worker in workers] == ["ready\n"] * 4
+    go.touch()
     got = [worker.communicate(timeout=60)[0].split() for worker in workers]
     finish(*workers)
     assert sorted(one for each in got for one in each) == people

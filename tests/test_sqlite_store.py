@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -21,7 +22,7 @@ import pytest
 
 from bouncekit.delivery.suppressionchange import Swap
 from bouncekit.policy.suppression import Standing
-from bouncekit.stores.sql import statements
+from bouncekit.stores.sql import listingstatements, statements
 from bouncekit.stores.sqlite import SqliteStore
 from bouncekit.words.errors import (
     StoreBusy,
@@ -164,7 +165,7 @@ def test_opening_again_migrates_nothing(path: Path) -> None:
         statements.FIND % "?, ?",
         statements.STANDING,
         statements.LIST,
-        statements.RELEASE,
+        statements.LEAVE,
         statements.CLAIM,
         statements.COUNT,
         statements.ALIKE,
@@ -183,6 +184,14 @@ def test_no_statement_reads_a_whole_table_or_sorts_it(store: SqliteStore, statem
     assert plan
     assert not [step for step in plan if step.startswith("SCAN")]
     assert not [step for step in plan if "TEMP B-TREE" in step]
+
+
+@pytest.mark.parametrize("statement", [listingstatements.HELD, listingstatements.HOLDINGS])
+def test_what_the_guard_holds_is_counted_in_an_index_alone(store: SqliteStore, statement: str) -> None:
+    asked = [None] * statement.count("?")
+    steps = [step for *_, step in store._database.read(f"EXPLAIN QUERY PLAN {statement}", asked)]
+    (entries,) = (step for step in steps if " suppressions " in step)
+    assert "USING COVERING INDEX suppressions_held" in entries
 
 
 def test_the_audit_keeps_who_changed_the_list_and_what_stood_there(store: SqliteStore) -> None:
@@ -454,6 +463,43 @@ def test_a_lock_that_another_holds_too_long_is_an_error_and_reading_goes_on(stor
         other.execute("ROLLBACK")
         put(store, suppression(ANN))
     assert keys(store) == [ANN]
+
+
+def test_whoever_waits_for_a_lock_has_it_as_soon_as_it_is_free(path: Path) -> None:
+    """SQLite itself would look a quarter of a second later, and then again a tenth of a second later."""
+
+    def late(store: SqliteStore) -> float:
+        freed_at = list[float]()
+
+        def free() -> None:
+            freed_at.append(time.monotonic())
+            other.execute("ROLLBACK")
+
+        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            timer = threading.Timer(0.27, free)
+            timer.start()
+            put(store, suppression(ANN))
+            took = time.monotonic() - freed_at[0]
+            timer.join()
+        return took
+
+    with SqliteStore(path) as store:
+        assert min(late(store) for _ in range(5)) < 0.04
+
+
+@pytest.mark.parametrize(("busy_seconds", "is_empty"), [(30.0, True), (0.05, False)])
+def test_to_empty_the_log_whoever_reads_is_waited_for(path: Path, busy_seconds: float, is_empty: bool) -> None:
+    with SqliteStore(path, busy_seconds=busy_seconds) as store:
+        put(store, suppression(ANN))
+        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM suppressions").fetchone()
+            put(store, suppression(BOB))
+            timer = threading.Timer(0.5, reader.execute, ("ROLLBACK",))
+            timer.start()
+            assert store._database.empty_log() is is_empty
+            timer.join()
 
 
 def test_a_full_disk_stores_nothing_by_halves_and_reading_goes_on(store: SqliteStore) -> None:

@@ -13,10 +13,10 @@ from bouncekit.delivery.steps import LookedUp, LookUp, Outcome, Record
 from bouncekit.delivery.tallied import Count, Number, Scene, Sum, greylisted_at, waited
 from bouncekit.history.retold import told
 from bouncekit.meaning.classification import Category
+from bouncekit.policy.lane import Lane, LaneKind, Road
 from bouncekit.policy.policy import MessageClass
 from bouncekit.policy.rule import Condition, Fate, Learn, Rule, Seen, SeenBy, Window
 from bouncekit.policy.schedule import Schedule
-from bouncekit.policy.throttle import Lane, LaneKind, Road
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores import Store
 from bouncekit.stores.memory import MemoryStore

@@ -130,13 +130,13 @@ def test_a_probe_that_is_under_way_is_not_given_free_by_test_traffic(tmp_path: P
     for store in (MemoryStore(), SqliteStore(tmp_path / "b.db")):
         with store:
             put(store, expired(ANN))
-            asked = LookUp(labels=Labels(), keys=(ANN,), claim=True)
-            assert store.look_up(asked, NOW).probes == {ANN}
-            test = delivery_to(ANN, test=True)
+            first, second = (LookUp(labels=Labels(), keys=(ANN,), claim=new_id()) for _ in range(2))
+            assert store.look_up(first, NOW).probes == {ANN}
+            test = delivery_to(ANN, id=first.claim, test=True)
             store.record(outcome(test, new_id(), delayed=[ANN]))
-            assert store.look_up(asked, NOW).probes == frozenset()
-            store.record(outcome(delivery_to(ANN, id=new_id()), new_id(), delayed=[ANN]))
-            assert store.look_up(asked, NOW).probes == {ANN}
+            assert store.look_up(second, NOW).probes == frozenset()
+            store.record(outcome(delivery_to(ANN, id=first.claim), new_id(), delayed=[ANN]))
+            assert store.look_up(second, NOW).probes == {ANN}
 
 
 def test_test_traffic_is_no_trial_of_a_relay_that_was_paused(serve: Serve, desk: Make, clock: ManualClock) -> None:

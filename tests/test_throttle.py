@@ -8,28 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bouncekit.policy.throttle import (
-    FREE,
+from bouncekit.policy.lane import (
     LONGEST_PAUSE,
     NO_THROTTLE,
-    Change,
-    Flow,
-    Held,
-    Hold,
     Lane,
     LaneKind,
-    News,
     Pace,
     Pause,
     Road,
     Slow,
     Throttle,
     Throttles,
-    ask,
-    heard,
-    left,
-    set_back,
 )
+from bouncekit.policy.throttle import FREE, Change, Flow, Held, Hold, News, ask, heard, left, set_back
 
 from .building import NOW
 

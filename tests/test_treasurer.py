@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bouncekit.clients.aio import AsyncClient
-from bouncekit.delivery.events import Event, EventType, Occasion, event_id
+from bouncekit.delivery.events import Event, EventType, Occasion, event_of
 from bouncekit.delivery.steps import Record
 from bouncekit.desk.ledger import Ledger
 from bouncekit.desk.notices import Notices
@@ -292,7 +292,7 @@ def test_no_other_mail_waits_while_a_worker_sleeps_for_a_slowed_stream(
     worker.run_due()
     assert dict(arrived)["code@example.com"] == start
     while left(postmaster, clock):
-        clock.move(SECOND / 10)
+        clock.move(SECOND)
         worker.run_due()
         assert clock.now() - start < HOUR
     assert len(arrived) == 31
@@ -454,6 +454,30 @@ def test_the_store_is_asked_once_in_ten_seconds(make: Make, clock: ManualClock) 
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize("hours", [1, 24, 24 * 365])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_a_clock_counted_that_was_set_back_since_counts_no_longer_than_all_else(
+    make: Make, clock: ManualClock, tmp_path: Path, hours: int, *, restarts: bool
+) -> None:
+    """A process that was there sees it from an hour on; one that was not, from two, as much as machines may differ."""
+    url = f"sqlite:///{tmp_path / 'own.db'}"
+    budget = STRICT.replace("{", "{within: 1d, ", 1)
+    postmaster = make(budget, store=url)
+    ahead = timedelta(hours=max(hours, 2) if restarts else hours)
+    clock.move(ahead)
+    spoil(postmaster, clock, good=10, bad=10)
+    clock.move(-ahead)
+    if restarts:
+        postmaster.close()
+        postmaster = make(budget, store=url)
+    assert is_stopped(postmaster), "it was a bad list whatever time it was"
+    clock.move(25 * HOUR)
+    assert not is_stopped(postmaster)
+    assert postmaster.budget("news").spent.bounced == 0
+    clock.move(timedelta(hours=hours))
+    assert postmaster.budget("news").spent.bounced == 0, "nor is it found again later"
+
+
 @pytest.mark.parametrize("name", ["", "-", "a/b", "%", "nul\0", "\udcff", "stra\u00dfe", "x" * 255])
 def test_whatever_a_stream_is_called_it_is_held_alone(make: Make, clock: ManualClock, name: str) -> None:
     postmaster = make()
@@ -578,9 +602,7 @@ class Machine(RuleBasedStateMachine):
         spent = Spent(sent + bad, bad, complained)
         labels = Labels(tenant=stream.tenant, stream=stream.name)
         occasion = Occasion(attempt_id=self.clock.new_id(), at=self.clock.now(), labels=labels)
-        event = Event(
-            id=event_id(occasion.attempt_id, None, EventType.CLOSED), type=EventType.CLOSED, occasion=occasion
-        )
+        event = event_of(EventType.CLOSED, occasion)
         self.store.record(Record(delivery=delivery_to(ANN), occasion=occasion, events=(event,), spent=spent))
         self.history[stream].append((self.clock.now(), spent))
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bouncekit.stores.sqlite import SqliteStore, file
+from bouncekit.stores.sqlite import SqliteStore, file, turns
 from bouncekit.stores.sqlite.file import Database
+from bouncekit.stores.sqlite.turns import Shared
 from bouncekit.words.errors import StoreError, StoreRefused
 
 WRITERS = 8
@@ -67,9 +68,8 @@ def all_at_once(
 
 
 def commits_of(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many parts each commit from now on has."""
-    from bouncekit.stores.sqlite.turns import Shared
-
+    """How many parts each commit from now on has, where nobody who waits for it grows impatient."""
+    monkeypatch.setattr(turns, "_LOOK_SECONDS", 60.0)
     parts: list[int] = []
     commit = Shared.commit
 
@@ -243,13 +243,14 @@ def test_a_turn_that_was_interrupted_between_two_steps_is_given_back_and_nothing
 
 
 def test_whom_an_interruption_meets_even_while_he_gives_his_turn_back_keeps_nobody_from_closing(
-    database: Database,
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second Ctrl-C, or one at that very place."""
+    monkeypatch.setattr(file, "_BEYOND_SECONDS", 60.0)
     interrupted_while_giving_back(database)
     began = time.monotonic()
     database.close()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 30
     with closing(sqlite3.connect(database.path)) as other:
         assert other.execute(NAMES).fetchall() == []
 
@@ -306,7 +307,7 @@ def test_a_thread_that_holds_its_connection_for_ever_keeps_nobody_from_closing(
         handle.lock.acquire()
         began = time.monotonic()
         store.close()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         handle.lock.release()
 
 

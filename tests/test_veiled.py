@@ -25,7 +25,7 @@ from bouncekit.words.envelope import Labels
 from bouncekit.words.errors import ConfigurationError
 from bouncekit.words.pseudonym import Pseudonyms, is_pseudonym
 from tests.building import ANN, BOB, CY, NOW, expired, suppression
-from tests.contract.stores import put, send
+from tests.contract.stores import new_id, put, send
 from tests.contract.test_store_contract import FULL
 
 from .conftest import message
@@ -38,9 +38,9 @@ OLD, NEW = "a secret of thirty-two characters", "another one, made a year later"
 # What is about no mailbox, or about mail that waits, is forwarded as it is. Whatever else must be written out.
 TELLS_OF_NOBODY = frozenset(
     """
-    abandoned addressed changes claim claim_cursor close cursors depth drop_cursor erase events extend flows holdings
-    kept levels move_cursor newest_at note_trouble overdue overwrite_deleted place_cursor prune pseudonymous queued
-    queued_message queued_relays read_cursor release release_cursor requeue spent suppressions swap_flow
+    abandoned addressed changes claim claim_cursor close cursors date_back depth drop_cursor erase events extend flows
+    holdings kept levels move_cursor newest_at note_trouble overdue overwrite_deleted place_cursor prune pseudonymous
+    queued queued_message queued_relays read_cursor release release_cursor requeue spent suppressions swap_flow
     swap_level talkers tally tally_events tenants trouble_of
     """.split()
 )
@@ -267,11 +267,11 @@ def test_a_probe_that_failed_is_granted_again_whatever_its_secret() -> None:
     store = MemoryStore()
     old, both = (veiled(store, Pseudonyms(keys)) for keys in ([OLD], [NEW, OLD]))
     put(old, expired(ANN))
-    question = LookUp(labels=Labels(), keys=(ANN,), claim=True)
+    question = LookUp(labels=Labels(), keys=(ANN,), claim=new_id())
+    assert send(both, ANN, answers={"DOT": "554 5.7.1 Message rejected as spam"})[0].failed
     assert both.look_up(question, NOW).probes == {ANN}
-    assert both.look_up(question, NOW).probes == frozenset()
-    send(both, ANN, answers={ANN: "451 4.3.0 Busy"})
-    assert both.look_up(question, NOW).probes == frozenset(), "that send has the probe"
+    assert send(both, ANN)[0].suppressed, "the probe is that other one's"
+    assert both.look_up(question, NOW).probes == {ANN}, "and still is"
 
 
 def test_an_import_replaces_what_stands_under_an_older_secret(hiding: Make) -> None:

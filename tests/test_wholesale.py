@@ -14,7 +14,7 @@ from bouncekit.delivery.report import Report
 from bouncekit.delivery.settlement import Delivered
 from bouncekit.delivery.steps import Delivery, LookedUp, LookUp, Outcome, Record, Transact
 from bouncekit.policy.budget import Budget
-from bouncekit.policy.throttle import Lane, LaneKind, Road
+from bouncekit.policy.lane import Lane, LaneKind, Road
 from bouncekit.words.envelope import Counted, Recipient
 from bouncekit.words.reply import Reply
 from bouncekit.words.status import Action, Taken

@@ -44,7 +44,9 @@ from .wires import AwaitedWire
 ME, BAD, ADA, BOB, CY = (f"{name}@example.com" for name in ("me", "bad", "ada", "bob", "cy"))
 SMALL = b"Subject: Hi\r\n\r\nHello\r\n"
 LARGE = b"Subject: Hi\r\n\r\n" + (b"x" * 70 + b"\r\n.dot\r\n") * 13_000  # above what the buffers between us hold
-SHORT = 0.25  # seconds of patience where a server is silent
+SHORT = 0.25  # seconds of patience where nothing comes at all
+BRIEF = 1.0  # where something should have come before the silence, and a busy machine needs its time for that
+LONG = 30.0  # where an answer comes
 DELIVERED, DELAYED, FAILED, UNKNOWN = Action.DELIVERED, Action.DELAYED, Action.FAILED, Action.UNKNOWN
 
 
@@ -57,7 +59,7 @@ def line(stage: Stage, text: str) -> Commands:
 
 
 @contextmanager
-def pair(timeout: float | None = 5.0) -> Iterator[tuple[Wire, socket.socket]]:
+def pair(timeout: float | None = LONG) -> Iterator[tuple[Wire, socket.socket]]:
     """A wire and its other end."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -73,13 +75,13 @@ class Dial(Protocol):
         server: ScriptedServer,
         *,
         tls: ssl.SSLContext | None = None,
-        timeout: float | None = 5.0,
+        timeout: float | None = LONG,
         lmtp: bool = False,
     ) -> AbstractContextManager[Wire]: ...
 
 
 def _blocking(server: ScriptedServer, tls: ssl.SSLContext | None) -> tuple[Wire, AbstractContextManager[object]]:
-    sock = socket.create_connection((server.host, server.port), timeout=5.0)
+    sock = socket.create_connection((server.host, server.port), timeout=LONG)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if tls is not None:
@@ -99,7 +101,7 @@ def dialled(request: pytest.FixtureRequest) -> Dial:
 
     @contextmanager
     def dial(
-        server: ScriptedServer, *, tls: ssl.SSLContext | None = None, timeout: float | None = 5.0, lmtp: bool = False
+        server: ScriptedServer, *, tls: ssl.SSLContext | None = None, timeout: float | None = LONG, lmtp: bool = False
     ) -> Iterator[Wire]:
         wire, closing = request.param(server, tls)
         with closing:
@@ -118,7 +120,7 @@ def send(wire: Wire, *recipients: str, content: bytes = SMALL, lmtp: bool = Fals
 
 def until_it_speaks(wire: Wire) -> None:
     """Wait until what the server said, or its FIN, is here."""
-    assert select.select([wire.sock], [], [], 5.0)[0]
+    assert select.select([wire.sock], [], [], LONG)[0]
 
 
 def up_to_the_body(wire: Wire) -> None:
@@ -205,7 +207,7 @@ def test_a_socket_that_was_closed_on_our_side_is_a_lost_connection() -> None:
 DRIP = Flood(b"x", first=b"250 ", every=0.02)
 
 
-@pytest.mark.parametrize("drip", [DRIP, Flood(b"250-x\r\n", every=0.02), Drip("250 " + "x" * 400, every=0.02)])
+@pytest.mark.parametrize("drip", [DRIP, Flood(b"250-x\r\n", every=0.02), Drip("250 " + "x" * 4_000, every=0.02)])
 @pytest.mark.parametrize("bound", ["argument", "socket", "stage"])
 def test_the_deadline_is_for_the_whole_reply_however_it_drips(
     dialled: Dial, drip: Answer, bound: str, monkeypatch: pytest.MonkeyPatch
@@ -220,7 +222,7 @@ def test_the_deadline_is_for_the_whole_reply_however_it_drips(
         answer = wire.read_reply(Stage.RCPT, deadline=SHORT if bound == "argument" else None)
         took = time.monotonic() - start
     assert answer == NoReply(Cause.TIMED_OUT, "no whole reply to RCPT within 0.25 s")
-    assert SHORT <= took < SHORT + 2
+    assert SHORT <= took < LONG
 
 
 def test_a_flood_ends_at_the_bound_and_not_at_the_deadline(dialled: Dial) -> None:
@@ -331,7 +333,7 @@ def test_an_unasked_line_that_drips_is_not_waited_for() -> None:
             stop.set()
             thread.join()
     assert answer.cause is Cause.TIMED_OUT
-    assert took < 3
+    assert took < LONG
 
 
 def test_an_unasked_line_that_is_no_reply_is_a_protocol_error() -> None:
@@ -350,7 +352,7 @@ def tls_pair(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> Iterator
         shaking.start()
         with client_tls.wrap_socket(ours, server_hostname="localhost") as near:
             shaking.join()
-            near.settimeout(5.0)
+            near.settimeout(LONG)
             with far[0]:
                 yield Wire(near, ReplyReader()), far[0]
 
@@ -358,10 +360,10 @@ def tls_pair(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> Iterator
 def test_tls_session_tickets_are_not_taken_for_talk(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
     with tls_pair(server_tls, client_tls) as (wire, server):
         assert wire.sock.version() == "TLSv1.3"  # type: ignore[attr-defined]
-        assert select.select([wire.sock], [], [], 5.0)[0]  # the tickets are here
+        assert select.select([wire.sock], [], [], LONG)[0]  # the tickets are here
         assert wire.is_silent()
         assert wire.reader.is_clean
-        assert wire.sock.gettimeout() == 5.0
+        assert wire.sock.gettimeout() == LONG
         server.sendall(b"421 4.3.2 Bye\r\n")
         until_it_speaks(wire)
         assert not wire.is_silent()
@@ -476,7 +478,7 @@ def test_when_a_write_fails_the_servers_last_words_are_read() -> None:
         wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
         def turn_away() -> None:
-            select.select([server], [], [], 5.0)  # in the midst of the first block, for which there is no room
+            select.select([server], [], [], LONG)  # in the midst of the first block, for which there is no room
             server.sendall(b"421 4.3.2 Bye\r\n")
             server.shutdown(socket.SHUT_RDWR)
 
@@ -567,6 +569,7 @@ GOOD: dict[str, Answer] = {
     "251": "251 2.1.5 Forwarded",
     "252": "252 2.1.5 Maybe",
 }
+SILENT = {"silence", "dripping"}
 NO_REPLY = set(FAULTS) - {"421", "421 and open", "221", "451", "554", "554 and close"}
 
 STAGES = {"MAIL": Stage.MAIL, "RCPT": Stage.RCPT, "DATA": Stage.DATA, "END_OF_DATA": Stage.END_OF_DATA}
@@ -629,8 +632,12 @@ def scripted(cell: Cell) -> Script:
 
 @pytest.mark.parametrize("cell", tuple(cells()), ids=str)
 @pytest.mark.parametrize("group_size", [1, GROUP_SIZE])
-def test_client_and_server_agree_wherever_a_fault_strikes(dialled: Dial, cell: Cell, group_size: int) -> None:
-    with ScriptedServer(scripted(cell)) as server, dialled(server, timeout=SHORT) as wire:
+def test_client_and_server_agree_wherever_a_fault_strikes(
+    dialled: Dial, cell: Cell, group_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if cell.fault in SILENT:
+        monkeypatch.setitem(DEADLINES, STAGES[cell.stage], BRIEF)
+    with ScriptedServer(scripted(cell)) as server, dialled(server, timeout=None) as wire:
         transacted = send(wire, ADA, BAD, BOB, CY, group_size=group_size)
         wire.sock.close()
         assert server.wait_closed()
@@ -659,11 +666,14 @@ def test_behind_the_dot_a_missing_reply_is_unknown_whether_the_message_was_kept_
     over_tls: bool,
     server_tls: ssl.SSLContext,
     client_tls: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if fault in SILENT:
+        monkeypatch.setitem(DEADLINES, Stage.END_OF_DATA, BRIEF)  # by then the server has kept it or not
     script: Script = {"END_OF_DATA": kept(FAULTS[fault])}
     with (
         ScriptedServer(script, tls=server_tls if over_tls else None, implicit_tls=over_tls) as server,
-        dialled(server, tls=client_tls if over_tls else None, timeout=SHORT) as wire,
+        dialled(server, tls=client_tls if over_tls else None, timeout=None) as wire,
     ):
         transacted = send(wire, ADA)
         assert transacted.statuses[0].action is UNKNOWN
@@ -763,9 +773,13 @@ def test_lmtp_reads_one_reply_for_each_accepted_recipient(dialled: Dial) -> None
 
 
 @pytest.mark.parametrize("fault", ["fin", "rst", "silence", "garbage", "350"])
-def test_in_lmtp_a_line_lost_between_the_replies_leaves_the_rest_unknown(dialled: Dial, fault: str) -> None:
+def test_in_lmtp_a_line_lost_between_the_replies_leaves_the_rest_unknown(
+    dialled: Dial, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault in SILENT:
+        monkeypatch.setitem(DEADLINES, Stage.END_OF_DATA, BRIEF)
     script: Script = {"END_OF_DATA": {BOB: Kept(FAULTS[fault])}}
-    with ScriptedServer(script, lmtp=True) as server, dialled(server, lmtp=True, timeout=SHORT) as wire:
+    with ScriptedServer(script, lmtp=True) as server, dialled(server, lmtp=True, timeout=None) as wire:
         transacted = send(wire, ADA, BOB, CY, lmtp=True)
         assert [status.action for status in transacted.statuses] in (
             [DELIVERED, UNKNOWN, UNKNOWN],
@@ -790,7 +804,7 @@ class Listener:
 @pytest.mark.parametrize("lmtp", [False, True])
 def test_after_a_reply_that_never_came_no_other_is_waited_for(dialled: Dial, *, lmtp: bool) -> None:
     script: Script = {"END_OF_DATA": Silence()} if lmtp else {"RCPT": {ADA: Silence()}}
-    with ScriptedServer(script, lmtp=lmtp) as server, dialled(server, lmtp=lmtp, timeout=SHORT) as wire:
+    with ScriptedServer(script, lmtp=lmtp) as server, dialled(server, lmtp=lmtp, timeout=BRIEF) as wire:
         wire.line.tap = tap = Listener()
         transacted = send(wire, ADA, BOB, CY, lmtp=lmtp, group_size=99)
     assert len(transacted.statuses) == 3
@@ -849,8 +863,8 @@ def test_a_group_above_what_the_buffers_hold_is_read_while_it_is_written(
         thread = threading.Thread(target=answer_at_length, args=(server, GROUP_SIZE), daemon=True)
         thread.start()
         answers = wire.exchange(Commands((Command(Stage.RCPT, b"rcpt to:<%s>\r\n" % (b"x" * 200)),) * GROUP_SIZE))
-        thread.join(5.0)
-        assert wire.sock.gettimeout() == 5.0
+        thread.join(LONG)
+        assert wire.sock.gettimeout() == LONG
     assert [answer.code for answer in answers if isinstance(answer, Reply)] == [250] * GROUP_SIZE
 
 
@@ -867,7 +881,7 @@ def test_replies_to_a_group_that_was_cut_in_the_midst_are_kept() -> None:
         wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
         def turn_away() -> None:
-            select.select([server], [], [], 5.0)
+            select.select([server], [], [], LONG)
             server.sendall(b"250 Ok\r\n550 5.1.1 No\r\n")
             server.shutdown(socket.SHUT_RDWR)
 

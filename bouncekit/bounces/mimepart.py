@@ -45,6 +45,7 @@ _CHARSETS = frozenset(
     euc-jp cp932 gb2312 gbk gb18030 big5 euc-kr ks_c_5601-1987
     """.split()
 )
+_NO_PARAMETERS: Mapping[str, str] = {}
 
 
 class Headers:
@@ -257,5 +258,4 @@ def _word(raw: str | bytes, charset: str | None) -> str:
     return raw.decode(charset.lower() if charset and charset.lower() in _CHARSETS else "utf-8", "replace")
 
 
-_NO_PARAMETERS: Mapping[str, str] = {}
 _NO_HEADERS = Headers(())

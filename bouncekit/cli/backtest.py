@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from bouncekit.cli.output import progress, show_json, show_line, show_minute, show_table
+from bouncekit.cli.output import progress, show_json, show_line, show_table
 from bouncekit.cli.settings import (
     complete_policy,
     configured,
@@ -19,10 +19,11 @@ from bouncekit.cli.settings import (
     store_option,
 )
 from bouncekit.delivery.events import show_time
-from bouncekit.words.measures import counted
+from bouncekit.words.measures import counted, show_minute
 
 if TYPE_CHECKING:
-    from bouncekit.history.backtest import Classify, Difference, Tally
+    from bouncekit.history.backtest import Change, Difference, Tally
+    from bouncekit.meaning.classification import Classify
     from bouncekit.policy.policy import Policy
     from bouncekit.policy.rule import Example
     from bouncekit.policyfiles.policydiff import FaceChange, RuleChange
@@ -226,7 +227,7 @@ def _totals(found: "Difference") -> Iterator[tuple[str, str, str, str]]:
         yield name, f"{one:,}", f"{other:,}", f"{other - one:+,}" if other != one else ""
 
 
-def _show_examples(found: "Difference", change: Any) -> None:
+def _show_examples(found: "Difference", change: "Change") -> None:
     if kept := found.examples.get(change):
         show_line()
         show_line(f"{change.old} -> {change.new}:")

@@ -53,5 +53,5 @@ def _source(url: str | None) -> Path:
             f"{url.partition(':')[0]}: only a store in a file is copied; a server has its own tools"
         )
     if not path.exists():
-        raise ConfigurationError(f"{path}: there is no such store")
+        raise ConfigurationError(f"{path}: there is no such store; look at --store, or make it there")
     return path

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from bouncekit.cli.output import show_minute
 from bouncekit.delivery.events import bounded, show_time
 from bouncekit.policy.budget import Balance
+from bouncekit.words.measures import show_minute
 
 __all__ = ["HEADS", "balance_data", "rows"]
 

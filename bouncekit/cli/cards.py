@@ -1,4 +1,4 @@
-"""What the verbs about codes share: how wide a page is, and a card as JSON."""
+"""What the verbs about codes share: how wide a page is, and a card or a verdict as JSON."""
 
 import os
 import shutil
@@ -9,9 +9,10 @@ import click
 
 if TYPE_CHECKING:
     from bouncekit.codes import Card
+    from bouncekit.meaning.classification import Classification
     from bouncekit.postmaster.explaining import Comparison, Explanation
 
-__all__ = ["card_data", "lang_option", "page_width", "show_page"]
+__all__ = ["card_data", "lang_option", "page_width", "show_page", "verdict_data"]
 
 _WIDEST = 100  # longer lines are hard to read
 _NARROWEST = 20
@@ -53,4 +54,16 @@ def card_data(card: "Card") -> dict[str, Any]:
         "source": card.source,
         "provider": card.provider,
         "exact": card.is_exact,
+    }
+
+
+def verdict_data(verdict: "Classification") -> dict[str, Any]:
+    """What a reply means, as JSON takes it."""
+    return {
+        "category": verdict.category.value,
+        "scope": verdict.scope.value if verdict.scope else None,
+        "permanent": verdict.permanent,
+        "certain": verdict.certain,
+        "rule": verdict.rule,
+        "where": verdict.where,
     }

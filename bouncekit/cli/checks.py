@@ -10,9 +10,9 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from bouncekit.desk.office import Retry
 from bouncekit.meaning.classification import Step
 from bouncekit.policy.policy import Policy
+from bouncekit.policy.schedule import Retry
 from bouncekit.postmaster.config import Config
 from bouncekit.words.errors import BouncekitError, Finding
 from bouncekit.words.measures import counted

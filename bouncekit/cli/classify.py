@@ -6,14 +6,13 @@ from typing import Any
 
 import click
 
-from bouncekit.cli.output import show_json, show_table
+from bouncekit.cli.output import YES_OR_NO, show_json, show_table
 from bouncekit.cli.settings import classifier_of, configured, json_option, policy_option, rules_option
 from bouncekit.meaning.classification import Category
 
 __all__ = ["verb"]
 
 _AGREED, _NO_REFUSAL = ("2", "3"), "no refusal, so nothing that a category is for"
-_YES_OR_NO = {True: "yes", False: "no"}
 _USUAL = "RCPT"
 
 
@@ -84,5 +83,5 @@ def _told(answer: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
 
 def _in_words(name: str, value: object) -> object:
     if isinstance(value, bool):
-        return _YES_OR_NO[value]
+        return YES_OR_NO[value]
     return f"{value:g} seconds" if name == "wait_hint" else value

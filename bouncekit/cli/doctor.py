@@ -94,8 +94,8 @@ def _of_configuration(config: "Config", *, insecure_tls: bool) -> "Iterator[Chec
     from bouncekit.cli import checks, sinkchecks
     from bouncekit.cli.relaychecks import relay
     from bouncekit.cli.storechecks import store_and_more
-    from bouncekit.desk.office import Retry
     from bouncekit.outside.clock import SystemClock
+    from bouncekit.policy.schedule import Retry
 
     settings = config.for_postmaster()
     relays, now = settings["relays"], SystemClock().now()

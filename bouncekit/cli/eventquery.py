@@ -11,8 +11,8 @@ import click
 
 from bouncekit.cli.output import progress, show_json, show_line, show_table
 from bouncekit.cli.settings import configured, json_option, moment, open_postmaster, store_option, time_of
-from bouncekit.delivery.events import EventType
-from bouncekit.desk.eventpages import Told, found
+from bouncekit.delivery.events import EventType, Told
+from bouncekit.desk.eventpages import found
 from bouncekit.history.sifting import By, Sieve, looks_like_a_code, named
 from bouncekit.history.telling import rule, said, second
 from bouncekit.meaning.classification import Category
@@ -114,7 +114,7 @@ def query(
         provider_of=provider_of_host,
         **said_of,
     )
-    with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
+    with open_postmaster(configured(store=store), needs_store=True, makes_store=False, judges=False) as postmaster:
         office = postmaster.office
         now = office.clock.now()
         search = Search(

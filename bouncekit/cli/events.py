@@ -24,8 +24,8 @@ from bouncekit.cli.settings import (
     store_option,
     time_of,
 )
-from bouncekit.delivery.events import EventType
-from bouncekit.desk.eventpages import Told, backwards, first_since, forwards, newest_number
+from bouncekit.delivery.events import EventType, Told
+from bouncekit.desk.eventpages import backwards, first_since, forwards, newest_number
 from bouncekit.words.address import parse_address, suppression_key
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def verb(
         limit = _FOLLOWED
     show = json.dumps if as_json else event_line
     key = None if recipient is None else suppression_key(parse_address(recipient).wire)
-    with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
+    with open_postmaster(configured(store=store), needs_store=True, makes_store=False, judges=False) as postmaster:
         kept, now = postmaster.office.store, postmaster.office.clock.now()
         tenant = "" if key and tenant is None else tenant  # a history is a tenant's
         asked = _Asked(frozenset(types), key, tenant, time_of(since, now))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bouncekit.cli.cards import card_data, lang_option, show_page
+from bouncekit.cli.cards import card_data, lang_option, show_page, verdict_data
 from bouncekit.cli.output import show_json
 from bouncekit.cli.settings import configured, json_option, policy_option, rules_option
 from bouncekit.words.errors import ConfigurationError
@@ -78,15 +78,7 @@ def _data(explained: "Explanation") -> dict[str, Any]:
         "reply": str(explained.reply) if explained.reply else None,
         "stage": explained.stage.value if explained.stage else None,
         "accepted": explained.accepted,
-        "verdict": verdict
-        and {
-            "category": verdict.category.value,
-            "scope": verdict.scope.value if verdict.scope else None,
-            "permanent": verdict.permanent,
-            "certain": verdict.certain,
-            "rule": verdict.rule,
-            "where": verdict.where,
-        },
+        "verdict": verdict and verdict_data(verdict),
         "policy": policy and {"name": policy.name, "hash": policy.hash},
         "recipient": disposition
         and {

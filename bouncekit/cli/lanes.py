@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from bouncekit.cli.output import show_span
-from bouncekit.policy.throttle import Flow, Lane
+from bouncekit.policy.lane import Lane
+from bouncekit.policy.throttle import Flow
+from bouncekit.words.measures import show_span
 
 __all__ = ["in_short", "lines"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bouncekit.cli.blamed import blame_options
-from bouncekit.cli.output import show_json, show_line, show_minute, show_table
+from bouncekit.cli.output import show_json, show_line, show_table
 from bouncekit.cli.settings import (
     by_option,
     configured,
@@ -19,6 +19,7 @@ from bouncekit.cli.settings import (
 )
 from bouncekit.delivery.events import show_time, suppression_data
 from bouncekit.history.telling import second
+from bouncekit.words.measures import show_minute
 
 if TYPE_CHECKING:
     from bouncekit.delivery.suppressionchange import Change
@@ -41,7 +42,7 @@ def show(address: str, tenant: str, limit: int, store: str | None, as_json: bool
 
     Exit code 1 when nothing ever did.
     """
-    with open_postmaster(configured(store=store), needs_store=True, makes_store=False) as postmaster:
+    with open_postmaster(configured(store=store), needs_store=True, makes_store=False, judges=False) as postmaster:
         changes = list(postmaster.suppressions.changes(address, tenant=tenant, limit=limit))
     if as_json:
         for change in changes:

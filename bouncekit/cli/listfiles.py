@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -101,7 +102,7 @@ def import_(
         source = Measured(opened)
         with _bar("import", size_of(file)) as moved:
             done = postmaster.suppressions.import_(
-                source,  # type: ignore[arg-type]  # all that is asked of a file is its lines
+                source,
                 name=name,
                 format=format_,
                 tenant=tenant,
@@ -157,15 +158,17 @@ def export(
     is_lines = file.endswith((".jsonl", ".ndjson")) or (file == "-" and as_json)
     kind = format_ or (ListFormat.JSONL if is_lines else ListFormat.CSV)
     whose = tenant_or_all(tenant, every=every)
-    options = {"format": kind, "raw": raw, "binding": binding, "tenant": whose, "stream": stream}
     config = configured(store=store)
     refuse_store(config, file)
     with open_postmaster(config, needs_store=True, makes_store=False, judges=False) as postmaster:
+        write = partial(
+            postmaster.suppressions.export, format=kind, raw=raw, binding=binding, tenant=whose, stream=stream
+        )
         if file == "-":
-            postmaster.suppressions.export(sys.stdout.buffer, **options)  # type: ignore[arg-type]
+            write(sys.stdout.buffer)
             return
         with drafted(file) as written:
-            number = postmaster.suppressions.export(written, **options)  # type: ignore[arg-type]
+            number = write(written)
     if as_json:
         show_json({"entries": number, "file": file})
     else:

@@ -1,7 +1,8 @@
 """How far a file has been read, for the bar that shows it."""
 
 import os
-from typing import BinaryIO
+
+from bouncekit.lists.listfile import ByteLines
 
 __all__ = ["Measured", "size_of"]
 
@@ -9,7 +10,7 @@ __all__ = ["Measured", "size_of"]
 class Measured:
     """A file that is read, and how far it is."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: ByteLines) -> None:
         self._file = file
         self._told_bytes = 0
         self.read_bytes = 0

@@ -10,20 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from bouncekit.words.measures import show_minute, show_size, show_span
 from bouncekit.words.showing import printable
 
-__all__ = [
-    "GAP",
-    "progress",
-    "show_json",
-    "show_line",
-    "show_minute",
-    "show_size",
-    "show_span",
-    "show_table",
-    "terminal_width",
-]
+__all__ = ["GAP", "YES_OR_NO", "progress", "show_json", "show_line", "show_table", "terminal_width"]
 
 Row = Sequence[object]
 _T = TypeVar("_T")
@@ -34,6 +23,7 @@ _NARROWEST = 8
 _NARROW = 60  # columns of a terminal in which a table is no longer worth its cut words
 _LONG_WORD = 24  # a longer word may be cut
 GAP = "  "
+YES_OR_NO = {True: "yes", False: "no"}
 _BAR_STEPS = 200  # how often a bar is drawn
 _STYLES = {
     "delivered": "green",

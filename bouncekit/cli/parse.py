@@ -10,8 +10,9 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import click
 
-from bouncekit.cli.output import progress, show_json, show_table
+from bouncekit.cli.output import YES_OR_NO, progress, show_json, show_table
 from bouncekit.cli.settings import complete_policy, json_option
+from bouncekit.intake.absorbing import MAX_MAIL_BYTES
 
 if TYPE_CHECKING:
     from bouncekit.bounces.bouncemail import SecondReader
@@ -21,14 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["verb"]
 
-_MAX_MAIL_BYTES = 64 * 1024 * 1024
 _MAX_LINE_BYTES = 64 * 1024
 _MBOX = b"From "
 _HIDDEN = (".", "tmp")  # of a maildir, what is still being written
 _COLUMNS = ("file", "recipient", "action", "status", "reply_code", "category", "scope", "permanent", "rule")
 _POLICY_COLUMNS = ("do", "decided_by", "suppress")
 _HEADS = {"reply_code": "code", "permanent": "final", "decided_by": "policy rule"}
-_YES_OR_NO = {True: "yes", False: "no"}
 
 Line: TypeAlias = dict[str, Any]
 
@@ -195,7 +194,7 @@ def _show(lines: list[Line], columns: tuple[str, ...]) -> None:
 
 
 def _in_words(value: object) -> object:
-    return _YES_OR_NO[value] if isinstance(value, bool) else value
+    return YES_OR_NO[value] if isinstance(value, bool) else value
 
 
 def _mails(files: Iterable[str]) -> Iterator[_Mail]:
@@ -226,7 +225,7 @@ def _mails_of(file: IO[bytes], name: str) -> Iterator[_Mail]:
     """The mail of a file, or those of an mbox, numbered; of one that is too long, its beginning."""
     first = file.readline(_MAX_LINE_BYTES)
     if not first.startswith(_MBOX):
-        yield _Mail(name, first + file.read(_MAX_MAIL_BYTES - len(first)))
+        yield _Mail(name, first + file.read(MAX_MAIL_BYTES - len(first)))
         return
     lines: list[bytes] = []
     number, size, is_behind_empty = 1, 0, False
@@ -237,6 +236,6 @@ def _mails_of(file: IO[bytes], name: str) -> Iterator[_Mail]:
             continue
         is_behind_empty = not line.strip(b"\r\n")
         size += len(line)
-        if size <= _MAX_MAIL_BYTES:
+        if size <= MAX_MAIL_BYTES:
             lines.append(line)
     yield _Mail(f"{name}#{number}", b"".join(lines))

@@ -8,7 +8,7 @@ import click
 
 from bouncekit.cli.application import app_option, opened
 from bouncekit.cli.lanes import lines
-from bouncekit.cli.output import progress, show_json, show_line, show_minute, show_table
+from bouncekit.cli.output import progress, show_json, show_line, show_table
 from bouncekit.cli.queued import (
     KEPT_HEADS,
     LIST_HEADS,
@@ -34,6 +34,7 @@ from bouncekit.cli.settings import (
 )
 from bouncekit.cli.waiting import depth_data, in_words, queued_data
 from bouncekit.desk.waiting import Choice, Shown, make_due, messages_like, take_out
+from bouncekit.words.measures import counted, show_minute
 
 if TYPE_CHECKING:
     from bouncekit.delivery.queue import Kept
@@ -84,7 +85,7 @@ def list_(limit: int | None, kept: bool, store: str | None, as_json: bool, **fil
     """Show who waits, in the order in which the messages came."""
     if kept and any(filters.values()):
         raise click.UsageError("--kept shows messages for which nobody waits: the filters are about recipients who do")
-    with _opened(store) as postmaster:
+    with _opened(store, judges=False) as postmaster:
         if kept:
             _list_kept(postmaster.office, limit, as_json=as_json)
             return
@@ -117,7 +118,7 @@ def show(message: str, store: str | None, as_json: bool) -> int:
 
     The beginning of its id is enough; also of one that is kept. Exit code 1 when there is no such message.
     """
-    with _opened(store) as postmaster:
+    with _opened(store, judges=False) as postmaster:
         office = postmaster.office
         id_ = _message(office, message)
         if id_ is None and (kept := _kept_like(office, message)):
@@ -240,8 +241,8 @@ def run_(app: str | None, policy: str | None, store: str | None, as_json: bool) 
 verb.add_command(resend)
 
 
-def _opened(store: str | None) -> "Postmaster":
-    return open_postmaster(configured(store=store), needs_store=True, makes_store=False)
+def _opened(store: str | None, *, judges: bool = True) -> "Postmaster":
+    return open_postmaster(configured(store=store), needs_store=True, makes_store=False, judges=judges)
 
 
 def _choice(state: str | None = None, **filters: str | None) -> Choice:
@@ -320,19 +321,15 @@ def _unknown(message: str, *, as_json: bool, shown: Mapping[str, int] | None) ->
 def _confirmed(number: int, choice: Choice) -> bool:
     """Whether somebody says yes, on standard error."""
     of = f" of the message {choice.message}" if choice.message else ""
-    return confirmed(f"Drop {_people(number)}{of}?")
+    return confirmed(f"Drop {counted(number, 'recipient')}{of}?")
 
 
 def _number(chosen: "Chosen") -> int:
     return len(chosen.rows)
 
 
-def _people(number: int) -> str:
-    return f"{number:,} recipient{'' if number == 1 else 's'}"
-
-
 def _are(number: int) -> str:
-    return f"{_people(number)} {'is' if number == 1 else 'are'}"
+    return f"{counted(number, 'recipient')} {'is' if number == 1 else 'are'}"
 
 
 def _tell(what: str, done: int, left: int) -> None:

@@ -5,10 +5,10 @@ from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from bouncekit.cli.output import show_minute, show_size, show_span
 from bouncekit.delivery.events import bounded, show_time
 from bouncekit.desk.waiting import shown_state
 from bouncekit.history.telling import rule, said
+from bouncekit.words.measures import show_minute, show_size, show_span
 
 if TYPE_CHECKING:
     from bouncekit.delivery.queue import Kept, Queued

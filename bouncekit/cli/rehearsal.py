@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from email.message import EmailMessage
-from typing import Any
 
+from bouncekit.clients.client import Client
 from bouncekit.delivery.events import Event
 from bouncekit.delivery.report import Report
 from bouncekit.delivery.settlement import Settlement
@@ -225,13 +225,13 @@ def _message(scene: Scene, number: int) -> EmailMessage:
     return message
 
 
-def _sent(client: Any, message: EmailMessage) -> Report:
+def _sent(client: Client, message: EmailMessage) -> Report:
     """The report, whether or not smtplib would have raised."""
     try:
-        report: Report = client.send(message)
+        return client.send(message)
     except smtplib.SMTPException as error:
-        report = error.report  # type: ignore[attr-defined]  # whatever a send raises carries it
-    return report
+        report: Report = error.report  # type: ignore[attr-defined]  # whatever a send raises carries it
+        return report
 
 
 def _lines(

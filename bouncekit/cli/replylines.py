@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from itertools import count
 from typing import IO, Any, TypeAlias
 
+from bouncekit.cli.cards import verdict_data
 from bouncekit.cli.output import progress
 from bouncekit.meaning.classifier import Classifier
 from bouncekit.postmaster.asking import judged, status_of
@@ -77,12 +78,7 @@ def meaning_of(
     )
     verdict = judged(status, classifier, provider=provider)
     meaning = {
-        "category": verdict.category.value,
-        "scope": verdict.scope.value if verdict.scope else None,
-        "permanent": verdict.permanent,
-        "certain": verdict.certain,
-        "rule": verdict.rule,
-        "where": verdict.where,
+        **verdict_data(verdict),
         "step": verdict.step.value,
         "blocklist": verdict.blocklist,
         "wait_hint": verdict.wait_hint.total_seconds() if verdict.wait_hint else None,

@@ -9,17 +9,7 @@ from typing import Any
 import click
 
 from bouncekit.cli.balances import HEADS, balance_data, rows
-from bouncekit.cli.output import (
-    GAP,
-    progress,
-    show_json,
-    show_line,
-    show_minute,
-    show_size,
-    show_span,
-    show_table,
-    terminal_width,
-)
+from bouncekit.cli.output import GAP, progress, show_json, show_line, show_table, terminal_width
 from bouncekit.cli.settings import (
     configured,
     duration,
@@ -34,6 +24,7 @@ from bouncekit.outside.drafts import drafted
 from bouncekit.reports.counts import largest
 from bouncekit.reports.digest import MOST_READ, By, Digest, Ranked, digest
 from bouncekit.words.measures import counted as so_many
+from bouncekit.words.measures import show_minute, show_size, show_span
 from bouncekit.words.status import Action
 
 __all__ = ["verb"]

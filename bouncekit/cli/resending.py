@@ -23,6 +23,7 @@ from bouncekit.delivery.events import settlement_data
 from bouncekit.desk.waiting import messages_like
 from bouncekit.history.telling import said
 from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.measures import counted
 
 if TYPE_CHECKING:
     from bouncekit.delivery.events import Event
@@ -117,7 +118,7 @@ def _whole(office: "Office", beginning: str) -> str:
 
 
 def _people(done: "Resent") -> str:
-    number = f"{done.queued:,} recipient{'' if done.queued == 1 else 's'}"
+    number = counted(done.queued, "recipient")
     return number + (f", {done.doubtful:,} of them as a possible duplicate" if done.doubtful else "")
 
 
@@ -144,7 +145,7 @@ def _show(done: "Resent") -> None:
     elif done.dry_run:
         show_line(f"would be queued again: {_people(done)}")
     else:
-        show_line(f"queued again: {_people(done)}; a worker sends it to them")
+        show_line(f"queued again: {_people(done)}; a worker sends it to those whom no suppression holds back")
     if done.has_more:
         show_line("and there are more: --limit")
     for way, number in sorted(done.left.items()):

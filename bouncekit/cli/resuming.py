@@ -108,7 +108,7 @@ class Progress:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigurationError(f"--resume {file}: another run is at it") from None
+            raise ConfigurationError(f"--resume {file}: another run is at it; let it end, or name another") from None
 
     def _read(self, file: str) -> int:
         """Heed every whole line; where the last of them ends. Behind it stands at the most what was cut."""

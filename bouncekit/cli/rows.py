@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from email.errors import MessageError as EmailError
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -16,7 +16,7 @@ from bouncekit.cli.output import progress, show_json, show_line, show_table
 from bouncekit.cli.resuming import Progress, State
 from bouncekit.cli.stopping import stopped_by_signal
 from bouncekit.delivery.events import settlement_data
-from bouncekit.lists.listfile import Fault, Row, read_rows
+from bouncekit.lists.listfile import ByteLines, Fault, Row, read_rows
 from bouncekit.lists.mailmerge import RECIPIENT, MailMerge, texts_of
 from bouncekit.words.errors import MessageError
 from bouncekit.words.status import Action
@@ -70,7 +70,7 @@ def send_rows(
         mailing = _Mailing(merge, client.desk, done, sender=sender, rows=rows, key_column=key_column, as_json=as_json)
         stop = stack.enter_context(stopped_by_signal())
         source = Measured(opened)
-        made = mailing.letters(source, resends=resends)  # type: ignore[arg-type]  # only its lines are asked for
+        made = mailing.letters(source, resends=resends)
         steady = _until(stop.is_set, progress(made, "rows", length=size_of(rows), size=source.moved, prints=as_json))
         client.send_many(steady, concurrency=concurrency, on_result=mailing.hear)
     mailing.show(is_stopped=stop.is_set(), can_resume=resume is not None)
@@ -100,7 +100,7 @@ class _Mailing:
         self._bad: list[tuple[object, ...]] = []
         self._return_path: str | None = None  # of a message that names nothing
 
-    def letters(self, file: BinaryIO, *, resends: bool) -> Iterator["Delivery"]:
+    def letters(self, file: ByteLines, *, resends: bool) -> Iterator["Delivery"]:
         """A delivery for each row that is to be sent."""
         for row in read_rows(file):
             if isinstance(row, Fault):

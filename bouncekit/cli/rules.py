@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from bouncekit.cli.output import progress, show_json, show_minute
+from bouncekit.cli.output import progress, show_json
 from bouncekit.cli.settings import (
     classifier_of,
     configured,
@@ -23,10 +23,10 @@ from bouncekit.cli.settings import (
 )
 from bouncekit.delivery.events import EventType, bounded, show_time
 from bouncekit.words.errors import ConfigurationError
-from bouncekit.words.measures import counted
+from bouncekit.words.measures import counted, show_minute
 
 if TYPE_CHECKING:
-    from bouncekit.desk.eventpages import Told
+    from bouncekit.delivery.events import Told
     from bouncekit.history.suggesting import Gathering, Kind, Suggestion
     from bouncekit.meaning.classifier import Classifier
     from bouncekit.postmaster.config import Config

@@ -9,10 +9,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from bouncekit.cli.output import show_json, show_line, show_minute, show_table
+from bouncekit.cli.output import show_json, show_line, show_table
 from bouncekit.cli.patience import tell_waits
 from bouncekit.cli.settings import configured, json_option, open_postmaster, policy_option, store_option
 from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.measures import show_minute
 
 if TYPE_CHECKING:
     from bouncekit.clients.client import Client

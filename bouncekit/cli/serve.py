@@ -4,7 +4,7 @@ import getpass
 import socket
 import sys
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +15,8 @@ from bouncekit.cli.stopping import stopped_by_signal
 from bouncekit.words.errors import ConfigurationError, MissingExtra
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from bouncekit.postmaster.postmaster import Postmaster
     from bouncekit.web.settings import Settings
 
@@ -89,7 +91,7 @@ def _settings() -> "Settings":
     return Settings.of(configured().web)
 
 
-def _application(postmaster: "Postmaster", settings: "Settings", host: str, *, changes: bool) -> Any:
+def _application(postmaster: "Postmaster", settings: "Settings", host: str, *, changes: bool) -> "ASGIApp":
     from bouncekit.web import application
 
     named = [] if _is_loopback(host) or host in ("0.0.0.0", "::") else [host]  # noqa: S104 - any name is asked for then
@@ -103,7 +105,7 @@ def _application(postmaster: "Postmaster", settings: "Settings", host: str, *, c
     )
 
 
-def _serve(served: Any, listening: socket.socket) -> None:
+def _serve(served: "ASGIApp", listening: socket.socket) -> None:
     try:
         import uvicorn
     except ImportError as error:

@@ -50,7 +50,6 @@ __all__ = [
     "time_of",
 ]
 
-_LONGEST = timedelta(days=36_525)
 _MOST_EVENTS = 1_000
 _SQLITE, _MEMORY = "sqlite:///", "sqlite:///:memory:"
 
@@ -141,12 +140,12 @@ def refuse_store(config: "Config", *files: str) -> None:
 
 def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:
     """For an option that takes a number and a unit: 90s, 30m, 4h, 7d, 2w."""
-    from bouncekit.policy.schedule import parse_duration
+    from bouncekit.policy.schedule import LONGEST_DURATION, parse_duration
 
     if value is None:
         return None
     try:
-        if (long := parse_duration(value)) <= _LONGEST:
+        if (long := parse_duration(value)) <= LONGEST_DURATION:
             return long
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None
@@ -183,7 +182,7 @@ def time_of(given: datetime | timedelta | None, now: datetime) -> datetime | Non
     try:
         return now - given if isinstance(given, timedelta) else given
     except OverflowError:
-        raise ConfigurationError(f"{given} ago: no such time") from None
+        raise ConfigurationError(f"{given} ago: no such time; write less, such as 30d") from None
 
 
 def configured(**options: str | Sequence[str] | None) -> "Config":

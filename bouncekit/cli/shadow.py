@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bouncekit.cli.output import progress, show_json, show_line, show_minute, show_table
+from bouncekit.cli.output import progress, show_json, show_line, show_table
 from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, store_option
 from bouncekit.delivery.events import EventType, show_time
+from bouncekit.words.measures import show_minute
 
 if TYPE_CHECKING:
     from bouncekit.stores import Store

@@ -5,11 +5,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from bouncekit.cli.checks import Check, Level, failed
-from bouncekit.cli.output import show_minute, show_span
 from bouncekit.desk.forwarding import sink_of
 from bouncekit.stores.cursors import Cursor, Reading, is_stuck, reading
 from bouncekit.words.errors import BouncekitError
-from bouncekit.words.measures import counted
+from bouncekit.words.measures import counted, show_minute, show_span
 
 if TYPE_CHECKING:
     from bouncekit.sinks import Sink

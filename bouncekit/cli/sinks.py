@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bouncekit.cli.application import app_option, opened
-from bouncekit.cli.output import show_json, show_line, show_minute, show_span, show_table
+from bouncekit.cli.output import show_json, show_line, show_table
 from bouncekit.cli.settings import configured, duration, json_option, open_postmaster, show_help, store_option
 from bouncekit.delivery.events import show_time
 from bouncekit.desk.eventpages import first_behind, newest_number
 from bouncekit.desk.forwarding import cursor_of, sink_of
 from bouncekit.stores.cursors import Reading, is_stuck, reading
 from bouncekit.words.errors import ConfigurationError
-from bouncekit.words.measures import counted
+from bouncekit.words.measures import counted, show_minute, show_span
 
 if TYPE_CHECKING:
     from bouncekit.postmaster.postmaster import Postmaster
@@ -105,7 +105,7 @@ def replay(
     if as_json:
         show_json({"sink": sink, "from": place + 1, "events": again})
     else:
-        show_line(f"sink {sink} gets {counted(again, 'event')} again, from {place + 1} on")
+        show_line(f"sink {sink} reads {counted(again, 'event')} again, from {place + 1} on")
     return 0
 
 
@@ -162,7 +162,7 @@ def _opened(app: str | None, store: str | None) -> "Iterator[tuple[Postmaster, l
             yield postmaster, [sink.name for sink in postmaster.forwarding.sinks]
         return
     config = configured(store=store)
-    with open_postmaster(config, needs_store=True, makes_store=False) as postmaster:
+    with open_postmaster(config, needs_store=True, makes_store=False, judges=False) as postmaster:
         yield postmaster, list(config.sinks)
 
 

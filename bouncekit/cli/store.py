@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bouncekit.cli.output import progress, show_json, show_line, show_minute, show_span, show_table
+from bouncekit.cli.output import progress, show_json, show_line, show_table
 from bouncekit.cli.settings import configured, json_option, open_postmaster, policy_option, show_help, store_option
 from bouncekit.delivery.events import show_time
-from bouncekit.words.measures import counted
+from bouncekit.words.measures import counted, show_minute, show_span
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -88,7 +88,7 @@ def prune(policy: str | None, store: str | None, as_json: bool) -> None:
     if as_json:
         show_json({"forgotten": gone})
     else:
-        since = "" if keep.events is None else f"; events go back to {show_minute(keep.events_since(now))}"
+        since = "" if keep.events is None else f"; events of before {show_minute(keep.events_since(now))} are gone"
         show_line(f"{counted(gone, 'row')} forgotten{since}")
 
 

@@ -12,16 +12,16 @@ from bouncekit._version import __released__
 from bouncekit.cli.checks import Check, Level, failed
 from bouncekit.cli.lanes import in_short
 from bouncekit.cli.lawchecks import refused_policy
-from bouncekit.cli.output import show_minute, show_span
 from bouncekit.cli.settings import sqlite_path
 from bouncekit.cli.sinkchecks import forwarded
 from bouncekit.cli.waiting import in_words
 from bouncekit.delivery.queue import Depth
 from bouncekit.desk.forwarding import sink_of
 from bouncekit.policy.budget import Stream
-from bouncekit.policy.throttle import Flow, Lane
+from bouncekit.policy.lane import Lane
+from bouncekit.policy.throttle import Flow
 from bouncekit.words.errors import BouncekitError, ConfigurationError, StoreBusy, StoreError, StoreFull, StoreReadOnly
-from bouncekit.words.measures import counted
+from bouncekit.words.measures import counted, show_minute, show_span
 
 if TYPE_CHECKING:
     from bouncekit.stores import Store
@@ -100,9 +100,10 @@ def queue(
         yield _worker(depth, now)
     if depth.held:
         advice = "look at it: bouncekit queue list --state held; then bouncekit queue retry, or drop"
-        yield Check("held mail", Level.WARN, f"{_recipients(depth.held)} wait until somebody releases them", advice)
+        found = f"{counted(depth.held, 'recipient')} wait until somebody releases them"
+        yield Check("held mail", Level.WARN, found, advice)
     if depth.abandoned:
-        found = f"{_recipients(depth.abandoned)} of attempts whose process died before it knew how they ended"
+        found = f"{counted(depth.abandoned, 'recipient')} of attempts whose process died before it knew how they ended"
         yield Check("abandoned mail", Level.WARN, found, "a worker settles it by the policy: start bouncekit worker")
 
 
@@ -269,7 +270,7 @@ def _worker(depth: Depth, now: datetime) -> Check:
     left_for = depth.left_for(now)
     if left_for is None:
         return Check("worker", Level.OK, "nothing is due for long")
-    found = f"{_recipients(depth.due)} due, the oldest for {show_span(left_for)}"
+    found = f"{counted(depth.due, 'recipient')} due, the oldest for {show_span(left_for)}"
     if depth.leased > depth.abandoned:
         return Check("worker", Level.WARN, f"slow: {found}", "more at once: bouncekit worker --concurrency 4")
     advice = "start bouncekit worker, or the application where its postmaster has worker='thread'"
@@ -279,14 +280,10 @@ def _worker(depth: Depth, now: datetime) -> Check:
 def _unknown_relay(relay: str, number: int, *, all_known: bool) -> Check:
     level = Level.FAIL if all_known else Level.WARN
     advice = f"[relays] {relay} = 'smtp://...' in bouncekit.toml, or --app package.module:postmaster"
-    return Check(f"relay {relay}", level, f"not configured, and {_recipients(number)} wait for it", advice)
+    return Check(f"relay {relay}", level, f"not configured, and {counted(number, 'recipient')} wait for it", advice)
 
 
 def _is_silent(one: "Cursor", now: datetime) -> bool:
     """Whether events have gone by for a week without a move."""
     since = one.unread_since
     return since is not None and now - since > _SILENT and (one.moved_at is None or now - one.moved_at > _SILENT)
-
-
-def _recipients(number: int) -> str:
-    return f"{number:,} recipient{'' if number == 1 else 's'}"

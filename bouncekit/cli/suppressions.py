@@ -7,7 +7,7 @@ import click
 
 from bouncekit.cli.listchanges import show, undo
 from bouncekit.cli.listfiles import check, export, import_
-from bouncekit.cli.output import show_json, show_line, show_minute, show_table
+from bouncekit.cli.output import show_json, show_line, show_table
 from bouncekit.cli.settings import (
     all_tenants_option,
     by_option,
@@ -23,6 +23,7 @@ from bouncekit.cli.settings import (
 )
 from bouncekit.delivery.events import suppression_data
 from bouncekit.meaning.classification import Category
+from bouncekit.words.measures import show_minute
 
 if TYPE_CHECKING:
     from bouncekit.policy.suppression import Suppression
@@ -67,9 +68,9 @@ def list_(
 ) -> None:
     """Show the suppressions, in the order of their keys."""
     whose = tenant_or_all(tenant, every=every)
-    narrowed = {"containing": containing, "binding": binding, "stream": stream}
     with _opened(store, makes_store=False, judges=False) as postmaster:
-        found = list(postmaster.suppressions.find(tenant=whose, **narrowed))  # type: ignore[arg-type]
+        meant = postmaster.suppressions.find(tenant=whose, stream=stream, containing=containing, binding=binding)
+        found = list(meant)
         if as_json:
             for one in found:
                 show_json(suppression_data(one))
@@ -77,7 +78,7 @@ def list_(
             owners = [name for name in _OWNERS if any(getattr(one, name) for one in found)]
             show_table((_HEADS[0], *owners, *_HEADS[1:]), (_row(one, owners) for one in found))
         else:
-            show_line("no such suppression" if any(narrowed.values()) else "nobody is suppressed")
+            show_line("no such suppression" if containing or binding or stream else "nobody is suppressed")
 
 
 @verb.command()

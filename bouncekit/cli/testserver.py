@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,12 +17,14 @@ from bouncekit.cli.output import show_json, show_line
 from bouncekit.cli.settings import json_option
 from bouncekit.cli.stopping import stopped_by_signal
 from bouncekit.delivery.events import show_time
+from bouncekit.intake.aside import for_its_owner
 from bouncekit.words.errors import ConfigurationError
 from bouncekit.words.showing import printable
 
 if TYPE_CHECKING:
     from bouncekit.testing.answers import Answer
     from bouncekit.testing.records import Received
+    from bouncekit.testing.script import Script
     from bouncekit.testing.server import ScriptedServer
 
 __all__ = ["verb"]
@@ -101,18 +103,13 @@ def _listening(server: "ScriptedServer", port: int) -> Iterator[None]:
         server.stop()
 
 
-def _read(script: str, *, lmtp: bool) -> Any:
+def _read(script: str, *, lmtp: bool) -> "Script":
     from bouncekit.testing.scriptfile import read_script
 
     try:
         return read_script(script, Path(script).read_text("utf-8"), lmtp=lmtp)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{script}: {error}") from error
-
-
-def _for_owner(path: str, flags: int) -> int:
-    """Opens a file that, if it is new, is readable for its owner only: it holds somebody's mail."""
-    return os.open(path, flags, 0o600)
 
 
 class _Desk:
@@ -132,7 +129,7 @@ class _Desk:
         with self._lock:
             self._count += 1
             if self._folder is not None:
-                with open(self._folder / f"{self._count:06}.eml", "wb", opener=_for_owner) as file:
+                with open(self._folder / f"{self._count:06}.eml", "wb", opener=for_its_owner) as file:
                     file.write(message.data)
             self._show_message(message)
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bouncekit.delivery.settlement import placed
 from bouncekit.meaning.classification import Classification
 from bouncekit.meaning.classifier import Classifier
 from bouncekit.meaning.rulefile import is_about_replies
 from bouncekit.meaning.ruletrial import RuleResult, try_rules
-from bouncekit.outside.builtin import classifier, classifier_with, open_policy, read_meaning
+from bouncekit.outside.builtin import POLICY_SUFFIXES, classifier, classifier_with, open_policy, read_meaning
 from bouncekit.policy.policy import Policy
 from bouncekit.policyfiles.policycase import CaseResult, Difference, PolicyCase, read_cases, run_case
 from bouncekit.policyfiles.policytrial import ExampleResult, run_examples
@@ -17,7 +18,6 @@ from bouncekit.words.errors import ConfigurationError, PolicyError
 
 __all__ = ["Trial", "Untried", "case_files", "classifier_alone", "trials", "untried"]
 
-_SUFFIXES = (".yaml", ".yml", ".toml", ".json")
 _MAX_BYTES = 1024 * 1024
 
 
@@ -45,17 +45,17 @@ class Trial:
 
     def __str__(self) -> str:
         """The place first; of a case that is decided otherwise, a pair of lines for each difference."""
-        verdict, won = self.verdict, _placed(self.decided_by, self.decided_at)
+        verdict, won = self.verdict, placed(self.decided_by, self.decided_at)
         if self.differences:
             about = f"{self.where}: {self.reply!r} at {self.stage}" + (f": {self.name}" if self.name else "")
             pairs = (f"    - {one.key}: {one.expected}\n    + {one.key}: {one.got}" for one in self.differences)
-            said = f"it means {verdict.category}, says {_placed(verdict.rule, verdict.where)}; {won} decided"
+            said = f"it means {verdict.category}, says {placed(verdict.rule, verdict.where)}; {won} decided"
             return "\n".join((about, *pairs, f"    {said}"))
         line = (
             f"{self.where}: {self.reply!r} at {self.stage}: expected {self.expected} by rule {self.rule},"
             f" got {self.got} by rule {won}"
         )
-        means = _placed(verdict.rule, verdict.where)
+        means = placed(verdict.rule, verdict.where)
         return line if means == won else f"{line}; it means {verdict.category}, says {means}"
 
     @property
@@ -116,9 +116,9 @@ def case_files(paths: Iterable[str]) -> list[Path]:
     """
     found: list[Path] = []
     for path in map(Path, paths):
-        inside = sorted(one for one in path.rglob("*") if one.suffix in _SUFFIXES) if path.is_dir() else [path]
+        inside = sorted(one for one in path.rglob("*") if one.suffix in POLICY_SUFFIXES) if path.is_dir() else [path]
         if not inside:
-            raise ConfigurationError(f"{path}: no file of cases is in it; one ends in {', '.join(_SUFFIXES)}")
+            raise ConfigurationError(f"{path}: no file of cases is in it; one ends in {', '.join(POLICY_SUFFIXES)}")
         found += inside
     return found
 
@@ -207,7 +207,3 @@ def _of_rules(result: RuleResult) -> Trial:
         decided_at=verdict.where,
         verdict=verdict,
     )
-
-
-def _placed(rule: str, where: str) -> str:
-    return f"{rule} ({where})" if where else rule

@@ -3,6 +3,7 @@
 import smtplib
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from types import ModuleType, TracebackType
 
 from bouncekit.clients.smtp import LMTP, SMTP, SMTP_SSL, Composing, HasOffice
@@ -45,7 +46,7 @@ def wrap(
         dressed._composing = Composing()
         dressed._reader.feed(_already_read(connection))
         dressed._dialled = None
-        dressed._dsn = DsnRequest()
+        dressed.conduct = replace(dressed.conduct, dsn=DsnRequest())
         if connection.sock is not None:
             without_delay(connection.sock)
     dressed.office = postmaster.office

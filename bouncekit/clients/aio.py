@@ -4,7 +4,7 @@ Sends and waits are the loop's; what may take its time besides (a store, DNS, a 
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -16,34 +16,33 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from email.message import Message
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeAlias, TypeVar, Unpack
+from typing import Any, Unpack
 
+from bouncekit.clients.aiobulk import each, send_many
 from bouncekit.clients.aiodirect import AsyncDirect
 from bouncekit.clients.aiooffice import AsyncOffice, Errand
-from bouncekit.clients.aiosession import AsyncSession
-from bouncekit.clients.bulk import Letter, deliveries_of
+from bouncekit.clients.aiosession import AsyncSession, run
+from bouncekit.clients.bulk import Letter
 from bouncekit.clients.client import Client, ClientOptions
 from bouncekit.clients.direct import Direct
 from bouncekit.clients.smtp import HasOffice
 from bouncekit.clients.smtperrors import told
 from bouncekit.delivery.report import Report
 from bouncekit.delivery.steps import Delivery, Outcome, Transact
-from bouncekit.desk.office import Course, Office, Retry, Upcoming, in_its_turn, shares_mailbox
+from bouncekit.desk.course import Course, Upcoming, in_its_turn, looking_ahead
+from bouncekit.desk.office import Office
+from bouncekit.policy.schedule import Retry
 from bouncekit.words.errors import ConfigurationError
 from bouncekit.words.status import Action
 
 __all__ = ["AsyncClient"]
 
-_Letter = TypeVar("_Letter")
-_Todo: TypeAlias = "asyncio.Queue[tuple[Letter, Delivery] | None]"
-
 _CLOSE_SECONDS = 30.0  # for subscribers
-_BURST = 50  # messages that a bulk send has a connection for, until others get their turn
 
 
 class AsyncClient:
@@ -121,7 +120,7 @@ class AsyncClient:
             StoreUnavailable: the store does not answer; that message was not sent, nor were those behind it.
         """
         compose = self._blocking.desk.compose
-        deliveries = (compose(message, sender) async for message in _each(messages))
+        deliveries = (compose(message, sender) async for message in each(messages))
         async for report in self.deliver_all(deliveries):
             yield report
 
@@ -143,31 +142,14 @@ class AsyncClient:
             StoreUnavailable: the store does not answer. Whatever is raised, what is under way is brought to its end.
         """
         self._errand()
-        lanes = min(concurrency or self._connections, self._connections)
-        todo: _Todo = asyncio.Queue(lanes)
-        tally: Counter[Action] = Counter()
-
-        async def feed() -> None:
-            async for letter in _each(letters):
-                for delivery in deliveries_of(letter, self._blocking.desk, sender):
-                    await todo.put((letter, delivery))
-            for _ in range(lanes):
-                await todo.put(None)
-
-        async def hear(letter: Letter, report: Report) -> None:
-            tally.update(report.actions)
-            heard = on_result(letter, report) if on_result is not None else None
-            if isinstance(heard, Awaitable):
-                await heard
-
-        async def run(lane: _Lane) -> None:
-            while await lane.waits():
-                async with aclosing(_to_the_last(self.deliver_all(lane.burst(), lane.is_ready))) as reports:
-                    async for report in reports:
-                        await hear(lane.letters.popleft(), report)
-
-        await _together(todo, feed(), [run(_Lane(todo)) for _ in range(lanes)])
-        return tally
+        return await send_many(
+            letters,
+            desk=self._blocking.desk,
+            deliver_all=self.deliver_all,
+            concurrency=min(concurrency or self._connections, self._connections),
+            on_result=on_result,
+            sender=sender,
+        )
 
     async def submit(
         self,
@@ -300,7 +282,7 @@ class AsyncClient:
         client = self._blocking
         if isinstance(client.desk, Direct):
             return AsyncDirect(client.desk)
-        return AsyncSession(client.desk, client.relay, client.manner, client.context)
+        return AsyncSession(client.desk, client.relay, client.manner, lambda: client.context)
 
     def _errand(self) -> Errand:
         """A send on the running loop. One that was used before on another loop starts anew."""
@@ -339,7 +321,9 @@ class AsyncClient:
     def _course(self, delivery: Delivery) -> Course:
         return self._office.course(delivery, self._blocking.desk.outlet)
 
-    async def _carry_out(self, delivery: Delivery, course: Course, transact: Any, errand: Errand) -> Report:
+    async def _carry_out(
+        self, delivery: Delivery, course: Course, transact: Callable[[Transact], Awaitable[Outcome]], errand: Errand
+    ) -> Report:
         return await self._driver.carry_out(delivery, course, transact, errand, self._blocking.send_notice)
 
     async def _look_ahead(
@@ -350,21 +334,13 @@ class AsyncClient:
         errand: Errand,
         is_ready: Callable[[], bool] | None,
     ) -> Transact | None:
-        """The transaction that may begin behind the one of `delivery`; whose it is comes to stand in `ahead`."""
-        if ahead or not self._office.gate.is_free or not (is_ready is None or is_ready()):
-            return None
-        try:
+        async def do(asked: Course | None) -> object:
+            if asked is not None:
+                return await self._driver.do(errand, asked.first)
             upcoming = await anext(waiting, None)
-            if upcoming is None:
-                return None
-            course = self._course(upcoming)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns another message than the one under way
-            ahead.append(error)
-            return None
-        ahead.append((upcoming, course))
-        if shares_mailbox(delivery, upcoming):
-            return None
-        first: Transact | None = await self._driver.do(errand, course.first)
+            return None if upcoming is None else (upcoming, self._course(upcoming))
+
+        first: Transact | None = await run(looking_ahead(delivery, ahead, self._office.gate, is_ready), do)
         return first
 
 
@@ -396,71 +372,3 @@ def _holding(client: AsyncClient) -> Iterator[_Hold]:
 def _lasting() -> tuple[_Hold, ...]:
     """Without those that are over: a stream that nobody reads to its end is closed in another task."""
     return tuple([one for one in _HOLDS.get() if not one.is_over])
-
-
-class _Lane:
-    """What one connection is to send: deliveries from a queue that all lanes share, None at its end."""
-
-    def __init__(self, todo: "_Todo") -> None:
-        self._todo = todo
-        self._next: list[tuple[Letter, Delivery] | None] = []
-        self.letters: deque[Letter] = deque()  # of the deliveries that were taken, as long as they have no report
-
-    async def waits(self) -> bool:
-        """Wait for the next one; whether there is one."""
-        if not self._next:
-            self._next.append(await self._todo.get())
-        return self._next[0] is not None
-
-    async def burst(self) -> AsyncIterator[Delivery]:
-        """The next few that are here by now; behind them others may have the connection."""
-        for _ in range(_BURST):
-            if not self.is_ready() or (upcoming := self._next.pop()) is None:
-                return
-            letter, delivery = upcoming
-            self.letters.append(letter)
-            yield delivery
-
-    def is_ready(self) -> bool:
-        """Whether the next one is here by now: nobody waits for it with a message under way."""
-        if not self._next and not self._todo.empty():
-            self._next.append(self._todo.get_nowait())
-        return bool(self._next) and self._next[0] is not None
-
-
-async def _to_the_last(reports: AsyncGenerator[Report, None]) -> AsyncGenerator[Report, None]:
-    """The reports, and that which a cancellation carries; then it goes on."""
-    async with aclosing(reports):
-        try:
-            async for report in reports:
-                yield report
-        except asyncio.CancelledError as error:
-            if isinstance(last := getattr(error, "report", None), Report):
-                yield last
-            raise
-
-
-async def _together(
-    todo: "_Todo", feeding: Coroutine[Any, Any, None], lanes: Sequence[Coroutine[Any, Any, None]]
-) -> None:
-    """Do all of it. Where something fails nothing more is begun, what is under way has its end, then that is raised."""
-    feeder, *_ = tasks = [asyncio.ensure_future(one) for one in (feeding, *lanes)]
-    try:
-        await asyncio.gather(*tasks)
-    except BaseException:
-        feeder.cancel()
-        while not todo.empty():
-            todo.get_nowait()
-        for _ in lanes:
-            todo.put_nowait(None)
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
-
-
-async def _each(messages: Iterable[_Letter] | AsyncIterable[_Letter]) -> AsyncIterator[_Letter]:
-    if isinstance(messages, AsyncIterable):
-        async for message in messages:
-            yield message
-    else:
-        for message in messages:
-            yield message

@@ -23,9 +23,9 @@ class _HostSession(AsyncSession):
 
     def __init__(self, model: Direct, place: Place, tls: Tls) -> None:
         manner = Manner(own_name=model.local_hostname, tls=tls)
-        super().__init__(model, Relay("smtp", place.host, model.port), manner, model.context)
+        super().__init__(model, Relay("smtp", place.host, model.port), manner, lambda: model.context)
         self._address = place.address
-        self._elsewhere = None  # that is for whoever chose the host
+        self.elsewhere = None  # that is for whoever chose the host
         self.is_at_tls = False  # whether what ended was the handshake
 
     def begin_by(self, tls: Tls) -> None:
@@ -77,7 +77,7 @@ class AsyncDirect:
         async def ask(asked: Routed) -> Any:
             return await self._ask(asked, errand)
 
-        falls_back = self._model._elsewhere is not None
+        falls_back = self._model.elsewhere is not None
         outcome: Outcome = await run(self._model.routing.transacting(step, falls_back=falls_back), ask)
         return outcome
 
@@ -89,7 +89,7 @@ class AsyncDirect:
     @property
     def idle_seconds(self) -> float:
         """How long a line is kept without a message."""
-        return self._model._most_idle
+        return self._model.idle_seconds
 
     async def close_idle(self, errand: Errand) -> float | None:
         """Close the lines that were idle for too long; see `AsyncSession.close_idle`."""
@@ -115,8 +115,8 @@ class AsyncDirect:
                 assert_never(asked)
 
     async def _instead(self, asked: Elsewhere, errand: Errand) -> Outcome | None:
-        assert self._model._elsewhere is not None
-        outcome = await errand.call(self._model._elsewhere, asked)
+        assert self._model.elsewhere is not None
+        outcome = await errand.call(self._model.elsewhere, asked)
         if outcome:
             self._trouble = None
         return outcome

@@ -15,9 +15,11 @@ from weakref import WeakKeyDictionary
 from bouncekit.clients.smtperrors import unavailable, with_report
 from bouncekit.delivery.report import Report
 from bouncekit.delivery.steps import Answer, Delivery, Outcome, Transact, Wait
-from bouncekit.desk.office import Course, Office, Retry
+from bouncekit.desk.course import Course
+from bouncekit.desk.office import Office
 from bouncekit.notify import Via
 from bouncekit.outside.clock import Clock, SystemClock
+from bouncekit.policy.schedule import Retry
 from bouncekit.words.errors import StoreError
 
 __all__ = ["AsyncOffice", "Errand"]

@@ -74,11 +74,6 @@ class AsyncCarrying(Session):
 
     # -- a transaction
 
-    @property
-    def trouble(self) -> Exception | None:
-        """What kept the last transaction from beginning."""
-        return self._trouble
-
     def leave_ahead(self) -> None:
         """Give up what has been begun and will not be taken up."""
         if self._ahead is not None:
@@ -131,7 +126,7 @@ class AsyncCarrying(Session):
             case HangUp():
                 return await self.hang_up(errand)
             case Elsewhere():
-                return await errand.call(self._elsewhere, asked) if self._elsewhere is not None else None
+                return await errand.call(self.elsewhere, asked) if self.elsewhere is not None else None
             case _:
                 assert_never(asked)
 
@@ -150,18 +145,16 @@ class AsyncSession(AsyncCarrying):
     Args:
         model: a blocking session with the same relay, of the same office; it lends its settings, and no line.
         manner: how its sessions begin.
-        context: for TLS.
+        context: for TLS; asked for only where it comes to that.
     """
 
-    def __init__(self, model: SMTP, relay: Relay, manner: Manner, context: ssl.SSLContext) -> None:
+    def __init__(self, model: SMTP, relay: Relay, manner: Manner, context: Callable[[], ssl.SSLContext]) -> None:
         assert model.office is not None
         self.office = model.office
         self.esmtp_features, self.does_esmtp = {}, False
         self._host = self._address = relay.host
         self._port = relay.port
-        self._is_lmtp = model._is_lmtp
-        self._dsn, self._lock_step, self._chunking = model._dsn, model._lock_step, model._chunking
-        self._elsewhere = model._elsewhere
+        self.conduct, self.elsewhere = model.conduct, model.elsewhere
         self._timeout: float | None = model.timeout if isinstance(model.timeout, int | float) else None
         self._manner = manner
         self._context = context
@@ -200,7 +193,7 @@ class AsyncSession(AsyncCarrying):
     async def _dial_once(self) -> None:
         self.esmtp_features, self.does_esmtp = {}, False
         seconds = self._timeout or CONNECT_SECONDS
-        tls = self._context if self._tls_at_once else None
+        tls = self._context() if self._tls_at_once else None
         self._wire = wire = await connect(self._address, self._port, tls=tls, seconds=seconds)
         wire.line.timeout = self._timeout
         try:
@@ -226,12 +219,7 @@ class AsyncSession(AsyncCarrying):
         assert self._wire is not None
         if not isinstance(asked, StartTls):
             return await self._wire.do(asked)
-        return await self._wire.start_tls(self._context, self._host)
-
-    @property
-    def idle_seconds(self) -> float:
-        """How long a line is kept without a message."""
-        return self._most_idle
+        return await self._wire.start_tls(self._context(), self._host)
 
     async def close_idle(self, errand: Errand) -> float | None:
         """Close the line if it was idle for too long; in how many seconds it will have been, None: there is none."""

@@ -14,7 +14,7 @@ from bouncekit.clients.dialling import Dialling
 from bouncekit.clients.session import Asked, Elsewhere, Follow, HangUp, Ready, Remember
 from bouncekit.clients.smtperrors import session_error
 from bouncekit.delivery.steps import Outcome, Transact
-from bouncekit.desk.office import Retry
+from bouncekit.policy.schedule import Retry
 from bouncekit.protocol.conversation import Conversation, Look, Receive, Send, Turn
 from bouncekit.protocol.opening import Manner, NotOpened, StartTls, opening
 from bouncekit.protocol.transaction import NotSent
@@ -44,7 +44,7 @@ class Carrying(Dialling):
     _is_asking = False  # which message comes next, with one before its dot
     _interruption: Interruption | None = None  # of a send that has its outcome first
 
-    def _transact(self, step: Transact, follow: FollowUp | None = None) -> Outcome:
+    def transact(self, step: Transact, follow: FollowUp | None = None) -> Outcome:
         """One transaction on this connection. Threads that share it take turns: else one's mail is the other's."""
         with self._turn:
             if self._is_asking:  # who was asked sends by us: not into that message, which goes once more behind it
@@ -106,8 +106,8 @@ class Carrying(Dialling):
             case HangUp():
                 return self.hang_up()
             case Elsewhere():
-                may_go = self._elsewhere is not None and not self._is_interrupted
-                return self._elsewhere(step) if may_go else None  # type: ignore[misc]  # it is there then
+                may_go = self.elsewhere is not None and not self._is_interrupted
+                return self.elsewhere(step) if may_go else None  # type: ignore[misc]  # it is there then
             case _:
                 assert_never(step)
 
@@ -132,8 +132,10 @@ class Carrying(Dialling):
         wire.obey_socket()
         return wire.line
 
-    def open_by(self, manner: Manner, context: ssl.SSLContext) -> None:
+    def open_by(self, manner: Manner, context: Callable[[], ssl.SSLContext]) -> None:
         """Bring a session that was greeted to where mail may be sent, by EHLO, STARTTLS and login.
+
+        `context` is asked for only where it comes to TLS.
 
         Raises what smtplib raises where it cannot.
         """
@@ -141,7 +143,7 @@ class Carrying(Dialling):
         def do(step: Turn | Send | Receive | Look | StartTls) -> Any:
             if not isinstance(step, StartTls):
                 return wire.do(step)
-            wire.start_tls(context, self._host)
+            wire.start_tls(context(), self._host)
             self.sock, self._reader = wire.sock, wire.reader
             self._tell_insecure()
             return None
@@ -219,7 +221,7 @@ class _Echo:
     """What `set_debuglevel` shows of a send."""
 
     def __init__(self, client: smtplib.SMTP) -> None:
-        self._print = client._print_debug  # type: ignore[attr-defined]
+        self._print = client._print_debug  # type: ignore[attr-defined]  # typeshed has no private names
 
     def sent(self, data: bytes) -> None:
         self._print("send:", repr(data))

@@ -21,9 +21,10 @@ from bouncekit.clients.smtp import LMTP, SMTP, SMTP_SSL, HasOffice
 from bouncekit.delivery.report import Report
 from bouncekit.delivery.steps import Delivery, Outcome, Transact
 from bouncekit.desk.furnishing import open_office
-from bouncekit.desk.office import Office, Retry
+from bouncekit.desk.office import Office
 from bouncekit.outside.forking import begin_afresh_in_children
 from bouncekit.outside.relay import Outlet, Relay, check_timeout
+from bouncekit.policy.schedule import Retry
 from bouncekit.protocol.opening import Manner
 from bouncekit.words.envelope import LabelOptions
 from bouncekit.words.errors import ConfigurationError
@@ -116,7 +117,7 @@ class Client:
         self._outlet = self._place(url, options.get("fallback"))
         self._other: Client | None = None  # that takes this one's place
         self._options = options
-        self._context = options.get("tls_context") or _context(insecure=options.get("insecure_tls", False))
+        self._context: ssl.SSLContext | None = options.get("tls_context")
         self._login_in_clear = options.get("insecure_login_in_clear", False)
         self._settings: dict[str, Any] = {
             "postmaster": self._postmaster,
@@ -232,7 +233,8 @@ class Client:
 
     @property
     def context(self) -> ssl.SSLContext:
-        """For TLS with the relay."""
+        """For TLS with the relay; made where it comes to that, since to read all the certificates takes 20 ms."""
+        self._context = self._context or _context(insecure=self._options.get("insecure_tls", False))
         return self._context
 
     @property
@@ -275,7 +277,7 @@ class Client:
     def close_idle(self) -> float | None:
         """Close the line if it was idle for too long; see `clients.idling`. A send that is under way goes on."""
         if not self._lock.acquire(blocking=False):
-            return self._session._most_idle  # it is sending: so long it will not have been idle
+            return self._session.idle_seconds  # it is sending: so long it will not have been idle
         try:
             return self._session.close_idle()
         finally:
@@ -324,14 +326,14 @@ class Client:
         """A transaction of another client, whose place this one takes."""
         with self._lock:
             session = self._own()
-            session._elsewhere = None
-            return session._transact(replace(step, through=""))
+            session.elsewhere = None
+            return session.transact(replace(step, through=""))
 
     def _new_session(self) -> SMTP:
         if self.relay.is_direct:
             return self._new_direct()
         kind = {"smtps": SMTP_SSL, "lmtp": LMTP}.get(self.relay.scheme, SMTP)
-        extra = {"context": self._context} if kind is SMTP_SSL else {}
+        extra = {"context": self.context} if kind is SMTP_SSL else {}
         session: SMTP = kind(**self._settings, **extra)
         session.dial_when_needed(self.relay.host, self.relay.port, (lambda: self._greet(session),), relay=self._name)
         return self._placed(session)
@@ -350,8 +352,8 @@ class Client:
 
     def _placed(self, session: SMTP) -> SMTP:
         session.given_outlet = self._outlet
-        session._tell_opened = self._watch
-        session._elsewhere = self._carry_elsewhere if self._outlet.fallback else None
+        session.on_opened = self._watch
+        session.elsewhere = self._carry_elsewhere if self._outlet.fallback else None
         return session
 
     def _watch(self) -> None:
@@ -360,7 +362,8 @@ class Client:
 
     def _greet(self, session: SMTP) -> None:
         """What comes before the first message: EHLO, TLS, login."""
-        session.open_by(self.relay.manner(session.local_hostname, login_in_clear=self._login_in_clear), self._context)
+        manner = self.relay.manner(session.local_hostname, login_in_clear=self._login_in_clear)
+        session.open_by(manner, lambda: self.context)
 
 
 def _hang_up(session: SMTP) -> None:

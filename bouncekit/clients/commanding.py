@@ -97,7 +97,8 @@ class Commanding(Carrying):
             raise smtplib.SMTPDataError(answer.code, answer.raw)
         answers: Sequence[Reply | NoReply] = [answer]
         if isinstance(answer, Reply):
-            answers = wire.write(Body(content)) or wire.finish(Dot(max(self._accepted, 1) if self._is_lmtp else 1))
+            dot = Dot(max(self._accepted, 1) if self.conduct.is_lmtp else 1)
+            answers = wire.write(Body(content)) or wire.finish(dot)
         if lost := next((one for one in answers if isinstance(one, NoReply)), None):
             self.close()
             raise smtplib.SMTPServerDisconnected(str(lost.detail))

@@ -38,7 +38,7 @@ class Dialling(Session, smtplib.SMTP):
     _is_redialling = False
     _is_logging_in = False
     _was_connected = False
-    _tell_opened: Callable[[], object] | None = None  # whoever looks after a line that is kept
+    on_opened: Callable[[], object] | None = None  # told of every line that is opened
 
     def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:
         """Connect; see `smtplib.SMTP.connect`."""
@@ -66,9 +66,9 @@ class Dialling(Session, smtplib.SMTP):
             self.relay = self.office.relay_at(host, port)
         bounded = timeout if timeout is not None and timeout is not DEFAULT_TIMEOUT else socket.getdefaulttimeout()
         if bounded is not None or timeout == 0:
-            sock = super()._get_socket(host, port, timeout)  # type: ignore[misc]
+            sock = super()._get_socket(host, port, timeout)  # type: ignore[misc]  # typeshed has no private names
         else:
-            sock = super()._get_socket(host, port, CONNECT_SECONDS)  # type: ignore[misc]
+            sock = super()._get_socket(host, port, CONNECT_SECONDS)  # type: ignore[misc]  # likewise
             sock.settimeout(None)
         without_delay(sock)
         return sock
@@ -131,8 +131,8 @@ class Dialling(Session, smtplib.SMTP):
             raise
         finally:
             self._is_redialling = False
-        if self._tell_opened is not None:
-            self._tell_opened()
+        if self.on_opened is not None:
+            self.on_opened()
         if self.office is not None and not is_first:
             self.office.tell_session(EventType.RECONNECTED, remote_mta=host, port=port)
 
@@ -194,7 +194,7 @@ class Dialling(Session, smtplib.SMTP):
         shown = [redacted(str(one)) for one in args]
         if self._is_logging_in and args[0] == "send:" and "AUTH" not in shown[1]:
             shown[1] = "***"  # the answer to a challenge
-        super()._print_debug(*shown)  # type: ignore[misc]
+        super()._print_debug(*shown)  # type: ignore[misc]  # likewise
 
     def _replay_from(self, before: tuple[Callable[[], object], ...], call: Callable[[], object]) -> None:
         """Do a call again when the session is dialled again: ours, since an override may take other arguments."""

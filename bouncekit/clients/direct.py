@@ -58,7 +58,7 @@ class Direct(SMTP):
 
     routing: Routing
     port: int
-    context: ssl.SSLContext
+    _context: ssl.SSLContext | None
     _lines: Lines[_HostSession]
 
     def aim(
@@ -80,16 +80,22 @@ class Direct(SMTP):
         """
         assert self.office is not None
         self.port, self._settings = port, settings
-        self.context = context or _unverifying()
+        self._context = context
         self.routing = Routing(
             self.office, self.local_hostname, requires_tls=requires_tls, private_addresses=private_addresses
         )
         self._lines = Lines()
 
-    def _transact(self, step: Transact, follow: object = None) -> Outcome:
+    @property
+    def context(self) -> ssl.SSLContext:
+        """For TLS with every host; made for the first of them."""
+        self._context = self._context or _unverifying()
+        return self._context
+
+    def transact(self, step: Transact, follow: object = None) -> Outcome:
         """One transaction; nobody runs ahead of it, since the next one may go to another host."""
         with self._turn:
-            falls_back = self._elsewhere is not None
+            falls_back = self.elsewhere is not None
             outcome: Outcome = run(self.routing.transacting(step, falls_back=falls_back), self._ask)
             return outcome
 
@@ -132,8 +138,8 @@ class Direct(SMTP):
                 assert_never(asked)
 
     def _instead(self, asked: Elsewhere) -> Outcome | None:
-        assert self._elsewhere is not None
-        outcome = self._elsewhere(asked)
+        assert self.elsewhere is not None
+        outcome = self.elsewhere(asked)
         if outcome:
             self._trouble = None
         return outcome
@@ -142,8 +148,8 @@ class Direct(SMTP):
         session = self._lines.take(asked.place) or self._new_session(asked.place)
         session.tls, session.is_at_tls = asked.tls, False
         session._interruption = self._interruption
-        outcome = session._transact(asked.step)
-        self._trouble = session._trouble
+        outcome = session.transact(asked.step)
+        self._trouble = session.trouble
         self._interruption, session._interruption = session._interruption, None
         if session.sock is not None or outcome.can_redial:
             _end(self._lines.keep(asked.place, session))
@@ -152,7 +158,7 @@ class Direct(SMTP):
     def _new_session(self, place: Place) -> _HostSession:
         session = _HostSession(**self._settings)
         session.place, session.context = place, self.context
-        session._tell_opened = self._tell_opened
+        session.on_opened = self.on_opened
         session.dial_when_needed(place.host, self.port, (session.greet,), relay=self.relay)
         return session
 

@@ -24,10 +24,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
+from bouncekit.clients.conduct import Conduct
 from bouncekit.clients.smtperrors import TlsNotOffered, UnreadableReply, Utf8NotOffered
 from bouncekit.delivery.steps import Outcome, SessionEnd, Transact
 from bouncekit.desk.office import Office
-from bouncekit.protocol.commandlines import DsnRequest, limit_of
+from bouncekit.protocol.commandlines import limit_of
 from bouncekit.protocol.conversation import Ahead, Conversation, Look, Receive, Send, Talk, Turn, carry
 from bouncekit.protocol.downgrading import downgraded, in_part, wants_utf8
 from bouncekit.protocol.transaction import GROUP_SIZE, Dot, NotSent, Transacted, Transaction, transaction
@@ -97,11 +98,8 @@ class Session(ABC):
     esmtp_features: dict[str, str]  # that the server offers, names in lower case
     does_esmtp: bool
     _host: str
-    _is_lmtp = False
-    _dsn: DsnRequest | None = None
-    _lock_step = False
-    _chunking = False
-    _elsewhere: Callable[[Elsewhere], Outcome | None] | None = None  # by the relay that takes this one's place
+    conduct = Conduct()
+    elsewhere: Callable[[Elsewhere], Outcome | None] | None = None  # by the relay that takes this one's place
     _trouble: Exception | None = None  # what kept the last transaction from beginning
     _redials = 3
     _is_unreachable = False
@@ -126,6 +124,16 @@ class Session(ABC):
     def _drop(self) -> None:
         """Close a line that is lost or not in step any more; another one may be opened."""
 
+    @property
+    def trouble(self) -> Exception | None:
+        """What kept the last transaction from beginning."""
+        return self._trouble
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long a line is kept without a message."""
+        return self._most_idle
+
     # -- one transaction
 
     def transacting(self, step: Transact, *, follows: bool = False) -> Generator[Any, Any, Outcome]:
@@ -133,7 +141,7 @@ class Session(ABC):
 
         With `follows`, somebody knows which one comes behind it.
         """
-        if self._elsewhere is None:
+        if self.elsewhere is None:
             return self._transacting_here(step, follows=follows)
         return self._transacting_somewhere(step, follows=follows)
 
@@ -217,16 +225,16 @@ class Session(ABC):
 
     def _steps(self, step: Transact) -> Transaction:
         dsn = None
-        if self._dsn is not None and self.office is not None and "dsn" in self.esmtp_features:
-            dsn = replace(self._dsn, envelope_id=step.delivery.id)
+        if self.conduct.dsn is not None and self.office is not None and "dsn" in self.esmtp_features:
+            dsn = replace(self.conduct.dsn, envelope_id=step.delivery.id)
         envelope = self._within_limits(step).envelope
         send = partial(
             transaction,
             extensions=self.esmtp_features if self.does_esmtp else None,
-            lmtp=self._is_lmtp,
+            lmtp=self.conduct.is_lmtp,
             remote_mta=self._host or None,
             group_size=self._group_size(),
-            chunks=self._chunking and "chunking" in self.esmtp_features,
+            chunks=self.conduct.chunking and "chunking" in self.esmtp_features,
             dsn=dsn,
         )
         return in_part(envelope, send) if wants_utf8(envelope) and not self._offers_utf8 else send(envelope)
@@ -272,7 +280,7 @@ class Session(ABC):
     def _group_size(self) -> int:
         """How many commands go out at once: one, unless all may be asked again on another line."""
         may_pipeline = (
-            not self._lock_step
+            not self.conduct.lock_step
             and self.office is not None
             and self._may_dial
             and "pipelining" in self.esmtp_features

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 from bouncekit.clients.commanding import Commanding
+from bouncekit.clients.conduct import Conduct
 from bouncekit.clients.dialling import DEFAULT_TIMEOUT
 from bouncekit.clients.smtperrors import error_of, told, unavailable, with_report
 from bouncekit.delivery.handing import refusals
@@ -99,18 +100,17 @@ class SMTP(Commanding):
         self.office = postmaster.office if postmaster is not None else None
         labels = Labels(message_class=message_class, tenant=tenant, stream=stream, test=test)
         self.labels = self.office.check(labels) if self.office is not None else labels
-        self._dsn = None if dsn == "none" else DsnRequest.notifying(dsn)
-        self._lock_step = lock_step
-        self._chunking = chunking
+        asked = None if dsn == "none" else DsnRequest.notifying(dsn)
+        self.conduct = replace(self.conduct, dsn=asked, lock_step=lock_step, chunking=chunking)
         self._reader = ReplyReader()
         self._turn = threading.RLock()
         self._composing = Composing()
         # Not super(): smtplib.SMTP_SSL.__init__ calls whatever stands under the name SMTP in its module.
-        _SMTP.__init__(self, host, port, local_hostname, timeout, source_address)  # type: ignore[arg-type]
+        _SMTP.__init__(self, host, port, local_hostname, timeout, source_address)  # type: ignore[arg-type]  # as theirs
 
     # -- sending
 
-    def sendmail(  # type: ignore[override]
+    def sendmail(  # type: ignore[override]  # a Report is a dict of the refused, and more
         self,
         from_addr: str,
         to_addrs: str | Iterable[str],
@@ -185,6 +185,7 @@ class SMTP(Commanding):
         composing = self._composing
         composing.named, composing.is_on = self._labels_named(message_class, test), True
         try:
+            # Our own `sendmail` gives it a Report.
             report: Report = super().send_message(msg, from_addr, to_addrs, mail_options, rcpt_options)  # type: ignore[assignment, arg-type]
             return report
         finally:
@@ -256,7 +257,7 @@ class SMTP(Commanding):
                 yield delivery
 
         try:
-            for report in self.office.drive_all(given(), self._transact, self.send_notice, self.outlet, is_ready):
+            for report in self.office.drive_all(given(), self.transact, self.send_notice, self.outlet, is_ready):
                 taken.popleft()
                 self._has_sent = True
                 self._hear_interruption(report)
@@ -305,7 +306,7 @@ class SMTP(Commanding):
         try:
             if self.office is None:
                 return self._send_unjudged(delivery), self._trouble
-            report = self.office.drive(delivery, self._transact, self.send_notice, self.outlet)
+            report = self.office.drive(delivery, self.transact, self.send_notice, self.outlet)
             self._hear_interruption(report)
             return report, self._trouble
         except StoreError as error:
@@ -323,7 +324,7 @@ class SMTP(Commanding):
         """One transaction without a policy: what smtplib does."""
         settlements = []
         if delivery.recipients:
-            outcome = self._transact(Transact(delivery=delivery, envelope=delivery.envelope))
+            outcome = self.transact(Transact(delivery=delivery, envelope=delivery.envelope))
             if isinstance(outcome.statuses, Taken) and not delivery.refused:
                 counted = Counted(delivery.recipients, outcome.now)
                 return Report(recipients=Delivered(outcome.statuses, counted), message_id=delivery.envelope.message_id)
@@ -372,7 +373,7 @@ class SMTP_SSL(SMTP, smtplib.SMTP_SSL):
         if context is not None and (keyfile or certfile):
             raise ValueError("context and keyfile or certfile exclude each other")
         if context is None:
-            context = ssl._create_stdlib_context(certfile=certfile, keyfile=keyfile)  # type: ignore[attr-defined]
+            context = ssl._create_stdlib_context(certfile=certfile, keyfile=keyfile)  # type: ignore[attr-defined]  # as in smtplib
         self.context = context
         super().__init__(host, port, local_hostname, *args, **kwargs)
 
@@ -386,7 +387,7 @@ class SMTP_SSL(SMTP, smtplib.SMTP_SSL):
 class LMTP(SMTP, smtplib.LMTP):
     """A `smtplib.LMTP`, dressed: reads one reply for each accepted recipient after the data (RFC 2033 4.2)."""
 
-    _is_lmtp = True
+    conduct = Conduct(is_lmtp=True)
 
     def __init__(
         self,

@@ -111,7 +111,7 @@ def unavailable(error: StoreError, delivery: Delivery | None) -> StoreUnavailabl
 
 def with_report(error: _Raised, report: Report) -> _Raised:
     """The error, carrying the report."""
-    error.report = report  # type: ignore[attr-defined]
+    error.report = report  # type: ignore[attr-defined]  # which every error of a send has
     return error
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from bouncekit.bounces.verp import ReturnPaths
 from bouncekit.delivery.closing import closed
 from bouncekit.delivery.events import event_id, events_of
-from bouncekit.delivery.handing import Classify
 from bouncekit.delivery.report import Report
 from bouncekit.delivery.returned import Returned
 from bouncekit.delivery.settlement import Settlement, settle
@@ -23,13 +22,14 @@ from bouncekit.delivery.steps import (
 from bouncekit.delivery.tallied import Number, Scene
 from bouncekit.delivery.watch import NOTHING, Heard, answered, answers_of
 from bouncekit.delivery.wholesale import occasion_of
-from bouncekit.meaning.classification import Classification
+from bouncekit.meaning.classification import Classification, Classify
 from bouncekit.policy.guard import Answers
+from bouncekit.policy.lane import Road
 from bouncekit.policy.policy import Disposition, Policy, SessionDisposition
 from bouncekit.policy.rule import Circumstances, Window
 from bouncekit.policy.schedule import jitter_of
 from bouncekit.policy.suppression import Standing, Suppression
-from bouncekit.policy.throttle import News, Road
+from bouncekit.policy.throttle import News
 from bouncekit.words.address import Address, parse_address
 from bouncekit.words.envelope import Recipient
 from bouncekit.words.reply import Cause, NoReply, Stage
@@ -69,6 +69,7 @@ class Bench:
         self.watch = NOTHING  # what the guard sees of the transaction that is being judged
 
     def report(self) -> Report:
+        """What became of everybody, in the order in which they were named."""
         settlements = self.whole
         if settlements is None:
             asked = [recipient.address.wire for recipient in self.delivery.recipients]
@@ -119,7 +120,7 @@ class Bench:
     def held_back(self, recipient: Recipient, found: LookedUp, probes: set[str]) -> Suppression | None:
         """The suppression that binds this recipient now. An expired one lets one of `probes` through, and uses it up.
 
-        A probe that was delayed has to be granted again: the store gave it free when it recorded the delay.
+        A probe that was delayed has to be granted again: by when it is due, another message may have it.
         """
         suppression = found.suppressions.get(recipient.key)
         if suppression is None or suppression.standing is Standing.HELD:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from bouncekit.delivery.events import Event, EventType, Occasion, bounded, event_id
+from bouncekit.delivery.events import Event, EventType, Occasion, bounded, event_of
 from bouncekit.delivery.steps import Outcome, SessionEnd
 from bouncekit.meaning.classification import Classification
 from bouncekit.policy.policy import Policy, SessionDisposition
@@ -50,10 +50,9 @@ def closed(
 ) -> Event:
     """The event of a session's end: `expected` after our own QUIT, else the server's doing."""
     reply = ended.reply
-    return Event(
-        id=event_id(occasion.attempt_id, None, EventType.CLOSED),
-        type=EventType.CLOSED,
-        occasion=occasion,
+    return event_of(
+        EventType.CLOSED,
+        occasion,
         details={
             "expected": ended.stage is Stage.QUIT and isinstance(reply, Reply) and reply.code == 221,
             "code": reply.code if isinstance(reply, Reply) else None,

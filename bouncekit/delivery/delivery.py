@@ -17,7 +17,7 @@ from datetime import datetime
 from bouncekit.bounces.verp import ReturnPaths
 from bouncekit.delivery.bench import Bench
 from bouncekit.delivery.closing import goes_on, session_of
-from bouncekit.delivery.handing import Classify, refusals
+from bouncekit.delivery.handing import refusals
 from bouncekit.delivery.lanes import Hearing, parted, together, why_held
 from bouncekit.delivery.queue import Abandoned
 from bouncekit.delivery.returned import Returned, complaint
@@ -39,10 +39,10 @@ from bouncekit.delivery.steps import (
 from bouncekit.delivery.tallied import greylisted_at, waited
 from bouncekit.delivery.watch import NOTHING, answers_to, patterns, watch
 from bouncekit.delivery.wholesale import wholesale
-from bouncekit.meaning.classification import Classification
+from bouncekit.meaning.classification import Classification, Classify
+from bouncekit.policy.lane import NO_ROAD, Road
 from bouncekit.policy.policy import Policy
 from bouncekit.policy.rule import Fate, SessionFate, Window
-from bouncekit.policy.throttle import NO_ROAD, Road
 from bouncekit.words.envelope import Counted, Recipient
 from bouncekit.words.reply import Cause, NoReply
 from bouncekit.words.status import Action, Taken
@@ -179,9 +179,8 @@ class _Way(Bench):
         """Settle who must not be tried; the rest is the next group. Asked again behind a wait: lists change."""
         self.is_shut, labels = False, self.delivery.labels
         keys = tuple(dict.fromkeys([recipient.key for recipient in asked]))
-        found = yield LookUp(
-            labels=labels, recipients=asked, keys=keys, claim=not labels.test, begun=bool(self.settled)
-        )
+        claim = "" if labels.test else self.delivery.id
+        found = yield LookUp(labels=labels, recipients=asked, keys=keys, claim=claim, begun=bool(self.settled))
         assert isinstance(found, LookedUp)
         self.previous = {} if labels.test else found.suppressions
         self.providers, self.now = found.providers, found.now

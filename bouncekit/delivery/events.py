@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from bouncekit.delivery.settlement import Delivered, Settlement
 from bouncekit.meaning.classification import Category, Scope
@@ -21,7 +21,21 @@ from bouncekit.words.quick import quick
 from bouncekit.words.reply import NoReply, Reply, Stage
 from bouncekit.words.status import Action
 
-__all__ = ["SCHEMA", "Deliveries", "Event", "EventType", "Occasion", "bounded", "event_id", "events_of", "show_time"]
+__all__ = [
+    "SCHEMA",
+    "Deliveries",
+    "Event",
+    "EventType",
+    "Occasion",
+    "Told",
+    "bounded",
+    "event_id",
+    "event_of",
+    "events_of",
+    "show_time",
+]
+
+Told: TypeAlias = Mapping[str, Any]  # an event as `Event.to_dict` gives it
 
 SCHEMA = 1
 _SOURCE = "bouncekit"
@@ -176,23 +190,46 @@ def event_id(attempt_id: str, recipient: str | None, type_: str) -> str:
     return blake2b(seed.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def event_of(
+    type_: EventType,
+    occasion: Occasion,
+    recipient: str | None = None,
+    *,
+    settlement: Settlement | None = None,
+    suppression: Suppression | None = None,
+    details: Mapping[str, Any] = _NO_DETAILS,
+) -> Event:
+    """What happened on an occasion, under the id that this always has. A settlement says itself whose it is."""
+    whose = recipient if settlement is None else settlement.recipient
+    return Event(
+        id=event_id(occasion.attempt_id, whose, type_),
+        type=type_,
+        occasion=occasion,
+        recipient=whose,
+        settlement=settlement,
+        suppression=suppression,
+        details=details,
+    )
+
+
 def events_of(settlement: Settlement, occasion: Occasion) -> tuple[Event, ...]:
     """The events of one settlement: its action, then what it did to the suppression list.
 
     A held suppression is none that a subscriber should copy: only the `failed` that it belongs to shows it.
     """
+    added, lifted = settlement.suppression, settlement.lifted
     if settlement.category is Category.COMPLAINT:
-        told = _event(EventType.COMPLAINED, settlement, occasion, settlement.suppression)
-        if settlement.suppression is None:
+        told = event_of(EventType.COMPLAINED, occasion, settlement=settlement, suppression=added)
+        if added is None:
             return (told,)
-        return told, _event(EventType.SUPPRESSION_ADDED, settlement, occasion, settlement.suppression)
-    if settlement.action is Action.DELIVERED and settlement.lifted is None:
-        return (_event(EventType.DELIVERED, settlement, occasion),)
-    told = _event(EventType(settlement.action.value), settlement, occasion, settlement.suppression)
-    if settlement.lifted is not None:
-        return told, _event(EventType.SUPPRESSION_LIFTED, settlement, occasion, settlement.lifted)
-    if settlement.suppression is not None and settlement.action is not Action.SUPPRESSED and not settlement.doubted:
-        return told, _event(EventType.SUPPRESSION_ADDED, settlement, occasion, settlement.suppression)
+        return told, event_of(EventType.SUPPRESSION_ADDED, occasion, settlement=settlement, suppression=added)
+    if settlement.action is Action.DELIVERED and lifted is None:
+        return (event_of(EventType.DELIVERED, occasion, settlement=settlement),)
+    told = event_of(EventType(settlement.action.value), occasion, settlement=settlement, suppression=added)
+    if lifted is not None:
+        return told, event_of(EventType.SUPPRESSION_LIFTED, occasion, settlement=settlement, suppression=lifted)
+    if added is not None and settlement.action is not Action.SUPPRESSED and not settlement.doubted:
+        return told, event_of(EventType.SUPPRESSION_ADDED, occasion, settlement=settlement, suppression=added)
     return (told,)
 
 
@@ -211,19 +248,6 @@ class Deliveries(OnDemand[Event]):
     def make(self) -> tuple[Event, ...]:
         """An event for each recipient, as `events_of` makes it."""
         return tuple([event for one in self.settlements for event in events_of(one, self.occasion)])
-
-
-def _event(
-    type_: EventType, settlement: Settlement, occasion: Occasion, suppression: Suppression | None = None
-) -> Event:
-    return Event(
-        id=event_id(occasion.attempt_id, settlement.recipient, type_),
-        type=type_,
-        occasion=occasion,
-        recipient=settlement.recipient,
-        settlement=settlement,
-        suppression=suppression,
-    )
 
 
 def bounded(text: str | None) -> str | None:

@@ -1,15 +1,15 @@
 """What is known of a message when it is handed over: from when on its time runs, who may not reach the wire at all."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from bouncekit.delivery.events import Event, EventType, Occasion, event_id, events_of
+from bouncekit.delivery.events import Event, EventType, Occasion, event_of, events_of
 from bouncekit.delivery.report import Report
 from bouncekit.delivery.settlement import Settlement, refused_here
 from bouncekit.delivery.steps import Delivery
-from bouncekit.meaning.classification import Classification
+from bouncekit.meaning.classification import Classify
 from bouncekit.policy.policy import Policy
 from bouncekit.policy.rule import Fate
 from bouncekit.words.envelope import Recipient
@@ -17,9 +17,7 @@ from bouncekit.words.errors import AddressError
 from bouncekit.words.reply import Cause, NoReply, Stage
 from bouncekit.words.status import Action, RecipientStatus
 
-__all__ = ["Classify", "begun", "refusals", "repeated", "submitted"]
-
-Classify = Callable[[RecipientStatus], Classification]
+__all__ = ["begun", "refusals", "repeated", "submitted"]
 
 
 def begun(delivery: Delivery, policy: Policy, at: datetime) -> Delivery:
@@ -35,7 +33,7 @@ def submitted(delivery: Delivery, occasion: Occasion, *, classify: Classify) -> 
     queued = [_queued(one, "submitted", occasion.at) for one in delivery.recipients]
     refused = refusals(delivery, classify)
     events = [event for settlement in refused for event in events_of(settlement, occasion)]
-    events += [_told(one, occasion) for one in queued]
+    events += [event_of(EventType.QUEUED, occasion, settlement=one) for one in queued]
     message_id = delivery.envelope.message_id
     report = Report.of(queued + refused, message_id=message_id, given=delivery.given, durable=True)
     return report, tuple(events)
@@ -45,7 +43,7 @@ def repeated(delivery: Delivery, occasion: Occasion, details: Mapping[str, Any])
     """What is told of a delivery that goes into the queue at somebody's word, since the message was sent before."""
     occasion = _of_message(occasion, delivery)
     queued = (_queued(one, "sent-again-by-hand", occasion.at) for one in delivery.recipients)
-    return tuple(replace(_told(one, occasion), details=details) for one in queued)
+    return tuple(event_of(EventType.QUEUED, occasion, settlement=one, details=details) for one in queued)
 
 
 def _of_message(occasion: Occasion, delivery: Delivery) -> Occasion:
@@ -68,16 +66,6 @@ def _queued(recipient: Recipient, rule: str, at: datetime) -> Settlement:
         possible_duplicate=recipient.possible_duplicate,
         kept=True,
         key=recipient.key,
-    )
-
-
-def _told(one: Settlement, occasion: Occasion) -> Event:
-    return Event(
-        id=event_id(occasion.attempt_id, one.recipient, EventType.QUEUED),
-        type=EventType.QUEUED,
-        occasion=occasion,
-        recipient=one.recipient,
-        settlement=one,
     )
 
 

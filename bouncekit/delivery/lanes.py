@@ -6,9 +6,10 @@ from functools import lru_cache
 
 from bouncekit.delivery.events import bounded, show_time
 from bouncekit.meaning.classification import Classification, Scope
+from bouncekit.policy.lane import Lane, Pause, Road
 from bouncekit.policy.policy import Disposition
 from bouncekit.policy.schedule import USUAL_HINTS, Hints
-from bouncekit.policy.throttle import Held, Lane, News, Pause, Road
+from bouncekit.policy.throttle import Held, News
 from bouncekit.words.envelope import Recipient
 from bouncekit.words.reply import Reply
 from bouncekit.words.showing import masked
@@ -17,6 +18,7 @@ from bouncekit.words.status import Action, RecipientStatus
 __all__ = ["Hearing", "parted", "together", "why_held"]
 
 _OF_THE_WAY = frozenset({Scope.SENDER, Scope.ROUTE})  # what one message or mailbox brought about concerns no other
+_ANSWERED = frozenset({Action.DELIVERED, Action.FAILED})
 
 
 def parted(
@@ -103,9 +105,6 @@ class Hearing:
 @lru_cache(maxsize=256)
 def _well(lane: Lane) -> News:
     return News(lane=lane, well=True)
-
-
-_ANSWERED = frozenset({Action.DELIVERED, Action.FAILED})
 
 
 def _weight(news: News) -> int:

@@ -13,7 +13,7 @@ from bouncekit.words.quick import quick
 from bouncekit.words.reply import Cause, NoReply, Reply, Stage
 from bouncekit.words.status import Action, RecipientStatus, Taken
 
-__all__ = ["Delivered", "Settlement", "delivered", "held_up", "refused_here", "settle", "skipped", "unjudged"]
+__all__ = ["Delivered", "Settlement", "delivered", "held_up", "placed", "refused_here", "settle", "skipped", "unjudged"]
 
 _THEMSELVES = "recipient"  # the role of a channel that reaches the recipient another way
 
@@ -168,7 +168,7 @@ def settle(
         certain=verdict.certain,
         rule=disposition.rule,
         where=disposition.where,
-        classified_by=_placed(verdict.rule, verdict.where),
+        classified_by=placed(verdict.rule, verdict.where),
         blocklist=verdict.blocklist,
         fate=disposition.fate,
         retry_at=disposition.retry_at,
@@ -283,13 +283,14 @@ def _evidence(
         stage=str(status.stage),
         accepted=status.accepted,
         remote_mta=status.remote_mta,
-        rule=_placed(disposition.rule, disposition.where),
-        classified_by=_placed(verdict.rule, verdict.where),
+        rule=placed(disposition.rule, disposition.where),
+        classified_by=placed(verdict.rule, verdict.where),
         policy_hash=policy.hash,
         message_id=message_id,
         fingerprint=fingerprint,
     )
 
 
-def _placed(rule: str, where: str) -> str:
+def placed(rule: str, where: str) -> str:
+    """A rule and where it stands, for people."""
     return f"{rule} ({where})" if where else rule

@@ -11,10 +11,11 @@ from bouncekit.delivery.tallied import Number, Sum
 from bouncekit.meaning.classification import Category, Scope
 from bouncekit.policy.budget import Spent
 from bouncekit.policy.guard import Answers, Held, Mass, Pattern
+from bouncekit.policy.lane import Lane, Road
 from bouncekit.policy.rule import Window
 from bouncekit.policy.suppression import Suppression
 from bouncekit.policy.throttle import Held as HeldUp
-from bouncekit.policy.throttle import Lane, News, Road
+from bouncekit.policy.throttle import News
 from bouncekit.words.envelope import Envelope, Labels, Recipient
 from bouncekit.words.errors import AddressError
 from bouncekit.words.quick import quick
@@ -64,8 +65,9 @@ class Delivery:
 @quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookUp:
-    """Ask the store: suppressions under these keys (with `claim`, also the one probe of an expired one), counters.
+    """Ask the store: suppressions under these keys, counters.
 
+    `claim` is the id of a delivery that wants to be the probe of each suppression that has expired; "" where none does.
     `recipients` are those of a send to come: where that is wanted, DNS is asked about them.
     Behind a refusal that may suppress, also how many alike there are: `fingerprints`, in the guard's window `within`.
     `sums` are questions about what else was counted.
@@ -76,7 +78,7 @@ class LookUp:
     labels: Labels
     recipients: tuple[Recipient, ...] = ()
     keys: tuple[str, ...] = ()
-    claim: bool = False
+    claim: str = ""
     windows: tuple[tuple[str, Window], ...] = ()
     sums: tuple[Sum, ...] = ()
     fingerprints: tuple[Pattern, ...] = ()
@@ -158,11 +160,8 @@ class Outcome:
         return (
             len(self.statuses) > 0
             and not isinstance(self.statuses, Taken)
-            and all(one.action is Action.DELAYED and one.stage in _OPENING for one in self.statuses)
+            and all(one.action is Action.DELAYED and one.stage.is_opening for one in self.statuses)
         )
-
-
-_OPENING = frozenset({Stage.CONNECT, Stage.EHLO, Stage.STARTTLS, Stage.AUTH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,7 +77,7 @@ def _people(
     """The recipients that mail may go to, why it may not to the others, and what was written where that differs."""
     plain = tuple(map(_plain, dict.fromkeys(texts)))
     if all(plain):
-        return plain, (), _NOTHING  # type: ignore[return-value]
+        return plain, (), _NOTHING  # type: ignore[return-value]  # no None is among them
     usable, refused = wire_addresses(texts)
     if not utf8 and any(address.needs_utf8 for address in usable):
         usable, refused = _in_ascii(usable, refused)

@@ -10,8 +10,8 @@ from bouncekit.delivery.settlement import Delivered
 from bouncekit.delivery.steps import Delivery, Outcome, Record
 from bouncekit.delivery.watch import takings
 from bouncekit.policy.budget import Spent
+from bouncekit.policy.lane import Road
 from bouncekit.policy.policy import Policy
-from bouncekit.policy.throttle import Road
 from bouncekit.words.envelope import Counted
 from bouncekit.words.status import Taken
 

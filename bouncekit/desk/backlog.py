@@ -16,6 +16,7 @@ from bouncekit.delivery.events import Event
 from bouncekit.delivery.steps import Delivery, Record
 from bouncekit.outside.forking import begin_afresh_in_children
 from bouncekit.words.errors import StoreRefused
+from bouncekit.words.measures import counted
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -81,7 +82,7 @@ class Backlog:
                 self._line.append(result)
                 self._start_trying()
         if waiting < _MOST:
-            _log().warning("the store failed; %d results wait in memory: %s", waiting + 1, why)
+            _log().warning("the store failed, and has yet to take %s: %s", counted(waiting + 1, "result"), why)
         else:
             _log().warning(
                 "the store failed, and no more than %d results wait in memory: attempt %s of message %s is lost: %s",

@@ -1,19 +1,19 @@
 """The events of a store as a sequence of numbers with gaps, read from any of them on, or back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from bouncekit.delivery.events import Told
 from bouncekit.history.sifting import Sieve
 from bouncekit.stores import Store
 from bouncekit.stores.searching import Search
 
-__all__ = ["Numbered", "Told", "backwards", "first_behind", "first_since", "forwards", "found", "newest_number"]
+__all__ = ["Numbered", "backwards", "first_behind", "first_since", "forwards", "found", "newest_number"]
 
 _PAGE = 1000  # events read at once
 LATE = timedelta(hours=1)  # how much later than it happened an event may have been remembered
 
-Told: TypeAlias = Mapping[str, Any]
 Numbered: TypeAlias = tuple[int, Told]
 
 

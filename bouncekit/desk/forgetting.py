@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from bouncekit.delivery.events import Event, EventType, event_id
+from bouncekit.delivery.events import Event, EventType, event_id, event_of
 from bouncekit.delivery.queue import Queued
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.delivery.submission import forget_addresses
@@ -132,13 +132,6 @@ def _drop(office: Office, row: Queued, erasure: Erasure, now: datetime, by: str)
         possible_duplicate=row.possible_duplicate,
         key=erasure.pseudonym,
     )
-    event = Event(
-        id=event_id(occasion.attempt_id, erasure.pseudonym, EventType.FAILED),
-        type=EventType.FAILED,
-        occasion=occasion,
-        recipient=erasure.pseudonym,
-        settlement=settlement,
-        details={"by": by, "delivery_id": row.message},
-    )
-    office.ledger.tell((event,))
+    details = {"by": by, "delivery_id": row.message}
+    office.ledger.tell((event_of(EventType.FAILED, occasion, settlement=settlement, details=details),))
     return 1

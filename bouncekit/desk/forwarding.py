@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from bouncekit.delivery.events import show_time
+from bouncekit.delivery.events import Told, show_time
 from bouncekit.desk.outbox import Outbox
 from bouncekit.outside.clock import Clock
-from bouncekit.sinks.protocol import NotTaken, Sink, Told, discreet
+from bouncekit.sinks.protocol import NotTaken, Sink, discreet
 from bouncekit.stores import Store
 from bouncekit.stores.cursors import Trouble
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from bouncekit.bounces.verp import open_return_paths
 from bouncekit.desk.law import Law
-from bouncekit.desk.office import Office, Retry
+from bouncekit.desk.office import Office
 from bouncekit.notify import open_channels
 from bouncekit.outside.clock import Clock, SystemClock
 from bouncekit.outside.relay import Relay, check_fallbacks, open_relays
 from bouncekit.policy.policy import Policy
-from bouncekit.policy.schedule import parse_duration
+from bouncekit.policy.schedule import Retry, parse_duration
 from bouncekit.stores import Store, open_store
 from bouncekit.stores.erased import check_secrets
 from bouncekit.words.errors import ConfigurationError

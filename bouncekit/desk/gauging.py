@@ -15,7 +15,8 @@ from bouncekit.desk.ledger import complain
 from bouncekit.desk.treasurer import balances
 from bouncekit.outside.clock import Clock
 from bouncekit.policy.budget import Balance, Budget, Level
-from bouncekit.policy.throttle import Flow, Lane, LaneKind, left
+from bouncekit.policy.lane import Lane, LaneKind
+from bouncekit.policy.throttle import Flow, left
 from bouncekit.sinks.gauge import GAUGES, STORE_UP, Readings
 from bouncekit.stores import Store
 from bouncekit.stores.cursors import Cursor, Reading, reading

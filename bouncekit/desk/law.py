@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bouncekit.delivery.events import EventType, bounded
-from bouncekit.desk.ledger import complain
+from bouncekit.desk.ledger import Tell, complain
 from bouncekit.desk.shadow import Shadow
 from bouncekit.meaning.classification import Classification
 from bouncekit.outside.builtin import Opening, classifier_with, classify, read_meaning, read_source
@@ -33,7 +33,6 @@ _LOOKS = timedelta(seconds=2)  # between two looks at the files
 _MOST_DOUBTED = 100  # classes that messages name and the policy does not have
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
-Tell = Callable[..., None]
 _Prints = dict[str, tuple[int, int, int] | None]
 
 

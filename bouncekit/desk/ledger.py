@@ -29,10 +29,13 @@ from bouncekit.words.pseudonym import Pseudonyms
 from bouncekit.words.reply import Cause
 from bouncekit.words.status import Action
 
-__all__ = ["LEASE", "Ledger", "complain"]
+__all__ = ["LEASE", "Ledger", "Tell", "complain"]
 
 LEASE = timedelta(minutes=15)  # longer than a server may take for the dot (RFC 5321 4.5.3.2.6)
 _SURE = 0.9 * LEASE  # as long nobody else takes it over, by whatever clock
+
+# Tells an event about no recipient, by its type and details.
+Tell = Callable[..., None]
 
 
 class Ledger:
@@ -162,7 +165,7 @@ class Ledger:
         try:
             self.store.tell(events)
         except Exception as error:  # noqa: BLE001 - whatever a store raises, the send must not suffer
-            complain("an event was not stored: %s", error)
+            complain("not stored, only told: %s: %s", ", ".join(dict.fromkeys(one.type for one in events)), error)
         self.publish(events)
 
     def publish(self, events: Sequence[Event]) -> None:

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import chain, islice
-from typing import BinaryIO
 
 from bouncekit.delivery.suppressionchange import Place, Swap, is_by_hand, outweighs, place_of
 from bouncekit.desk.office import Office
 from bouncekit.lists.foreignlist import FORMATS, Format, recognise, squeezed
 from bouncekit.lists.listentry import Reader, Unbound
-from bouncekit.lists.listfile import Fault, Row, read_rows
+from bouncekit.lists.listfile import ByteLines, Fault, Row, read_rows
 from bouncekit.policy.suppression import Standing, Suppression
 from bouncekit.stores.veil.veil import unquoted
 from bouncekit.words.errors import ConfigurationError, StoreError
@@ -69,7 +68,6 @@ class Imported:
     number_of_faults: int = 0
     conflicts: list[Conflict] = field(default_factory=list)
     number_of_conflicts: int = 0
-    last_line: int = 0
 
     def fault(self, fault: Fault) -> None:
         self.number_of_faults += 1
@@ -84,7 +82,7 @@ class Imported:
 
 def import_list(
     office: Office,
-    file: BinaryIO,
+    file: ByteLines,
     *,
     name: str = "",
     format_: str | None = None,
@@ -137,7 +135,6 @@ def _entries(rows: Iterable[Row | Fault], reader: Reader, done: Imported) -> Ite
     """What the rows become; what they do not is counted."""
     for row in rows:
         done.read += 1
-        done.last_line = row.line
         if isinstance(row, Fault):
             done.fault(row)
             continue

@@ -1,11 +1,10 @@
 """Whether mail in the queue is left lying: it has been due for a while, and nobody sends it."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from bouncekit.delivery.events import EventType, show_time
 from bouncekit.desk.gate import Gate
-from bouncekit.desk.ledger import complain
+from bouncekit.desk.ledger import Tell, complain
 from bouncekit.outside.clock import Clock
 from bouncekit.stores import Store
 from bouncekit.words.errors import StoreError
@@ -20,7 +19,7 @@ _PAUSED_LONG = timedelta(hours=4)  # the same, where something is paused: that i
 class Lookout:
     """Looks at the queue of a store, and tells once in a while what is wrong there."""
 
-    def __init__(self, store: Store, clock: Clock, gate: Gate, tell: Callable[..., None]) -> None:
+    def __init__(self, store: Store, clock: Clock, gate: Gate, tell: Tell) -> None:
         self._store = store
         self._clock = clock
         self._gate = gate

@@ -1,47 +1,40 @@
-"""Policy, ledger, notices and clock in one place: the synchronous driver of a delivery."""
+"""Policy, ledger, notices and clock in one place: what the clients of one postmaster share."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING
 
 from bouncekit.bounces.verp import ReturnPaths
 from bouncekit.delivery.closing import closed
 from bouncekit.delivery.delivery import absorb, deliver, give_up, recover
-from bouncekit.delivery.events import Deliveries, Event, EventType, Occasion, event_id
+from bouncekit.delivery.events import Event, EventType, Occasion, event_of
 from bouncekit.delivery.handing import begun, submitted
 from bouncekit.delivery.queue import Abandoned
 from bouncekit.delivery.report import Report
 from bouncekit.delivery.returned import Returned
 from bouncekit.delivery.settlement import Settlement
-from bouncekit.delivery.steps import (
-    Answer,
-    Delivery,
-    LookedUp,
-    LookUp,
-    Outcome,
-    Record,
-    SessionEnd,
-    Steps,
-    Transact,
-    Wait,
-)
-from bouncekit.desk.gate import Gate, Passage
+from bouncekit.delivery.steps import Delivery, LookedUp, LookUp, Outcome, SessionEnd, Steps, Transact
+from bouncekit.desk.course import Course, Upcoming, in_its_turn, looking_ahead
+from bouncekit.desk.gate import Gate
 from bouncekit.desk.law import Law
 from bouncekit.desk.ledger import Ledger
 from bouncekit.desk.lookout import Lookout
 from bouncekit.desk.notices import Notices
+from bouncekit.desk.passage import Passage
 from bouncekit.desk.treasurer import Treasurer
 from bouncekit.meaning.classification import Classification
 from bouncekit.notify import Channel, Via
 from bouncekit.outside.clock import Clock
 from bouncekit.outside.relay import Outlet, Relay, name_at, name_of
+from bouncekit.policy.lane import NO_ROAD, Road
 from bouncekit.policy.policy import Policy
 from bouncekit.policy.schedule import Retry
-from bouncekit.policy.throttle import NO_ROAD, Road
 from bouncekit.stores import Store
+from bouncekit.stores.erased import Secrets
 from bouncekit.stores.memory import MemoryStore
+from bouncekit.transports.blocking import run
 from bouncekit.transports.lockstep import LockStep
 from bouncekit.words.envelope import Labels, check_names
 from bouncekit.words.errors import ConfigurationError
@@ -51,11 +44,11 @@ from bouncekit.words.status import Action, RecipientStatus
 if TYPE_CHECKING:
     from bouncekit.outside.mx import Resolver
 
-__all__ = ["Course", "Office", "Retry", "Upcoming", "in_its_turn", "shares_mailbox"]
+__all__ = ["Office"]
 
 
 class Office:
-    """What every client of one postmaster shares."""
+    """What every client of one postmaster shares; the staff of each `Course`."""
 
     def __init__(
         self,
@@ -84,6 +77,7 @@ class Office:
         self.patience = patience
         self.pseudonyms = pseudonyms  # of those whose addresses are not kept; None: everybody's are
         self.keeps_addresses = keeps_addresses  # else the store is one that gives everybody's pseudonym itself
+        self._secrets = Secrets(store, pseudonyms, clock.now())
         hidden = pseudonyms if keeps_addresses else None
         self.ledger = Ledger(store, clock, sends_without_store=send_without_store, pseudonyms=hidden)
         has_fallback = any("fallback" in relay.options for relay in self.relays.values())
@@ -153,7 +147,7 @@ class Office:
             delivery, course = under_way
             ahead: list[Upcoming] = []
             try:
-                follow = partial(self.look_ahead, delivery, courses, ahead, is_ready)
+                follow = partial(self._look_ahead, delivery, courses, ahead, is_ready)
                 report = course.finish(partial(transact, follow=follow), via)
             finally:
                 self.ledger.forget(delivery)
@@ -219,35 +213,31 @@ class Office:
         held = self.law.look()
         return deliver(delivery, classify=held.classify, policy=held.judging, return_paths=self.return_paths, road=road)
 
-    def course(self, delivery: Delivery, outlet: Outlet | None) -> "Course":
+    def course(self, delivery: Delivery, outlet: Outlet | None) -> Course:
         """A delivery, ready to be carried out."""
         passage = self._passage(delivery, outlet)
         return Course(self, self._steps(delivery, NO_ROAD if passage is None else passage.road), passage)
 
     def _passage(self, delivery: Delivery, outlet: Outlet | None) -> Passage | None:
+        """What the delivery passes by; None where nothing can be slow or paused."""
         resolver = self.router if outlet is not None and outlet.is_direct else self.resolver
+        if outlet is None or not self.gate.is_needed:
+            return None
         is_queued = delivery.relay is not None
-        return self.gate.passage(outlet, delivery.id, resolver, delivery.labels, is_queued=is_queued)
+        return Passage(self.gate, outlet, delivery.id, resolver, delivery.labels, is_queued=is_queued)
 
-    def look_ahead(
+    def _look_ahead(
         self,
         delivery: Delivery,
-        courses: "Iterator[tuple[Delivery, Course]]",
-        ahead: "list[Upcoming]",
-        is_ready: Callable[[], bool] | None = None,
+        courses: Iterator[tuple[Delivery, Course]],
+        ahead: list[Upcoming],
+        is_ready: Callable[[], bool] | None,
     ) -> Transact | None:
-        """The transaction that may begin behind the one of `delivery`; whose it is comes to stand in `ahead`."""
-        if ahead or not self.gate.is_free or not (is_ready is None or is_ready()):
-            return None
-        try:
-            upcoming = next(courses, None)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns another message than the one under way
-            ahead.append(error)
-            return None
-        if upcoming is None:
-            return None
-        ahead.append(upcoming)
-        return None if shares_mailbox(delivery, upcoming[0]) else upcoming[1].first()
+        def do(asked: Course | None) -> object:
+            return next(courses, None) if asked is None else asked.first()
+
+        first: Transact | None = run(looking_ahead(delivery, ahead, self.gate, is_ready), do)
+        return first
 
     @property
     def may_block(self) -> bool:
@@ -265,56 +255,10 @@ class Office:
             self._router = self.resolver or Resolver(clock=self.clock)
         return self._router
 
-    def advance(
-        self, steps: Steps, answer: Answer, due: list[Event], passage: Passage | None = None
-    ) -> Transact | Wait | Report:
-        """Carry out steps until the next transaction, the next Wait, or the end."""
-        while True:
-            try:
-                step = steps.send(answer)
-            except StopIteration as done:
-                report: Report = done.value
-                return report
-            match step:
-                case LookUp():
-                    answer, told = self._look_up(step, passage)
-                    due += told
-                case Record():
-                    answer, told = self.ledger.record(step)
-                    if not isinstance(told, Deliveries):  # of whom there is no notice to give
-                        due += told
-                    if passage is not None and step.news:
-                        passage.heard(step.news)
-                case Wait():
-                    if passage is not None:
-                        passage.leave()
-                    return step
-                case Transact():
-                    return step
-                case _:
-                    assert_never(step)
-
-    def patiently(self, advance: Callable[[Answer], Wait | Report]) -> Report:
-        """Sleep through the waits, as long as patience lasts."""
-        import tenacity
-
-        until = self.clock.now() + self.patience
-        answers = iter([None])
-
-        def due_in(state: tenacity.RetryCallState) -> float:
-            return max(0.0, (_waits(state).until - self.clock.now()).total_seconds())
-
-        reached = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda reached: isinstance(reached, Wait)),
-            stop=lambda state: _waits(state).until > until,
-            wait=due_in,
-            sleep=self.clock.sleep,
-            before_sleep=lambda state: self.on_wait(_waits(state).until),
-            retry_error_callback=lambda state: _waits(state),
-        )(lambda: advance(next(answers, True)))
-        return reached if isinstance(reached, Report) else _end(advance(False))
-
-    def _look_up(self, question: LookUp, passage: Passage | None) -> tuple[LookedUp, Sequence[Event]]:
+    def look_up(self, question: LookUp, passage: Passage | None) -> tuple[LookedUp, Sequence[Event]]:
+        """What is known about recipients, and the events that come of looking."""
+        if not question.begun:
+            self._secrets.check(self.clock.now())
         found, told = self.ledger.look_up(question)
         if passage is not None and question.recipients:
             road, held = passage.ask(question.recipients)
@@ -343,10 +287,7 @@ class Office:
 
     def tell_session(self, type_: EventType, **details: object) -> None:
         """Tell something else about a session."""
-        occasion = self.occasion()
-        self.ledger.tell(
-            (Event(id=event_id(occasion.attempt_id, None, type_), type=type_, occasion=occasion, details=details),)
-        )
+        self.ledger.tell((event_of(type_, self.occasion(), details=details),))
 
     def occasion(self, now: datetime | None = None) -> Occasion:
         """What the events of something that happens now share."""
@@ -382,89 +323,5 @@ class Office:
         self._lookout.look()
 
 
-class Course:
-    """Steps of one delivery, which may come as far as the first transaction before they are carried out."""
-
-    def __init__(self, office: Office, steps: Steps, passage: Passage | None = None) -> None:
-        self._office = office
-        self._steps = steps
-        self._passage = passage
-        self._due: list[Event] = []
-        self._reached: Transact | Wait | Report | None = None
-        self._failed: Exception | None = None
-
-    def first(self) -> Transact | None:
-        """The first transaction, None where nobody is to be tried. What fails is raised by `advance`."""
-        try:
-            self._reached = self.advance(None)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns another message than the one under way
-            self._failed = error
-        return self._reached if isinstance(self._reached, Transact) else None
-
-    def advance(self, answer: Answer) -> Transact | Wait | Report:
-        """Carry out what no server is asked for, as far as the next transaction, the next wait or the end."""
-        if self._failed is not None:
-            raise self._failed
-        reached, self._reached = self._reached, None
-        if reached is not None:
-            return reached
-        return self._office.advance(self._steps, answer, self._due, self._passage)
-
-    def leave(self, via: Via | None) -> None:
-        """It is over: give the notices that came of it, and tell what a shadow found."""
-        if self._passage is not None:
-            self._passage.leave()
-        for event in self._due:
-            self._office.notices.give(event, via)
-        self._office.notices.give_due(self._office.clock.now(), via)
-        self._office.law.tell_due()
-
-    def finish(self, transact: Callable[[Transact], Outcome], via: Via | None, *, is_patient: bool = False) -> Report:
-        """Carry it out, then leave it."""
-
-        def advance(answer: Answer) -> Wait | Report:
-            reached = self.advance(answer)
-            while isinstance(reached, Transact):
-                reached = self.advance(transact(reached))
-            return reached
-
-        try:
-            if is_patient:
-                return self._office.patiently(advance)
-            reached = advance(None)
-            return reached if isinstance(reached, Report) else _end(advance(False))
-        finally:
-            self.leave(via)
-
-
-Upcoming: TypeAlias = tuple[Delivery, Course] | Exception  # or what was raised instead of one
-
-
-def in_its_turn(upcoming: Upcoming) -> tuple[Delivery, Course]:
-    """The delivery that was looked at early; what was raised then is raised now."""
-    if isinstance(upcoming, Exception):
-        raise upcoming
-    return upcoming
-
-
-def shares_mailbox(one: Delivery, other: Delivery) -> bool:
-    """Whether two deliveries go to the same mailbox."""
-    keys = {recipient.key for recipient in one.recipients}
-    return any(recipient.key in keys for recipient in other.recipients)
-
-
 def _send_nothing(step: Transact) -> Outcome:
     raise AssertionError(f"an attempt is settled without sending anything, not even {step.envelope.message_id}")
-
-
-def _end(reached: Wait | Report) -> Report:
-    assert isinstance(reached, Report), "a delivery that may not wait ends"
-    return reached
-
-
-def _waits(state: object) -> Wait:
-    outcome = getattr(state, "outcome", None)
-    assert outcome is not None
-    result = outcome.result()
-    assert isinstance(result, Wait)
-    return result

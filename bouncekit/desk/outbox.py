@@ -212,12 +212,17 @@ class Outbox:
         self.close(_EXIT_SECONDS)
 
     def _run(self) -> None:
+        is_read = True
         while not self._is_closed:
             self._news.clear()
             try:
                 heard = self.read_all()
+                if not is_read:
+                    _log.warning("the outbox is read again")
+                is_read = True
             except Exception as error:  # noqa: BLE001 - whatever a store raises, tomorrow it may answer
-                _log.warning("the outbox cannot be read: %s", error)
-                heard = 0
+                if is_read:  # once, and not every few seconds of an evening
+                    _log.warning("the outbox cannot be read, and is tried again until it can: %s", error)
+                heard, is_read = 0, False
             if not heard and not self._is_closed:
                 self._news.wait(_POLL_SECONDS)

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from bouncekit.bounces.bouncemail import read_mail
 from bouncekit.bounces.incoming import Incoming, Kind, Reported
 from bouncekit.bounces.verp import ReturnPath, Trust
-from bouncekit.delivery.events import Event, EventType, event_id
+from bouncekit.delivery.events import EventType, event_of
 from bouncekit.delivery.returned import Returned, Sent, Unverified, named, returned, sent_of
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.desk.office import Office
@@ -105,13 +105,7 @@ def _tell(office: Office, doubts: Sequence[Unverified], content: bytes) -> None:
     occasion = replace(office.occasion(), attempt_id=blake2b(content, digest_size=16).hexdigest())
     office.ledger.tell(
         [
-            Event(
-                id=event_id(occasion.attempt_id, one.recipient, EventType.UNVERIFIED),
-                type=EventType.UNVERIFIED,
-                occasion=occasion,
-                recipient=one.recipient,
-                details={**one.details, "why": one.why},
-            )
+            event_of(EventType.UNVERIFIED, occasion, one.recipient, details={**one.details, "why": one.why})
             for one in doubts
         ]
     )

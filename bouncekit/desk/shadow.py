@@ -6,20 +6,19 @@ but into a few numbers and, now and then, an event; what goes wrong in it is cou
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from bouncekit.delivery.events import bounded
-from bouncekit.meaning.classification import Classification, Scope
+from bouncekit.meaning.classification import Classification, Classify, Scope
 from bouncekit.outside.forking import begin_afresh_in_children
+from bouncekit.policy.lane import in_words
 from bouncekit.policy.policy import Disposition, Policy, SessionDisposition
 from bouncekit.policy.rule import Circumstances, Window
 from bouncekit.policy.schedule import jittered, show_duration
-from bouncekit.policy.throttle import in_words
 from bouncekit.words.envelope import Recipient
-from bouncekit.words.status import RecipientStatus
 
 __all__ = ["INTERVAL", "Shadow"]
 
@@ -30,8 +29,6 @@ _OTHERS = "(others)"
 _NO_VERDICT = "no verdict"  # of a policy that fails where it is asked: it would not do as the live one does
 
 _log = logging.getLogger("bouncekit")
-
-Classify = Callable[[RecipientStatus], Classification]
 
 
 class _Kind(NamedTuple):

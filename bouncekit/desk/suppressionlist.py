@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, islice
-from typing import BinaryIO
+from typing import IO
 
-from bouncekit.delivery.events import Event, EventType, Occasion, event_id
+from bouncekit.delivery.events import Event, EventType, event_of
 from bouncekit.delivery.suppressionchange import Change, Place
 from bouncekit.desk.listimport import Imported, Prefer, import_list
 from bouncekit.desk.office import Office
 from bouncekit.desk.undoing import Undone, cause_of, undo
 from bouncekit.lists.listexport import ListFormat, export_list
+from bouncekit.lists.listfile import ByteLines
 from bouncekit.meaning.classification import Category
 from bouncekit.policy.suppression import Evidence, Standing, Suppression
 from bouncekit.stores import Store
@@ -148,7 +149,7 @@ class SuppressionList:
 
     def import_(
         self,
-        file: BinaryIO,
+        file: ByteLines,
         *,
         name: str = "",
         format: str | None = None,  # noqa: A002 - the field's word
@@ -206,7 +207,7 @@ class SuppressionList:
 
     def export(
         self,
-        file: BinaryIO,
+        file: IO[bytes],
         *,
         format: ListFormat | str = ListFormat.CSV,  # noqa: A002 - the field's word
         tenant: str | None = "",
@@ -294,21 +295,8 @@ class SuppressionList:
         return (key,) if pseudonyms is None else (key, *pseudonyms.all_of(key))
 
     def _event(self, type_: EventType, suppression: Suppression, **details: object) -> Event:
-        office = self._office
-        occasion = Occasion(
-            attempt_id=office.clock.new_id(),
-            at=office.clock.now(),
-            policy=office.policy.name,
-            policy_hash=office.policy.hash,
-        )
-        return Event(
-            id=event_id(occasion.attempt_id, suppression.address, type_),
-            type=type_,
-            occasion=occasion,
-            recipient=suppression.address,
-            suppression=suppression,
-            details=details,
-        )
+        occasion = self._office.occasion()
+        return event_of(type_, occasion, suppression.address, suppression=suppression, details=details)
 
 
 def _prefer(given: Prefer | str) -> Prefer:

@@ -10,17 +10,18 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from bouncekit.delivery.events import Event, EventType, Occasion, bounded, event_id
+from bouncekit.delivery.events import Event, EventType, Occasion, bounded, event_of
 from bouncekit.delivery.steps import LookUp
 from bouncekit.delivery.tallied import Count, Number, Sum, subject_of_stream
 from bouncekit.desk.ledger import Ledger, complain
 from bouncekit.desk.notices import Notices
 from bouncekit.outside.clock import Clock
 from bouncekit.policy.budget import NOTHING, Balance, Bound, Budget, Level, Spent, Stream, level_of, reached
+from bouncekit.policy.lane import NO_THROTTLE, Lane, LaneKind, Throttle
 from bouncekit.policy.policy import Policy
 from bouncekit.policy.rule import Notice
 from bouncekit.policy.schedule import show_duration
-from bouncekit.policy.throttle import NO_THROTTLE, Held, Lane, LaneKind, Throttle
+from bouncekit.policy.throttle import Held
 from bouncekit.stores import Store
 from bouncekit.stores.budgeting import KeptLevel
 from bouncekit.words.envelope import Labels
@@ -31,6 +32,8 @@ HELD = frozenset({Level.SLOWED, Level.STOPPED})  # the levels at which mail goes
 _FRESH = timedelta(seconds=10)  # how old what is known of a stream may be
 _AGAIN = timedelta(minutes=30)  # before mail that is stopped asks again
 _MOST_STREAMS = 10_000  # that are known here at the same time
+_HOUR = timedelta(hours=1)  # by which is counted
+_SKEW = timedelta(hours=1)  # by which the clocks of two machines may differ
 _MOST_TRIES = 5  # to change a level that others change at the same time
 
 _TYPES: Mapping[Level, EventType] = {
@@ -160,7 +163,11 @@ class Treasurer:
 
     def _judged(self, stream: Stream, budget: Budget, now: datetime) -> Balance:
         """The level that a stream is at by now; who is first to see that it is another one tells it."""
-        store, spent = self._ledger.store, self._spent(stream, budget, now)
+        store, known = self._ledger.store, self._known.get(stream)
+        # Another machine's clock may be ahead. Who was set back himself knows it.
+        was_set_back = known is not None and now < known.at
+        store.date_back(stream, ahead_of=now + (_HOUR if was_set_back else _HOUR + _SKEW), to=now)
+        spent = self._spent(stream, budget, now)
         kept = store.levels(stream=stream).get(stream, _UNKEPT)
         balance = Balance(stream=stream, level=kept.level, spent=spent, since=kept.since)
         level = level_of(budget, spent, kept.level)
@@ -220,7 +227,7 @@ class Treasurer:
             "why": ", ".join(reached(self._bound(level), spent)) or None,
             "by": bounded(by),
         }
-        return Event(id=event_id(occasion.attempt_id, None, type_), type=type_, occasion=occasion, details=details)
+        return event_of(type_, occasion, details=details)
 
     def _bound(self, level: Level) -> Bound:
         return dict((self._budget or _ANY).bounds()).get(level, Bound())

@@ -1,12 +1,12 @@
 """The mail that waits in the queue, in the owner's hands: found, made due, taken out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
 
-from bouncekit.delivery.events import Event, EventType, Occasion, bounded, event_id
+from bouncekit.delivery.events import Event, EventType, Occasion, bounded, event_of
 from bouncekit.delivery.queue import Queued, QueueState
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.desk.office import Office
@@ -100,8 +100,9 @@ def make_due(office: Office, chosen: Chosen) -> int:
 
 def take_out(office: Office, chosen: Chosen, by: str) -> int:
     """Take recipients out of the queue, and tell that they failed; how many. Whom somebody is at is left alone."""
-    at, attempt = office.clock.now(), office.clock.new_id()
-    events = {row.recipient: _dropped(office, row, attempt, at, by) for row in chosen.rows}
+    at = office.clock.now()
+    occasion = office.occasion(at)
+    events = {row.recipient: _dropped(row, occasion, by) for row in chosen.rows}
     keep = office.policy.keep.messages
     number = 0
     for recipient in _named(chosen):
@@ -131,7 +132,7 @@ def _named(chosen: Chosen) -> tuple[str | None, ...]:
     return (None,) if chosen.whole else tuple(row.recipient for row in chosen.rows)
 
 
-def _dropped(office: Office, row: Queued, attempt: str, at: datetime, by: str) -> Event:
+def _dropped(row: Queued, occasion: Occasion, by: str) -> Event:
     """What is told of a recipient that a hand takes out: it failed, by no server's word."""
     settlement = Settlement(
         recipient=row.recipient,
@@ -141,19 +142,5 @@ def _dropped(office: Office, row: Queued, attempt: str, at: datetime, by: str) -
         possible_duplicate=row.possible_duplicate,
         key=suppression_key(row.recipient),
     )
-    return Event(
-        id=event_id(attempt, row.recipient, EventType.FAILED),
-        type=EventType.FAILED,
-        occasion=Occasion(
-            attempt_id=attempt,
-            at=at,
-            message_id=row.message_id,
-            sender=row.sender,
-            labels=row.labels,
-            policy=office.policy.name,
-            policy_hash=office.policy.hash,
-        ),
-        recipient=row.recipient,
-        settlement=settlement,
-        details={"by": bounded(by)},
-    )
+    of_message = replace(occasion, message_id=row.message_id, sender=row.sender, labels=row.labels)
+    return event_of(EventType.FAILED, of_message, settlement=settlement, details={"by": bounded(by)})

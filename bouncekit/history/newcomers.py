@@ -4,12 +4,12 @@ A provider that words a refusal anew, or refuses for a new reason, stands out he
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, TypeAlias
 
+from bouncekit.delivery.events import Told
 from bouncekit.history.recorded import REMEMBERED
 from bouncekit.history.retelling import reply_told
 from bouncekit.history.suggesting import Alike, most_frequent
@@ -23,8 +23,6 @@ __all__ = ["Newcomer", "Newcomers"]
 _MOST = 20_000  # kinds at the same time
 _LEAST_CODE = 400
 _ANYBODY = "jo@example.com"
-
-Told: TypeAlias = Mapping[str, Any]  # an event as `Event.to_dict` gives it
 
 
 @dataclass(slots=True, kw_only=True)

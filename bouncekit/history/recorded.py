@@ -10,7 +10,7 @@ from functools import lru_cache
 from types import MappingProxyType, UnionType
 from typing import Any
 
-from bouncekit.delivery.events import EventType
+from bouncekit.delivery.events import EventType, Told
 from bouncekit.history.retelling import reply_told
 from bouncekit.meaning.classification import Category, Classification, Scope, Step
 from bouncekit.policy.suppression import Standing
@@ -21,16 +21,15 @@ from bouncekit.words.pseudonym import is_pseudonym
 from bouncekit.words.reply import Cause, NoReply, Reply, Stage
 from bouncekit.words.status import Action, RecipientStatus
 
-__all__ = ["LIFTED", "REMEMBERED", "SKIPPED", "Recorded", "recorded"]
+__all__ = ["LIFTED", "QUEUED", "REMEMBERED", "SKIPPED", "Recorded", "recorded"]
 
-Told = Mapping[str, Any]
 
 REMEMBERED = 16_384  # replies
 
 _JUDGED = frozenset(
     map(str, (EventType.DELAYED, EventType.FAILED, EventType.UNKNOWN, EventType.COMPLAINED, EventType.DELIVERED))
 )
-SKIPPED, LIFTED = str(EventType.SUPPRESSED), str(EventType.SUPPRESSION_LIFTED)
+SKIPPED, LIFTED, QUEUED = map(str, (EventType.SUPPRESSED, EventType.SUPPRESSION_LIFTED, EventType.QUEUED))
 _DECIDED = frozenset(map(str, (EventType.DELAYED, EventType.FAILED, EventType.UNKNOWN)))
 _BY_NO_POLICY = frozenset({None, "refused-here", "dropped-by-hand", "submitted", "sent-again-by-hand"})
 # What is read of an event later than here, where nobody asks any more what it is.
@@ -48,6 +47,8 @@ _KINDS: Mapping[str, type | UnionType] = MappingProxyType(
     }
 )
 _LAST_YEAR = 9000  # a time behind which no wait can be counted
+_NOT_ASKED = RecipientStatus(recipient="", action=Action.DELIVERED, stage=Stage.RCPT)
+_FINAL = frozenset({Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS, Cause.LOCAL, Cause.OVERDUE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +116,7 @@ def recorded(told: Told) -> Recorded | None:
         KeyError, TypeError, ValueError, AttributeError: it is no event of bouncekit.
     """
     type_ = told["type"]
-    if type_ not in _JUDGED and type_ not in (SKIPPED, LIFTED):
+    if type_ not in _JUDGED and type_ not in (SKIPPED, LIFTED, QUEUED):
         return None
     data = told["data"]
     if any(name in data and not isinstance(data[name], kind) for name, kind in _KINDS.items()):
@@ -161,9 +162,6 @@ def _whom(type_: str, data: Told) -> str | None:
         return None
     recipient: str = data["recipient"]
     return recipient
-
-
-_NOT_ASKED = RecipientStatus(recipient="", action=Action.DELIVERED, stage=Stage.RCPT)
 
 
 def _since(listed: Mapping[str, Any]) -> datetime | None:
@@ -236,9 +234,6 @@ def _action(recorded: str, reply: Reply | NoReply | None) -> Action:
     if isinstance(reply, Reply):
         return Action.FAILED if reply.is_permanent else Action.DELAYED
     return Action.FAILED if reply is not None and reply.cause in _FINAL else Action.DELAYED
-
-
-_FINAL = frozenset({Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS, Cause.LOCAL, Cause.OVERDUE})
 
 
 @lru_cache(maxsize=REMEMBERED)

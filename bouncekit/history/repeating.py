@@ -1,16 +1,15 @@
 """Whether a message may be sent to somebody again, by all that is told of it: never to who is known to have it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any, TypeAlias
 
+from bouncekit.delivery.events import Told
 from bouncekit.policy.rule import Fate
 from bouncekit.words.status import Action
 
 __all__ = ["REPEATS", "Again", "again", "repeat_id"]
 
-Told: TypeAlias = Mapping[str, Any]  # an event as `Event.to_dict` gives it
 
 REPEATS = "repeats"  # the detail of a `queued` event that names the message which it sends again
 

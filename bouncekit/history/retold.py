@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from bouncekit.delivery.events import Event, EventType
-from bouncekit.delivery.settlement import Settlement
-from bouncekit.history.timeline import Coming, History, Moment, Prospect, Struck, Untold
+from bouncekit.delivery.settlement import Settlement, placed
+from bouncekit.history.moments import Moment, Untold
+from bouncekit.history.prospects import Coming, Prospect
+from bouncekit.history.timeline import History, Struck
 from bouncekit.policy.rule import Rule
 from bouncekit.policy.schedule import show_duration
 from bouncekit.policy.suppression import Standing, Suppression
@@ -44,6 +46,7 @@ def verdict(found: History) -> str:
 
 
 def coming(one: Prospect, now: datetime) -> tuple[str, str]:
+    """When something comes, and what it is."""
     if one.at is None:
         return _WITHOUT_TIME[one.what], _shown(one.text)
     away = f"in {show_span(one.at - now)}" if one.at > now else "now"
@@ -51,8 +54,9 @@ def coming(one: Prospect, now: datetime) -> tuple[str, str]:
 
 
 def struck(one: Struck) -> tuple[str, str]:
+    """A category, and what its days come to."""
     days = "1 day" if one.days == 1 else f"{one.days} days"
-    rule = _placed(one.rule, one.where)
+    rule = placed(one.rule, one.where)
     text = f"{days} before today within {show_duration(one.within)}"
     if one.half_after is not None:
         text += f", which weigh {one.weight:g} with {show_duration(one.half_after)} to a half"
@@ -97,7 +101,7 @@ def _outcome(event: Event, one: Settlement) -> Iterator[tuple[str, str]]:
         fate = f"{one.fate} by " if one.fate else ""
         yield (
             "decided",
-            _shown(f"{fate}{_placed(one.rule, one.where)}{policy}{', at the deadline' if one.expired else ''}"),
+            _shown(f"{fate}{placed(one.rule, one.where)}{policy}{', at the deadline' if one.expired else ''}"),
         )
     if who := event.details.get("by"):
         yield "by", _shown(str(who))
@@ -127,7 +131,7 @@ def _counted(one: Settlement, rule: Rule) -> str:
     """For what a day with such a verdict counts."""
     assert rule.when.seen is not None
     often = f"at {rule.when.seen.times} within {show_duration(rule.when.seen.within)}"
-    return _shown(f"a day with {one.category}; {_placed(rule.id, rule.where)} decides {often}")
+    return _shown(f"a day with {one.category}; {placed(rule.id, rule.where)} decides {often}")
 
 
 def _way(event: Event, one: Settlement) -> str:
@@ -161,10 +165,6 @@ def _entry(one: Suppression) -> str:
     until = f"until {show_minute(one.expires_at)}" if one.expires_at else "for good"
     where = f", stream {one.stream}" if one.stream else ""
     return f"{one.standing}, {one.category}, {until}{where}"
-
-
-def _placed(rule: str, where: str) -> str:
-    return f"{rule} ({where})" if where else rule
 
 
 def _shown(text: str) -> str:

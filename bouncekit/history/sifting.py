@@ -4,11 +4,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TypeAlias
+
+from bouncekit.delivery.events import Told
 
 __all__ = ["By", "Sieve", "looks_like_a_code", "named"]
 
-Told: TypeAlias = Mapping[str, Any]  # an event as `Event.to_dict` gives it
 ProviderOf: TypeAlias = Callable[[str], str | None]  # a host -> whose it is
 
 _NAMELESS = ""

@@ -16,12 +16,13 @@ from itertools import groupby
 from typing import TypeVar
 
 from bouncekit.delivery.events import show_time
-from bouncekit.meaning.classification import Category, Classification, Scope, Step, scope_of
+from bouncekit.meaning.classification import Category, Classification, Classify, Scope, Step, scope_of
 from bouncekit.meaning.rulefile import Rule
 from bouncekit.policy.guard import fingerprint, masked_words, provider_at
 from bouncekit.words.measures import counted
 from bouncekit.words.phrase import cut
 from bouncekit.words.reply import Reply, Stage
+from bouncekit.words.showing import readdressed
 from bouncekit.words.status import RecipientStatus
 
 __all__ = ["Alike", "Gathering", "Kind", "Suggestion", "Understood", "most_frequent", "rule_file", "understood_by"]
@@ -37,10 +38,7 @@ _FEWEST_WORDS = 2  # fewer say nothing: "Error", "Rejected"
 _MEMORY = 16_384
 _BY_WORDS = frozenset({Step.OWN, Step.COMMUNITY, Step.PROVIDER, Step.TEXT})
 _WITHOUT_CODES = re.compile(r"[\s#:<(-]*(?:[245][0-9]{2}[\s:-]+)?(?:#?[245]\.[0-9]{1,3}\.[0-9]{1,3})?[\s:>)-]*").match
-_TOKEN = re.compile(r"[^\s<>()\[\],;:'\"]+")
 _ANYBODY = "jo@example.com"
-
-Classify = Callable[[RecipientStatus], Classification]
 
 
 class Understood(StrEnum):
@@ -236,7 +234,7 @@ def rule_file(suggestions: Sequence[Suggestion], heading: Sequence[str] = ()) ->
 def _suggested(kind: Kind) -> Suggestion | None:
     """None where there are too few words, or an example that no file of rules takes."""
     phrase, reply = _phrase(kind.words), kind.verdict.status.reply
-    example = _TOKEN.sub(lambda token: _ANYBODY if "@" in token[0] else token[0], kind.example)
+    example = readdressed(kind.example, lambda _: _ANYBODY)
     if phrase is None or len(example) > _MOST_TEXT or example.count(".") > _MOST_DOTS:
         return None
     assert isinstance(reply, Reply)

@@ -7,6 +7,7 @@ So a restart costs nothing, and a new UIDVALIDITY changes nothing: no UID lives 
 import imaplib
 import logging
 import select
+import socket
 import ssl
 import threading
 import time
@@ -70,7 +71,7 @@ class ImapMailboxes:
             raise MissingExtra("intake", "imap-tools", "mailboxes by IMAP") from None
         for name in (*folders, aside, *([done] if done is not None else [])):
             if not name or not name.isprintable():
-                raise ConfigurationError(f"{name!a}: not the name of a mailbox")
+                raise ConfigurationError(f"{name!a}: not the name of a mailbox; write one such as 'INBOX'")
         if both := {name for name in (done, aside) if name in folders}:
             raise ConfigurationError(f"{both.pop()!a}: taken from and put into; give another mailbox")
         self._account, self._folders, self._done, self._delete = account, tuple(folders), done, delete
@@ -115,11 +116,11 @@ class ImapMailboxes:
         with self._talking() as box:
             if len(self._folders) > 1:
                 box.folder.set(self._folders[0])
-            box.idle.start()  # type: ignore[no-untyped-call]
+            box.idle.start()  # type: ignore[no-untyped-call]  # of the library
             end = time.monotonic() + min(seconds, self._idle)
             while not stop.is_set() and time.monotonic() < end and not _has_news(box.client.sock):
                 pass
-            box.idle.stop()  # type: ignore[no-untyped-call]
+            box.idle.stop()  # type: ignore[no-untyped-call]  # likewise
             self._idle = min(self._idle * 2, _LONGEST_IDLE)
 
     def close(self) -> None:
@@ -161,9 +162,9 @@ class ImapMailboxes:
             box.folder.create(folder)
         self._made.add(folder)
         if "MOVE" in self._can:
-            _checked(box.client.uid("MOVE", uid, encode_folder(folder)), "MOVE")  # type: ignore[arg-type]
+            _checked(box.client.uid("MOVE", uid, encode_folder(folder)), "MOVE")  # type: ignore[arg-type]  # bytes go, too
             return
-        _checked(box.client.uid("COPY", uid, encode_folder(folder)), "COPY")  # type: ignore[arg-type]
+        _checked(box.client.uid("COPY", uid, encode_folder(folder)), "COPY")  # type: ignore[arg-type]  # likewise
         self._expunge(box, uid)
 
     def _expunge(self, box: "BaseMailBox", uid: str) -> None:
@@ -254,7 +255,7 @@ def _content(fetched: list[Any]) -> bytes | None:
     return None
 
 
-def _has_news(sock: Any) -> bool:
+def _has_news(sock: socket.socket) -> bool:
     if isinstance(sock, ssl.SSLSocket) and sock.pending():
         return True
     return bool(select.select([sock], [], [], _LOOK_SECONDS)[0])

@@ -52,7 +52,7 @@ class _Bounded(imaplib.IMAP4):
 
     def _command(self, *arguments: Any) -> Any:
         self._left = _MAX_ANSWER
-        return super()._command(*arguments)  # type: ignore[misc]
+        return super()._command(*arguments)  # type: ignore[misc]  # typeshed has no private names
 
     def read(self, size: int) -> bytes:
         self._spend(size)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bouncekit.intake.absorbing import MAX_MAIL_BYTES
+from bouncekit.protocol.refusal import Refused, require
 
 __all__ = ["CLOSING", "TIMED_OUT", "LmtpSession"]
 
@@ -29,10 +30,6 @@ _EXTENSIONS = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", f"SIZE {MAX_MAIL
 
 # Takes a mail for its recipients; a reply for each.
 Take = Callable[[bytes, Sequence[str]], Sequence[str]]
-
-
-class _Refused(Exception):  # no error: the answer to a command that changes nothing
-    pass
 
 
 @dataclass(slots=True)
@@ -61,9 +58,9 @@ class LmtpSession:
         try:
             verb, _, argument = _text(line).partition(" ")
             if verb.upper() not in _VERBS:
-                raise _Refused("500 5.5.1 Command not known; this is LMTP")
+                raise Refused("500 5.5.1 Command not known; this is LMTP")
             return _VERBS[verb.upper()](self, argument.strip())
-        except _Refused as refused:
+        except Refused as refused:
             self._faults += 1
             return self.end(_TOO_MANY) if self._faults > MAX_FAULTS else str(refused)
 
@@ -82,37 +79,37 @@ class LmtpSession:
         return reply
 
     def _lhlo(self, argument: str) -> str:
-        _require(argument, "501 5.5.4 Say your name too")
+        require(argument, "501 5.5.4 Say your name too")
         self._reset()
         self._has_greeted = True
         return "\n".join((f"250 {self.name}", *(f"250 {extension}" for extension in _EXTENSIONS)))
 
     def _mail(self, argument: str) -> str:
-        _require(self._has_greeted, "503 5.5.1 LHLO comes first")
-        _require(not self._has_sender, "503 5.5.1 One MAIL at a time")
+        require(self._has_greeted, "503 5.5.1 LHLO comes first")
+        require(not self._has_sender, "503 5.5.1 One MAIL at a time")
         _, options = _path("FROM", argument)
         for name, _, value in (option.upper().partition("=") for option in options):
-            _require(name in _PARAMETERS, f"555 5.5.4 Not offered here; of MAIL: {', '.join(_PARAMETERS)}")
+            require(name in _PARAMETERS, f"555 5.5.4 Not offered here; of MAIL: {', '.join(_PARAMETERS)}")
             if name == "SIZE":
-                _require(value.isdecimal() and len(value) <= 20, "501 5.5.4 SIZE is a number")
-                _require(int(value) <= MAX_MAIL_BYTES, f"552 5.3.4 Longer than {MAX_MAIL_BYTES} octets")
+                require(value.isdecimal() and len(value) <= 20, "501 5.5.4 SIZE is a number")
+                require(int(value) <= MAX_MAIL_BYTES, f"552 5.3.4 Longer than {MAX_MAIL_BYTES} octets")
         self._has_sender = True
         return "250 2.1.0 Ok"
 
     def _rcpt(self, argument: str) -> str:
-        _require(self._has_sender, "503 5.5.1 MAIL comes first")
+        require(self._has_sender, "503 5.5.1 MAIL comes first")
         recipient, options = _path("TO", argument)
-        _require(recipient, "501 5.1.3 A recipient has an address")
-        _require(not options, "555 5.5.4 No parameter of RCPT is offered here")
+        require(recipient, "501 5.1.3 A recipient has an address")
+        require(not options, "555 5.5.4 No parameter of RCPT is offered here")
         if len(self._recipients) >= MAX_RECIPIENTS:
             return "452 4.5.3 Too many recipients"
         self._recipients.append(recipient)
         return "250 2.1.5 Ok"
 
     def _data(self, argument: str) -> str:
-        _require(not argument, "501 5.5.4 DATA takes no argument")
-        _require(self._has_sender, "503 5.5.1 MAIL comes first")
-        _require(self._recipients, "503 5.5.1 No recipient was taken")  # RFC 2033 4.2
+        require(not argument, "501 5.5.4 DATA takes no argument")
+        require(self._has_sender, "503 5.5.1 MAIL comes first")
+        require(self._recipients, "503 5.5.1 No recipient was taken")  # RFC 2033 4.2
         self.wants_data = True
         return "354 End with <CR><LF>.<CR><LF>"
 
@@ -148,20 +145,15 @@ _VERBS: dict[str, Callable[[LmtpSession, str], str]] = {
 
 def _text(line: bytes) -> str:
     if b"\r" in line or b"\n" in line or b"\0" in line:
-        raise _Refused("500 5.5.2 A CR, LF or NUL stands alone in the line")
+        raise Refused("500 5.5.2 A CR, LF or NUL stands alone in the line")
     try:
         return line.decode()
     except UnicodeDecodeError:
-        raise _Refused("500 5.5.2 Not UTF-8") from None
+        raise Refused("500 5.5.2 Not UTF-8") from None
 
 
 def _path(keyword: str, argument: str) -> tuple[str, list[str]]:
     found = _PATH(argument)
     if not found or found[1].upper() != keyword or len(found[2].encode()) > MAX_ADDRESS:
-        raise _Refused(f"501 5.5.4 Syntax: {keyword}:<address>")
+        raise Refused(f"501 5.5.4 Syntax: {keyword}:<address>")
     return found[2], found[3].split()
-
-
-def _require(condition: object, refusal: str) -> None:
-    if not condition:
-        raise _Refused(refusal)

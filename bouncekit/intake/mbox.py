@@ -46,7 +46,7 @@ class Mbox:
         self._path, self._done = path, done
         self.aside = aside or path.with_name(f"{path.name}.aside")
         if not path.parent.is_dir():
-            raise ConfigurationError(f"{path.parent}: there is no such folder")
+            raise ConfigurationError(f"{path.parent}: there is no such folder; make it, or look at the path")
         if path.exists() and not path.is_file():
             raise ConfigurationError(f"{path}: not an mbox, which is a file; bouncekit intake maildir takes folders")
         if len({path.absolute(), self.aside.absolute(), done and done.absolute()}) < 3:

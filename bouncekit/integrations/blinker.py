@@ -40,7 +40,7 @@ def tell(postmaster: Postmaster, namespace: Namespace | None = None) -> Mapping[
         for receiver in signals[event.type].receivers_for(postmaster):
             try:
                 receiver(postmaster, event=event)
-            except Exception:  # noqa: BLE001  # of whoever listens
+            except Exception:  # noqa: BLE001 - of whoever listens
                 _log.exception("a receiver of bouncekit.%s", event.type)
 
     postmaster.on()(send)

@@ -91,4 +91,4 @@ class _Connection(Connection):
         except Exception as error:
             self.session.close()
             why = f"{error}; check the relay, and the login"
-            raise ConnectionErrors(why) from error  # type: ignore[no-untyped-call]
+            raise ConnectionErrors(why) from error  # type: ignore[no-untyped-call]  # of the framework

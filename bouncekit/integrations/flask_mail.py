@@ -69,7 +69,7 @@ class Mail(flask_mail.Mail):
     def init_app(self, app: Flask) -> Any:
         """Set up the application, so that `app.extensions["mail"]` sends in this way too."""
         state = super().init_app(app)
-        state.connect = lambda: Connection(state, self._postmaster, self._labels)  # type: ignore[method-assign]
+        state.connect = lambda: Connection(state, self._postmaster, self._labels)  # type: ignore[method-assign]  # on this one state
         return state
 
     def connect(self) -> Connection:

@@ -59,7 +59,7 @@ class SMTPHandler(logging.handlers.SMTPHandler):
         self._is_mailing = True
         try:
             self._send(self._message(record))
-        except Exception:  # noqa: BLE001  # as every handler of logging does
+        except Exception:  # noqa: BLE001 - as every handler of logging does
             self.handleError(record)
         finally:
             self._is_mailing = False

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from bouncekit.desk.office import Retry
 from bouncekit.integrations.reporting import ReportingSMTP, ReportingSMTP_SSL
+from bouncekit.policy.schedule import Retry
 from bouncekit.postmaster.postmaster import Postmaster
 
 __all__ = ["LABELS", "Dressed"]

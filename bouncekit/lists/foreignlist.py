@@ -49,7 +49,7 @@ class Format:
     word: str = ""
     always: Said | None = None
     says: Mapping[str, Said] = field(default_factory=lambda: MappingProxyType({}))
-    limited: str = ""  # the column that limits an entry to some mail, and the word that does
+    limited: str = ""  # the column that limits an entry to some mail, and the word that does: any but *, where none is
     limits_to: str = ""
     note: str = ""
 
@@ -61,6 +61,8 @@ def _columns(words: str) -> frozenset[str]:
 OWN = Format(name="bouncekit", address="address", must=_columns("key address standing category since rung by"))
 PLAIN = Format(name="plain", address="address", always=Said.ADDED, note="a column of addresses, with a head or without")
 
+# Who was refused for a reason may be there for one that is none: such a list is no plain one unless somebody says so.
+_REASONS = _columns("reason status error code source")
 _BOUNCE_OR_COMPLAINT = MappingProxyType({"bounce": Said.BOUNCED, "complaint": Said.COMPLAINED})
 
 # In the order in which they are tried: who has more columns comes first.
@@ -133,6 +135,7 @@ FORMATS = (
         must=_columns("address tags createdat"),
         at="createdat",
         always=Said.UNSUBSCRIBED,
+        limited="tags",
     ),
     Format(
         name="mailgun-unsubscribes",
@@ -140,6 +143,7 @@ FORMATS = (
         must=_columns("address tag createdat"),
         at="createdat",
         always=Said.UNSUBSCRIBED,
+        limited="tag",
     ),
     Format(
         name="mailgun-complaints",
@@ -190,10 +194,18 @@ FORMATS = (
         at="created",
         always=Said.UNSUBSCRIBED,
     ),
-    Format(name="plain", address="emailaddress", must=_columns("emailaddress"), always=Said.ADDED),
-    Format(name="plain", address="email", must=_columns("email"), always=Said.ADDED),
-    Format(name="plain", address="recipient", must=_columns("recipient"), always=Said.ADDED),
-    Format(name="plain", address="address", must=_columns("address"), always=Said.ADDED),
+    Format(
+        name="sendgrid-unsubscribes",  # of a group, GET /v3/asm/suppressions
+        address="email",
+        must=_columns("email groupid createdat"),
+        at="createdat",
+        always=Said.UNSUBSCRIBED,
+        limited="groupid",
+    ),
+    Format(name="plain", address="emailaddress", must=_columns("emailaddress"), must_not=_REASONS, always=Said.ADDED),
+    Format(name="plain", address="email", must=_columns("email"), must_not=_REASONS, always=Said.ADDED),
+    Format(name="plain", address="recipient", must=_columns("recipient"), must_not=_REASONS, always=Said.ADDED),
+    Format(name="plain", address="address", must=_columns("address"), must_not=_REASONS, always=Said.ADDED),
 )
 
 

@@ -27,6 +27,7 @@ _MOST_VERDICTS = 10_000
 _MOST_SPELLINGS = 1000
 _PARTS = ("address", "at", "until", "code", "text", "word", "limited")  # of a format, those that name a column
 _UNSURE = frozenset({Category.UNKNOWN})
+_LIMITED = frozenset({Said.UNSUBSCRIBED, Said.ADDED})  # who does not want it, unlike a mailbox that is not there
 _JUDGED = frozenset({Said.QUOTED, Said.BOUNCED, Said.FAILED})  # whose reply is classified, where it is quoted
 
 # Of our own format. An evidence has one column for each of its fields.
@@ -171,12 +172,9 @@ class Reader:
         return self.classify(RecipientStatus(recipient="", action=action, stage=Stage.RCPT, reply=reply))
 
     def _is_limited(self, row: Mapping[str, Any], kind: Format, said: Said) -> bool:
-        return (
-            bool(kind.limited)
-            and not self.stream
-            and said is Said.UNSUBSCRIBED
-            and squeezed(str(row.get(kind.limited) or "")) == kind.limits_to
-        )
+        to = str((kind.limited and row.get(kind.limited)) or "")
+        word = "" if "*" in to else squeezed(to)
+        return bool(word) and not self.stream and said in _LIMITED and kind.limits_to in ("", word)
 
 
 def _text(row: Mapping[str, Any], kind: Format) -> str:

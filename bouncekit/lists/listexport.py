@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from bouncekit.lists.listentry import COLUMNS, cells_of, safe, unsafe
 from bouncekit.policy.suppression import Suppression
@@ -20,7 +20,7 @@ class ListFormat(StrEnum):
     JSONL = "jsonl"  # an object a line
 
 
-def export_list(entries: Iterable[Suppression], file: BinaryIO, *, format_: ListFormat, raw: bool = False) -> int:
+def export_list(entries: Iterable[Suppression], file: IO[bytes], *, format_: ListFormat, raw: bool = False) -> int:
     """Write entries; how many that were. With `raw`, formulas stay formulas in CSV; JSON lines are exact anyhow."""
     number = 0
     line = _json_line if format_ is ListFormat.JSONL else _csv_line(raw=raw)

@@ -11,11 +11,11 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from bouncekit.words.quick import quick
 
-__all__ = ["Fault", "Row", "read_rows"]
+__all__ = ["ByteLines", "Fault", "Row", "read_rows"]
 
 _MOST_BYTES = 256 * 1024  # of a row
 _MOST_LINES = 64  # that a quoted cell may run over
@@ -28,6 +28,13 @@ _FIRST_LIST = re.compile(r'(?:\A\s*|\n\s*|"[^"\\]{1,100}"\s*:\s*)\[')
 _LONGEST_NAME = 200  # of a list in a document, with what is between it and its list
 _BETWEEN = re.compile(r"[\s,]*").match
 _VERDICTS = frozenset({"bounce", "complaint"})  # what the second column of a list for SES has, which has no head
+
+
+class ByteLines(Protocol):
+    """All that is asked of a file, open for bytes."""
+
+    def readline(self, size: int, /) -> bytes:
+        """The next line with its end, or so many bytes of it; none at the end."""
 
 
 @quick
@@ -47,7 +54,7 @@ class Fault:
     why: str
 
 
-def read_rows(file: BinaryIO) -> Iterator[Row | Fault]:
+def read_rows(file: ByteLines) -> Iterator[Row | Fault]:
     """The rows of a file, whatever it is, with the names of its own columns."""
     lines = _Lines(file)
     start = lines.peek().lstrip()
@@ -60,7 +67,7 @@ def read_rows(file: BinaryIO) -> Iterator[Row | Fault]:
 class _Lines:
     """The lines of a file with their numbers; one may be looked at before it is read, or put back."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: ByteLines) -> None:
         self._file = file
         self._waiting: deque[tuple[int, str]] = deque()
         self._number = 0
@@ -111,7 +118,7 @@ class _Lines:
         self._decode = _decoder()
 
 
-def _decoder() -> Any:
+def _decoder() -> Callable[..., str]:
     """Decodes UTF-8 piece by piece; a byte that is none stays one, for whoever reads the cell to refuse."""
     return codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
 
@@ -197,6 +204,7 @@ def _table(lines: _Lines) -> Iterator[Row | Fault]:
         if len(cells) > len(head) and any(cells[len(head) :]):
             yield Fault(number, f"{len(cells)} cells under {len(head)} heads: is a cell with a comma not in quotes?")
         else:
+            cells += [""] * (len(head) - len(cells))  # a spreadsheet ends rows early: the kind is told by the head
             yield Row(number, dict(zip(head, cells, strict=False)))
 
 

@@ -1,14 +1,16 @@
 """What a reply means and whose fault it is: the thirty categories and the four scopes of blame."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TypeAlias
 
 from bouncekit.words.quick import quick
 from bouncekit.words.status import RecipientStatus
 
-__all__ = ["Category", "Classification", "Scope", "Step", "scope_of"]
+__all__ = ["Category", "Classification", "Classify", "Scope", "Step", "scope_of"]
 
 
 class Scope(StrEnum):
@@ -118,6 +120,11 @@ class Step(StrEnum):
     DIGIT = "digit"  # the first digit alone (RFC 5321 4.2)
     NO_REPLY = "no_reply"  # there was no reply; its cause decides
 
+    @property
+    def is_added(self) -> bool:
+        """Whether its rules were added to the shipped ones."""
+        return self in (Step.OWN, Step.COMMUNITY)
+
 
 @quick
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,3 +148,6 @@ class Classification:
     wait_hint: timedelta | None = None
     provider: str | None = None
     blocklist: str | None = None
+
+
+Classify: TypeAlias = Callable[[RecipientStatus], Classification]  # as a classifier does

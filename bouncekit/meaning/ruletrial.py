@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bouncekit.meaning.classification import Classification, Step
+from bouncekit.meaning.classification import Classification
 from bouncekit.meaning.classifier import Classifier
 from bouncekit.meaning.rulefile import Rule, RuleExample
 from bouncekit.words.reply import Reply
 from bouncekit.words.status import Action, RecipientStatus
 
 __all__ = ["RuleResult", "try_rules"]
-
-_ADDED = frozenset({Step.OWN, Step.COMMUNITY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +35,11 @@ def try_rules(classifier: Classifier, shipped: Classifier) -> Iterator[RuleResul
         for example in rule.examples:
             verdict = _judged(example, classifier)
             ok = verdict.rule == rule.id or (
-                verdict.step in _ADDED
+                verdict.step.is_added
                 and _file(verdict.where) != _file(rule.where)
                 and places[verdict.rule] < places[rule.id]
             )
-            if rule.step in _ADDED or (not ok and verdict.rule != _judged(example, shipped).rule):
+            if rule.step.is_added or (not ok and verdict.rule != _judged(example, shipped).rule):
                 yield RuleResult(rule=rule, example=example, verdict=verdict, ok=ok)
 
 

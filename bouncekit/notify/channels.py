@@ -87,7 +87,8 @@ def channel(spec: object) -> Channel:
         return _own(spec)
     if not callable(spec):
         raise ConfigurationError(f"a channel cannot be made from {type(spec).__name__}: {_RIGHT}")
-    if inspect.iscoroutinefunction(spec) or inspect.iscoroutinefunction(getattr(spec, "__call__", None)):  # noqa: B004
+    call = getattr(spec, "__call__", None)  # noqa: B004 - its own method is asked, not whether it can be called
+    if inspect.iscoroutinefunction(spec) or inspect.iscoroutinefunction(call):
         raise ConfigurationError(f"{spec!r} is asynchronous, and a channel is told by the send that waits: {_RIGHT}")
     return Callback(spec)
 

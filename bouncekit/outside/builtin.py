@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bouncekit.policyfiles.policyfile import Source
 
 __all__ = [
+    "POLICY_SUFFIXES",
     "Opening",
     "classifier",
     "classifier_with",
@@ -39,7 +40,8 @@ __all__ = [
     "schedules",
 ]
 
-_SUFFIXES = (".yaml", ".yml", ".toml", ".json")
+POLICY_SUFFIXES = (".yaml", ".yml", ".toml", ".json")  # files of cases have them too
+
 _MAX_BYTES = 1024 * 1024
 
 Opening = Callable[[str], object]
@@ -183,11 +185,11 @@ def read_source(name: str | Path, *, opening: Opening = _untold) -> "Source":
     if not isinstance(name, str | Path):
         raise ConfigurationError(f"policy={name!r}: write a shipped name or a file, or give a Policy")
     text = str(name)
-    if not text.endswith(_SUFFIXES):
+    if not text.endswith(POLICY_SUFFIXES):
         try:
             return _shipped(text)
         except LookupError as error:
-            raise ConfigurationError(f"{error.args[0]}; a file ends in {', '.join(_SUFFIXES)}") from None
+            raise ConfigurationError(f"{error.args[0]}; a file ends in {', '.join(POLICY_SUFFIXES)}") from None
     from bouncekit.policyfiles.policyfile import read_policy
 
     path = Path(text)
@@ -211,7 +213,7 @@ def _base_beside(folder: Path, opening: Opening, name: str) -> tuple[str, str]:
     Raises:
         LookupError: there is neither.
     """
-    if not name.endswith(_SUFFIXES):
+    if not name.endswith(POLICY_SUFFIXES):
         return policy_text(name)
     if Path(name).name != name:
         raise LookupError(f"{name!r}: a policy extends a shipped one, or a file in its own folder")

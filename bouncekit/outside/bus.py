@@ -11,11 +11,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from bouncekit.delivery.events import Deliveries, Event, EventType
 from bouncekit.outside.forking import begin_afresh_in_children
+from bouncekit.outside.loops import LentLoop, LoopThread
 from bouncekit.words.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ _STUCK_SECONDS = 60.0
 _CLOSE_SECONDS = 30.0
 _EXIT_SECONDS = 5.0  # at the end of the interpreter, for a bus that nobody closed
 _MOMENT = 0.01  # between two looks whether another loop is done with a subscriber
-_STOP_SECONDS = 5.0  # for subscribers that are cancelled to say good-bye
 
 _log = logging.getLogger("bouncekit")
 
@@ -70,7 +69,7 @@ class Bus:
         self._subscribers: tuple[_Subscriber, ...] = ()
         self._changed = threading.Condition()  # guards all of these, and what waits for the subscribers
         self._unheard = 0
-        self._loop: _LoopThread | _LentLoop | None = None
+        self._loop: LoopThread | LentLoop | None = None
         begin_afresh_in_children(self)
 
     def on(self, handler: Handler, *types: str) -> None:
@@ -107,11 +106,11 @@ class Bus:
     def attach(self, loop: "asyncio.AbstractEventLoop") -> None:
         """Have asynchronous subscribers awaited on an application's loop, until that is closed."""
         with self._changed:
-            if isinstance(self._loop, _LentLoop) and not self._loop.is_closed:
+            if isinstance(self._loop, LentLoop) and not self._loop.is_closed:
                 return
-            before, self._loop = self._loop, _LentLoop(loop)
+            before, self._loop = self._loop, LentLoop(loop)
             self._wake_all()
-        if isinstance(before, _LoopThread):
+        if isinstance(before, LoopThread):
             before.call(before.end_when_idle)
 
     @property
@@ -175,12 +174,12 @@ class Bus:
             loop.call(self._wake, subscriber)
             return True
 
-    def _home(self) -> "_LoopThread | _LentLoop":
+    def _home(self) -> "LoopThread | LentLoop":
         """Where asynchronous subscribers are awaited. What a lent loop left when it was closed, our thread takes."""
-        if isinstance(self._loop, _LentLoop) and self._loop.is_closed:
+        if isinstance(self._loop, LentLoop) and self._loop.is_closed:
             self._loop = None
         if self._loop is None:
-            self._loop = _LoopThread()
+            self._loop = LoopThread()
             atexit.register(self._close_at_exit)
             self._wake_all()
         return self._loop
@@ -282,86 +281,6 @@ class _Subscriber:
             hearing.close()
             dropped.append(event)
         return dropped
-
-
-class _LoopThread:
-    """An event loop on a daemon thread."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="bouncekit-bus", daemon=True)
-        self._thread.start()
-        self._is_ready.wait()
-        if self._loop is None:
-            raise RuntimeError("no event loop could be started for asynchronous subscribers")
-
-    def _run(self) -> None:
-        import asyncio
-
-        try:
-            asyncio.run(self._serve())
-        finally:
-            self._is_ready.set()
-
-    async def _serve(self) -> None:
-        import asyncio
-
-        self._loop, self._stopped, self._task = asyncio.get_running_loop(), asyncio.Event(), asyncio.current_task()
-        self._is_ready.set()
-        await self._stopped.wait()
-
-    def call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call a function on the thread, soon."""
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(function, *arguments)
-
-    def is_current(self) -> bool:
-        return threading.current_thread() is self._thread
-
-    def end_when_idle(self) -> None:
-        """End the thread when nothing runs there any more. Runs on it."""
-        import asyncio
-
-        assert self._loop is not None
-        others = asyncio.all_tasks(self._loop) - {self._task}
-        if others:
-            self._loop.call_later(_MOMENT, self.end_when_idle)
-        else:
-            self._stopped.set()
-
-    def stop(self) -> None:
-        """Cancel what still runs and end the thread; waits for that, except on the thread itself."""
-        self.call(self._stopped.set)
-        if not self.is_current():
-            self._thread.join(_STOP_SECONDS)
-
-
-class _LentLoop:
-    """The loop of an application, which runs it and ends it."""
-
-    def __init__(self, loop: "asyncio.AbstractEventLoop") -> None:
-        self._loop = loop
-
-    @property
-    def is_closed(self) -> bool:
-        return self._loop.is_closed()
-
-    def call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call a function on the loop, soon."""
-        with suppress(RuntimeError):  # it was closed this moment: what waits is found when somebody looks
-            self._loop.call_soon_threadsafe(function, *arguments)
-
-    def is_current(self) -> bool:
-        import asyncio
-
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
-
-    def stop(self) -> None:
-        """It is not ours to end."""
 
 
 def _event_type(name: str) -> EventType:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from bouncekit.policy.throttle import Pace
+from bouncekit.policy.lane import Pace
 
 __all__ = ["LONGEST", "NOTHING", "Balance", "Bound", "Budget", "Level", "Spent", "Stream", "level_of", "reached"]
 

@@ -13,6 +13,7 @@ from bouncekit.meaning.classification import Category, Classification
 from bouncekit.meaning.meaning import Meaning
 from bouncekit.policy.budget import Budget
 from bouncekit.policy.guard import USUAL_GUARD, Guard
+from bouncekit.policy.lane import NO_THROTTLES, Pause, Slow, Throttles
 from bouncekit.policy.rule import (
     Case,
     Circumstances,
@@ -27,7 +28,6 @@ from bouncekit.policy.rule import (
 from bouncekit.policy.schedule import USUAL_HINTS, Hints, Schedule, jittered
 from bouncekit.policy.suppression import Ladder
 from bouncekit.policy.template import Template
-from bouncekit.policy.throttle import NO_THROTTLES, Pause, Slow, Throttles
 from bouncekit.protocol.classmark import NO_CLASS_MARKS, ClassMarks
 from bouncekit.words.address import Address
 from bouncekit.words.envelope import Labels, Recipient

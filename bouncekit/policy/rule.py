@@ -11,10 +11,10 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from bouncekit.meaning.classification import Category, Classification, Scope
+from bouncekit.policy.lane import Pause, Slow
 from bouncekit.policy.schedule import Schedule
 from bouncekit.policy.suppression import Ladder
 from bouncekit.policy.template import Template
-from bouncekit.policy.throttle import Pause, Slow
 from bouncekit.words.address import a_label
 from bouncekit.words.envelope import Labels, Recipient
 from bouncekit.words.phrase import Phrase, Words

@@ -8,6 +8,7 @@ from enum import StrEnum
 from hashlib import blake2b
 
 __all__ = [
+    "LONGEST_DURATION",
     "USUAL_HINTS",
     "Hints",
     "KnownSchedule",
@@ -21,6 +22,8 @@ __all__ = [
     "show_duration",
     "waits_of",
 ]
+
+LONGEST_DURATION = timedelta(days=36_525)  # that anybody means who writes one: a hundred years
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|[smhdw])").fullmatch

@@ -10,7 +10,7 @@ from bouncekit.meaning.classification import Scope, scope_of
 from bouncekit.policy.rule import Condition, Seen, SeenBy
 from bouncekit.policy.schedule import show_duration
 from bouncekit.policyfiles.checked import Checked
-from bouncekit.policyfiles.policytext import quoted
+from bouncekit.policyfiles.policytree import quoted
 from bouncekit.policyfiles.rulelint import phrase_faults
 from bouncekit.words.errors import Finding
 from bouncekit.words.reply import Cause, Stage

@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from bouncekit.policy.rule import Range, Seen, SeenBy
+from bouncekit.policyfiles.policyshape import AnyOf, Many, Maybe, Section, Short
 from bouncekit.policyfiles.policyvalue import (
-    AnyOf,
     CategoryWord,
     CauseWord,
     ClassName,
@@ -15,15 +15,11 @@ from bouncekit.policyfiles.policyvalue import (
     Duration,
     Enhanced,
     Flag,
-    Many,
-    Maybe,
     Natural,
     PhraseText,
     Positive,
     ScopeWord,
-    Section,
     SeenByWord,
-    Short,
     StageWord,
     Text,
 )

@@ -11,9 +11,9 @@ from bouncekit.policy.rule import Condition
 from bouncekit.policy.schedule import Obey, show_duration
 from bouncekit.policy.suppression import Ladder
 from bouncekit.policyfiles.checked import Checked
-from bouncekit.policyfiles.policytext import quoted
+from bouncekit.policyfiles.policyquarrel import OF_THE_ADDRESS
+from bouncekit.policyfiles.policytree import quoted
 from bouncekit.words.errors import Finding
-from bouncekit.words.reply import Cause
 
 __all__ = ["MEASURE_CHECKS"]
 
@@ -23,7 +23,6 @@ _LEVELS = ("warn", "slow", "stop")
 # docs.aws.amazon.com/ses/latest/dg/reputationdashboardmessages.html, as of 2025
 _CLOSED_AT: Mapping[str, float] = MappingProxyType({"bounces": 0.1, "complaints": 0.005})
 _ASKS_AGAIN = timedelta(minutes=30)  # what a budget has stopped (bouncekit.desk.treasurer)
-_OF_THE_ADDRESS = frozenset({Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS, Cause.LOCAL})
 _MANY_PROBES = 3  # each is a message to somebody who was said not to be there
 _IN_ALL_MAIL = frozenset("date from message-id subject to".split())
 
@@ -43,7 +42,7 @@ def _is_hasty(when: Condition) -> bool:
     """Whether a temporary reply is enough, at the first time."""
     often = when.seen is not None and when.seen.times > 1
     later = when.attempts is not None and (when.attempts.at_least or 0) > 1
-    final = when.permanent or when.expired or (when.cause and when.cause <= _OF_THE_ADDRESS)
+    final = when.permanent or when.expired or (when.cause and when.cause <= OF_THE_ADDRESS)
     by_digit = when.permanent is None and {code[0] for code in (*when.code, *when.enhanced)} == {"5"}
     return not (often or later or final or by_digit or when.category == {Category.COMPLAINT})
 
@@ -51,7 +50,7 @@ def _is_hasty(when: Condition) -> bool:
 def _wide(checked: Checked) -> Iterator[Finding]:
     for rule in checked.own():
         when = rule.when
-        if rule.suppress is None or when.category or when.scope or (when.cause and when.cause <= _OF_THE_ADDRESS):
+        if rule.suppress is None or when.category or when.scope or (when.cause and when.cause <= OF_THE_ADDRESS):
             continue
         message, fix = f"{rule.id} suppresses whatever the reply is about", "name the categories, or scope: recipient"
         yield checked.source.finding("wide-suppression", message, fix, "rules", rule.id, "suppress")

@@ -7,7 +7,7 @@ from bouncekit.meaning.classification import Category
 from bouncekit.policy.rule import Condition, Rule, SessionRule
 from bouncekit.policyfiles.checked import Checked, Rules, at_its_place, decides_always, does_the_same
 from bouncekit.policyfiles.policyspace import Box, Space
-from bouncekit.policyfiles.policytext import listed, quoted
+from bouncekit.policyfiles.policytree import listed, quoted
 from bouncekit.words.errors import Finding
 
 __all__ = ["ORDER_CHECKS"]
@@ -29,6 +29,7 @@ _SETS = (
     "domain",
     "sender",
 )
+_Found = tuple[str, str, str]  # code, what is wrong, what would be right
 
 
 # -- rules that the ones before them leave nothing to
@@ -55,9 +56,6 @@ def _base_ids(checked: Checked, section: str) -> set[str]:
     """The ids of the rules that the file extends."""
     trees = checked.source.trees[1:]
     return {one["id"] for tree in trees for one in listed(tree.value((section,)))}
-
-
-_Found = tuple[str, str, str]  # code, what is wrong, what would be right
 
 
 def _taken_by_one(

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 from bouncekit.meaning.meaning import Meaning
 from bouncekit.policy.budget import Budget
 from bouncekit.policy.guard import Guard
+from bouncekit.policy.lane import Throttle, Throttles
 from bouncekit.policy.policy import Keep, MessageClass, Policy
 from bouncekit.policy.rule import Condition, Fate, Limit, Notice, Rule, SessionRule
 from bouncekit.policy.schedule import USUAL_HINTS, Hints, Schedule
 from bouncekit.policy.suppression import Ladder
 from bouncekit.policy.template import Template
-from bouncekit.policy.throttle import Throttle, Throttles
 from bouncekit.policyfiles.policyschema import BudgetText, ClassText, LadderText, PolicyText, ThrottleText
-from bouncekit.policyfiles.policytext import Tree
+from bouncekit.policyfiles.policytree import Tree
 from bouncekit.policyfiles.ruleschema import NoticeText, RuleText, SessionRuleText
 from bouncekit.policyfiles.schedulefile import build_schedule
 from bouncekit.policyfiles.scheduleschema import ScheduleText
@@ -89,6 +89,7 @@ def _merged(parts: Iterable[tuple[Tree, str, list[RT]]]) -> list[tuple[RT, str]]
 
 
 def default_class(parts: Sequence[Part]) -> str | None:
+    """The name of the class that mail has without one; None where no part says."""
     return next((name for part in parts for name, one in part.says.classes.items() if one.default), None)
 
 

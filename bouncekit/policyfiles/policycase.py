@@ -10,22 +10,21 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from bouncekit.meaning.classification import Classification
+from bouncekit.meaning.classification import Classification, Classify
 from bouncekit.policy.policy import Policy
 from bouncekit.policy.rule import Example
 from bouncekit.policy.schedule import show_duration
 from bouncekit.policyfiles.policyfile import findings_of
-from bouncekit.policyfiles.policytext import Tree, quoted, read_tree
-from bouncekit.policyfiles.policytrial import NOW, Classify, decided, status_of_example
+from bouncekit.policyfiles.policyshape import Many, Maybe, Section
+from bouncekit.policyfiles.policytext import read_tree
+from bouncekit.policyfiles.policytree import Tree, quoted
+from bouncekit.policyfiles.policytrial import NOW, decided, status_of_example
 from bouncekit.policyfiles.policyvalue import (
     CategoryWord,
     Duration,
     FateWord,
     Flag,
-    Many,
-    Maybe,
     ScopeWord,
-    Section,
     SessionFateWord,
     Text,
     nearest,

@@ -1,22 +1,19 @@
 """Where two policies differ: rule by rule, setting by setting, and in what they make of typical replies."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from bouncekit.meaning.classification import Classification
+from bouncekit.meaning.classification import Classify
+from bouncekit.policy.lane import in_words
 from bouncekit.policy.policy import Policy
 from bouncekit.policy.rule import Example, Rule, SessionRule
 from bouncekit.policy.schedule import show_duration
-from bouncekit.policy.throttle import in_words
 from bouncekit.policyfiles.policyprint import rule_data, settings_data
 from bouncekit.policyfiles.policytrial import NOW, decided, status_of_example
-from bouncekit.words.status import RecipientStatus
 
 __all__ = ["FaceChange", "How", "RuleChange", "SettingChange", "faces", "rule_changes", "setting_changes"]
-
-Classify = Callable[[RecipientStatus], Classification]
 
 
 class How(StrEnum):

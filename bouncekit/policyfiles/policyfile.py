@@ -20,11 +20,13 @@ from bouncekit.policy.schedule import Schedule
 from bouncekit.policyfiles.policybuild import Part, build_policy, default_class
 from bouncekit.policyfiles.policyquarrel import quarrels
 from bouncekit.policyfiles.policyschema import PolicyText
-from bouncekit.policyfiles.policytext import MAX_FINDINGS, Path, Tree, listed, quoted, read_tree
-from bouncekit.policyfiles.policyvalue import MAX_RULE_FILES, Section, is_rule_file, nearest
+from bouncekit.policyfiles.policyshape import Section
+from bouncekit.policyfiles.policytext import read_tree
+from bouncekit.policyfiles.policytree import MAX_FINDINGS, Path, Tree, listed, quoted
+from bouncekit.policyfiles.policyvalue import MAX_RULE_FILES, is_rule_file, nearest
 from bouncekit.words.errors import Finding, PolicyError, RuleError
 
-__all__ = ["Source", "findings_of", "load_policy", "read_policy"]
+__all__ = ["Source", "findings_of", "read_policy"]
 
 MAX_BASES = 8
 
@@ -74,19 +76,6 @@ class Source:
                 if one == name or (isinstance(one, dict) and one.get("id") == name):
                     return tree, (section, index)
         return None
-
-
-def load_policy(
-    name: str,
-    text: str,
-    *,
-    resolve: Resolve,
-    known: Known = dict,
-    find_rules: Resolve = _no_rules,
-    check_rules: Check = bool,
-) -> Policy:
-    """The policy in a text, as `read_policy` reads it."""
-    return read_policy(name, text, resolve=resolve, known=known, find_rules=find_rules, check_rules=check_rules).policy
 
 
 def read_policy(

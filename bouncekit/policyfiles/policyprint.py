@@ -9,11 +9,11 @@ import yaml
 
 from bouncekit.meaning.meaning import Meaning
 from bouncekit.policy.budget import Bound, Budget
+from bouncekit.policy.lane import Pace, Pause, Slow, Throttle, Throttles
 from bouncekit.policy.policy import MessageClass, Policy
 from bouncekit.policy.rule import Example, Limit, Notice, Range, Rule, Seen, SessionFate, SessionRule
 from bouncekit.policy.schedule import Hints, Obey, Schedule, show_duration
 from bouncekit.policy.suppression import Ladder
-from bouncekit.policy.throttle import Pace, Pause, Slow, Throttle, Throttles
 from bouncekit.words.phrase import Phrase
 
 __all__ = ["rule_data", "settings_data", "show_policy"]
@@ -198,13 +198,13 @@ def _shown_ladder(ladder: Ladder) -> dict[str, Any]:
 
 def _shown_fields(value: object) -> dict[str, Any]:
     """The fields of a value that are not as they are by default."""
-    given = {one.name: (getattr(value, one.name), one.default) for one in fields(value)}  # type: ignore[arg-type]
+    given = {one.name: (getattr(value, one.name), one.default) for one in fields(value)}  # type: ignore[arg-type]  # a dataclass
     return {name: _shown(stated) for name, (stated, default) in given.items() if stated != default}
 
 
 def _all_fields(value: object) -> dict[str, Any]:
     """All fields of a value, also those that are as they are by default."""
-    return {one.name: _shown(getattr(value, one.name)) for one in fields(value)}  # type: ignore[arg-type]
+    return {one.name: _shown(getattr(value, one.name)) for one in fields(value)}  # type: ignore[arg-type]  # likewise
 
 
 def _shown(value: object) -> Any:

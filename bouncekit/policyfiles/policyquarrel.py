@@ -7,11 +7,11 @@ from typing import Any
 
 from bouncekit.meaning.classification import Category, Scope, scope_of
 from bouncekit.policy.rule import Fate, SeenBy, SessionFate
-from bouncekit.policyfiles.policytext import Path, Tree, listed, quoted
+from bouncekit.policyfiles.policytree import Path, Tree, listed, quoted
 from bouncekit.words.errors import Finding
 from bouncekit.words.reply import Cause, Stage
 
-__all__ = ["quarrels"]
+__all__ = ["OF_THE_ADDRESS", "quarrels"]
 
 Said = Mapping[str, Any]  # a rule, as the file has it
 Quarrel = tuple[Path, str]
@@ -22,14 +22,14 @@ _MEASURES = ("slow", "pause")
 _AT_ONCE = (Fate.SPLIT, Fate.ALONE)
 _OF_OTHERS = frozenset(map(str, SeenBy)) - {str(SeenBy.RECIPIENT)}
 # Nobody was asked, for what DNS says about the domain, or for what the address is.
-_OF_THE_ADDRESS = frozenset({Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS, Cause.LOCAL})
+OF_THE_ADDRESS = frozenset({Cause.NO_SUCH_DOMAIN, Cause.NULL_MX, Cause.NO_ADDRESS, Cause.LOCAL})
 # A reply before RCPT concerns the session or the message; no reply concerns the way (RFC 5321 3.8).
 _NO_RECIPIENT: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "category": frozenset(str(one) for one in Category if scope_of(one) is not Scope.RECIPIENT),
         "scope": frozenset(str(one) for one in Scope if one is not Scope.RECIPIENT),
         "stage": frozenset(str(one) for one in Stage if one not in (Stage.RCPT, Stage.END_OF_DATA)),
-        "cause": frozenset(str(one) for one in Cause if one not in _OF_THE_ADDRESS),
+        "cause": frozenset(str(one) for one in Cause if one not in OF_THE_ADDRESS),
     }
 )
 _NO_WAY: Mapping[str, frozenset[str]] = MappingProxyType(

@@ -11,13 +11,13 @@ from pydantic import AfterValidator, Discriminator, Field, PlainValidator, Tag, 
 
 from bouncekit.meaning.classification import Category, Scope, scope_of
 from bouncekit.policy.budget import Bound
+from bouncekit.policy.lane import Pace
 from bouncekit.policy.schedule import USUAL_HINTS, Obey
-from bouncekit.policy.throttle import Pace
-from bouncekit.policyfiles.policytext import quoted
+from bouncekit.policyfiles.policyshape import AnyOf, Many, Maybe, RuleFiles, Section, Short
+from bouncekit.policyfiles.policytree import quoted
 from bouncekit.policyfiles.policyvalue import (
     MAX_ITEMS,
     MAX_RULES,
-    AnyOf,
     BudgetSpan,
     CategoryWord,
     ChannelName,
@@ -26,9 +26,7 @@ from bouncekit.policyfiles.policyvalue import (
     Factor,
     Flag,
     Lasting,
-    Many,
     MarkText,
-    Maybe,
     Name,
     NamingHeader,
     ObeyWord,
@@ -36,9 +34,6 @@ from bouncekit.policyfiles.policyvalue import (
     Percent,
     Positive,
     Rate,
-    RuleFiles,
-    Section,
-    Short,
     Span,
     Subject,
     Text,

@@ -1,11 +1,10 @@
 """Whether a policy does what its examples say: each one put to the classifier and to the policy."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePath
 
-from bouncekit.meaning.classification import Classification, Step
+from bouncekit.meaning.classification import Classification, Classify
 from bouncekit.policy.policy import Disposition, Policy, SessionDisposition
 from bouncekit.policy.rule import Circumstances, Example, Fate, Rule, SessionFate, SessionRule
 from bouncekit.words.address import Address
@@ -15,10 +14,8 @@ from bouncekit.words.status import Action, RecipientStatus
 
 __all__ = ["NOW", "ExampleResult", "decided", "run_examples", "status_of_example"]
 
-Classify = Callable[[RecipientStatus], Classification]
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-_ADDED = frozenset({Step.OWN, Step.COMMUNITY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +56,7 @@ def _try(policy: Policy, rule: Rule | SessionRule, example: Example, classify: C
         example=example,
         ok=won.rule == rule.id
         or _is_overruled(policy, rule.where, won.where)
-        or (verdict.step in _ADDED and _is_of_a_base(policy, rule.where)),
+        or (verdict.step.is_added and _is_of_a_base(policy, rule.where)),
         expected=rule.do,
         decided_by=won.rule,
         decided_at=won.where,

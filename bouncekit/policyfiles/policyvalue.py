@@ -1,50 +1,35 @@
 """What one value of a policy file may be: a text that becomes a duration, a code, a word, or says what would be right.
 
-Each type here reads one text for pydantic, and tells editors what it takes. A `Section` is a mapping of them.
+Each type here reads one text for pydantic, and tells editors what it takes. How they stand together is `policyshape`'s.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from itertools import islice
-from typing import Annotated, Any, TypeGuard, TypeVar, Union
+from typing import Annotated, TypeGuard
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    PlainValidator,
-    ValidationInfo,
-    WithJsonSchema,
-)
-from pydantic.json_schema import SkipJsonSchema
-from pydantic_core import core_schema
+from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
 from bouncekit.meaning.classification import Category, Scope
 from bouncekit.policy.budget import LONGEST
+from bouncekit.policy.lane import LONGEST_PAUSE, LaneKind, Pace
 from bouncekit.policy.rule import Fate, SeenBy, SessionFate
 from bouncekit.policy.schedule import Obey, parse_duration
 from bouncekit.policy.template import PLACEHOLDERS, placeholders
-from bouncekit.policy.throttle import LONGEST_PAUSE, LaneKind, Pace
-from bouncekit.policyfiles.policytext import quoted
+from bouncekit.policyfiles.policytree import quoted
 from bouncekit.protocol.classmark import HeaderMark, is_header_name
 from bouncekit.words.phrase import Phrase
 from bouncekit.words.reply import Cause, Reply, Stage
 
 __all__ = [
-    "BOUND",
     "DURATION_PATTERN",
     "MAX_ITEMS",
     "MAX_RULES",
     "MAX_RULE_FILES",
     "NAME_PATTERN",
-    "AnyOf",
     "BudgetSpan",
     "CategoryWord",
     "CauseWord",
@@ -59,9 +44,7 @@ __all__ = [
     "LadderName",
     "LaneWord",
     "Lasting",
-    "Many",
     "MarkText",
-    "Maybe",
     "Name",
     "NamingHeader",
     "Natural",
@@ -74,15 +57,13 @@ __all__ = [
     "Rate",
     "Reconnects",
     "ReplyText",
-    "RuleFiles",
+    "RuleFileName",
     "RuleId",
     "ScheduleName",
     "ScopeWord",
-    "Section",
     "SeenByWord",
     "SessionFateWord",
     "Share",
-    "Short",
     "Span",
     "StageWord",
     "Subject",
@@ -368,6 +349,7 @@ _CODE_SCHEMA = WithJsonSchema(
 _LASTING_SCHEMA = WithJsonSchema({"anyOf": [{"const": "forever"}, {"type": "string", "pattern": DURATION_PATTERN}]})
 
 Name = Annotated[str, PlainValidator(_name), _says(pattern=NAME_PATTERN, maxLength=64)]
+RuleFileName = Annotated[str, PlainValidator(_rule_file), _says(pattern=r"^[^/\\:][^\\:]*\.toml$", maxLength=255)]
 RuleId = Annotated[str, PlainValidator(_rule_id), _says(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", maxLength=64)]
 Text = Annotated[str, PlainValidator(_text), _says(minLength=1, maxLength=255)]
 Code = Annotated[str, PlainValidator(_code), _CODE_SCHEMA]
@@ -406,54 +388,3 @@ LadderName = Annotated[str, PlainValidator(_known("ladder")), _says(pattern=NAME
 ChannelName = Annotated[str, PlainValidator(_known("channel")), _says(pattern=NAME_PATTERN)]
 TemplateName = Annotated[str, PlainValidator(_known("template")), _says(pattern=NAME_PATTERN)]
 ClassName = Annotated[str, PlainValidator(_known("class")), _says(pattern=NAME_PATTERN)]
-
-
-# -- lists, and shorter ways to write a value
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Short:
-    """A shorter way to write a value: how it becomes the long one, and what an editor takes for it."""
-
-    expand: Callable[[Any], object]
-    schema: Mapping[str, object] | str | None = None  # a key: the form that its value has; None: an item of a list
-    of: tuple[type, ...] = (str,)
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_before_validator_function(
-            lambda value: self.expand(value) if isinstance(value, self.of) else value, handler(source)
-        )
-
-    def __get_pydantic_json_schema__(self, core: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
-        full = handler(core)
-        if isinstance(self.schema, str):
-            like = handler.resolve_ref_schema(full)["properties"][self.schema]
-            return {"anyOf": [*like["anyOf"], full]}
-        return {"anyOf": [self.schema if self.schema is not None else full["items"], full]}
-
-
-T = TypeVar("T")
-_ONE = Short(lambda value: [value], of=(str, dict))
-BOUND = Field(max_length=MAX_ITEMS, min_length=1)
-Maybe = Union[T, SkipJsonSchema[None]]  # noqa: UP007 - a key that may be left out; null is not a way to do so
-Many = Annotated[list[T], BOUND, AfterValidator(tuple), _ONE]  # one value or a list of them
-RuleFiles = Annotated[
-    list[Annotated[str, PlainValidator(_rule_file), _says(pattern=r"^[^/\\:][^\\:]*\.toml$", maxLength=255)]],
-    Field(max_length=MAX_RULE_FILES, min_length=1),
-    AfterValidator(tuple),
-    _ONE,
-]
-AnyOf = Annotated[list[T], BOUND, AfterValidator(frozenset), _ONE]  # the same, where the order says nothing
-
-
-# -- mappings
-
-
-class Section(BaseModel):
-    """A mapping in the file: no other keys than these."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def given(self) -> dict[str, Any]:
-        """The values that the file states."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}

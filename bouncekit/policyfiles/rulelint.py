@@ -5,16 +5,14 @@ that are never reached. For the files that an owner adds; each finding has a cod
 import re
 from collections.abc import Iterator, Sequence
 
-from bouncekit.meaning.classification import Step
 from bouncekit.meaning.rulefile import Rule
 from bouncekit.meaning.vocabulary import Near
-from bouncekit.policyfiles.policytext import quoted
+from bouncekit.policyfiles.policytree import quoted
 from bouncekit.words.errors import Finding
 from bouncekit.words.phrase import Phrase
 
 __all__ = ["lint_rules", "phrase_faults"]
 
-_ADDED = frozenset({Step.OWN, Step.COMMUNITY})
 _BEGINS_WITH_CODE = re.compile(r"\s*[2-5]\d\d\b").match
 _REGEX = re.compile(r"\.[*+?]|\\[dwsbDWS.]|^\^|\$$|\][*+?{]|\[\^|\[\w-\w|\(\?|\w\|\w").search
 
@@ -23,7 +21,7 @@ Fault = tuple[str, str, str]  # code, what is wrong, what would be right
 
 def lint_rules(rules: Sequence[Rule]) -> tuple[Finding, ...]:
     """What is wrong in the rules that were added to the shipped ones, of all that a classifier has, in their order."""
-    added = [rule for rule in rules if rule.step in _ADDED]
+    added = [rule for rule in rules if rule.step.is_added]
     return tuple(
         _finding(rule, *fault)
         for place, rule in enumerate(added)

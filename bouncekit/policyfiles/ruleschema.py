@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
+from bouncekit.policy.lane import Pause, Slow
 from bouncekit.policy.rule import Example, Learn
-from bouncekit.policy.throttle import Pause, Slow
 from bouncekit.policyfiles.conditionschema import ConditionText, SessionConditionText
+from bouncekit.policyfiles.policyshape import Many, Maybe, Section, Short
 from bouncekit.policyfiles.policyvalue import (
     DURATION_PATTERN,
     NAME_PATTERN,
@@ -20,18 +21,14 @@ from bouncekit.policyfiles.policyvalue import (
     Flag,
     LadderName,
     LaneWord,
-    Many,
-    Maybe,
     Natural,
     PauseLength,
     Positive,
     Reconnects,
     ReplyText,
     RuleId,
-    Section,
     SessionFateWord,
     Share,
-    Short,
     StageWord,
     TemplateName,
     Text,

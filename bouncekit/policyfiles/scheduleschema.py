@@ -6,18 +6,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from bouncekit.policy.schedule import Phase, waits_of
-from bouncekit.policyfiles.policyvalue import (
-    BOUND,
-    DURATION_PATTERN,
-    Duration,
-    Factor,
-    Maybe,
-    Name,
-    ScheduleName,
-    Section,
-    Short,
-    Text,
-)
+from bouncekit.policyfiles.policyshape import BOUND, Maybe, Section, Short
+from bouncekit.policyfiles.policyvalue import DURATION_PATTERN, Duration, Factor, Name, ScheduleName, Text
 
 __all__ = ["KnownSchedulesText", "ScheduleText", "Wait", "Waits"]
 

@@ -42,7 +42,7 @@ from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
 
-from bouncekit.policy.schedule import Retry, parse_duration
+from bouncekit.policy.schedule import LONGEST_DURATION, Retry, parse_duration
 from bouncekit.words.errors import ConfigurationError
 
 __all__ = ["Config"]
@@ -54,7 +54,6 @@ _TABLES = {"channels": "BOUNCEKIT_CHANNEL_", "relays": "BOUNCEKIT_RELAY_", "sink
 _ENV = "_env"  # ends a key of a sink that names the variable with the value: secret_env = "CRM_SECRET"
 _FILES_OF_SINKS = ("target", "ca")
 _SQLITE = "sqlite:///"
-_LONGEST = timedelta(days=36_525)
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _MAX_BYTES = 1024 * 1024
 
@@ -119,6 +118,8 @@ class Config:
         given = {name: option for name, option in options.items() if option not in (None, ())}
         sources = dict(self.sources) | {name: f"--{name}" for name in given}
         values = {name: _value(name, option, f"--{name}") for name, option in given.items()}
+        if self.cache not in (None, "local") and str(values.get("store", "")).startswith(_SQLITE):
+            values["cache"] = None  # it stands before the configured store, and a file needs none
         return replace(self, **values, sources=MappingProxyType(sources)) if given else self
 
     def for_postmaster(self) -> dict[str, Any]:
@@ -274,7 +275,7 @@ def _duration(value: object) -> timedelta:
             raise ValueError(f"{_short(value)} is no duration; write a number and a unit, such as 90s or 5m")
     except OverflowError:
         found = timedelta.max
-    if not timedelta() <= found <= _LONGEST:
+    if not timedelta() <= found <= LONGEST_DURATION:
         raise ValueError(f"{_short(value)} is not between 0 and a hundred years")
     return found
 

@@ -1,7 +1,7 @@
 """What a code or a whole reply means, whose fault it is and what a policy does about it, told to people."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
@@ -9,6 +9,7 @@ from typing import TypeAlias
 from bouncekit.bounces.diagnostic import read_diagnostic
 from bouncekit.codes import Card, Language, Pair
 from bouncekit.codes.cardfile import Words
+from bouncekit.delivery.settlement import placed
 from bouncekit.meaning.classification import Classification, Scope
 from bouncekit.outside.builtin import classifier_with, code_cards, open_policy, read_meaning
 from bouncekit.policy.policy import Disposition, Policy, SessionDisposition
@@ -273,14 +274,7 @@ def _at_the_dot(status: RecipientStatus) -> RecipientStatus:
     """The status as a transaction reports it: a 221 in place of the last reply leaves the outcome unknown."""
     if status.stage is not Stage.END_OF_DATA or status.code != 221:
         return status
-    return RecipientStatus(
-        recipient=status.recipient,
-        action=Action.UNKNOWN,
-        stage=status.stage,
-        reply=status.reply,
-        accepted=status.accepted,
-        individual=status.individual,
-    )
+    return replace(status, action=Action.UNKNOWN)
 
 
 def _decided(policy: Policy, verdict: Classification) -> Disposition:
@@ -320,14 +314,14 @@ def _verdict(explained: Explanation, words: Words) -> Rows:
     if verdict is None:
         return [*rows, (heading["means"], phrase["agreed"])]
     if verdict.status.code == 221 and verdict.status.stage is Stage.QUIT:
-        rows += [(heading["means"], phrase["asked_for"]), (heading["rule"], _place(verdict.rule, verdict.where))]
+        rows += [(heading["means"], phrase["asked_for"]), (heading["rule"], placed(verdict.rule, verdict.where))]
         return [*rows, *_measures(explained, words)]
     lasting = phrase["permanent" if verdict.permanent else "temporary"]
     rows += [
         (heading["means"], f"{verdict.category}: {words['category'][verdict.category]}"),
         (heading["scope"], words["scope"][verdict.scope] if verdict.scope else phrase["nobody"]),
         (heading["judgement"], f"{lasting}, {phrase['certain' if verdict.certain else 'uncertain']}"),
-        (heading["rule"], _place(verdict.rule, verdict.where)),
+        (heading["rule"], placed(verdict.rule, verdict.where)),
     ]
     return [*rows, *_measures(explained, words)]
 
@@ -341,13 +335,13 @@ def _measures(explained: Explanation, words: Words) -> Rows:
     session, disposition = explained.session, explained.disposition
     if session is not None:
         done = phrase["session"].format(done=_session_done(policy, session, words))
-        rows, label = [(label, done), (heading["rule"], _place(session.rule, session.where))], ""
+        rows, label = [(label, done), (heading["rule"], placed(session.rule, session.where))], ""
     if disposition is None:
         return [*rows, (label, phrase["no_recipient"])]
     done = _done(explained, policy, disposition, words)
     if session is not None:
         done = phrase["else" if session.fate is SessionFate.RECONNECT else "recipient"].format(done=done)
-    return [*rows, (label, done), (heading["rule"], _place(disposition.rule, disposition.where))]
+    return [*rows, (label, done), (heading["rule"], placed(disposition.rule, disposition.where))]
 
 
 def _session_done(policy: Policy, session: SessionDisposition, words: Words) -> str:
@@ -371,7 +365,3 @@ def _done(explained: Explanation, policy: Policy, disposition: Disposition, word
     if disposition.notices:
         said.append(does["notify"].format(channels=", ".join(notice.channel for notice in disposition.notices)))
     return "; ".join(said)
-
-
-def _place(rule: str, where: str) -> str:
-    return f"{rule} ({where})" if where else rule

@@ -14,12 +14,13 @@ from bouncekit.delivery.queue import Depth
 from bouncekit.desk.forwarding import Forwarding
 from bouncekit.desk.furnishing import open_office
 from bouncekit.desk.gauging import Gauging
-from bouncekit.desk.office import Office, Retry
+from bouncekit.desk.office import Office
 from bouncekit.desk.suppressionlist import SuppressionList
 from bouncekit.meaning.classification import Category
 from bouncekit.outside.clock import Clock
 from bouncekit.policy.budget import Balance, Stream
 from bouncekit.policy.policy import Policy
+from bouncekit.policy.schedule import Retry
 from bouncekit.postmaster.worker import Worker, is_held_back
 from bouncekit.sinks.log import LogSink
 from bouncekit.stores import Store

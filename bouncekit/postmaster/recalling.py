@@ -9,8 +9,10 @@ from bouncekit.codes import Card, Language
 from bouncekit.delivery.events import Event
 from bouncekit.delivery.steps import LookUp
 from bouncekit.delivery.suppressionchange import Change, Place
+from bouncekit.history.moments import Moment, moments
+from bouncekit.history.prospects import prospects
 from bouncekit.history.retelling import retold
-from bouncekit.history.timeline import History, Moment, Struck, advised_by, moments, prospects
+from bouncekit.history.timeline import History, Struck, advised_by
 from bouncekit.outside.builtin import code_cards
 from bouncekit.policy.policy import Policy
 from bouncekit.policy.rule import SeenBy, Window

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,10 +23,9 @@ from bouncekit.delivery.steps import Delivery
 from bouncekit.desk.ledger import LEASE
 from bouncekit.desk.office import Office
 from bouncekit.outside.forking import begin_afresh_in_children
-from bouncekit.policy.throttle import Lane, LaneKind
+from bouncekit.policy.lane import Lane, LaneKind
 from bouncekit.postmaster.inhand import Held, InHand
 from bouncekit.words.errors import StoreError
-from bouncekit.words.reply import Stage
 
 __all__ = ["Worker", "held_back", "is_held_back"]
 
@@ -95,7 +94,7 @@ class Worker:
 
     def wake(self) -> None:
         """There is something new in the queue; starts the threads where none run, but not while `held_back`."""
-        self._news.set()
+        self._ring()
         if not _held_back:
             self.start()
 
@@ -107,7 +106,7 @@ class Worker:
         with self._lock:
             self._stopping.set()
             threads = tuple(self._threads)
-        self._news.set()
+        self._ring()
         if not self.is_own_thread():
             for thread in threads:
                 thread.join(timeout)
@@ -122,7 +121,10 @@ class Worker:
 
     def start_afresh(self) -> None:
         """Forget the threads: in the child of a fork they are the parent's."""
-        self._news, self._stopping = threading.Event(), threading.Event()
+        self._news = threading.BoundedSemaphore(self._concurrency)  # each ring is heard by one thread that waits
+        while self._news.acquire(blocking=False):
+            pass
+        self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._tidy_at = datetime.min.replace(tzinfo=UTC)
         self._seen_at: datetime | None = None  # when it was last asked to tidy up
@@ -138,7 +140,6 @@ class Worker:
     def _run(self) -> None:
         clients: dict[str, Client] = {}
         while not self._stopping.is_set():
-            self._news.clear()
             try:
                 sent = self.work(clients)
                 self.tidy()
@@ -146,18 +147,29 @@ class Worker:
                     self._office.watch_queue()
                     self._office.notices.give_due(self._office.clock.now(), None)
             except (StoreError, StoreUnavailable) as error:
-                _log.warning("the worker waits, the store does not answer: %s", error)
+                _log.warning("the worker waits: %s", error)
                 sent = 0
             except Exception:  # noqa: BLE001 - whatever it was, the next message deserves a try
                 _log.exception("the worker goes on after an error of ours")
                 sent = 0
-            if not sent and (waits := self._waits()) is not None:
-                self._news.wait(min(max(waits, _LEAST_SECONDS), _POLL_SECONDS))
-            elif not sent:
-                _close(clients)
-                self._news.wait(_POLL_SECONDS)
+            if not sent:
+                self._rest(clients)
+        self._ring()  # for the next one, who is to stop too
         self._give_back()
         _close(clients)
+
+    def _rest(self, clients: Mapping[str, Client]) -> None:
+        """Wait for news, or until something in hand may go; lines that are idle for so long no server has to close."""
+        waits = self._waits()
+        pause = _POLL_SECONDS if waits is None else min(max(waits, _LEAST_SECONDS), _POLL_SECONDS)
+        if not self._news.acquire(timeout=pause) and waits is None:
+            for client in clients.values():
+                client.close()
+
+    def _ring(self) -> None:
+        """Have one thread look that waits, and not all of them for one message."""
+        with suppress(ValueError):  # as many rings wait as there are threads
+            self._news.release()
 
     def _beat(self) -> None:
         """Keep the leases under way: a server may take longer than one lasts."""
@@ -331,6 +343,8 @@ class Worker:
                     relays=(relay,),
                     oldest_first=self._batches % _FAIR == _FAIR - 1,
                 )
+                if len(claimed) == _BATCH:
+                    self._ring()  # there may be more, for another thread
                 if claimed:
                     return len(claimed), self._send_all(relay, claimed, lease, clients)
             finally:
@@ -489,16 +503,15 @@ def is_held_back() -> bool:
 
 _held_back: list[bool] = []
 
-_OPENING = frozenset({Stage.CONNECT, Stage.EHLO, Stage.STARTTLS, Stage.AUTH})
-
 
 def _is_unreachable(report: Report) -> bool:
     """Whether not even a session could be opened, with all that comes before the first message."""
-    return bool(report.recipients) and all(one.stage in _OPENING and not one.is_final for one in report.recipients)
+    tried = report.recipients
+    return bool(tried) and all(one.stage and one.stage.is_opening and not one.is_final for one in tried)
 
 
 def _close(clients: dict[str, Client]) -> None:
-    """Idle lines are closed, so that no server has to do it."""
+    """Close their lines, and let go of them."""
     while clients:
         _, client = clients.popitem()
         client.close()

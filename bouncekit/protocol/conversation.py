@@ -426,9 +426,9 @@ def carry(
             if kind is Commands and ahead is not None:
                 step = steps.send((ahead.reset,))  # RSET, which went out behind the dot
             elif kind is Commands:
-                step = steps.send((yield from line.exchange(step)))  # type: ignore[arg-type]
+                step = steps.send((yield from line.exchange(step)))  # type: ignore[arg-type]  # by its kind
             elif kind is Body:
-                step = steps.send((yield from line.write(step)))  # type: ignore[arg-type]
+                step = steps.send((yield from line.write(step)))  # type: ignore[arg-type]  # likewise
             else:
                 assert isinstance(step, Dot)
                 ahead = (yield from behind(step)) if behind is not None else None

@@ -49,7 +49,6 @@ class Chart:
     width: int = WIDTH
     height: int = HEIGHT
     left: int = _LEFT
-    ground: int = HEIGHT - _BOTTOM
 
 
 def chart(columns: Sequence[tuple[str, str, Mapping[str, int]]], names: Iterable[str]) -> Chart:

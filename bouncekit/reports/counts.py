@@ -32,6 +32,7 @@ _OTHERS = "others"
 _DELIVERED = "delivered"
 
 _ByAction = dict[str, Counter[str]]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -102,7 +103,7 @@ class Counts:
             return all(key in self._slices for key in wanted)
         missing: list[tuple[datetime, timedelta]] = []
         try:
-            self._forget(wanted, now)
+            self._forget(now)
             missing = self._stale(wanted, now)
             until = time.monotonic() + self._budget_seconds
             while missing and time.monotonic() < until:
@@ -129,7 +130,7 @@ class Counts:
         start, length = key
         self._slices[key] = _Slice(_counted(self._store, start, start + length), now)
 
-    def _forget(self, wanted: Iterable[tuple[datetime, timedelta]], now: datetime) -> None:
+    def _forget(self, now: datetime) -> None:
         """Let go of short slices that are old by now, and of what is older than anybody asks for."""
         oldest = now - timedelta(days=32)
         for key in [key for key in self._slices if key[0] < (now - 2 * _YOUNG if key[1] == _SHORT else oldest)]:
@@ -178,9 +179,6 @@ def floor(at: datetime, length: timedelta) -> datetime:
     """The beginning of the slice that a time lies in, as all slices since 1970 lie."""
     since = at - _EPOCH
     return at - since % length
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bouncekit.delivery.events import Told
 from bouncekit.sinks.payload import body
-from bouncekit.sinks.protocol import NotTaken, PerProcess, Sink, Told, discreet
+from bouncekit.sinks.protocol import NotTaken, PerProcess, Sink, discreet
 from bouncekit.words.errors import ConfigurationError, MissingExtra
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import ClassVar, Protocol
 
-from bouncekit.delivery.events import Event
+from bouncekit.delivery.events import Event, Told
 from bouncekit.sinks.payload import line
-from bouncekit.sinks.protocol import Sink, Told
+from bouncekit.sinks.protocol import Sink
 from bouncekit.sinks.rotation import Rotation
 from bouncekit.words.errors import ConfigurationError
 

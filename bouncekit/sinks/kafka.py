@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from bouncekit.delivery.events import Told
 from bouncekit.sinks.payload import body
-from bouncekit.sinks.protocol import NotTaken, PerProcess, Sink, Told, discreet, order_key
+from bouncekit.sinks.protocol import NotTaken, PerProcess, Sink, discreet, order_key
 from bouncekit.words.errors import ConfigurationError, MissingExtra
 
 if TYPE_CHECKING:

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from bouncekit.delivery.events import EventType
+from bouncekit.delivery.events import EventType, Told
 from bouncekit.meaning.classification import Category, Scope
-from bouncekit.sinks.protocol import Told
 
 __all__ = ["LABELS", "labels"]
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import ref
 
 from bouncekit._version import __version__
-from bouncekit.delivery.events import Event
+from bouncekit.delivery.events import Event, Told
 from bouncekit.sinks.gauge import GAUGES, Read
 from bouncekit.sinks.labels import labels
-from bouncekit.sinks.protocol import Sink, Told
+from bouncekit.sinks.protocol import Sink
 from bouncekit.words.errors import MissingExtra
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bouncekit.sinks.protocol import Told
+from bouncekit.delivery.events import Told
 
 __all__ = ["MAX_BYTES", "body", "line"]
 

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary, ref
 
-from bouncekit.delivery.events import Event
+from bouncekit.delivery.events import Event, Told
 from bouncekit.sinks.gauge import GAUGES, Read
 from bouncekit.sinks.labels import LABELS, labels
-from bouncekit.sinks.protocol import NotTaken, PerProcess, Sink, Told
+from bouncekit.sinks.protocol import NotTaken, PerProcess, Sink
 from bouncekit.words.errors import ConfigurationError, MissingExtra
 
 if TYPE_CHECKING:

@@ -3,18 +3,17 @@
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
-from bouncekit.delivery.events import EventType
+from bouncekit.delivery.events import EventType, Told
 from bouncekit.sinks.gauge import Read
 from bouncekit.words.errors import BouncekitError, ConfigurationError
 from bouncekit.words.showing import masked, printable, redacted
 
-__all__ = ["NotTaken", "PerProcess", "Sink", "Told", "discreet", "order_key"]
+__all__ = ["NotTaken", "PerProcess", "Sink", "discreet", "order_key"]
 
-Told: TypeAlias = Mapping[str, Any]
 T = TypeVar("T")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")

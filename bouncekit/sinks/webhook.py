@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from typing import ClassVar
 
 from bouncekit._version import __version__
+from bouncekit.delivery.events import Told
 from bouncekit.sinks.payload import body
-from bouncekit.sinks.protocol import NotTaken, Sink, Told
+from bouncekit.sinks.protocol import NotTaken, Sink
 from bouncekit.sinks.target import Resolve, Target, resolve
 from bouncekit.words.errors import ConfigurationError, MissingExtra
 

@@ -41,8 +41,9 @@ class Store(Queue, Cursors, Tallies, Listing, Erasing, Throttling, Searching, Bu
         which binds every stream. One made by hand comes first, then any that binds, then one that has expired, then a
         held one; among equals the stream's own. One made by hand that has ended is not answered.
 
-        With `claim`, each expired one grants its probe to one asker (compare and set). It is granted again once an
-        outcome for that key is recorded, or after a day.
+        With `claim`, each expired one grants its probe to one delivery (compare and set), whose it is until an outcome
+        of that delivery for the key is recorded, a day at the most. Where a server's answer puts it off, it stays its
+        own until the retry is due; where it waits in the queue, for another day.
 
         `counters` has for each window the days before today, in UTC, whose last strike lies within the window. Strikes
         are kept apart by tenant and stream.

@@ -31,6 +31,13 @@ class Budgeting(Protocol):
     def spent(self, *, since: datetime, stream: Stream | None = None) -> Mapping[Stream, Spent]:
         """What streams have spent, in the hour of `since` and behind it: one, or all that have; never less than 0."""
 
+    def date_back(self, stream: Stream, *, ahead_of: datetime, to: datetime) -> bool:
+        """Date what a clock that was set back since counted of a stream in the hour of `ahead_of` and behind it.
+
+        The latest of it comes into the hour of `to`, all else as long before that as it was. What a stream was forgiven
+        goes along. False where there is nothing.
+        """
+
     def levels(self, *, stream: Stream | None = None) -> Mapping[Stream, KeptLevel]:
         """The level of one stream, or of all, without those that are within their budget."""
 

@@ -2,18 +2,48 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from bouncekit.delivery.steps import LookedUp, LookUp
 from bouncekit.policy.suppression import Suppression
-from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.errors import ConfigurationError, StoreError
 from bouncekit.words.pseudonym import Pseudonyms
 
 if TYPE_CHECKING:
     from bouncekit.stores import Store
 
-__all__ = ["check_secrets", "look_up"]
+__all__ = ["Secrets", "check_secrets", "look_up"]
+
+_GOOD_FOR = timedelta(seconds=30)
+
+
+class Secrets:
+    """Looks, every half a minute, whether all secrets are there still: somebody may be erased by one that is newer.
+
+    `now` is when the store was opened, and they were.
+    """
+
+    def __init__(self, store: "Store", pseudonyms: Pseudonyms | None, now: datetime) -> None:
+        self._store = store
+        self._pseudonyms = pseudonyms
+        self._checked_at = now
+
+    def check(self, now: datetime) -> None:
+        """Before somebody is sent to.
+
+        Raises:
+            StoreError: one is not there.
+        """
+        if self._checked_at <= now < self._checked_at + _GOOD_FOR:
+            return
+        try:
+            check_secrets(self._store, self._pseudonyms)
+        except ConfigurationError as error:
+            raise StoreError(f"{error}, and start again") from None
+        except Exception:  # noqa: BLE001 - whatever a store raises: the look-up that follows meets it, and knows what to do
+            return
+        self._checked_at = now
 
 
 def look_up(store: "Store", question: LookUp, now: datetime, pseudonyms: Pseudonyms | None) -> LookedUp:

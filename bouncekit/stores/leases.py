@@ -6,10 +6,10 @@ Times are milliseconds, as the stores keep them.
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from bouncekit.delivery.queue import LONGEST_LEASE
+from bouncekit.delivery.queue import LONGEST_LEASE, LeaseLost
 from bouncekit.stores.codec import milliseconds
 
-__all__ = ["LONGEST", "runs", "times"]
+__all__ = ["LONGEST", "lost", "runs", "times"]
 
 LONGEST = LONGEST_LEASE // timedelta(milliseconds=1)
 
@@ -23,3 +23,8 @@ def times(now: datetime) -> Mapping[str, int]:
 def runs(until: int, at: int) -> bool:
     """Whether a lease that ends then runs at this time."""
     return at < until <= at + LONGEST
+
+
+def lost(address: str, message: str) -> LeaseLost:
+    """What is raised where somebody else has one of these recipients, or has settled him."""
+    return LeaseLost(f"{address} of the message {message} is in somebody else's hands by now")

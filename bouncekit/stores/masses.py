@@ -1,6 +1,6 @@
 """What is counted in a store: for the guard by minute, what is new, and by day, what is usual; by hour for budgets."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -14,17 +14,18 @@ from bouncekit.policy.suppression import Suppression
 from bouncekit.stores.codec import milliseconds
 
 __all__ = [
+    "OF_A_STREAM",
     "SPENT_BY",
     "Counted",
     "CountedBy",
     "Spans",
     "beginning",
     "counts_of",
+    "dated_back",
     "given_back",
     "hour",
     "latest",
     "resumed",
-    "subject_of_stream",
 ]
 
 _MINUTE = 60_000
@@ -50,6 +51,7 @@ class CountedBy(StrEnum):
 
 
 SPENT_BY = (CountedBy.SENT, CountedBy.BOUNCED, CountedBy.COMPLAINED)  # in the order of `Spent`
+OF_A_STREAM = (*SPENT_BY, CountedBy.RESUMED)
 
 
 class Counted(NamedTuple):
@@ -118,6 +120,12 @@ def _spent(stream: Stream, at: int, spent: Spent) -> Iterator[Counted]:
     for by, number in zip(SPENT_BY, spent, strict=True):
         if number:
             yield Counted(by, subject, hour(at), number)
+
+
+def dated_back(counted: Collection[Counted], to: datetime) -> Iterator[Counted]:
+    """Counts that lie ahead, as far from the latest of them as they were, which comes into the hour of this time."""
+    span = hour(max(one.began_at for one in counted)) - hour(milliseconds(to))
+    return (one._replace(began_at=one.began_at - span) for one in counted)
 
 
 def beginning(now: datetime, within: timedelta) -> int:

@@ -1,28 +1,21 @@
-"""Which suppression of a mailbox counts, who may probe it, what is known already: the same answer in every store."""
+"""Which suppression of a mailbox counts, and what is known already: the same answer in every store."""
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from bouncekit.delivery.events import EventType
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.delivery.steps import Record
 from bouncekit.policy.suppression import Standing, Suppression
-from bouncekit.words.envelope import Labels
 from bouncekit.words.status import Action
 
 __all__ = [
-    "CLAIM_LASTS",
     "caused_by",
-    "ends_probe",
     "foremost",
     "is_repeated",
-    "may_be_probed",
     "told_by",
     "withstands",
 ]
-
-_NO_END = (Action.SUPPRESSED, Action.DELIVERED)
-CLAIM_LASTS = timedelta(days=1)  # a probe whose outcome nobody recorded may be granted again after this
 
 
 def foremost(found: Iterable[Suppression], now: datetime) -> Suppression | None:
@@ -35,19 +28,9 @@ def foremost(found: Iterable[Suppression], now: datetime) -> Suppression | None:
     return min(lasting, key=lambda one: _rank(one, now), default=None)
 
 
-def may_be_probed(suppression: Suppression, now: datetime) -> bool:
-    """Whether it has expired, so that one real message may try."""
-    return suppression.standing is not Standing.HELD and not suppression.binds(now)
-
-
 def caused_by(settlement: Settlement) -> Suppression | None:
     """The suppression that an outcome put on the list; the one that kept it from being tried is there already."""
     return None if settlement.action is Action.SUPPRESSED else settlement.suppression
-
-
-def ends_probe(settlement: Settlement, labels: Labels) -> bool:
-    """Whether an outcome may be a probe's, after which the next message may be one. Test traffic is none."""
-    return bool(settlement.key) and not labels.test and settlement.action not in _NO_END
 
 
 def withstands(standing: Suppression | None, verdict: Suppression | None, at: datetime) -> bool:

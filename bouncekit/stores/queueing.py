@@ -13,7 +13,7 @@ from bouncekit.delivery.events import Event
 from bouncekit.delivery.queue import Abandoned, Begun, Depth, Kept, Lease, Queued, QueueState
 from bouncekit.delivery.steps import Delivery
 
-__all__ = ["ENOUGH", "MOST_OF_ONE", "Queue"]
+__all__ = ["ENOUGH", "MOST_OF_ONE", "Queue", "check_relay"]
 
 ENOUGH = 200  # recipients: a claim that has so many takes no message more
 MOST_OF_ONE = 1000  # recipients of one message in a claim: as many as a server that takes more than others
@@ -66,7 +66,8 @@ class Queue(Protocol):
         """Take up to `limit` messages, each with its recipients that are due and that nobody is at.
 
         So that a claim stays short, it takes no message more once it has ENOUGH recipients, and MOST_OF_ONE of one
-        message: the next claim takes who is left.
+        message: the next claim takes who is left. Of a message with more recipients than that, whatever they wait for,
+        it takes only such as could be had at the same time: nobody looks for others among all who wait.
 
         Those of which a recipient was never tried come first; then who could be had longest: since its time, or since
         the lease of one that gave it up ended. Each delivery's `lease` is the token; its envelope names only the
@@ -165,3 +166,9 @@ class Queue(Protocol):
         The settlements in them count as outcomes. `called` maps an address to what they call the recipient, where that
         is another name.
         """
+
+
+def check_relay(delivery: Delivery) -> None:
+    """Raises ValueError where a delivery cannot wait, since nobody could send it."""
+    if delivery.relay is None:
+        raise ValueError(f"the delivery {delivery.id} names no relay through which it is to be sent")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
-from bouncekit.policy.throttle import FREE, Flow, Hold, Lane, LaneKind, Pause
+from bouncekit.policy.lane import Lane, LaneKind, Pause
+from bouncekit.policy.throttle import FREE, Flow, Hold
 from bouncekit.stores.codec import from_milliseconds, milliseconds
 
 __all__ = ["KeptFlow", "Throttling", "flow_of", "flow_text"]

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from bouncekit.protocol.refusal import Refused, require
 from bouncekit.testing.answers import After, Closing, Silence, Usual, acts, counts, keeps, parts, wire
 from bouncekit.testing.connection import Connection
 from bouncekit.testing.records import Received
@@ -65,10 +66,6 @@ class _Transaction:
     chunks: list[bytes] = field(default_factory=list)
 
 
-class _Refused(Exception):  # no error: the answer of a correct server
-    """The command gets this reply and changes nothing."""
-
-
 class Dialogue:
     """The state of one session. `take` is called with each message before its reply goes out."""
 
@@ -120,13 +117,13 @@ class Dialogue:
         verb = verb.upper()
         try:
             if b"\r" in line or b"\n" in line:
-                raise _Refused("500 5.5.2 A CR or LF stands alone in the line")
+                raise Refused("500 5.5.2 A CR or LF stands alone in the line")
             if verb not in self._verbs:
-                raise _Refused("500 5.5.1 Command not known")
+                raise Refused("500 5.5.1 Command not known")
             if self._turned_away and verb != "QUIT":
-                raise _Refused("503 5.5.1 No service here, only QUIT")  # RFC 5321 3.1
+                raise Refused("503 5.5.1 No service here, only QUIT")  # RFC 5321 3.1
             self._verbs[verb](argument.strip())
-        except _Refused as refused:
+        except Refused as refused:
             self._connection.send(self._wire(str(refused)))
 
     def _answer(self, stage: str, usual: str, address: str = "") -> int | None:
@@ -155,7 +152,7 @@ class Dialogue:
         self._hello("HELO", argument, f"250 {NAME}")
 
     def _hello(self, stage: str, argument: str, usual: str) -> None:
-        _require(argument, "501 5.5.4 Say your name too")
+        require(argument, "501 5.5.4 Say your name too")
         if _is_yes(self._answer(stage, usual)):
             self._greeted = True
             self._transaction = None  # RFC 5321 4.1.4
@@ -176,8 +173,8 @@ class Dialogue:
         return any(extension.split()[0].upper() == keyword for extension in self._extensions())
 
     def _starttls(self, argument: str) -> None:
-        _require(not self._connection.tls, "503 5.5.1 TLS is on already")
-        _require(not argument, "501 5.5.4 STARTTLS takes no argument")
+        require(not self._connection.tls, "503 5.5.1 TLS is on already")
+        require(not argument, "501 5.5.4 STARTTLS takes no argument")
         usual = "220 2.0.0 Ready to start TLS" if self._settings.tls else "502 5.5.1 No TLS here"
         if self._answer("STARTTLS", usual) == 220:
             self._shake_hands()
@@ -192,9 +189,9 @@ class Dialogue:
             self._connection.start_tls(context)
 
     def _auth(self, argument: str) -> None:
-        _require(self._settings.users is not None, "503 5.5.1 AUTH is not offered")
-        _require(self._offers("AUTH"), "538 5.7.11 Encryption is required for AUTH")
-        _require(self._greeted and self._user is None and self._transaction is None, "503 5.5.1 Not now")
+        require(self._settings.users is not None, "503 5.5.1 AUTH is not offered")
+        require(self._offers("AUTH"), "538 5.7.11 Encryption is required for AUTH")
+        require(self._greeted and self._user is None and self._transaction is None, "503 5.5.1 Not now")
         user, password = self._credentials(argument)
         right = self._settings.users is not None and self._settings.users.get(user) == password
         usual = "235 2.7.0 Welcome" if right else "535 5.7.8 Authentication credentials invalid"
@@ -211,27 +208,27 @@ class Dialogue:
             case "LOGIN":
                 return self._ask("Username:", initial), self._ask("Password:")
             case _:
-                raise _Refused("504 5.5.4 Only PLAIN and LOGIN")
+                raise Refused("504 5.5.4 Only PLAIN and LOGIN")
 
     def _ask(self, challenge: str, initial: str = "") -> str:
         """The client's word, decoded; it may have come with the command."""
         if not initial:
             self._connection.send(b"334 " + base64.b64encode(challenge.encode()) + b"\r\n")
             initial = self._connection.line().decode("utf-8", "replace")
-        _require(initial != "*", "501 5.7.0 As you wish")
+        require(initial != "*", "501 5.7.0 As you wish")
         try:
             return base64.b64decode("" if initial == "=" else initial, validate=True).decode()
         except ValueError:
-            raise _Refused("501 5.5.2 That is no base64 of UTF-8") from None
+            raise Refused("501 5.5.2 That is no base64 of UTF-8") from None
 
     # -- the transaction
 
     def _mail(self, argument: str) -> None:
-        _require(self._greeted, "503 5.5.1 Say hello first")
-        _require(self._settings.users is None or self._user is not None, "530 5.7.0 Authentication required")
-        _require(self._transaction is None, "503 5.5.1 Nested MAIL command")
+        require(self._greeted, "503 5.5.1 Say hello first")
+        require(self._settings.users is None or self._user is not None, "530 5.7.0 Authentication required")
+        require(self._transaction is None, "503 5.5.1 Nested MAIL command")
         sender, options = self._path("FROM", argument)
-        _require(sender.isascii() or "SMTPUTF8" in map(str.upper, options), "553 5.6.7 SMTPUTF8 is needed")
+        require(sender.isascii() or "SMTPUTF8" in map(str.upper, options), "553 5.6.7 SMTPUTF8 is needed")
         size = next((int(found[1]) for found in map(_SIZE, options) if found), 0)
         if _is_yes(self._answer("MAIL", self._too_big(size) or "250 2.1.0 Ok", sender)):
             self._transaction = _Transaction(sender, options)
@@ -239,11 +236,11 @@ class Dialogue:
     def _rcpt(self, argument: str) -> None:
         transaction, most = self._transaction, self._settings.max_recipients
         if transaction is None:
-            raise _Refused("503 5.5.1 Need MAIL first")
+            raise Refused("503 5.5.1 Need MAIL first")
         recipient, _ = self._path("TO", argument)
-        _require(recipient, "501 5.1.3 A recipient has an address")
+        require(recipient, "501 5.1.3 A recipient has an address")
         utf8 = "SMTPUTF8" in map(str.upper, transaction.mail_options)
-        _require(recipient.isascii() or utf8, "553 5.6.7 SMTPUTF8 is needed")
+        require(recipient.isascii() or utf8, "553 5.6.7 SMTPUTF8 is needed")
         full = most is not None and len(transaction.recipients) >= most
         usual = "452 4.5.3 Too many recipients" if full else "250 2.1.5 Ok"
         if _is_yes(self._answer("RCPT", usual, recipient)):
@@ -252,30 +249,30 @@ class Dialogue:
     def _path(self, keyword: str, argument: str) -> tuple[str, tuple[str, ...]]:
         found = _PATH(argument)
         if not found or found[1].upper() != keyword:
-            raise _Refused(f"501 5.5.4 Syntax: {keyword}:<address>")
+            raise Refused(f"501 5.5.4 Syntax: {keyword}:<address>")
         options = tuple(found[3].split())
         for name in (option.partition("=")[0].upper() for option in options):
-            _require(self._offers(_EXTENSION_OF.get(name, "")), f"555 5.5.4 Parameter {name} not known here")
+            require(self._offers(_EXTENSION_OF.get(name, "")), f"555 5.5.4 Parameter {name} not known here")
         return found[2], options
 
     def _data(self, argument: str) -> None:
-        _require(not argument, "501 5.5.4 DATA takes no argument")
+        require(not argument, "501 5.5.4 DATA takes no argument")
         if self._transaction is None:
-            raise _Refused("503 5.5.1 Need MAIL and RCPT first")
-        _require(not self._transaction.chunks, "503 5.5.1 DATA behind BDAT")  # RFC 3030 2
-        _require(self._transaction.recipients, "554 5.5.1 No valid recipients")
+            raise Refused("503 5.5.1 Need MAIL and RCPT first")
+        require(not self._transaction.chunks, "503 5.5.1 DATA behind BDAT")  # RFC 3030 2
+        require(self._transaction.recipients, "554 5.5.1 No valid recipients")
         if self._answer("DATA", "354 End data with <CR><LF>.<CR><LF>") == 354:
             self._end_of_data(self._transaction, self._body())
 
     def _bdat(self, argument: str) -> None:
         """One chunk, which is read whatever becomes of it; it is answered by END_OF_DATA if it is the last."""
-        _require(self._offers("CHUNKING"), "500 5.5.1 Command not known")
+        require(self._offers("CHUNKING"), "500 5.5.1 Command not known")
         size, _, last = argument.upper().partition(" ")
-        _require(size.isascii() and size.isdecimal() and last in ("", "LAST"), "501 5.5.4 Syntax: BDAT size [LAST]")
+        require(size.isascii() and size.isdecimal() and last in ("", "LAST"), "501 5.5.4 Syntax: BDAT size [LAST]")
         chunk = self._read(lambda buffer: int(size) if len(buffer) >= int(size) else -1)
         if self._transaction is None:
-            raise _Refused("503 5.5.1 Need MAIL and RCPT first")
-        _require(self._transaction.recipients, "554 5.5.1 No valid recipients")
+            raise Refused("503 5.5.1 Need MAIL and RCPT first")
+        require(self._transaction.recipients, "554 5.5.1 No valid recipients")
         self._transaction.chunks.append(chunk)
         if last:
             self._end_of_data(self._transaction, b"".join(self._transaction.chunks))
@@ -344,7 +341,7 @@ class Dialogue:
         self._answer("NOOP", "250 2.0.0 Ok")
 
     def _vrfy(self, argument: str) -> None:
-        raise _Refused("252 2.5.2 Send some mail, I will try")
+        raise Refused("252 2.5.2 Send some mail, I will try")
 
     def _quit(self, argument: str) -> None:
         self._answer("QUIT", "221 2.0.0 Bye")
@@ -353,8 +350,3 @@ class Dialogue:
 
 def _is_yes(code: int | None) -> bool:
     return code is not None and code // 100 == 2
-
-
-def _require(condition: object, refusal: str) -> None:
-    if not condition:
-        raise _Refused(refusal)

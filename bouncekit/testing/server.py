@@ -231,7 +231,7 @@ class ScriptedServer:
             why = str(ended)
         except OSError as error:  # the client has gone, or does not like our certificate
             why = f"lost: {error}"
-        except Exception as error:  # noqa: BLE001  # nothing may leave a thread; the test finds it in `errors`
+        except Exception as error:  # noqa: BLE001 - nothing may leave a thread; the test finds it in `errors`
             with self._lock:
                 self._errors.append(error)
         finally:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from bouncekit.protocol.conversation import DEADLINES, Conversation, Look, Receive, Send, Turn
 from bouncekit.transports.blocking import readiness
+from bouncekit.transports.reaching import reach
 from bouncekit.words.reply import ReplyReader, Stage
 
 __all__ = ["StreamWire", "connect"]
@@ -218,13 +219,9 @@ async def connect(host: str, port: int, *, tls: ssl.SSLContext | None = None, se
         OSError: there is none; TimeoutError: not within so many seconds.
     """
     async with asyncio.timeout(seconds):
+        sock = await reach(host, port)
         _, wire = await asyncio.get_running_loop().create_connection(
-            StreamWire,
-            host,
-            port,
-            ssl=tls,
-            server_hostname=host if tls is not None else None,
-            happy_eyeballs_delay=0.25,
+            StreamWire, sock=sock, ssl=tls, server_hostname=host if tls is not None else None
         )
     return wire
 

@@ -53,7 +53,7 @@ def quick(cls: type[_Value]) -> type[_Value]:
     init = _compiled(slow, fields(cls), names)
     for name in ("__module__", "__qualname__", "__annotations__", "__defaults__", "__kwdefaults__"):
         setattr(init, name, getattr(slow, name))
-    cls.__init__ = init  # type: ignore[method-assign]
+    cls.__init__ = init  # type: ignore[method-assign]  # which is what this is for
     return cls
 
 

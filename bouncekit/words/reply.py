@@ -45,6 +45,11 @@ class Stage(StrEnum):
     QUIT = "QUIT"
     IDLE = "IDLE"  # nobody had asked anything
 
+    @property
+    def is_opening(self) -> bool:
+        """Whether it comes before the first message of a session."""
+        return self in (Stage.CONNECT, Stage.EHLO, Stage.STARTTLS, Stage.AUTH)
+
 
 class Cause(StrEnum):
     """Why there is no reply."""
@@ -222,7 +227,7 @@ class ReplyReader:
             return None
         known = self._known
         replies = [known.get(line) or self._in_one_line(line) for line in lines]
-        return replies if all(replies) else None  # type: ignore[return-value]
+        return replies if all(replies) else None  # type: ignore[return-value]  # no None is among them
 
     def next(self) -> Reply | NoReply | None:
         """The next whole reply; None while it is not complete; a NoReply, for ever, once the stream is no SMTP."""

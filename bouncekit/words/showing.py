@@ -5,8 +5,9 @@ a log, a bidi override turns a name around, a lone surrogate cannot be written a
 """
 
 import re
+from collections.abc import Callable
 
-__all__ = ["masked", "printable", "redacted"]
+__all__ = ["masked", "printable", "readdressed", "redacted"]
 
 _MECHANISMS = "PLAIN|LOGIN|CRAM-MD5|DIGEST-MD5|XOAUTH2|OAUTHBEARER|NTLM|GSSAPI|EXTERNAL|SCRAM-[A-Z0-9-]{1,20}"
 # What a client sends; a server's list of mechanisms, `250-AUTH PLAIN LOGIN`, stays.
@@ -56,7 +57,16 @@ def masked(text: str) -> str:
         return text
     if text.startswith('"'):  # a quoted local part may hold anything, spaces and an @ too
         return _without_local_part(text)
-    return _TOKEN.sub(lambda token: _without_local_part(token.group()), text)
+    return readdressed(text, _without_local_part)
+
+
+def readdressed(text: str, change: Callable[[str], str]) -> str:
+    """The text with each address in it changed.
+
+    >>> readdressed("<jo@example.com>: unknown user, <jo@example.com>", str.upper)
+    '<JO@EXAMPLE.COM>: unknown user, <JO@EXAMPLE.COM>'
+    """
+    return _TOKEN.sub(lambda token: change(token[0]) if "@" in token[0] else token[0], text)
 
 
 def _shown(character: str) -> str:
@@ -69,6 +79,6 @@ def _without_password(word: str) -> str:
     return f"{scheme}{separator}{rest[: colon + 1]}***{rest[at:]}" if 0 <= colon < at else word
 
 
-def _without_local_part(token: str) -> str:
-    local, at, domain = token.rpartition("@")
-    return f"{local[:1]}…@{domain}" if at else token
+def _without_local_part(address: str) -> str:
+    local, _, domain = address.rpartition("@")
+    return f"{local[:1]}…@{domain}"

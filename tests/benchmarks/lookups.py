@@ -78,7 +78,7 @@ def _questions(size: int, rounds: int, start: int) -> list[LookUp]:
         LookUp(
             labels=Labels(),
             keys=tuple(f"customer.{start + number * size + one}@shop{one % 977}.example" for one in range(size)),
-            claim=True,
+            claim=f"{start + number:032x}",
         )
         for number in range(rounds)
     ]
@@ -146,7 +146,7 @@ def _endless() -> Iterator[LookUp]:
     number = 0
     while True:
         number += 1
-        yield LookUp(labels=Labels(), keys=(f"customer.{number}@shop.example",), claim=True)
+        yield LookUp(labels=Labels(), keys=(f"customer.{number}@shop.example",), claim=f"{number:032x}")
 
 
 def _with(path: str, rounds: int, bulk: int) -> None:

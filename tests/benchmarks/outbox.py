@@ -18,11 +18,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from bouncekit.delivery.events import Told
 from bouncekit.desk.forwarding import Forwarder
 from bouncekit.history.retelling import retold
 from bouncekit.outside.clock import SystemClock
 from bouncekit.sinks import JsonLines, Sink, open_sinks
-from bouncekit.sinks.protocol import Told
 from bouncekit.stores.sqlite import SqliteStore
 from tests.sinks.conftest import told
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from bouncekit.cli.lanes import in_short, lines
-from bouncekit.policy.throttle import FREE, Flow, Lane, LaneKind, Pause
+from bouncekit.policy.lane import Lane, LaneKind, Pause
+from bouncekit.policy.throttle import FREE, Flow
 from bouncekit.stores.sqlite import SqliteStore
 
 from .conftest import Run, checks

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from bouncekit.cli.output import progress, show_json, show_line, show_minute, show_table
+from bouncekit.cli.output import progress, show_json, show_line, show_table
+from bouncekit.words.measures import show_minute
 
 from .conftest import ROOT
 

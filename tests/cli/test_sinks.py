@@ -98,7 +98,7 @@ def test_events_are_sent_again_from_a_number_or_a_time_on(run: Run, store: Sqlit
     place(store, "crm", 3, now)
     assert json.loads(run("sinks", "replay", "crm", "--from", 3, "--json", *STORE).output)["events"] == 1
     assert store.read_cursor(cursor_of("crm")) == 2
-    assert "gets 1 event again, from 2 on" in run("sinks", "replay", "crm", "--since", "50h", *STORE).output
+    assert "reads 1 event again, from 2 on" in run("sinks", "replay", "crm", "--since", "50h", *STORE).output
     assert store.read_cursor(cursor_of("crm")) == 1
     run("sinks", "replay", "crm", "--since", "1h", *STORE)
     assert store.read_cursor(cursor_of("crm")) == 1, "never forward"

@@ -83,7 +83,7 @@ def test_what_the_policy_keeps_no_longer_is_forgotten(
     store.record(replace(done, keep=DAY))
     assert [one.message for one in store.kept()] == [sent.id]
     result = run("store", "prune", *STORE)
-    assert result.output.startswith("2 rows forgotten; events go back to ")
+    assert result.output.startswith("2 rows forgotten; events of before ")
     assert list(store.kept()) == []
     (folder / "mine.yaml").write_text("policy: 1\nextends: default\nkeep: {events: 10d}\n")
     assert json.loads(run("store", "prune", "--policy", "mine.yaml", "--json", *STORE).output) == {"forgotten": 2}

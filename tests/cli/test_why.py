@@ -101,7 +101,7 @@ def test_no_address_is_exit_code_2(run: Run, folder: Path) -> None:
     assert run("why", "", *STORE).stderr == "bouncekit: error: no address\n"
 
 
-def test_what_waits_without_a_reply_says_only_when_it_is_due(run: Run, folder: Path) -> None:
+def test_what_waits_without_a_reply_says_when_it_is_due_and_when_it_is_given_up(run: Run, folder: Path) -> None:
     with (
         Postmaster(
             store=f"sqlite:///{folder / 'b.db'}",
@@ -115,6 +115,8 @@ def test_what_waits_without_a_reply_says_only_when_it_is_due(run: Run, folder: P
     output = " ".join(run("why", WHO, *STORE).output.split())
     assert "the first attempt of message <" in output
     assert "is due, through relay main" in output
+    assert "(in 3d 23h) message <" in output
+    assert "is given up: 4d after it was queued (class transactional)" in output
 
 
 @pytest.mark.usefixtures("history")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bouncekit.delivery.events import Event, EventType, Occasion, event_id
+from bouncekit.delivery.events import Event, EventType, Occasion, event_of
 from bouncekit.delivery.steps import LookUp, Record
 from bouncekit.delivery.tallied import Count, Number, Sum, subject_of_stream
 from bouncekit.meaning.classification import Category
@@ -27,7 +27,7 @@ STOPPED = KeptLevel(Level.STOPPED, NOW, "t1")
 
 def told(at: datetime = NOW, stream: Stream = NEWS, type_: EventType = EventType.BUDGET_STOPPED) -> Event:
     occasion = Occasion(attempt_id=new_id(), at=at, labels=Labels(tenant=stream.tenant, stream=stream.name))
-    return Event(id=event_id(occasion.attempt_id, None, type_), type=type_, occasion=occasion)
+    return event_of(type_, occasion)
 
 
 def spending(stream: Stream, spent: Spent, at: datetime = NOW) -> Record:
@@ -114,6 +114,53 @@ def test_when_a_stream_was_forgiven_is_counted_by_the_minute(store: Any) -> None
     minute = timedelta(minutes=1)
     assert [resumed(NEWS, HOUR + after) for after in (30 * HOUR, minute, timedelta(), -minute)] == [1, 1, 1, 0]
     assert resumed(OTHER, 30 * HOUR) == 0
+
+
+def test_what_was_counted_by_a_clock_that_was_set_back_is_dated_as_it_was_counted(store: Any) -> None:
+    ahead = NOW + 30 * 24 * HOUR
+    for hours, bounced in ((0, 1), (1, 2), (5, 4)):
+        spend(store, NEWS, Spent(10, bounced, 0), at=ahead - hours * HOUR)
+    spend(store, NEWS, Spent(10, 8, 1))  # another machine's clock is right
+    spend(store, OTHER, Spent(1, 1, 1), at=ahead)
+    assert store.date_back(NEWS, ahead_of=NOW + 2 * HOUR, to=NOW)
+    assert store.spent(since=NOW, stream=NEWS) == {NEWS: Spent(20, 9, 1)}
+    assert store.spent(since=NOW - HOUR, stream=NEWS) == {NEWS: Spent(30, 11, 1)}
+    assert store.spent(since=NOW - 5 * HOUR, stream=NEWS) == {NEWS: Spent(40, 15, 1)}
+    assert store.spent(since=ahead) == {OTHER: Spent(1, 1, 1)}
+    assert not store.date_back(NEWS, ahead_of=NOW + 2 * HOUR, to=NOW)
+
+
+def test_what_does_not_lie_ahead_stays(store: Any) -> None:
+    spend(store, NEWS, Spent(10, 1, 0), at=NOW + timedelta(minutes=59))
+    assert not store.date_back(NEWS, ahead_of=NOW + 2 * HOUR, to=NOW)
+    assert store.spent(since=NOW + timedelta(minutes=59)) == {NEWS: Spent(10, 1, 0)}
+
+
+def test_what_was_forgiven_by_a_clock_that_was_set_back_is_dated_back_as_well(store: Any) -> None:
+    ahead = NOW + 24 * HOUR
+    store.swap_level(NEWS, None, STOPPED)
+    store.swap_level(NEWS, "t1", KeptLevel(), forgives=ahead)
+    asked = Sum(Number(Count.RESUMED, subject_of_stream(NEWS)), HOUR)
+    question = LookUp(labels=Labels(), sums=(asked,))
+    assert store.look_up(question, NOW).sums[asked] == 0
+    assert store.date_back(NEWS, ahead_of=NOW + 2 * HOUR, to=NOW)
+    assert [store.look_up(question, at).sums[asked] for at in (NOW, ahead)] == [1, 0]
+
+
+def test_many_that_date_back_at_once_double_nothing(store: Any) -> None:
+    begin = Barrier(6)
+    spend(store, NEWS, Spent(10, 2, 1), at=NOW + 24 * HOUR)
+
+    def date_back() -> None:
+        begin.wait()
+        store.date_back(NEWS, ahead_of=NOW + 2 * HOUR, to=NOW)
+
+    threads = [Thread(target=date_back) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.spent(since=NOW) == {NEWS: Spent(10, 2, 1)}
 
 
 @pytest.mark.parametrize("name", ["", "a/b", 'quo"te', "nul\0", "\udcff", "stra\u00dfe"])

@@ -17,7 +17,7 @@ from bouncekit.words.envelope import Labels
 from bouncekit.words.errors import StoreError
 from tests.building import ANN, BOB, CY, DI, NOW, expired, suppression
 
-from .stores import put, send, take, told_of
+from .stores import put, put_many, send, take, told_of
 
 DAY = timedelta(days=1)
 EVERYBODY = [f"user{number}@example.com" for number in range(1000)]
@@ -34,7 +34,7 @@ def states(changes: Sequence[Change]) -> list[tuple[str, Act, str, str | None]]:
 
 def test_of_many_those_who_are_held_back(store: Store) -> None:
     put(store, suppression(ANN), expired(BOB), replace(suppression(CY), standing=Standing.HELD))
-    put(store, *map(suppression, EVERYBODY[::3]))
+    put_many(store, map(suppression, EVERYBODY[::3]))
     asked = [ANN, BOB, CY, DI, *EVERYBODY]
     assert store.suppressed(asked, Labels(), NOW) == {ANN, *EVERYBODY[::3]}
     assert store.suppressed(asked, Labels(), NOW + 9 * DAY) == frozenset()

@@ -927,11 +927,12 @@ def test_the_queue_can_be_read_narrowed_and_gone_through(store: Store) -> None:
 def test_a_long_queue_is_read_in_pages_while_it_changes(store: Store) -> None:
     sent = enqueue(store, *(f"r{number:04}@example.com" for number in range(1203)))
     seen = []
-    for one in store.queued():
+    for number, one in enumerate(store.queued(), start=1):
         seen.append(one.recipient)
-        store.drop(sent.id, one.recipient, at=NOW)
+        if number % 20 == 0:  # the last one of a page is among them
+            store.drop(sent.id, one.recipient, at=NOW)
     assert seen == sorted(wires(sent))
-    assert list(store.queued()) == []
+    assert len(list(store.queued())) == 1203 - 60
 
 
 def test_what_is_requeued_is_due_at_once(store: Store) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from bouncekit.policy.throttle import FREE, Flow, Hold, Lane, LaneKind, Pause
+from bouncekit.policy.lane import Lane, LaneKind, Pause
+from bouncekit.policy.throttle import FREE, Flow, Hold
 from bouncekit.stores.throttling import flow_of, flow_text
 from tests.building import NOW
 

@@ -19,9 +19,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from bouncekit.clients.client import Client  # noqa: F401 - to be there for every process that is forked
+import tenacity  # noqa: F401 - to be there for every process that is forked
+
+from bouncekit.clients.client import Client  # noqa: F401 - the same
 from bouncekit.delivery.events import Event
-from bouncekit.outside.builtin import open_policy
+from bouncekit.outside.builtin import classifier, open_policy
 from bouncekit.outside.clock import Clock, SystemClock
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.stores.sqlite import SqliteStore  # noqa: F401 - the same
@@ -45,7 +47,8 @@ _WAKE_SECONDS = 0.05  # an idle worker looks every two seconds: too rarely for a
 
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload([__name__, f"{__package__}.points"])
-open_policy("default")  # what it imports is there for every process that is forked
+open_policy("default")  # what it imports, and all rules as read, is there for every process that is forked
+classifier()
 
 
 @dataclass(frozen=True)

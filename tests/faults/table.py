@@ -32,6 +32,7 @@ from bouncekit.words.reply import Stage
 
 __all__ = [
     "BAD",
+    "DEADLINE_SECONDS",
     "HARMLESS",
     "ONE",
     "POINTS",
@@ -52,6 +53,7 @@ SECOND = (
 )  # of the next message on the same connection; the first is refused
 NO_SUCH_USER = "550 5.1.1 No such user"
 FAULTY_AFTER_BYTES = 100_000  # of the body; what is sent is far larger than all buffers between us
+DEADLINE_SECONDS = 1.2  # where only the client's own deadline ends the silence
 DRIP_SECONDS = 0.1
 _FLOOD_BYTES = 32 * 1024 * 1024  # more than a client may ever read, and still no danger to the one that reads it
 
@@ -239,7 +241,7 @@ _CONNECT_FAULTS = (
 )
 # fmt: on
 _STRIPPED = Fault(name="stripped", row=NO_REPLY, answer=lambda code, text: Usual())
-_LATE = Fault(name="late", row=NO_REPLY, waits=True, answer=lambda code, text: Delay(1.0))
+_LATE = Fault(name="late", row=NO_REPLY, waits=True, answer=lambda code, text: Delay(2 * DEADLINE_SECONDS))
 _REFUSES_THE_REST = "554 5.6.0 Content rejected"
 
 

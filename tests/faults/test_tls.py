@@ -87,7 +87,7 @@ def test_implicit_tls_that_cannot_be_trusted_hears_nothing(
 
 
 def test_without_a_context_of_its_own_a_client_verifies_and_wants_tls_1_2(postmaster: Postmaster) -> None:
-    context = postmaster.client("smtp+tls://relay.example.com")._context
+    context = postmaster.client("smtp+tls://relay.example.com").context
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2

@@ -24,11 +24,10 @@ from bouncekit.testing import ManualClock, ScriptedServer, Session, deaf_port, r
 from bouncekit.words.status import Action
 
 from .modes import PASSWORD, USER, Errand, Mode
-from .table import RECIPIENTS, SECOND, Cell
+from .table import DEADLINE_SECONDS, RECIPIENTS, SECOND, Cell
 
 __all__ = ["MESSAGE_ID", "Trial", "hurried", "run_cells", "try_cell"]
 
-DEADLINE_SECONDS = 0.6  # where only the client's own deadline ends the silence
 HANGS_SECONDS = 45.0  # whoever is not back by then, while no other deadline is below 60 s, does not come back
 MEMORY_BYTES = 16 * 1024 * 1024  # that the server could get rid of, the kernel's buffers on both sides included
 MESSAGE_ID = "<of-this-message@example.org>"

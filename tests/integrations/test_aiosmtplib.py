@@ -137,7 +137,7 @@ def test_its_time_out_bounds_a_reply_and_delays_everybody(serve: Serve, postmast
 
     async def main() -> None:
         async with SMTP(
-            hostname=server.host, port=server.port, start_tls=False, timeout=0.3, postmaster=postmaster
+            hostname=server.host, port=server.port, start_tls=False, timeout=1.5, postmaster=postmaster
         ) as smtp:
             await smtp.send_message(message(ADA))
 

@@ -55,7 +55,7 @@ def send(postmaster: Postmaster, server: ScriptedServer, *recipients: str, **opt
 def test_a_refusal_is_told_with_the_reason_that_anymail_has_for_it(
     serve: Serve, postmaster: Postmaster, told: list[TrackingEvent], script: dict[str, object], type_: str, reason: str
 ) -> None:
-    send(postmaster, serve(script), "jo@example.com", timeout=0.3)
+    send(postmaster, serve(script), "jo@example.com", timeout=1.5)
     assert [(one.event_type, one.reject_reason, one.recipient) for one in told] == [(type_, reason, "jo@example.com")]
     assert told[0].message_id == "<1@example.org>"
 

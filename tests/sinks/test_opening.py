@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from bouncekit.delivery.events import EventType
+from bouncekit.delivery.events import EventType, Told
 from bouncekit.postmaster.config import Config
 from bouncekit.postmaster.postmaster import Postmaster
 from bouncekit.sinks import Sink, open_sinks
 from bouncekit.sinks.opening import KINDS
-from bouncekit.sinks.protocol import Told
 from bouncekit.words.errors import ConfigurationError, MissingExtra
 
 ROOT = Path(__file__).parents[2]

@@ -108,7 +108,7 @@ def _made() -> tuple[dict[str, Any], Exception | None]:
     made: dict[str, Any] = {}
     try:
         made.update(mailers())
-    except Exception as error:  # noqa: BLE001  # whatever another backend raises is for the one who uses it
+    except Exception as error:  # noqa: BLE001 - whatever another backend raises is for the one who uses it
         return made, error
     return made, None
 

@@ -3,7 +3,7 @@
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from bouncekit.delivery.events import Event
@@ -12,6 +12,7 @@ from bouncekit.stores.budgeting import KeptLevel
 from bouncekit.stores.codec import milliseconds
 from bouncekit.stores.masses import resumed
 from bouncekit.stores.memory.masses import MemoryMasses
+from bouncekit.stores.memory.outbox import MemoryOutbox
 
 __all__ = ["MemoryBudgeting"]
 
@@ -23,6 +24,7 @@ class MemoryBudgeting(ABC):
 
     _lock: threading.Lock
     _masses: MemoryMasses
+    _outbox: MemoryOutbox
 
     def __init__(self) -> None:
         self._levels: OrderedDict[Stream, KeptLevel] = OrderedDict()
@@ -31,15 +33,17 @@ class MemoryBudgeting(ABC):
     def _check_open(self) -> None:
         """Raises StoreError once the store is closed."""
 
-    @abstractmethod
-    def _keep(self, events: Iterable[Event]) -> None:
-        """Remember events, with the lock held."""
-
     def spent(self, *, since: datetime, stream: Stream | None = None) -> Mapping[Stream, Spent]:
         """See `Budgeting.spent`."""
         with self._lock:
             self._check_open()
             return self._masses.spent(milliseconds(since), stream)
+
+    def date_back(self, stream: Stream, *, ahead_of: datetime, to: datetime) -> bool:
+        """See `Budgeting.date_back`."""
+        with self._lock:
+            self._check_open()
+            return self._masses.date_back(stream, milliseconds(ahead_of), to)
 
     def levels(self, *, stream: Stream | None = None) -> Mapping[Stream, KeptLevel]:
         """See `Budgeting.levels`."""
@@ -70,5 +74,5 @@ class MemoryBudgeting(ABC):
             if forgives is not None:
                 self._masses.forgive(stream)
                 self._masses.add((resumed(stream, forgives),))
-            self._keep(events)
+            self._outbox.keep(events)
             return True

@@ -9,6 +9,7 @@ from datetime import datetime
 from bouncekit.stores.codec import from_milliseconds, milliseconds
 from bouncekit.stores.cursors import Cursor, Trouble
 from bouncekit.stores.leases import runs
+from bouncekit.stores.memory.outbox import MemoryOutbox
 
 __all__ = ["MemoryCursors"]
 
@@ -26,6 +27,7 @@ class MemoryCursors(ABC):
     """See `bouncekit.stores.cursors.Cursors`; `prune` is the store's own."""
 
     _lock: threading.Lock
+    _outbox: MemoryOutbox
 
     def __init__(self) -> None:
         self._cursors: dict[str, _Cursor] = {}
@@ -33,10 +35,6 @@ class MemoryCursors(ABC):
     @abstractmethod
     def _check_open(self) -> None:
         """Raises StoreError once the store is closed."""
-
-    @abstractmethod
-    def _unread(self, sequence: int) -> tuple[int, datetime | None]:
-        """How many events there are behind a number, and when the first of them happened."""
 
     def read_cursor(self, name: str) -> int:
         """See `Cursors.read_cursor`."""
@@ -121,13 +119,13 @@ class MemoryCursors(ABC):
             return True
 
     def _shown(self, name: str, cursor: _Cursor) -> Cursor:
-        unread, since = self._unread(cursor.sequence)
+        unread, since = self._outbox.unread(cursor.sequence)
         return Cursor(
             name=name,
             sequence=cursor.sequence,
             moved_at=None if cursor.moved_at is None else from_milliseconds(cursor.moved_at),
             unread=unread,
-            unread_since=since,
+            unread_since=None if since is None else from_milliseconds(since),
             leased_until=None if cursor.owner is None else from_milliseconds(cursor.until),
             trouble=cursor.trouble,
         )

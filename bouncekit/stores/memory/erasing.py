@@ -3,12 +3,13 @@
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from bouncekit.delivery.suppressionchange import Change
 from bouncekit.stores.erasing import Erased, Erasure
+from bouncekit.stores.memory.outbox import MemoryOutbox
+from bouncekit.stores.memory.strikes import MemoryStrikes
 from bouncekit.stores.memory.waitingline import Message
 
 __all__ = ["MemoryErasing"]
@@ -19,7 +20,8 @@ class MemoryErasing(ABC):
 
     _lock: threading.Lock
     _changes: deque[Change]
-    _strikes: OrderedDict[tuple[str, str, str], Any]
+    _outbox: MemoryOutbox
+    _strikes: MemoryStrikes
     _messages: dict[str, Message]
     _settled: OrderedDict[tuple[str, str], None]
     _listed: dict[tuple[str, str], dict[str, Any]]
@@ -32,14 +34,6 @@ class MemoryErasing(ABC):
     def _remove(self, tenant: str, stream: str, key: str) -> None:
         """Take what stands there off the list."""
 
-    @abstractmethod
-    def _retell(self, erasure: Erasure) -> int:
-        """Write the events anew that have the person in them; how many."""
-
-    @abstractmethod
-    def _told_of(self, key: str) -> Iterator[str]:
-        """The tenants in whose events the mailbox is."""
-
     def tenants_of(self, key: str) -> frozenset[str]:
         """See `Erasing.tenants_of`."""
         with self._lock:
@@ -51,7 +45,7 @@ class MemoryErasing(ABC):
                 for message in self._messages.values()
                 if any(one.key == key for one in message.delivery.recipients)
             }
-            return frozenset(listed | changed | waiting | set(self._told_of(key)))
+            return frozenset(listed | changed | waiting | self._outbox.tenants_of(key))
 
     def overwrite_deleted(self) -> None:
         """See `Erasing.overwrite_deleted`. What memory has given free is the system's."""
@@ -63,19 +57,16 @@ class MemoryErasing(ABC):
             self._check_open()
             listed = [place for place in self._listed if place[1] == erasure.key]
             places = [(tenant, stream, key) for tenant, key in listed for stream in self._listed[tenant, key]]
-            struck = [place for place in self._strikes if place[2] == erasure.key]
             for place in places:
                 self._remove(*place)
-            for place in struck:
-                del self._strikes[place]
             for settled in [one for one in self._settled if one[1].lower() in _lower(erasure)]:
                 del self._settled[settled]
             messages, shared = self._forget_messages(erasure)
             return Erased(
                 suppressions=len(places),
-                strikes=len(struck),
+                strikes=self._strikes.erase(erasure.key),
                 changes=self._rename_changes(erasure),
-                events=self._retell(erasure),
+                events=self._outbox.retell(erasure),
                 messages=messages,
                 shared=shared,
             )

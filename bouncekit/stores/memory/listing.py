@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
-from bouncekit.delivery.events import Event
 from bouncekit.delivery.suppressionchange import Change, Place, Swap
 from bouncekit.meaning.classification import Category
 from bouncekit.policy.suppression import Standing, Suppression
 from bouncekit.stores.codec import from_milliseconds, in_milliseconds, milliseconds
 from bouncekit.stores.listing import Holding, Holdings
+from bouncekit.stores.memory.outbox import MemoryOutbox
 from bouncekit.words.envelope import Labels
 from bouncekit.words.pseudonym import is_pseudonym, secret_of
 
@@ -25,6 +25,7 @@ class MemoryListing(ABC):
     """See `bouncekit.stores.listing.Listing`."""
 
     _lock: threading.Lock
+    _outbox: MemoryOutbox
 
     def __init__(self) -> None:
         self._changes: deque[Change] = deque(maxlen=_MOST_CHANGES)
@@ -33,10 +34,6 @@ class MemoryListing(ABC):
     @abstractmethod
     def _check_open(self) -> None:
         """Raises StoreError once the store is closed."""
-
-    @abstractmethod
-    def _keep(self, events: Iterable[Event]) -> None:
-        """Put events into the outbox."""
 
     @abstractmethod
     def _standing(self, tenant: str, stream: str, key: str) -> Suppression | None:
@@ -89,7 +86,7 @@ class MemoryListing(ABC):
                     continue
                 event_id = None if swap.event is None else swap.event.id
                 self._change(swap.place, swap.after, by=by, at=at, event_id=event_id)
-                self._keep((swap.event,) if swap.event else ())
+                self._outbox.keep((swap.event,) if swap.event else ())
         return left
 
     def changes(self, *, after: int = 0, limit: int = 1000) -> Sequence[Change]:

@@ -5,11 +5,21 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from bouncekit.delivery.tallied import Sum
+from bouncekit.delivery.tallied import Sum, subject_of_stream
 from bouncekit.policy.budget import Spent, Stream
 from bouncekit.policy.guard import Count, Mass, Pattern
 from bouncekit.stores.budgeting import stream_of
-from bouncekit.stores.masses import SPENT_BY, Counted, CountedBy, Spans, beginning, hour, latest, subject_of_stream
+from bouncekit.stores.masses import (
+    OF_A_STREAM,
+    SPENT_BY,
+    Counted,
+    CountedBy,
+    Spans,
+    beginning,
+    dated_back,
+    hour,
+    latest,
+)
 
 __all__ = ["MemoryMasses"]
 
@@ -70,6 +80,19 @@ class MemoryMasses:
         began = hour(since)
         found = {name: Spent(*(self._spent(by, name, began) for by in SPENT_BY)) for name in names}
         return {stream_of(name): spent for name, spent in found.items() if any(spent)}
+
+    def date_back(self, stream: Stream, ahead_of: int, to: datetime) -> bool:
+        """See `Budgeting.date_back`."""
+        subject, began = subject_of_stream(stream), hour(ahead_of)
+        ahead = [
+            Counted(by, subject, began_at, self._numbers[by, subject].pop(began_at))
+            for by in OF_A_STREAM
+            for began_at in tuple(self._numbers.get((by, subject), ()))
+            if began_at >= began
+        ]
+        if ahead:
+            self.add(dated_back(ahead, to))
+        return bool(ahead)
 
     def forgive(self, stream: Stream) -> None:
         """Begin the counts of a stream anew."""

@@ -3,22 +3,23 @@
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
 from bouncekit.delivery.events import Event
-from bouncekit.delivery.queue import Abandoned, Begun, Depth, Kept, Lease, LeaseLost, Queued, QueueState
+from bouncekit.delivery.queue import Abandoned, Begun, Depth, Kept, Lease, Queued, QueueState
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.delivery.steps import Delivery, Record
 from bouncekit.policy.rule import Fate
 from bouncekit.stores.clockset import is_ahead, say_so
 from bouncekit.stores.codec import from_milliseconds, milliseconds
-from bouncekit.stores.leases import LONGEST
+from bouncekit.stores.leases import LONGEST, lost
+from bouncekit.stores.memory.outbox import MemoryOutbox
 from bouncekit.stores.memory.waitingline import Line, Message, Row, as_stored
-from bouncekit.stores.queuecodec import unmarked, waiting
-from bouncekit.stores.queueing import ENOUGH, MOST_OF_ONE
+from bouncekit.stores.queuecodec import positions, unmarked, waiting
+from bouncekit.stores.queueing import ENOUGH, MOST_OF_ONE, check_relay
 from bouncekit.words.envelope import Recipient
 from bouncekit.words.errors import StoreError
 
@@ -41,7 +42,7 @@ class MemoryQueue(ABC):
     """See `bouncekit.stores.queueing.Queue`."""
 
     _lock: threading.Lock
-    _known: set[str]
+    _outbox: MemoryOutbox
 
     def __init__(self) -> None:
         self._messages: dict[str, Message] = {}
@@ -56,29 +57,26 @@ class MemoryQueue(ABC):
     def _check_open(self) -> None:
         """Raises StoreError once the store is closed."""
 
-    @abstractmethod
-    def _keep(self, events: Iterable[Event]) -> None:
-        """Put events into the outbox."""
-
     # -- what comes in, and what is begun
 
     def enqueue(self, delivery: Delivery, *, due_at: datetime, at: datetime, events: Sequence[Event] = ()) -> None:
         """See `Queue.enqueue`."""
-        _check_relay(delivery)
+        check_relay(delivery)
         with self._lock:
             self._check_open()
-            if delivery.id in self._messages or (events and events[0].id in self._known):
+            if delivery.id in self._messages or (events and events[0].id in self._outbox):
                 return
+            places = positions(delivery)
             for recipient in delivery.recipients:
-                self._say(self._row_of(delivery, recipient, at), milliseconds(due_at), milliseconds(at))
+                self._say(self._row_of(delivery, recipient, at, places), milliseconds(due_at), milliseconds(at))
             self._line_up(delivery.id)
-            self._keep(events)
+            self._outbox.keep(events)
 
     def begin(self, begun: Begun) -> None:
         """See `Queue.begin`."""
         delivery = begun.delivery
         owner = delivery.lease or begun.lease.token
-        _check_relay(delivery)
+        check_relay(delivery)
         if not begun.recipients:
             return
         with self._lock:
@@ -88,10 +86,11 @@ class MemoryQueue(ABC):
             addresses = [recipient.address.wire for recipient in begun.recipients]
             for address in addresses:
                 if not self._may_begin(delivery, address, owner):
-                    raise LeaseLost(f"{address} of the message {delivery.id} is in somebody else's hands by now")
+                    raise lost(address, delivery.id)
             self._attempts[begun.attempt_id] = _Attempt(delivery.id, owner, set(addresses), milliseconds(begun.at))
+            places = positions(delivery)
             for recipient in begun.recipients:
-                row = self._row_of(delivery, replace(recipient, give_up_at=None), begun.at)
+                row = self._row_of(delivery, replace(recipient, give_up_at=None), begun.at, places)
                 first = row.recipient.first_attempt_at or recipient.first_attempt_at or begun.at
                 row.recipient = as_stored(replace(row.recipient, first_attempt_at=first))
                 row.attempt, row.owner, row.until = begun.attempt_id, owner, self._end_of(begun.lease)
@@ -119,9 +118,9 @@ class MemoryQueue(ABC):
             while (
                 room > 0
                 and len(claimed) < limit
-                and (message := self._line.next(self._messages, at, relays, oldest_first=oldest_first))
+                and (found := self._line.next(self._messages, at, relays, oldest_first=oldest_first))
             ):
-                claimed.append(self._take(message, lease.token, until, at))
+                claimed.append(self._take(*self._wanted(*found, at), lease.token, until))
                 room -= len(claimed[-1].recipients)
         return claimed
 
@@ -133,17 +132,22 @@ class MemoryQueue(ABC):
             self._check_open()
             until = self._end_of(lease)
             for message in self._line.late(self._messages, at, relay, limit):
-                taken.append(self._take(message, lease.token, until, at))
+                free = (row for row in message.rows.values() if row.is_free(at))
+                taken.append(self._take(message, list(islice(free, MOST_OF_ONE)), lease.token, until))
         return taken
 
-    def _take(self, message: Message, token: str, until: int, at: int) -> Delivery:
-        """Those of a message who can be had, as many as a claim takes of one; who is left stays in the line."""
-        free = [row for row in message.rows.values() if row.is_free(at)]
-        for row in free[:MOST_OF_ONE]:
+    def _wanted(self, message: Message, first: Row, at: int) -> tuple[Message, list[Row]]:
+        """Those of a message who can be had; of a long one, as many as a claim takes of those with the one in front."""
+        if len(message.rows) > MOST_OF_ONE:
+            return message, list(islice(self._line.group(message, first), MOST_OF_ONE))
+        return message, [row for row in message.rows.values() if row.is_free(at)]
+
+    def _take(self, message: Message, rows: Sequence[Row], token: str, until: int) -> Delivery:
+        """Have these taken, who come into the line again behind the lease."""
+        for row in rows:
             row.take(token, until)
-        for row in free:
             self._line.add(message, row)
-        return message.to(free[:MOST_OF_ONE], token)
+        return message.to(rows, token)
 
     def abandoned(self, *, now: datetime, lease: Lease, limit: int) -> Sequence[Abandoned]:
         """See `Queue.abandoned`."""
@@ -281,7 +285,7 @@ class MemoryQueue(ABC):
             self._sweep(message, at, keep)
             if gone:
                 names = {None, *((called or {}).get(address, address) for address in gone)}
-                self._keep(event for event in events if event.recipient in names)
+                self._outbox.keep(event for event in events if event.recipient in names)
         return len(gone)
 
     # -- with the lock held
@@ -305,13 +309,13 @@ class MemoryQueue(ABC):
         if delivery.relay is None:
             return
         counted = {one.address.wire: one for one in (*delivery.recipients, *record.recipients)}
-        settlements = waiting(record)
+        settlements, places = waiting(record), positions(delivery)
         for settlement in settlements:
             if settlement.is_final:
                 if not settlement.was_kept_back or self._is_of(delivery, settlement.recipient):
                     self._delete(delivery.id, settlement.recipient)
             else:
-                self._delay(record, settlement, counted[settlement.recipient])
+                self._delay(record, settlement, counted[settlement.recipient], places)
         for address in tuple(attempt.addresses) if attempt else ():
             self._ask_again(delivery, address)
         if attempt is not None or delivery.lease is not None:
@@ -321,14 +325,14 @@ class MemoryQueue(ABC):
         self._line_up(delivery.id)
         self._sweep(delivery.id, record.occasion.at, record.keep)
 
-    def _delay(self, record: Record, settlement: Settlement, recipient: Recipient) -> None:
+    def _delay(self, record: Record, settlement: Settlement, recipient: Recipient, places: Mapping[str, int]) -> None:
         """Let a recipient wait, unless somebody else has it or had it: then his word counts."""
         delivery, address = record.delivery, settlement.recipient
         row = self._row(delivery.id, address)
         if row is None:
             if delivery.lease is not None or (delivery.id, address) in self._settled:
                 return
-            row = self._row_of(delivery, recipient, record.occasion.at)
+            row = self._row_of(delivery, recipient, record.occasion.at, places)
         elif not row.is_of(delivery.lease):
             return
         before = row.recipient
@@ -340,7 +344,7 @@ class MemoryQueue(ABC):
         held = settlement.fate is Fate.HOLD or settlement.retry_at is None
         due_at = None if held or settlement.retry_at is None else milliseconds(settlement.retry_at)
         self._say(row, due_at, milliseconds(record.occasion.at))
-        self._end_attempt(delivery.id, row)
+        self._end_attempt(row)
         row.give_back()
 
     def _ask_again(self, delivery: Delivery, address: str) -> None:
@@ -353,7 +357,7 @@ class MemoryQueue(ABC):
             return
         if self._attempts[row.attempt].owner != row.owner:
             row.recipient = replace(row.recipient, possible_duplicate=True)
-        self._end_attempt(delivery.id, row)
+        self._end_attempt(row)
 
     def _begun_at(self) -> Iterator[int]:
         """When the attempts that are open were begun."""
@@ -433,16 +437,15 @@ class MemoryQueue(ABC):
         found = self._messages.get(message)
         return None if found is None else found.rows.get(address)
 
-    def _row_of(self, delivery: Delivery, recipient: Recipient, at: datetime) -> Row:
-        """The row of a recipient, made where there is none."""
+    def _row_of(self, delivery: Delivery, recipient: Recipient, at: datetime, places: Mapping[str, int]) -> Row:
+        """The row of a recipient, made where there is none, at his place in the delivery."""
         message, due = self._messages.get(delivery.id), milliseconds(at)
         if message is None:
             message = self._messages[delivery.id] = Message(replace(delivery, lease=None), due)
         address = recipient.address.wire
         row = message.rows.get(address)
         if row is None:
-            places = (place for place, one in enumerate(delivery.recipients) if one.address.wire == address)
-            row = message.rows[address] = Row(as_stored(recipient), next(places, len(message.rows)))
+            row = message.rows[address] = Row(as_stored(recipient), places.get(address, len(message.rows)))
             self._say(row, due, due)
         return row
 
@@ -451,7 +454,7 @@ class MemoryQueue(ABC):
             for row in found.rows.values():
                 self._line.add(found, row)
 
-    def _end_attempt(self, message: str, row: Row) -> None:
+    def _end_attempt(self, row: Row) -> None:
         """Take a recipient out of its attempt, which ends with its last one."""
         if row.attempt is None:
             return
@@ -469,7 +472,7 @@ class MemoryQueue(ABC):
         row = self._row(message, address)
         if row is None:
             return
-        self._end_attempt(message, row)
+        self._end_attempt(row)
         del self._messages[message].rows[address]
 
     def _sweep(self, message: str, at: datetime, keep: timedelta) -> None:
@@ -489,11 +492,6 @@ class MemoryQueue(ABC):
             if not message.rows and message.keep_until is not None and message.keep_until <= at
         ]
         return [name for _, name in sorted(over)]
-
-
-def _check_relay(delivery: Delivery) -> None:
-    if delivery.relay is None:
-        raise ValueError(f"the delivery {delivery.id} names no relay through which it is to be sent")
 
 
 def _texts(one: Queued) -> tuple[str, ...]:

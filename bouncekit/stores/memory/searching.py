@@ -1,33 +1,27 @@
 """Finding events in a store in memory: among those that it still has."""
 
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from bouncekit.stores.codec import milliseconds
+from bouncekit.stores.memory.outbox import MemoryOutbox
 from bouncekit.stores.searching import Search
 
-__all__ = ["Kept", "MemorySearching"]
-
-
-class Kept(NamedTuple):
-    """An event that is kept, with what is asked of it; `told` gives it as `Event.to_dict` does."""
-
-    sequence: int
-    type: str
-    at: int
-    tenant: str
-    key: str
-    told: Any
+__all__ = ["MemorySearching"]
 
 
 class MemorySearching(ABC):
     """See `bouncekit.stores.searching.Searching`."""
 
+    _lock: threading.Lock
+    _outbox: MemoryOutbox
+
     @abstractmethod
-    def _kept(self, after: int, before: int | None, *, newest_first: bool) -> Iterator[Kept]:
-        """The events between two sequence numbers, both excluded."""
+    def _check_open(self) -> None:
+        """Raises StoreError once the store is closed."""
 
     def search(
         self,
@@ -41,9 +35,12 @@ class MemorySearching(ABC):
         """See `Searching.search`."""
         since = None if wanted.since is None else milliseconds(wanted.since)
         until = None if wanted.until is None else milliseconds(wanted.until)
+        with self._lock:
+            self._check_open()
+            kept = self._outbox.between(after, before, newest_first=newest_first)
         found = (
             one
-            for one in self._kept(after, before, newest_first=newest_first)
+            for one in kept
             if (since is None or one.at >= since)
             and (until is None or one.at < until)
             and _is_one(one.type, wanted.types)

@@ -1,5 +1,6 @@
 """What a store in memory counts, from the events that it still has."""
 
+import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bouncekit.stores.codec import milliseconds
+from bouncekit.stores.memory.outbox import MemoryOutbox
 from bouncekit.stores.tallies import Facet, Talker, Tally
 from bouncekit.words.status import Action
 
@@ -37,13 +39,16 @@ def _domain(recipient: str) -> str:
 class MemoryTallies(ABC):
     """See `bouncekit.stores.tallies.Tallies`."""
 
+    _lock: threading.Lock
+    _outbox: MemoryOutbox
+
     @abstractmethod
-    def _told_between(self, since: int, until: int) -> Iterator[dict[str, Any]]:
-        """The events of a span of time, in milliseconds, as `Event.to_dict` gives them."""
+    def _check_open(self) -> None:
+        """Raises StoreError once the store is closed."""
 
     def tally(self, *facets: Facet, since: datetime, until: datetime) -> Tally:
         """See `Tallies.tally`."""
-        told = self._told_between(milliseconds(since), milliseconds(until))
+        told = self._told(since, until)
         return Counter(
             (event["type"], *(_FACETS[facet](data) for facet in facets))
             for event in told
@@ -63,7 +68,12 @@ class MemoryTallies(ABC):
 
     def tally_events(self, *, since: datetime, until: datetime) -> Mapping[str, int]:
         """See `Tallies.tally_events`."""
-        return Counter(event["type"] for event in self._told_between(milliseconds(since), milliseconds(until)))
+        return Counter(event["type"] for event in self._told(since, until))
+
+    def _told(self, since: datetime, until: datetime) -> Iterator[dict[str, Any]]:
+        with self._lock:
+            self._check_open()
+            return self._outbox.told_between(milliseconds(since), milliseconds(until))
 
 
 def _largest_first(numbers: Counter[str]) -> list[str]:

@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from bouncekit.policy.throttle import Flow, Lane
+from bouncekit.policy.lane import Lane
+from bouncekit.policy.throttle import Flow
 from bouncekit.stores.throttling import KeptFlow, flow_of, flow_text
 
 __all__ = ["MemoryThrottling"]

@@ -1,7 +1,7 @@
 """Mail that waits in memory, and in which order: one row for each recipient, in a line for each relay."""
 
 import heapq
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -88,7 +88,7 @@ class Message:
         """The delivery of these recipients."""
         recipients = tuple(row.recipient for row in sorted(rows, key=lambda row: row.position))
         addresses = tuple(recipient.address for recipient in recipients)
-        wires, given = {address.wire for address in addresses}, self.delivery.given
+        given = self.delivery.given
         return replace(
             self.delivery,
             envelope=replace(
@@ -98,7 +98,7 @@ class Message:
             ),
             recipients=recipients,
             refused=(),
-            given={wire: text for wire, text in given.items() if wire in wires},
+            given={address.wire: given[address.wire] for address in addresses if address.wire in given},
             lease=lease,
         )
 
@@ -190,8 +190,8 @@ class Line:
 
     def next(
         self, messages: dict[str, Message], at: int, relays: Collection[str] | None, *, oldest_first: bool = False
-    ) -> Message | None:
-        """The message of the recipient who can be had first, if one can be by now."""
+    ) -> tuple[Message, Row] | None:
+        """The recipient who can be had first, if one can be by now, with his message."""
         asked = self._heaps if relays is None else set(relays) & self._heaps.keys()
         heaps = [heap for relay in asked for heap in self._heaps[relay]]
         while ready := [heap for heap in heaps if heap and heap[0][1] <= at]:
@@ -204,9 +204,24 @@ class Line:
                 continue
             row.entry = None
             if row.free_at == free_at:
-                return message
+                return message, row
             self.add(message, row)
         return None
+
+    def group(self, message: Message, first: Row) -> Iterator[Row]:
+        """Who else of a message could be had at the same time as the one who was the next, and he; out of the line."""
+        yield first
+        was_tried, free_at, name = first.recipient.attempts > 0, first.free_at, message.delivery.id
+        heap = self._heaps[message.delivery.relay or ""][was_tried]
+        while heap and heap[0][:3] == (was_tried, free_at, name):
+            row = message.rows.get(heapq.heappop(heap)[3])
+            if row is None or row.entry != (was_tried, free_at):
+                continue
+            row.entry = None
+            if row.free_at == free_at:
+                yield row
+            else:
+                self.add(message, row)
 
 
 def _row(messages: dict[str, Message], name: str, address: str) -> Row | None:

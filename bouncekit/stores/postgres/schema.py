@@ -30,6 +30,7 @@ _VERSION = "SELECT max(version), max(to_jsonb(bouncekit) ->> 'made_from') FROM b
 _MAY_MAKE = "SELECT has_database_privilege(current_database(), 'CREATE')"
 _IS_THERE = "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = %s)"
 _ANYTHING = "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace ORDER BY relname LIMIT 1"
+_LEFT = "it was left as it is: name another schema, ?schema=bounces"
 
 
 @cache
@@ -89,9 +90,6 @@ def _begin(connection: _Connection, place: PostgresPlace) -> None:
         raise StoreCorrupt(f"{place}: the schema {place.schema} holds {found!r}, but no bouncekit store; {_LEFT}")
     connection.execute('CREATE TABLE bouncekit (version BIGINT NOT NULL, made_from TEXT COLLATE "C" NOT NULL)')
     connection.execute("INSERT INTO bouncekit VALUES (0, %s)", (_edition(0),))
-
-
-_LEFT = "it was left as it is: name another schema, ?schema=bounces"
 
 
 def _one(connection: _Connection, statement: str, *values: object) -> Any:

@@ -12,13 +12,14 @@ Connections belong to a process, after a fork the child opens its own. All of th
 for a lock, and for a transaction in which nothing happens, so that a process that hangs does not stop the others.
 """
 
+import logging
 import os
 import random
 import re
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from hashlib import blake2b
@@ -32,17 +33,11 @@ from psycopg.types.string import StrDumper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from bouncekit.outside.forking import begin_afresh_in_children
+from bouncekit.stores.postgres.faults import fault, first_line
 from bouncekit.stores.postgres.place import PostgresPlace
 from bouncekit.stores.postgres.schema import migrate
 from bouncekit.stores.sql.database import Interrupted, Rows, Values
-from bouncekit.words.errors import (
-    StoreBusy,
-    StoreCorrupt,
-    StoreError,
-    StoreFull,
-    StoreReadOnly,
-    StoreRefused,
-)
+from bouncekit.words.errors import StoreBusy, StoreError
 
 __all__ = ["PostgresServer"]
 
@@ -55,6 +50,7 @@ _IDLE_SECONDS = 30  # in a transaction
 _MANY = 64  # locks of one transaction; beyond that it takes the one that stands for all
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 1.0
 _OPENING_SECONDS = 3.0  # no more patience than this before there ever was a connection: nothing is under way
+_LOOK_AGAIN_SECONDS = 1.0  # the pool alone looks for a server that is away in ever longer pauses, up to our patience
 
 # A queue is empty now and long a minute later, and the server plans by what it knew a while ago: so it is told to go by
 # the indexes, row by row, which is right for all that is asked here.
@@ -75,31 +71,6 @@ _LOCK_ROWS = "SELECT 1 FROM recipients WHERE message = ANY(%s::text[]) ORDER BY 
 
 _IN_DOUBT = "the connection was lost in COMMIT, and nobody knows whether it was done; look, before asking again"
 
-# What to do about it, by SQLSTATE, the whole of it or its class.
-_RULES = "what was to be stored contradicts the store's rules; this is an error of bouncekit, please report it"
-_DAMAGED = "damaged; restore a backup, see the server's log"
-_NO_STORE = "the tables of the store are not, or no longer, what this bouncekit made there"
-_FAULTS: Mapping[str, tuple[type[StoreError], str]] = {
-    "53100": (StoreFull, "the server's disk is full; make room, then nothing else is to be done"),
-    "53300": (StoreBusy, "the server has no connection left; raise max_connections, or run fewer processes"),
-    "53": (StoreBusy, "the server is short of memory or locks; see its log"),
-    "55P03": (StoreBusy, "locked by others for longer than we wait; see pg_stat_activity"),
-    "57014": (StoreBusy, "the server did not finish in time; see pg_stat_activity"),
-    "25006": (StoreReadOnly, "read-only; a standby? name the primary: ?target_session_attrs=read-write"),
-    "42501": (StoreReadOnly, "this role may not; let it own the schema, or grant it all on what is in there"),
-    "22": (StoreRefused, _RULES),
-    "23": (StoreRefused, _RULES),
-    "XX001": (StoreCorrupt, _DAMAGED),
-    "XX002": (StoreCorrupt, _DAMAGED),
-    "3F000": (StoreCorrupt, _NO_STORE),
-    "42": (StoreCorrupt, _NO_STORE),
-}
-# The server goes or comes, or has ended one of two that were in each other's way.
-_PASSING = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
-_NOT_SENT = (psycopg.DataError, psycopg.ProgrammingError)  # without a SQLSTATE: a value that the server does not have
-# Who is refused while connecting gets no SQLSTATE from libpq, only words.
-_COMING = ("starting up", "shutting down", "recovery mode", "not yet accepting", "not accepting", "too many clients")
-
 
 class PostgresServer:
     """A database on a server that is a store. Opening makes its schema and tables where they are not.
@@ -118,6 +89,7 @@ class PostgresServer:
         self._pid = 0
         self._closed = False
         begin_afresh_in_children(self)
+        logging.getLogger("psycopg").addHandler(_SILENT)  # else each try to connect is told on standard error
         self.server = self._open()
 
     def read(self, statement: str, parameters: Values = ()) -> Rows:
@@ -173,7 +145,7 @@ class PostgresServer:
             self._local.until = now + self._patience_seconds
         # After a restart every connection that was idle is broken, and found to be so at once.
         longest = min(_SHORTEST_WAIT * 2.0 ** max(0, tries - _MOST_CONNECTIONS), _LONGEST_WAIT)
-        pause = random.uniform(0, longest)  # noqa: S311
+        pause = random.uniform(0, longest)  # noqa: S311 - no secret: only not all at the same time
         if self._closed or now + pause > self._local.until:
             return False
         time.sleep(pause)
@@ -214,7 +186,7 @@ class PostgresServer:
                     version = connection.info.server_version
                 return f"PostgreSQL {version // 10000}.{version % 10000}"
             except psycopg.Error as error:
-                failed = self._failed(error)
+                failed = fault(error, self.place)
                 tries += 1
                 is_early = time.monotonic() < until
                 if not (isinstance(failed, Interrupted) and is_early and self.wait(failed, tries)):
@@ -236,16 +208,26 @@ class PostgresServer:
     def _connection(self) -> Iterator[_Connection]:
         """A connection; one that broke is not given back to be used again."""
         pool = self._ready()
-        try:
-            connection = pool.getconn(self._patience_seconds)
-        except PoolTimeout as error:
-            raise self._out_of_reach() from error
+        connection = self._take(pool)
         try:
             yield connection
         except psycopg.Error as error:
-            raise self._failed(error) from error
+            raise fault(error, self.place) from error
         finally:
             pool.putconn(connection)
+
+    def _take(self, pool: "ConnectionPool[_Connection]") -> _Connection:
+        """A connection of the pool, within patience; each time that it is asked it also looks for the server anew."""
+        until = time.monotonic() + self._patience_seconds
+        while (left := until - time.monotonic()) > 0:
+            with suppress(PoolTimeout):
+                return pool.getconn(min(left, _LOOK_AGAIN_SECONDS))
+        self._look_for_server()
+        try:
+            return pool.getconn(_LOOK_AGAIN_SECONDS)  # it may have come back just now
+        except PoolTimeout as error:
+            said = f"all {_MOST_CONNECTIONS} connections of this process are in use; let them finish"
+            raise StoreBusy(f"{self.place}: {said}") from error
 
     def _ready(self) -> "ConnectionPool[_Connection]":
         if self._closed:
@@ -261,7 +243,7 @@ class PostgresServer:
                     min_size=0,
                     max_size=_MOST_CONNECTIONS,
                     timeout=self._patience_seconds,
-                    reconnect_timeout=self._patience_seconds,
+                    reconnect_timeout=min(self._patience_seconds, _LOOK_AGAIN_SECONDS),
                     open=True,
                     name="bouncekit",
                 )
@@ -274,28 +256,17 @@ class PostgresServer:
         if pool is not None:
             _forsaken.append(pool)
 
-    def _out_of_reach(self) -> StoreError:
-        """Why there was no connection for as long as patience lasts: the pool does not say, so one more is tried."""
+    def _look_for_server(self) -> None:
+        """Connect once beside the pool, which does not say why it had no connection for as long as patience lasts.
+
+        Raises:
+            StoreError: the server is away.
+        """
         try:
             psycopg.connect(**self._settings()).close()
         except psycopg.Error as error:
             seconds = f"{self._patience_seconds:g}"
-            return StoreError(f"{self.place}: away for {seconds} s and more ({_first_line(error)})")
-        return StoreBusy(
-            f"{self.place}: all {_MOST_CONNECTIONS} connections of this process are in use; let them finish"
-        )
-
-    def _failed(self, error: psycopg.Error) -> StoreError:
-        """The error by its name."""
-        state, said = error.sqlstate or "", _first_line(error)
-        if not state and "FATAL:" in said and not any(words in said for words in _COMING):
-            return StoreError(f"{self.place}: the server refuses ({said})")
-        if state in _PASSING or state.startswith("08") or (not state and isinstance(error, psycopg.OperationalError)):
-            return Interrupted(f"{self.place}: the server is away, or others are in the way ({said})")
-        if not state and isinstance(error, _NOT_SENT):
-            return StoreRefused(f"{self.place}: {_RULES} ({said})")
-        kind, advice = _FAULTS.get(state) or _FAULTS.get(state[:2]) or (StoreError, "see the server's log")
-        return kind(f"{self.place}: {advice} ({said})")
+            raise StoreError(f"{self.place}: away for {seconds} s and more ({first_line(error)})") from error
 
 
 class _Transaction:
@@ -348,6 +319,7 @@ def _adapted() -> AdaptersMap:
 
 _ADAPTERS = _adapted()
 _forsaken: list[ConnectionPool[_Connection]] = []
+_SILENT = logging.NullHandler()  # one, since the same one is not added twice
 
 _SPOKEN = re.compile(r"/\*!|\*/|%|\?|(?<!:):(\w+)")
 
@@ -380,10 +352,6 @@ def _number(subject: object) -> int:
     """The lock of a subject: from 1 up, since 0 stands for all."""
     of = subject if isinstance(subject, bytes) else str(subject).encode("utf-8", "backslashreplace")
     return int.from_bytes(blake2b(of, digest_size=4).digest()) % (2**31 - 1) + 1
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _close_at_exit(pool: ConnectionPool[_Connection], pid: int) -> None:

@@ -211,7 +211,7 @@ class _Breaker:
         with self._lock:
             was, self._failed = self._failed, False
         if was:
-            _log.info("%s: the cache answers again", self._name)
+            _log.warning("%s: the cache answers again", self._name)
 
     def start_afresh(self) -> None:
         """Forget, in the child of a fork, the lock that a thread of the parent may have held."""

@@ -1,15 +1,16 @@
 """Budgets in a SQL store: a small row for each stream that has used up some of its own, and numbers by the hour."""
-# ruff: noqa: S608
+# ruff: noqa: S608 - what is put into a text is ours: statements of ours
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from bouncekit.delivery.events import Event
+from bouncekit.delivery.tallied import subject_of_stream
 from bouncekit.policy.budget import Level, Spent, Stream
 from bouncekit.stores.budgeting import KeptLevel, stream_of
 from bouncekit.stores.codec import from_milliseconds, milliseconds, storable, told_rows
-from bouncekit.stores.masses import SPENT_BY, hour, resumed, subject_of_stream
+from bouncekit.stores.masses import OF_A_STREAM, SPENT_BY, Counted, CountedBy, dated_back, hour, resumed
 from bouncekit.stores.sql import statements
 from bouncekit.stores.sql.database import Database, Transaction, retried
 
@@ -22,6 +23,12 @@ _SPENT = f"""
 _SPENT_BY_ONE = f"""
     SELECT name, subject, CAST(sum(number) AS BIGINT) FROM counters
     WHERE name IN ({_NAMES}) AND subject = ? AND began_at >= ? GROUP BY name, subject, began_at"""
+_OF_A_STREAM = ", ".join(f"'{by.value}'" for by in OF_A_STREAM)
+_AHEAD = f"""
+    SELECT name, began_at, slot, number FROM counters
+    WHERE name IN ({_OF_A_STREAM}) AND subject = ? AND began_at >= ?"""
+_TAKE = "UPDATE counters SET number = number - ? WHERE name = ? AND subject = ? AND began_at = ? AND slot = ?"
+_CLEAR = f"DELETE FROM counters WHERE name IN ({_OF_A_STREAM}) AND subject = ? AND began_at >= ? AND number = 0"
 _FORGIVE = f"DELETE FROM counters WHERE name IN ({_NAMES}) AND subject = ?"
 _LEVELS = "SELECT tenant, stream, level, since, token FROM budgets"
 _LEVEL = f"{_LEVELS} WHERE tenant = ? AND stream = ?"
@@ -49,6 +56,22 @@ class SqlBudgeting:
         for name, subject, number in rows:  # what an hour has got back too much, no other has to make up for
             found.setdefault(subject, Counter())[name] += max(number, 0)
         return {stream_of(one): Spent(*(numbers[by.value] for by in SPENT_BY)) for one, numbers in found.items()}
+
+    @retried
+    def date_back(self, stream: Stream, *, ahead_of: datetime, to: datetime) -> bool:
+        """See `Budgeting.date_back`."""
+        subject = subject_of_stream(stream)
+        asked = (subject, hour(milliseconds(ahead_of)))
+        if not self._database.read(_AHEAD, asked):
+            return False
+        with self._database.writing(subject.encode()) as transaction:  # somebody may add to them meanwhile
+            rows = transaction.execute(_AHEAD, asked).fetchall()
+            counted = [Counted(CountedBy(name), subject, began_at, number) for name, began_at, _, number in rows]
+            if counted:
+                transaction.executemany(statements.ADD, [(by.value, *more) for by, *more in dated_back(counted, to)])
+                transaction.executemany(_TAKE, [(number, name, subject, *at) for name, *at, number in rows])
+                transaction.execute(_CLEAR, asked)
+        return bool(counted)
 
     def levels(self, *, stream: Stream | None = None) -> Mapping[Stream, KeptLevel]:
         """See `Budgeting.levels`."""

@@ -13,6 +13,7 @@ from bouncekit.stores.clockset import Times, is_ahead, moved, say_so
 from bouncekit.stores.leases import LONGEST
 from bouncekit.stores.sql import queuestatements as statements
 from bouncekit.stores.sql.database import Database
+from bouncekit.stores.sql.many import marks
 from bouncekit.stores.sql.paging import BEHIND_ALL, pages
 
 __all__ = ["ClockWatch"]
@@ -64,9 +65,8 @@ class ClockWatch:
         """Move what waits of these messages, and say so; False where there was nothing."""
         beyond, spans, rows = at + LONGEST, dict[str, int](), list[dict[str, object]]()
         with self._database.writing(*messages) as transaction:
-            marks = ", ".join("?" * len(messages))
             for message, address, *said in transaction.execute(
-                statements.TIMES % marks, (*messages, beyond, beyond)
+                statements.TIMES % marks(messages), (*messages, beyond, beyond)
             ).fetchall():
                 times = Times(*said)
                 spans[message] = max(spans.get(message, 0), times.timed_at - at)

@@ -12,10 +12,25 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from bouncekit.words.errors import StoreError
 
-__all__ = ["Database", "Found", "Interrupted", "Rows", "Transaction", "Values", "repeated", "retried"]
+__all__ = [
+    "AGAINST_RULES",
+    "Database",
+    "Found",
+    "Interrupted",
+    "Query",
+    "Rows",
+    "Transaction",
+    "Values",
+    "reading",
+    "repeated",
+    "retried",
+]
+
+AGAINST_RULES = "what was to be stored contradicts the store's rules; this is an error of bouncekit, please report it"
 
 Rows = list[tuple[Any, ...]]
 Values = Sequence[object] | Mapping[str, object]
+Query = Callable[[str, Values], Rows]
 
 _Store = TypeVar("_Store", bound="_HasDatabase")
 _Given = ParamSpec("_Given")
@@ -76,6 +91,11 @@ class Database(Protocol):
 
     def wait(self, interruption: "Interrupted", tries: int) -> bool:
         """Wait a little before the next try; False where patience is at its end."""
+
+
+def reading(transaction: Transaction) -> Query:
+    """What reads inside of a transaction, as `Database.read` does outside of any."""
+    return lambda statement, values: transaction.execute(statement, values).fetchall()
 
 
 class Interrupted(StoreError):

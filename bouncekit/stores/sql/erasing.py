@@ -9,7 +9,7 @@ from bouncekit.stores.erasing import Erased, Erasure
 from bouncekit.stores.sql import erasingstatements as statements
 from bouncekit.stores.sql.database import Database, Transaction, retried
 from bouncekit.stores.sql.listing import state_of
-from bouncekit.stores.sql.queuestatements import SWEEP
+from bouncekit.stores.sql.queuestatements import SWEEP, WAITS
 
 __all__ = ["SqlErasing"]
 
@@ -68,7 +68,7 @@ class _Work:
         """How many of the messages that name him went; and how many stay, for which others wait."""
         found = self._erasure.messages
         gone = sum(self._connection.execute(SWEEP, (message,)).rowcount for message in sorted(found))
-        shared = sum(bool(self._all(statements.WAITS_STILL, message)) for message in found)
+        shared = sum(bool(self._all(WAITS, message)) for message in found)
         return gone, shared
 
     def events(self) -> int:

@@ -13,7 +13,6 @@ __all__ = [
     "SPELLINGS",
     "STRIKES",
     "TENANTS",
-    "WAITS_STILL",
 ]
 
 TENANTS = """
@@ -37,6 +36,5 @@ REPEATED_OUTCOME = """
     AND EXISTS (SELECT 1 FROM outcomes AS before WHERE attempt_id = ? AND recipient = ? AND recipient <> ?)"""
 RENAME_OUTCOME = """
     UPDATE outcomes SET recipient = ?, key_hash = ?, message_id = ? WHERE attempt_id = ? AND recipient = ?"""
-WAITS_STILL = "SELECT 1 FROM messages WHERE id = ?"
 STRIKES = "DELETE FROM strikes WHERE key_hash = ?"
 REMOVE = "DELETE FROM suppressions WHERE key_hash = ?"

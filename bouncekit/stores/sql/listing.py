@@ -1,7 +1,7 @@
 """The suppression list of a SQL store in bulk: many keys in one statement, many changes in one transaction."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,8 @@ from bouncekit.stores.codec import (
 from bouncekit.stores.jsontext import writer_of
 from bouncekit.stores.listing import Holding, Holdings
 from bouncekit.stores.sql import listingstatements as statements
-from bouncekit.stores.sql.database import Database, retried
+from bouncekit.stores.sql.database import Database, Query, Rows, reading, retried
+from bouncekit.stores.sql.many import marks, split
 from bouncekit.stores.sql.statements import AUDIT, PUT, REMOVE, TELL
 from bouncekit.words.envelope import Labels
 from bouncekit.words.errors import StoreCorrupt
@@ -32,14 +33,11 @@ from bouncekit.words.pseudonym import MARK, secret_of
 
 __all__ = ["SqlListing", "state_of"]
 
-_MANY = 400  # keys in one statement
 _BEHIND_MARK = chr(ord(MARK) + 1)
 _BEHIND_NAME = "."  # sorts behind the "-" that ends a secret's name
 _COLUMNS = SUPPRESSION_COLUMNS.split(", ")
 _write = writer_of(name for name in _COLUMNS if name != "key_hash")
-_Rows = list[tuple[Any, ...]]
 _Stored = tuple[str, str, bytes]  # a place, as the table has it
-_Query = Callable[[str, Sequence[object]], _Rows]
 
 
 class SqlListing:
@@ -55,8 +53,8 @@ class SqlListing:
         through = sorted(category.value for category in ignored) or [""]  # an empty list is no SQL
         asked = (storable(labels.tenant), storable(labels.stream), milliseconds(at), *through)
         found: set[str] = set()
-        for some in _split(hashes):
-            statement = statements.SUPPRESSED % (_marks(through), _marks(some))
+        for some in split(hashes):
+            statement = statements.SUPPRESSED % (marks(through), marks(some))
             found.update(hashes[hashed] for (hashed,) in self._database.read(statement, (*asked, *some)))
         return frozenset(found)
 
@@ -75,11 +73,7 @@ class SqlListing:
         assert len(set(places)) == len(swaps), "a place is named twice"
         told = told_rows([swap.event for swap in swaps if swap.event])
         with self._database.writing(*(hashed for _, _, hashed in places)) as connection:
-
-            def read(statement: str, values: Sequence[object]) -> _Rows:
-                return connection.execute(statement, values).fetchall()
-
-            found = {_place_of(row): suppression_of(row) for row in _at(read, places)}
+            found = {_place_of(row): suppression_of(row) for row in _at(reading(connection), places)}
             done = [row for row in rows if found.get(row.place) == row.before]
             connection.executemany(PUT, [row.state for row in done if row.state])
             connection.executemany(REMOVE, [row.place for row in done if not row.state])
@@ -98,7 +92,7 @@ class SqlListing:
         """See `Listing.changes_at`."""
         found: dict[Place, list[Change]] = {place: [] for place in places}
         for owner, some in _by_owner(map(_stored_place, places)):
-            statement = statements.CHANGES_AT % _marks(some)
+            statement = statements.CHANGES_AT % marks(some)
             for row in self._database.read(statement, (*owner, *some)):
                 change = _change(row)
                 found.setdefault(change.place, []).append(change)
@@ -112,9 +106,18 @@ class SqlListing:
     def holdings(self, at: datetime, *, limit: int = 100) -> Holdings:
         """See `Listing.holdings`."""
         now = milliseconds(at)
-        ((number,),) = self._database.read(statements.HELD, (now,))
-        rows = self._database.read(statements.HOLDINGS, (now, limit)) if number and limit > 0 else []
-        return Holdings(number, tuple(map(_holding, rows)))
+        if limit < 1:
+            ((number,),) = self._database.read(statements.HELD, (now,))
+            return Holdings(number)
+        rows = self._database.read(statements.HOLDINGS, (now, limit))
+        largest = [_holding(row, evidence) for _, *row in rows for (evidence,) in self._held_for(row[0], now)]
+        return Holdings(rows[0][0] if rows else 0, tuple(largest))
+
+    def _held_for(self, fingerprint: str | None, now: int) -> Rows:
+        """One of the replies; none where nobody is held for it any more."""
+        if fingerprint is None:
+            return self._database.read(statements.HELD_FOR_NONE, (now,))
+        return self._database.read(statements.HELD_FOR, (now, fingerprint))
 
     def tenants(self) -> Sequence[str]:
         """See `Listing.tenants`."""
@@ -182,10 +185,10 @@ def _stored_place(place: Place) -> _Stored:
     return storable(place.tenant), storable(place.stream), key_hash(place.key)
 
 
-def _at(read: _Query, places: Iterable[_Stored]) -> Iterator[tuple[Any, ...]]:
+def _at(read: Query, places: Iterable[_Stored]) -> Iterator[tuple[Any, ...]]:
     """What stands at these places, each row with its place at first."""
     for owner, some in _by_owner(places):
-        yield from read(statements.STANDING_AT % _marks(some), (*owner, *some))
+        yield from read(statements.STANDING_AT % marks(some), (*owner, *some))
 
 
 def _by_owner(places: Iterable[_Stored]) -> Iterator[tuple[tuple[str, str], Sequence[bytes]]]:
@@ -194,18 +197,8 @@ def _by_owner(places: Iterable[_Stored]) -> Iterator[tuple[tuple[str, str], Sequ
     for tenant, stream, hashed in places:
         owners.setdefault((tenant, stream), []).append(hashed)
     for owner, hashes in owners.items():
-        for some in _split(hashes):
+        for some in split(hashes):
             yield owner, some
-
-
-def _split(hashes: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
-    every = tuple(hashes)
-    for start in range(0, len(every), _MANY):
-        yield every[start : start + _MANY]
-
-
-def _marks(values: Collection[object]) -> str:
-    return ", ".join("?" * len(values))
 
 
 def _change(row: tuple[Any, ...]) -> Change:
@@ -220,8 +213,8 @@ def _change(row: tuple[Any, ...]) -> Change:
     )
 
 
-def _holding(row: tuple[Any, ...]) -> Holding:
-    fingerprint, number, since, last_at, evidence = row
+def _holding(row: Sequence[Any], evidence: str) -> Holding:
+    fingerprint, number, since, last_at = row
     return Holding(
         fingerprint=fingerprint,
         number=number,

@@ -2,7 +2,7 @@
 
 `%s` is a list of marks, one for each value that is asked for.
 """
-# ruff: noqa: S608
+# ruff: noqa: S608 - what is put into a text is ours: lists of columns, and marks
 
 from bouncekit.stores.codec import SUPPRESSION_COLUMNS
 
@@ -11,6 +11,8 @@ __all__ = [
     "CHANGES_AT",
     "CHANGES_OF",
     "HELD",
+    "HELD_FOR",
+    "HELD_FOR_NONE",
     "HOLDINGS",
     "NEXT_PSEUDONYM",
     "NEXT_TENANT",
@@ -29,10 +31,13 @@ CHANGES = f"SELECT {_CHANGE} FROM audit WHERE sequence > ? AND sequence <= ? ORD
 CHANGES_AT = f"SELECT {_CHANGE} FROM audit WHERE tenant = ? AND stream = ? AND key_hash IN (%s) ORDER BY sequence"
 CHANGES_OF = f"SELECT {_CHANGE} FROM audit WHERE tenant = ? AND key_hash = ? ORDER BY sequence DESC LIMIT ?"
 _IS_HELD = "standing = 'held' AND (expires_at IS NULL OR expires_at > ?)"
+# Each is read from the index once, without a look at the entries; then one entry of each kind, for its reply.
 HELD = f"SELECT count(*) FROM suppressions WHERE {_IS_HELD}"
 HOLDINGS = f"""
-    SELECT fingerprint, count(*), min(since), max(changed_at), min(evidence) FROM suppressions
+    SELECT CAST(sum(count(*)) OVER () AS BIGINT), fingerprint, count(*), min(since), max(changed_at) FROM suppressions
     WHERE {_IS_HELD} GROUP BY fingerprint ORDER BY count(*) DESC, min(since), coalesce(fingerprint, '') LIMIT ?"""
+HELD_FOR = f"SELECT evidence FROM suppressions WHERE {_IS_HELD} AND fingerprint = ? LIMIT 1"
+HELD_FOR_NONE = f"SELECT evidence FROM suppressions WHERE {_IS_HELD} AND fingerprint IS NULL LIMIT 1"
 # From tenant to tenant and from secret to secret, a look in the index by key each.
 NEXT_TENANT = "SELECT min(tenant) FROM suppressions WHERE tenant > ?"
 NEXT_PSEUDONYM = "SELECT min(key) FROM suppressions WHERE tenant = ? AND key > ? AND key < ?"

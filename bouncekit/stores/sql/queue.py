@@ -1,19 +1,19 @@
 """The queue of a SQL store: each method is one transaction."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from bouncekit.delivery.events import Event
-from bouncekit.delivery.queue import Abandoned, Begun, Depth, Kept, Lease, LeaseLost, Queued, QueueState
+from bouncekit.delivery.queue import Abandoned, Begun, Depth, Kept, Lease, Queued, QueueState
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.delivery.steps import Delivery, Record
 from bouncekit.policy.rule import Fate
 from bouncekit.stores.codec import from_milliseconds, milliseconds, outcome_row, storable, told_rows
-from bouncekit.stores.leases import times
+from bouncekit.stores.leases import lost, times
 from bouncekit.stores.queuecodec import (
     delivery_of,
     kept_of,
@@ -24,17 +24,17 @@ from bouncekit.stores.queuecodec import (
     unmarked,
     waiting,
 )
-from bouncekit.stores.queueing import ENOUGH, MOST_OF_ONE
+from bouncekit.stores.queueing import ENOUGH, MOST_OF_ONE, check_relay
 from bouncekit.stores.sql import queuestatements as statements
 from bouncekit.stores.sql.clockset import ClockWatch
-from bouncekit.stores.sql.database import Database, Transaction, repeated, retried
-from bouncekit.stores.sql.paging import BEHIND_ALL, pages
+from bouncekit.stores.sql.database import Database, Transaction, reading, repeated, retried
+from bouncekit.stores.sql.many import marks
+from bouncekit.stores.sql.paging import BEHIND_ALL, pages, walk
 from bouncekit.stores.sql.statements import IS_TOLD, OUTCOME, TELL
 from bouncekit.words.errors import StoreCorrupt, StoreError
 
 __all__ = ["SqlQueue", "come_late", "is_open", "settle_queued"]
 
-_PAGE = 500  # rows read at once while a caller iterates
 _FEW = 20  # rows read at once, at least, of one relay
 _ROWS_OF_ONE = 10  # rows read at once for each message that is wanted: each recipient has one
 _IDLE = 20  # pages of what waits that are looked at where there is nothing to send, when the clock may have been set
@@ -48,6 +48,16 @@ class _Found(NamedTuple):
     attempt: str = ""
 
 
+class _Group(NamedTuple):
+    """Recipients of a message who could be had at the same time: where they lie, and how many were seen."""
+
+    message: str
+    relay: str
+    retried: int
+    free_at: int
+    seen: int = 0
+
+
 class SqlQueue:
     """See `bouncekit.stores.queueing.Queue`."""
 
@@ -59,7 +69,7 @@ class SqlQueue:
     @repeated
     def enqueue(self, delivery: Delivery, *, due_at: datetime, at: datetime, events: Sequence[Event] = ()) -> None:
         """See `Queue.enqueue`."""
-        _check_relay(delivery)
+        check_relay(delivery)
         message, told = message_row(delivery, at), told_rows(events)
         due = {"state": "due", "due_at": milliseconds(due_at), "timed_at": milliseconds(at)}
         rows = [
@@ -77,7 +87,7 @@ class SqlQueue:
     def begin(self, begun: Begun) -> None:
         """See `Queue.begin`."""
         delivery = begun.delivery
-        _check_relay(delivery)
+        check_relay(delivery)
         if not begun.recipients:
             return
         is_new = delivery.lease is None
@@ -93,11 +103,12 @@ class SqlQueue:
                 transaction.execute(statements.KEEP, message)
                 for row in rows:
                     if _is_settled(transaction, delivery, str(row["address"])):
-                        raise _lost(row)
+                        raise lost(str(row["address"]), delivery.id)
             statement = statements.BEGIN if is_new else statements.BEGIN_CLAIMED
             if transaction.executemany(statement, rows).rowcount < len(rows):
                 begun_with = transaction.execute(statements.WITH, (begun.attempt_id,)).fetchall()
-                raise _lost(next(row for row in rows if (row["address"],) not in begun_with))
+                taken = next(str(row["address"]) for row in rows if (row["address"],) not in begun_with)
+                raise lost(taken, delivery.id)
 
     # -- leases
 
@@ -141,8 +152,11 @@ class SqlQueue:
         taking = {"token": lease.token, "until": milliseconds(lease.until), **over}
         with self._database.writing() as transaction:
             rows = transaction.execute(statements.LATE, (*asked, _ROWS_OF_ONE * limit)).fetchall()
-            late = list(dict.fromkeys(message for _, message in rows))[:limit]
-            found = _taken(transaction, late, taking, ENOUGH) if late else []
+            late: dict[str, _Group] = {}
+            for _, message, *lies in rows:
+                if len(late) < limit:
+                    late.setdefault(message, _Group(message, asked[0], *lies))
+            found = _taken(transaction, tuple(late.values()), taking, ENOUGH) if late else []
         return [delivery for _, delivery in self._read(found, taking)]
 
     @repeated
@@ -205,9 +219,11 @@ class SqlQueue:
     @repeated
     def release(self, token: str) -> int:
         """See `Queue.release`."""
-        with self._database.writing() as transaction:
-            number = transaction.execute(statements.GIVE_BACK, {"token": token}).rowcount
-        self._database.rest()  # a batch is done
+        number = 0
+        if self._database.read(statements.LEFT, (token,)):  # a batch of which nothing is left asks for no lock
+            with self._database.writing() as transaction:
+                number = transaction.execute(statements.GIVE_BACK, {"token": token}).rowcount
+        self._database.rest()
         return number
 
     # -- what people see and do
@@ -240,24 +256,16 @@ class SqlQueue:
         limit: int | None = None,
     ) -> Iterator[Queued]:
         """See `Queue.queued`."""
-        left = limit
         message, address = after or ("", "")
+        begin = {"message": storable(message), "address": storable(address)}
         asked = {
             "tenant": storable(tenant),
             "relay": storable(relay),
             "state": state and state.value,
             "needle": None if containing is None else storable(containing.lower()),
         }
-        while left is None or left > 0:
-            page = _PAGE if left is None else min(_PAGE, left)
-            place = {"message": storable(message), "address": storable(address), "page": page}
-            rows = self._database.read(statements.QUEUED, {**asked, **place})
-            for row in rows:
-                yield queued_of(row)
-            if len(rows) < page:
-                return
-            left = None if left is None else left - page
-            message, address = rows[-1][:2]
+        rows = walk(self._database.read, statements.QUEUED, asked, limit, begin=begin, behind=_behind)
+        return map(queued_of, rows)
 
     def queued_message(self, message: str) -> Delivery | None:
         """See `Queue.queued_message`."""
@@ -267,15 +275,10 @@ class SqlQueue:
 
     def kept(self, *, beginning: str = "", limit: int | None = None) -> Iterator[Kept]:
         """See `Queue.kept`."""
-        left, after = limit, ""
         between = {"beginning": storable(beginning), "behind": f"{storable(beginning)}{BEHIND_ALL}"}
-        while left is None or left > 0:
-            page = _PAGE if left is None else min(_PAGE, left)
-            rows = self._database.read(statements.KEPT, {**between, "after": after, "page": page})
-            yield from map(kept_of, rows)
-            if len(rows) < page:
-                return
-            left, after = None if left is None else left - page, rows[-1][0]
+        begin = {"after": ""}
+        rows = walk(self._database.read, statements.KEPT, between, limit, begin=begin, behind=_behind_kept)
+        return map(kept_of, rows)
 
     @repeated
     def requeue(self, message: str, recipient: str | None, *, at: datetime) -> int:
@@ -425,58 +428,67 @@ def _relays(transaction: Transaction) -> Iterator[str]:
 
 def _free(
     transaction: Transaction, relays: Sequence[str], now: int, limit: int, *, oldest_first: bool
-) -> Iterator[tuple[str, int]]:
-    """The messages that have somebody to be sent to: what was never tried, then what waited longest.
+) -> Iterator[_Group]:
+    """Those who can be sent to: who was never tried, then who waited longest.
 
-    Each with how many recipients of it were seen, and again for those who could be had at another time: never more than
-    a page at once, since the next one begins behind the message.
+    Of a group never more are seen than a page has, since the next one begins behind its message.
     """
     sources = [(storable(relay), retried) for relay in relays for retried in (0, 1)]
     page = max(_ROWS_OF_ONE * limit // max(len(sources), 1), _FEW) + 1  # by the last one the one before is complete
-    lines = [_counted(pages(_asking(transaction), statements.FREE, (*source, now), page)) for source in sources]
-    for _, _, message, recipients in merge(*lines, key=itemgetter(1, 2) if oldest_first else itemgetter(0, 1, 2)):
-        yield message, recipients
+    lines = [
+        _groups(pages(reading(transaction), statements.FREE, (relay, retried, now), page), relay)
+        for relay, retried in sources
+    ]
+    order = attrgetter("free_at", "message") if oldest_first else attrgetter("retried", "free_at", "message")
+    return merge(*lines, key=order)
 
 
-def _counted(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
+def _groups(rows: Iterable[tuple[int, int, str]], relay: str) -> Iterator[_Group]:
     """Rows that are alike once, each with how many there were."""
-    for row, several in groupby(rows):
-        yield *row, sum(1 for _ in several)
+    for (was_tried, free_at, message), several in groupby(rows):
+        yield _Group(message, relay, was_tried, free_at, sum(1 for _ in several))
 
 
-def _as_many(free: Iterator[tuple[str, int]], limit: int, room: int, seen: set[str]) -> Sequence[str]:
-    """The next messages that were not `seen`, up to a number of them, and until they have so many recipients."""
-    some: dict[str, None] = {}
+def _as_many(free: Iterator[_Group], limit: int, room: int, seen: set[str]) -> Sequence[_Group]:
+    """The next groups, of messages that were not `seen`: up to a number of them, and until they have so many."""
+    some: list[_Group] = []
     if limit > 0:
-        for message, recipients in free:
-            if message in seen:
+        for group in free:
+            if group.message in seen:
                 continue
-            some[message] = None
-            room -= recipients
+            seen.add(group.message)
+            some.append(group)
+            room -= group.seen
             if room <= 0 or len(some) == limit:
                 break
-    seen.update(some)
-    return tuple(some)
+    return some
 
 
 def _taken(
-    transaction: Transaction, messages: Sequence[str], taking: Mapping[str, object], room: int
+    transaction: Transaction, groups: Sequence[_Group], taking: Mapping[str, object], room: int
 ) -> Sequence[_Found]:
-    """Those of the messages that could be taken, in their order; on PostgreSQL, another one may be at them.
+    """Those of the groups' messages that could be taken, in their order; on PostgreSQL, another one may be at them.
 
     No more recipients than a claim takes of one message: who is left is free still. Where they have more together, it
     is one message after the other, as long as there is room: else a long one would take the place of those before it.
+    Of a long one the group is taken: whoever else of it could be had may lie anywhere among all who wait.
     """
+    messages = [group.message for group in groups]
     names = [f"message{number}" for number in range(len(messages))]
-    marks = ", ".join(f":{name}" for name in names)
+    named = ", ".join(f":{name}" for name in names)
     asked = {**taking, "most": MOST_OF_ONE, **dict(zip(names, messages, strict=True))}
-    if len(messages) > 1 and transaction.execute(statements.HAVE_MORE % marks, asked).fetchone():
+    is_long = transaction.execute(statements.HAVE_MORE % named, asked).fetchone()
+    if is_long and len(groups) > 1:
         found: list[_Found] = []
-        for message in messages:
+        for group in groups:
             if sum(len(one.rows) for one in found) < room:
-                found += _taken(transaction, [message], taking, room)
+                found += _taken(transaction, [group], taking, room)
         return found
-    return _found(transaction, transaction.execute(statements.TAKE % marks, asked).fetchall(), messages)
+    if is_long:
+        taken = transaction.execute(statements.TAKE_GROUP, {**taking, **groups[0]._asdict(), "most": MOST_OF_ONE})
+    else:
+        taken = transaction.execute(statements.TAKE % (named, named), asked)
+    return _found(transaction, taken.fetchall(), messages)
 
 
 def _found(
@@ -489,25 +501,21 @@ def _found(
     names = [message for message, of_it in taken.items() if of_it]
     if not names:
         return []
-    statement = statements.MESSAGES % ", ".join("?" * len(names))
+    statement = statements.MESSAGES % marks(names)
     found = {row[0]: row for row in transaction.execute(statement, names).fetchall()}
     return [_Found(found[message], taken[message], attempt) for message in names]
 
 
-def _asking(transaction: Transaction) -> Callable[[str, tuple[object, ...]], Sequence[Any]]:
-    return lambda statement, asked: transaction.execute(statement, asked).fetchall()
+def _behind(row: Sequence[Any]) -> Mapping[str, object]:
+    """Where the queue goes on behind a recipient."""
+    return {"message": row[0], "address": row[1]}
+
+
+def _behind_kept(row: Sequence[Any]) -> Mapping[str, object]:
+    return {"after": row[0]}
 
 
 def _complain(message: str, *arguments: object) -> None:
     import logging
 
     logging.getLogger("bouncekit").error(message, *arguments)
-
-
-def _check_relay(delivery: Delivery) -> None:
-    if delivery.relay is None:
-        raise ValueError(f"the delivery {delivery.id} names no relay through which it is to be sent")
-
-
-def _lost(row: dict[str, Any]) -> LeaseLost:
-    return LeaseLost(f"{row['address']} of the message {row['message']} is in somebody else's hands by now")

@@ -4,7 +4,7 @@ Values go in as parameters; the only text that is put in are the lists of column
 reads. `free_at` and `retried` are written wherever what they follow from is; the table checks that. What stands between
 `/*!` and `*/` is for PostgreSQL: which rows are locked, in their order, or passed over where another has them.
 """
-# ruff: noqa: S608
+# ruff: noqa: S608 - what is put into a text is ours: lists of columns, and marks
 
 from bouncekit.stores.queuecodec import KEPT_COLUMNS, MESSAGE_COLUMNS, QUEUED_COLUMNS, RECIPIENT_COLUMNS
 
@@ -37,6 +37,7 @@ __all__ = [
     "KEPT",
     "LATE",
     "LEAVE",
+    "LEFT",
     "MESSAGE",
     "MESSAGES",
     "MOVE",
@@ -59,6 +60,7 @@ __all__ = [
     "SWEEP",
     "TAKE",
     "TAKE_ABANDONED",
+    "TAKE_GROUP",
     "TIMES",
     "TROUBLE",
     "WAITING",
@@ -154,17 +156,25 @@ FREE = """
     ORDER BY free_at, message LIMIT ?"""
 # Whose deadline passed last comes first: the others are late already. Not DISTINCT, as above.
 LATE = """
-    SELECT give_up_at, message FROM recipients
+    SELECT give_up_at, message, retried, free_at FROM recipients
     WHERE relay = ? AND give_up_at <= ? AND free_at <= ? ORDER BY give_up_at DESC, message DESC LIMIT ?"""
+# Whether messages have more recipients than that, whatever these wait for: so many rows and no more are looked at.
 HAVE_MORE = """
     SELECT 1 FROM /*! messages AS m JOIN */ recipients AS r /*! ON r.message = m.id */
-    WHERE r.message IN (%s) AND r.free_at <= :now LIMIT 1 OFFSET :most"""
+    WHERE r.message IN (%s) LIMIT 1 OFFSET :most"""
 TAKE = f"""
     UPDATE recipients SET lease_owner = :token, lease_until = :until, fence = fence + 1, free_at = max(due_at, :until)
+    WHERE message IN (%s) AND free_at <= :now /*! AND (message, address) IN (
+        SELECT r.message, r.address FROM messages AS m JOIN recipients AS r ON r.message = m.id
+        WHERE r.message IN (%s) AND r.free_at <= :now ORDER BY r.message, r.address FOR NO KEY UPDATE SKIP LOCKED) */
+    RETURNING message, {RECIPIENT_COLUMNS}"""
+# Of a message that has more: those who could be had at one time, in the order of the index.
+TAKE_GROUP = f"""
+    UPDATE recipients SET lease_owner = :token, lease_until = :until, fence = fence + 1, free_at = max(due_at, :until)
     WHERE free_at <= :now AND (message, address) IN (
-        SELECT r.message, r.address FROM /*! messages AS m JOIN */ recipients AS r /*! ON r.message = m.id */
-        WHERE r.message IN (%s) AND r.free_at <= :now ORDER BY r.message, r.address LIMIT :most
-        /*! FOR NO KEY UPDATE SKIP LOCKED */)
+        SELECT message, address FROM recipients
+        WHERE relay = :relay AND retried = :retried AND free_at = :free_at AND message = :message
+        ORDER BY due_at LIMIT :most /*! FOR NO KEY UPDATE SKIP LOCKED */)
     RETURNING message, {RECIPIENT_COLUMNS}"""
 # Their ids sort by time. There are never more than somebody sends just now, and those that nobody looked after yet.
 ABANDONED = """
@@ -182,6 +192,7 @@ _IN_ORDER = """/*! AND (message, address) IN (
 EXTEND = f"""
     UPDATE recipients SET lease_until = :until, free_at = CASE WHEN attempt_id IS NULL THEN max(due_at, :until) END
     WHERE lease_owner = :token {_IN_ORDER}"""
+LEFT = "SELECT 1 FROM recipients WHERE lease_owner = ? AND attempt_id IS NULL LIMIT 1"
 GIVE_BACK = f"""
     UPDATE recipients SET lease_owner = NULL, lease_until = NULL, free_at = due_at
     WHERE lease_owner = :token AND attempt_id IS NULL {_IN_ORDER}"""
@@ -224,7 +235,13 @@ DEPTH = f"""
     (SELECT count(*) FROM recipients WHERE attempt_id IS NOT NULL), free.oldest, beyond.oldest,
     (SELECT count(*) FROM recipients WHERE attempt_id IS NOT NULL AND {_IS_OVER})
     FROM free, beyond"""
-RELAYS = "SELECT relay, count(*) FROM recipients GROUP BY relay ORDER BY relay"
+# The same; a row is in one of the three.
+RELAYS = """
+    SELECT relay, CAST(sum(number) AS BIGINT) FROM (
+        SELECT relay, count(*) AS number FROM recipients WHERE free_at IS NOT NULL GROUP BY relay
+        UNION ALL SELECT relay, count(*) FROM recipients WHERE state = 'held' GROUP BY relay
+        UNION ALL SELECT relay, count(*) FROM recipients WHERE attempt_id IS NOT NULL AND state <> 'held' GROUP BY relay
+    ) AS parts GROUP BY relay ORDER BY relay"""
 QUEUED = f"""
     SELECT {QUEUED_COLUMNS} FROM recipients AS r CROSS JOIN messages AS m
     WHERE m.id = r.message AND (r.message, r.address) > (:message, :address)

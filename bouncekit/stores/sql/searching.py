@@ -1,11 +1,12 @@
 """Finding events in a SQL store: a walk along the outbox, or along its index by mailbox, and none is parsed in vain."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bouncekit.stores.codec import event_dict, key_hash, milliseconds, storable
 from bouncekit.stores.searching import Search
 from bouncekit.stores.sql.database import Database
+from bouncekit.stores.sql.many import marks
 
 __all__ = ["SqlSearching"]
 
@@ -33,6 +34,7 @@ class SqlSearching:
         asked = [value for _, values in clauses for value in values]
         where = " AND ".join(text for text, _ in clauses)
         order = "DESC" if newest_first else "ASC"
+        # Clauses and order are texts of ours, with marks for what is asked.
         statement = f"SELECT sequence, event FROM outbox WHERE {where} ORDER BY sequence {order} LIMIT ?"  # noqa: S608
         rows = self._database.read(statement, (*asked, max(limit, 0)))
         return [(number, event_dict(text)) for number, text in rows]
@@ -44,16 +46,12 @@ def _clauses(wanted: Search) -> Iterator[_Clause]:
     Of a time nothing is made that an index could be used for: a page along that one would sort all that is behind it.
     """
     if wanted.types:
-        yield f"type IN ({_marks(wanted.types)})", sorted(wanted.types)
+        yield f"type IN ({marks(wanted.types)})", sorted(wanted.types)
     if wanted.keys:
-        yield f"key_hash IN ({_marks(wanted.keys)})", [key_hash(key) for key in sorted(wanted.keys)]
+        yield f"key_hash IN ({marks(wanted.keys)})", [key_hash(key) for key in sorted(wanted.keys)]
     if wanted.tenant is not None:
         yield "tenant = ?", (storable(wanted.tenant),)
     if wanted.since is not None:
         yield "at + 0 >= ?", (milliseconds(wanted.since),)
     if wanted.until is not None:
         yield "at + 0 < ?", (milliseconds(wanted.until),)
-
-
-def _marks(values: Collection[object]) -> str:
-    return ", ".join("?" * len(values))

@@ -3,7 +3,7 @@
 Values go in as parameters; the only text that is put in is the list of columns that `bouncekit.stores.codec` fills.
 The same text is for every database; see `bouncekit.stores.sql.database`.
 """
-# ruff: noqa: S608
+# ruff: noqa: S608 - what is put into a text is ours: lists of columns, and marks
 
 from bouncekit.stores.codec import SUPPRESSION_COLUMNS
 
@@ -20,11 +20,11 @@ __all__ = [
     "FIND",
     "HISTORY",
     "IS_TOLD",
+    "LEAVE",
     "LIST",
     "MASS",
     "OUTCOME",
     "PUT",
-    "RELEASE",
     "REMOVE",
     "STANDING",
     "STRIKE",
@@ -42,7 +42,7 @@ def _sum(name: str, subject: str, since: str) -> str:
 
 
 FIND = f"""
-    SELECT {SUPPRESSION_COLUMNS}, probe_at FROM suppressions
+    SELECT {SUPPRESSION_COLUMNS}, probe_by, probe_until FROM suppressions
     WHERE tenant = ? AND stream IN (?, '') AND key_hash IN (%s)"""
 STANDING = f"SELECT {SUPPRESSION_COLUMNS} FROM suppressions WHERE tenant = ? AND stream = ? AND key_hash = ?"
 LIST = f"""
@@ -58,14 +58,13 @@ PUT = f"""
     key = excluded.key, address = excluded.address, standing = excluded.standing, category = excluded.category,
     since = excluded.since, changed_at = excluded.changed_at, expires_at = excluded.expires_at,
     ladder = excluded.ladder, rung = excluded.rung, set_by = excluded.set_by, evidence = excluded.evidence,
-    fingerprint = excluded.fingerprint, probe_at = NULL"""
+    fingerprint = excluded.fingerprint, probe_by = NULL, probe_until = NULL"""
 REMOVE = "DELETE FROM suppressions WHERE tenant = ? AND stream = ? AND key_hash = ?"
 CLAIM = """
-    UPDATE suppressions SET probe_at = ? WHERE tenant = ? AND stream = ? AND key_hash = ?
-    AND (probe_at IS NULL OR abs(? - probe_at) >= ?)"""
-RELEASE = """
-    UPDATE suppressions SET probe_at = NULL
-    WHERE tenant = ? AND stream IN (?, '') AND key_hash = ? AND probe_at IS NOT NULL"""
+    UPDATE suppressions SET probe_by = ?, probe_until = ? WHERE tenant = ? AND stream = ? AND key_hash = ?"""
+LEAVE = """
+    UPDATE suppressions SET probe_until = ?
+    WHERE tenant = ? AND stream IN (?, '') AND key_hash = ? AND probe_by = ?"""
 COUNT = """
     SELECT count(*) FROM strikes
     WHERE tenant = ? AND stream = ? AND key_hash = ? AND category = ? AND day < ? AND at >= ?"""

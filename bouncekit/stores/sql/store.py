@@ -1,7 +1,7 @@
 """A store in a SQL database: what it says is the same for all of them. A commit is durable when a method returns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -27,21 +27,21 @@ from bouncekit.stores.codec import (
 )
 from bouncekit.stores.masses import Counted, Spans, beginning, counts_of, given_back, latest
 from bouncekit.stores.precedence import (
-    CLAIM_LASTS,
     caused_by,
-    ends_probe,
     foremost,
     is_repeated,
-    may_be_probed,
     told_by,
     withstands,
 )
+from bouncekit.stores.probing import Probe, granted, left_until, may_be_probed, tells_of_probe
 from bouncekit.stores.sql import statements
 from bouncekit.stores.sql.budgeting import SqlBudgeting
 from bouncekit.stores.sql.cursors import SqlCursors
-from bouncekit.stores.sql.database import Database, Rows, Transaction, repeated, retried
+from bouncekit.stores.sql.database import Database, Query, Transaction, reading, repeated, retried
 from bouncekit.stores.sql.erasing import SqlErasing
 from bouncekit.stores.sql.listing import SqlListing
+from bouncekit.stores.sql.many import marks, split
+from bouncekit.stores.sql.paging import BEHIND_ALL, walk
 from bouncekit.stores.sql.queue import SqlQueue, come_late, is_open, settle_queued
 from bouncekit.stores.sql.searching import SqlSearching
 from bouncekit.stores.sql.tallies import SqlTallies
@@ -51,16 +51,10 @@ from bouncekit.words.envelope import Labels
 
 __all__ = ["SqlStore"]
 
-_PAGE = 500  # rows read at once while a caller iterates
-_MANY = 400  # keys in one statement
 _DAY_MILLISECONDS = 86_400_000
-_CLAIM_MILLISECONDS = CLAIM_LASTS // timedelta(milliseconds=1)
 
-_BEHIND_ALL = "\U0010ffff"  # sorts behind every stream
-
-_Query = Callable[[str, Sequence[object]], Rows]
 _Place = tuple[str, str, bytes]  # the primary key of `suppressions`
-_Found = dict[str, tuple[Suppression, int | None]]  # key -> suppression, when its probe was granted
+_Found = dict[str, tuple[Suppression, Probe | None]]  # by key
 
 
 class _Mark(NamedTuple):
@@ -119,8 +113,8 @@ class SqlStore(
         """See `Store.look_up`."""
         found = _find(self._database.read, question, now)
         probes: frozenset[str] = frozenset()
-        if question.claim and any(_is_free(*one, now) for one in found.values()):
-            found, probes = self._claim(question, [key for key, one in found.items() if _is_free(*one, now)], now)
+        if question.claim and (free := _free(found, question.claim, now)):
+            found, probes = self._claim(question, free, now)
         return LookedUp(
             now=now,
             suppressions={key: suppression for key, (suppression, _) in found.items()},
@@ -186,24 +180,15 @@ class SqlStore(
         limit: int | None = None,
     ) -> Iterator[Suppression]:
         """See `Store.suppressions`."""
-        left = limit
-        place = {"key": storable(after or ""), "after_stream": _BEHIND_ALL if after else ""}
+        begin = {"key": storable(after or ""), "after_stream": BEHIND_ALL if after else ""}
         asked = {
             "tenant": storable(tenant),
             "stream": storable(stream),
             "at": None if at is None else milliseconds(at),
             "needle": None if containing is None else storable(containing.lower()),
         }
-        while left is None or left > 0:
-            page = _PAGE if left is None else min(_PAGE, left)
-            rows = self._database.read(statements.LIST, {**asked, **place, "page": page})
-            for row in rows:
-                yield suppression_of(row)
-            if len(rows) < page:
-                return
-            left = None if left is None else left - page
-            last = rows[-1]
-            place = {"key": last[3], "after_stream": last[1]}
+        rows = walk(self._database.read, statements.LIST, asked, limit, begin=begin, behind=_behind)
+        return map(suppression_of, rows)
 
     def suppression(self, key: str, *, tenant: str = "", stream: str = "") -> Suppression | None:
         """See `Store.suppression`."""
@@ -224,7 +209,7 @@ class SqlStore(
         """See `Store.lift`."""
         place, told = (storable(tenant), storable(stream), key_hash(key)), told_rows((event,))
         with self._database.writing(place[2]) as transaction:
-            lifted = _standing(_query(transaction), place)
+            lifted = _standing(reading(transaction), place)
             if lifted is not None:
                 _remove(transaction, lifted, place, _Mark(at, by, event.id))
                 transaction.executemany(statements.TELL, told)
@@ -267,15 +252,13 @@ class SqlStore(
     @repeated
     def _claim(self, question: LookUp, free: Sequence[str], now: datetime) -> tuple[_Found, frozenset[str]]:
         """Look again under the lock, and grant the probes that are free still."""
-        at, granted = milliseconds(now), []
         with self._database.writing(*map(key_hash, free)) as transaction:
-            found = _find(_query(transaction), question, now)
-            for key in free:
-                one, _ = found.get(key, (None, None))
-                if one is not None and may_be_probed(one, now):
-                    claim = (at, one.tenant, one.stream, key_hash(key), at, _CLAIM_MILLISECONDS)
-                    granted += [key] * transaction.execute(statements.CLAIM, claim).rowcount
-        return found, frozenset(granted)
+            found = _find(reading(transaction), question, now)
+            locked = frozenset(free)
+            ours = [key for key in _free(found, question.claim, now) if key in locked]
+            probe = granted(question.claim, now)
+            transaction.executemany(statements.CLAIM, [(*probe, *_place(found[key][0])) for key in ours])
+        return found, frozenset(ours)
 
     def _count(self, labels: Labels, key: str, window: Window, now: datetime) -> int:
         today, earliest = milliseconds(now) // _DAY_MILLISECONDS, milliseconds(now - window.within)
@@ -299,20 +282,21 @@ class SqlStore(
         )
 
 
+def _behind(row: Sequence[Any]) -> Mapping[str, object]:
+    """Where the list goes on behind an entry."""
+    return {"key": row[3], "after_stream": row[1]}
+
+
 def _about(record: Record) -> Iterator[object]:
     """What must stand still while a record is written: its message, its attempt, and whose suppressions it touches."""
     yield record.delivery.id
     yield record.occasion.attempt_id
     for one in record.settlements:
-        touches = ends_probe(one, record.occasion.labels) or one.lifted is not None or caused_by(one) is not None
+        touches = tells_of_probe(one, record.occasion.labels) or one.lifted is not None or caused_by(one) is not None
         if one.key and touches:
             yield key_hash(one.key)
     if record.held:
         yield None  # whoever it is
-
-
-def _query(transaction: Transaction) -> _Query:
-    return lambda statement, values: transaction.execute(statement, values).fetchall()
 
 
 def _is_told(transaction: Transaction, event: str) -> bool:
@@ -335,14 +319,14 @@ def _place(suppression: Suppression) -> _Place:
     return storable(suppression.tenant), storable(suppression.stream), key_hash(suppression.key)
 
 
-def _find(query: _Query, question: LookUp, now: datetime) -> _Found:
+def _find(query: Query, question: LookUp, now: datetime) -> _Found:
     """The suppression that counts for each key that has one."""
     hashes = {key_hash(key): key for key in question.keys}
-    rows: dict[bytes, list[tuple[Suppression, int | None]]] = {}
-    for some in _split(tuple(hashes)):
-        marks = ", ".join("?" * len(some))
-        for *row, probe_at in query(statements.FIND % marks, (*_owner(question.labels), *some)):
-            rows.setdefault(row[2], []).append((suppression_of(tuple(row)), probe_at))
+    rows: dict[bytes, list[tuple[Suppression, Probe | None]]] = {}
+    for some in split(hashes):
+        for *row, probe_by, until in query(statements.FIND % marks(some), (*_owner(question.labels), *some)):
+            probe = None if probe_by is None else Probe(probe_by, until)
+            rows.setdefault(row[2], []).append((suppression_of(tuple(row)), probe))
     found = {}
     for hashed, several in rows.items():
         first = foremost((one for one, _ in several), now)
@@ -351,15 +335,14 @@ def _find(query: _Query, question: LookUp, now: datetime) -> _Found:
     return found
 
 
-def _split(hashes: tuple[bytes, ...]) -> Iterator[tuple[bytes, ...]]:
-    for start in range(0, len(hashes), _MANY):
-        yield hashes[start : start + _MANY]
-
-
-def _is_free(suppression: Suppression, probe_at: int | None, now: datetime) -> bool:
-    """Whether a probe can be had, so that it is worth asking for the lock."""
-    lapsed = probe_at is None or abs(milliseconds(now) - probe_at) >= _CLAIM_MILLISECONDS
-    return lapsed and may_be_probed(suppression, now)
+def _free(found: _Found, delivery_id: str, now: datetime) -> list[str]:
+    """Whose probe a delivery can have."""
+    at = milliseconds(now)
+    return [
+        key
+        for key, (one, probe) in found.items()
+        if may_be_probed(one, now) and not (probe and probe.keeps_out(delivery_id, at))
+    ]
 
 
 def _settle(transaction: Transaction, settlement: Settlement, record: Record) -> None:
@@ -369,14 +352,15 @@ def _settle(transaction: Transaction, settlement: Settlement, record: Record) ->
     def mark(by: str, type_: EventType) -> _Mark:
         return _Mark(occasion.at, by, event_id(occasion.attempt_id, settlement.recipient, type_))
 
-    if ends_probe(settlement, occasion.labels):
-        transaction.execute(statements.RELEASE, (*_owner(occasion.labels), key_hash(settlement.key)))
+    if tells_of_probe(settlement, occasion.labels):
+        whose = (*_owner(occasion.labels), key_hash(settlement.key), record.delivery.id)
+        transaction.execute(statements.LEAVE, (left_until(settlement, occasion.at), *whose))
     if lifted is not None:
-        standing = _standing(_query(transaction), place := _place(lifted))
+        standing = _standing(reading(transaction), place := _place(lifted))
         if standing is not None and not withstands(standing, None, occasion.at):
             _remove(transaction, standing, place, mark("delivery", EventType.SUPPRESSION_LIFTED))
     if caused is not None:
-        standing = _standing(_query(transaction), place := _place(caused))
+        standing = _standing(reading(transaction), place := _place(caused))
         if not withstands(standing, caused, occasion.at):
             # What is held is told by the outcome alone.
             told = EventType(settlement.action.value) if settlement.doubted else EventType.SUPPRESSION_ADDED
@@ -395,13 +379,13 @@ def _hold(transaction: Transaction, record: Record) -> None:
                 transaction.executemany(statements.ADD, _count_rows(given_back(one)))
 
 
-def _standing(query: _Query, place: _Place) -> Suppression | None:
+def _standing(query: Query, place: _Place) -> Suppression | None:
     rows = query(statements.STANDING, place)
     return suppression_of(rows[0]) if rows else None
 
 
 def _put(transaction: Transaction, suppression: Suppression, place: _Place, mark: _Mark) -> None:
-    before = _standing(_query(transaction), place)
+    before = _standing(reading(transaction), place)
     transaction.execute(statements.PUT, suppression_row(suppression))
     _note(transaction, "changed" if before else "added", place, mark, before, suppression)
 

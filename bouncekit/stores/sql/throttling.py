@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from bouncekit.policy.throttle import Flow, Lane, LaneKind
+from bouncekit.policy.lane import Lane, LaneKind
+from bouncekit.policy.throttle import Flow
 from bouncekit.stores.codec import storable
 from bouncekit.stores.sql.database import Database, retried
 from bouncekit.stores.throttling import KeptFlow, flow_of, flow_text

@@ -4,17 +4,17 @@ from collections.abc import Collection, Sequence
 
 from bouncekit.stores.codec import storable
 from bouncekit.stores.sql.database import Database
+from bouncekit.stores.sql.many import marks, split
 from bouncekit.stores.trail import Entry, Trace
 
 __all__ = ["SqlTrail"]
 
-_MANY = 400  # keys in one statement
 _BEHIND_ALL = 2**63 - 1
 _BEFORE_ALL: Entry = ("", "", b"")
 
 _TRACE = "sequence, tenant, key_hash, event_id"
-_TRAIL = f"SELECT {_TRACE} FROM audit WHERE sequence >= ? ORDER BY sequence LIMIT ?"  # noqa: S608
-_TRAIL_END = f"SELECT {_TRACE} FROM audit WHERE sequence <= ? ORDER BY sequence DESC LIMIT 1"  # noqa: S608
+_TRAIL = f"SELECT {_TRACE} FROM audit WHERE sequence >= ? ORDER BY sequence LIMIT ?"  # noqa: S608 - the columns above
+_TRAIL_END = f"SELECT {_TRACE} FROM audit WHERE sequence <= ? ORDER BY sequence DESC LIMIT 1"  # noqa: S608 - likewise
 _ENTRIES = """
     SELECT tenant, stream, key_hash FROM suppressions WHERE (tenant, stream, key_hash) > (?, ?, ?)
     ORDER BY tenant, stream, key_hash LIMIT ?"""
@@ -52,11 +52,7 @@ class SqlTrail:
         """See `Trail.listed`."""
         stored = {storable(key): key for key in keys}
         found: set[str] = set()
-        for some in _split(tuple(stored)):
-            statement = _LISTED % ", ".join("?" * len(some))
-            found.update(stored[key] for (key,) in self._database.read(statement, (storable(tenant), *some)))
+        for some in split(stored):
+            rows = self._database.read(_LISTED % marks(some), (storable(tenant), *some))
+            found.update(stored[key] for (key,) in rows)
         return frozenset(found)
-
-
-def _split(keys: tuple[str, ...]) -> list[tuple[str, ...]]:
-    return [keys[start : start + _MANY] for start in range(0, len(keys), _MANY)]

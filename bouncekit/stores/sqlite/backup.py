@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bouncekit.outside.drafts import draft_of, publish
-from bouncekit.stores.sqlite.file import fault
+from bouncekit.stores.sqlite.faults import fault
 from bouncekit.stores.sqlite.schema import check_owner, discard, migrate, recognise
 from bouncekit.words.errors import StoreCorrupt, StoreError
 
@@ -29,6 +29,7 @@ _LET_GO = (
     "DELETE FROM flows",
 )
 _COUNT = "SELECT (SELECT count(*) FROM suppressions), (SELECT count(*) FROM outbox), (SELECT count(*) FROM recipients)"
+_THERE = "there is such a file already; name another, or say that it may be replaced (--force)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ def back_up(store: str | os.PathLike[str], target: str | os.PathLike[str], *, ov
     """
     source, path = os.path.realpath(store), os.path.realpath(target)
     if not os.path.lexists(source):
-        raise StoreError(f"{source}: there is no such store")
+        raise StoreError(f"{source}: there is no such store; name the file of one")
     _check_place(source, path, over=over)
     try:
         recognise(source)
@@ -70,9 +71,6 @@ def back_up(store: str | os.PathLike[str], target: str | os.PathLike[str], *, ov
             discard(draft)
     except (sqlite3.Error, OSError) as error:
         raise fault(error, path, busy_seconds=_BUSY_SECONDS) from error
-
-
-_THERE = "there is such a file already; name another, or say that it may be replaced (--force)"
 
 
 def _check_place(source: str, path: str, *, over: bool) -> None:

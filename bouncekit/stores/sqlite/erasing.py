@@ -23,5 +23,4 @@ class SqliteErasing(SqlErasing):
     def _wiped(self) -> bool:
         """Write the file anew, since what was deleted long ago may still lie in it, and empty the log."""
         self._database.read("VACUUM")
-        ((is_busy, *_),) = self._database.read("PRAGMA wal_checkpoint(TRUNCATE)")
-        return not is_busy
+        return self._database.empty_log()

@@ -4,33 +4,26 @@ A file that is moved, deleted or replaced beneath us is noticed before each use,
 one. A lost -wal is noticed the same way: the commits in it are gone, and more would follow them.
 """
 
-import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 from weakref import WeakSet
 
 from bouncekit.stores.sql.database import Interrupted, Rows
+from bouncekit.stores.sqlite.faults import DAMAGE, LOCKED, MOVED, READ_ONLY, breaks, code_of, fault
 from bouncekit.stores.sqlite.schema import check_owner, create, migrate, recognise
 from bouncekit.stores.sqlite.turns import Shared, Turns
-from bouncekit.words.errors import (
-    StoreBusy,
-    StoreCorrupt,
-    StoreError,
-    StoreFull,
-    StoreMoved,
-    StoreReadOnly,
-    StoreRefused,
-)
+from bouncekit.words.errors import StoreBusy, StoreCorrupt, StoreError, StoreMoved, StoreReadOnly, StoreRefused
 
-__all__ = ["Database", "Rows", "fault"]
+__all__ = ["Database"]
 
 _BEYOND_SECONDS = 5.0  # and who waits for a thread longer than any statement waits, waits so much longer
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 0.0005, 0.004  # between two looks whether another process is done
 _WORTH_IT = 150  # commits behind which what lies in the log is written back when nobody waits
 _CHECKED_BYTES = 16 * 1024 * 1024  # a file up to this size is read through when it is opened first: 0.1 s
 _PRAGMAS = (
@@ -42,52 +35,9 @@ _PRAGMAS = (
     "wal_autocheckpoint = 8000",
 )
 
-_MOVED = "moved, deleted or replaced while it was open; put it back"
-_FULL = "its disk is full; make room, then nothing else is to be done"
-_READ_ONLY = "read-only; let this user write to the file and to its directory"
-_PLACE = "its directory must exist and be writable for this user"
-_UNREACHABLE = f"cannot be opened; {_PLACE}"
-_DISK = "its disk or its quota failed; look at the system's log"
-_RULES = "what was to be stored contradicts the store's rules; this is an error of bouncekit, please report it"
-
-# The error and what would be right, by SQLite's result code; "{seconds}" is how long we waited. A code that is not
-# here is looked for by its last byte, the primary code.
-_FAULTS: Mapping[int, tuple[type[StoreError], str]] = {
-    sqlite3.SQLITE_BUSY: (StoreBusy, "locked by another process for more than {seconds:g} s; see who holds it"),
-    sqlite3.SQLITE_LOCKED: (StoreBusy, "locked by another connection of this process; let it finish"),
-    sqlite3.SQLITE_FULL: (StoreFull, _FULL),
-    sqlite3.SQLITE_IOERR_SHMSIZE: (StoreFull, _FULL),  # no room for the index of the log
-    sqlite3.SQLITE_READONLY: (StoreReadOnly, _READ_ONLY),
-    sqlite3.SQLITE_PERM: (StoreReadOnly, "not allowed; let this user read and write the file"),
-    sqlite3.SQLITE_READONLY_DBMOVED: (StoreMoved, _MOVED),
-    sqlite3.SQLITE_CANTOPEN: (StoreError, _UNREACHABLE),
-    sqlite3.SQLITE_IOERR: (StoreError, _DISK),
-    sqlite3.SQLITE_CONSTRAINT: (StoreRefused, _RULES),
-    sqlite3.SQLITE_MISMATCH: (StoreRefused, _RULES),
-    sqlite3.SQLITE_RANGE: (StoreRefused, _RULES),
-    sqlite3.SQLITE_TOOBIG: (StoreRefused, "longer than SQLite stores, a gigabyte; send less at once"),
-}
-_OS_FAULTS: Mapping[int, tuple[type[StoreError], str]] = {
-    errno.ENOSPC: (StoreFull, _FULL),
-    errno.EDQUOT: (StoreFull, _FULL),
-    errno.EROFS: (StoreReadOnly, _READ_ONLY),
-}
-# Behind these the connection is as good as before; behind any other it is closed, and opened anew when needed.
-_HARMLESS = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CONSTRAINT,
-        sqlite3.SQLITE_MISMATCH,
-        sqlite3.SQLITE_TOOBIG,
-    }
-)
 _NO_TEXT = "Could not decode to UTF-8"  # by which Python says that a text was damaged, and by no code
-_NOT_BOUND = (sqlite3.ProgrammingError, sqlite3.InterfaceError)  # a value of a type that SQLite does not have
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_DAMAGE = "damaged ({error}); it was left as it is: restore a backup, or rescue it with `sqlite3 FILE .recover`"
 # SQLite would write the old file's log into the new one.
-_REPLACED = f"{_MOVED}, or stop all who use it, remove the -wal and -shm beside it, and start again with the new one"
+_REPLACED = f"{MOVED}, or stop all who use it, remove the -wal and -shm beside it, and start again with the new one"
 _LOG_LOST = (
     "its -wal was moved, deleted or replaced while it was open, with what is not in the file yet; put it back, or"
     " stop all who use the store and start again without it"
@@ -104,7 +54,7 @@ class _Handle:
         self.place: tuple[int, int, int] | None = None
         self.pid = 0
 
-    def shut(self, getpid: Any = os.getpid) -> None:
+    def shut(self, getpid: Callable[[], int] = os.getpid) -> None:
         """Close the connection; one that came over a fork is dropped as it is, since closing touches its parent's."""
         connection, self.connection = self.connection, None
         if connection is None:
@@ -146,7 +96,7 @@ class Database:
         with handle.lock:
             connection = self._ready(handle)
             try:
-                return connection.execute(statement, parameters).fetchall()
+                return self._when_free(lambda: connection.execute(statement, parameters)).fetchall()
             except sqlite3.Error as error:
                 raise self._failed(handle, error) from error
 
@@ -158,11 +108,10 @@ class Database:
         """
         try:
             if not self._turns.take(self._busy_seconds):
-                kind, advice = _FAULTS[sqlite3.SQLITE_LOCKED]
-                raise kind(f"{self.path}: {advice}")
+                raise StoreBusy(f"{self.path}: {LOCKED}")
             shared = self._turns.enter(self._begin)
             try:
-                with shared.part(_breaks) as connection:
+                with shared.part(breaks) as connection:
                     yield connection
             except sqlite3.Error as error:
                 raise self._fault(error) from error
@@ -181,7 +130,7 @@ class Database:
         failed = self._fault(error)
         if shared.has_several and isinstance(failed, StoreRefused):
             return StoreError(f"{self.path}: undone with what another thread wrote; ask again ({error})")
-        failed.unknown = shared.was_asked and _code(error) & 0xFF == sqlite3.SQLITE_IOERR
+        failed.unknown = shared.was_asked and code_of(error) & 0xFF == sqlite3.SQLITE_IOERR
         return failed
 
     def _begin(self) -> Shared:
@@ -191,7 +140,7 @@ class Database:
         try:
             connection = self._ready(handle)
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                self._when_free(lambda: connection.execute("BEGIN IMMEDIATE"))
                 self._in_log += 1
             except sqlite3.Error as error:
                 raise self._failed(handle, error) from error
@@ -199,6 +148,31 @@ class Database:
             handle.lock.release()
             raise
         return Shared(connection, partial(_let_go, handle))
+
+    def _when_free(self, execute: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
+        """What a statement finds, once no other process holds a lock that it needs.
+
+        SQLite itself would sleep ever longer between two looks, up to a tenth of a second: beside a process that writes
+        all the time it hardly ever comes to it.
+        """
+        pause, until = _SHORTEST_SECONDS, time.monotonic() + self._busy_seconds
+        while True:
+            try:
+                return execute()
+            except sqlite3.OperationalError as error:
+                if code_of(error) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_SECONDS)
+
+    def empty_log(self) -> bool:
+        """Write back all that lies in the log, and leave nothing in it; False where others were at it all the time."""
+        until = time.monotonic() + self._busy_seconds
+        while True:
+            ((is_busy, *_),) = self.read("PRAGMA wal_checkpoint(TRUNCATE)")
+            if not is_busy or time.monotonic() >= until:
+                return not is_busy
+            time.sleep(_LONGEST_SECONDS)
 
     def say(self, pragma: str) -> None:
         """Have every connection begin with one more pragma, those that are open too."""
@@ -257,7 +231,7 @@ class Database:
         """
         ((finding,),) = self.read("PRAGMA quick_check(1)")
         if finding != "ok":
-            raise StoreCorrupt(f"{self.path}: {_DAMAGE.format(error=finding)}")
+            raise StoreCorrupt(f"{self.path}: {DAMAGE.format(error=finding)}")
 
     def close(self) -> None:
         """Close the connections of all threads, each behind what it is doing now.
@@ -303,7 +277,7 @@ class Database:
         handle.pid, handle.place = os.getpid(), self._place()
         if handle.place is None:
             handle.shut()
-            raise StoreMoved(f"{self.path}: {_MOVED}")
+            raise StoreMoved(f"{self.path}: {MOVED}")
         self._identity = handle.place[:2]
         return handle.connection
 
@@ -361,6 +335,7 @@ class Database:
             migrate(connection, self.path)
             self._read_through(connection)
             connection.create_function("holds", 3, _holds, deterministic=True)
+            connection.execute("PRAGMA busy_timeout = 0")  # from here on `_when_free` waits
             if self._reads_any_text:
                 connection.text_factory = _any_text
         except BaseException:
@@ -372,7 +347,7 @@ class Database:
         """Make the store where there never was one; refuse what is none, or what we must not write."""
         if self._identity is not None:
             if (file := self._file()) != self._identity:
-                raise StoreMoved(f"{self.path}: {_REPLACED if file else _MOVED}")
+                raise StoreMoved(f"{self.path}: {_REPLACED if file else MOVED}")
         elif not os.path.lexists(self.path):
             if os.path.lexists(f"{self.path}-wal"):
                 raise StoreMoved(f"{self.path}: {_LOG_LEFT}")
@@ -381,18 +356,18 @@ class Database:
             raise StoreError(f"{self.path}: a directory; name a file in it")
         recognise(self.path)
         if not os.access(self.path, os.W_OK):
-            raise StoreReadOnly(f"{self.path}: {_READ_ONLY}")
+            raise StoreReadOnly(f"{self.path}: {READ_ONLY}")
 
     def _read_through(self, connection: sqlite3.Connection) -> None:
         if self._identity is not None or os.stat(self.path).st_size > _CHECKED_BYTES:
             return
         (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if finding != "ok":
-            raise StoreCorrupt(f"{self.path}: {_DAMAGE.format(error=finding)}")
+            raise StoreCorrupt(f"{self.path}: {DAMAGE.format(error=finding)}")
 
     def _failed(self, handle: _Handle, error: sqlite3.Error | OSError) -> StoreError:
         """The error by its name; a connection that may not be good any more is closed, and opened anew when needed."""
-        if isinstance(error, sqlite3.Error) and _breaks(error):
+        if isinstance(error, sqlite3.Error) and breaks(error):
             handle.shut()
         return self._fault(error)
 
@@ -424,34 +399,10 @@ class Database:
 
 
 def _let_go(handle: _Handle, failed: sqlite3.Error | None) -> None:
-    if failed is not None and _breaks(failed):
+    if failed is not None and breaks(failed):
         handle.shut()
     with suppress(RuntimeError):  # released already, and interrupted then
         handle.lock.release()
-
-
-def fault(error: sqlite3.Error | OSError, path: str | os.PathLike[str], *, busy_seconds: float) -> StoreError:
-    """What went wrong at a file, by its name, with what would be right."""
-    if isinstance(error, OSError):
-        kind, advice = _OS_FAULTS.get(error.errno or 0, (StoreError, f"{error.strerror}; {_PLACE}"))
-        return kind(f"{path}: {advice}")
-    code = _code(error)
-    if code & 0xFF in _DAMAGED:
-        return StoreCorrupt(f"{path}: {_DAMAGE.format(error=error)}")
-    if not code and isinstance(error, _NOT_BOUND):
-        return StoreRefused(f"{path}: {_RULES} ({error})")
-    kind, advice = _FAULTS.get(code) or _FAULTS.get(code & 0xFF) or (StoreError, "")
-    advice = advice.format(seconds=busy_seconds)
-    return kind(f"{path}: {advice} ({error})" if advice else f"{path}: {error}")
-
-
-def _breaks(error: sqlite3.Error) -> bool:
-    """Whether the connection may not be as good as before."""
-    return not isinstance(error, _NOT_BOUND) and _code(error) & 0xFF not in _HARMLESS
-
-
-def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0)
 
 
 def _any_text(stored: bytes) -> str:

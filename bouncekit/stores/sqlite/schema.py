@@ -32,6 +32,7 @@ __all__ = [
 
 APPLICATION_ID = 0x424E434B  # "BNCK"
 _OLDEST_SQLITE = (3, 37, 0)  # the first with STRICT tables
+_LEFT = "it was left as it is: name another file, or move this one away"
 
 
 @cache
@@ -119,9 +120,6 @@ def migrate(connection: sqlite3.Connection, path: str, migrations: Sequence[str]
         _apply(connection, path, steps)
     finally:
         connection.execute(f"PRAGMA foreign_keys = {enforced}")
-
-
-_LEFT = "it was left as it is: name another file, or move this one away"
 
 
 def _apply(connection: sqlite3.Connection, path: str, steps: Sequence[str]) -> None:

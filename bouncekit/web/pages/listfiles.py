@@ -5,7 +5,6 @@ from io import BytesIO
 from itertools import islice
 from shutil import copyfileobj
 from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, cast
 
 from starlette.responses import StreamingResponse
 
@@ -38,7 +37,7 @@ def try_file(visit: Visit) -> Page:
     name = "".join(one for one in visit.file_name.rpartition("/")[2] if one.isprintable())
     try:
         copyfileobj(visit.file, kept)
-        done = _import(visit, cast(BinaryIO, kept), name, dry_run=True)
+        done = _import(visit, kept, name, dry_run=True)
     except BaseException:
         kept.close()
         raise
@@ -52,7 +51,7 @@ def take_file(visit: Visit) -> Page:
     if upload is None:
         raise NotAsked("that file is not kept any more: bring it again")
     with upload.file as kept:
-        done = _import(visit, cast(BinaryIO, kept), upload.name, dry_run=False)
+        done = _import(visit, kept, upload.name, dry_run=False)
     return _told(visit, done, upload.name, None)
 
 
@@ -74,7 +73,7 @@ def _told(visit: Visit, done: Imported, name: str, upload: str | None) -> Page:
     return Page(template="imported.html", values=values)
 
 
-def _import(visit: Visit, kept: BinaryIO, name: str, *, dry_run: bool) -> Imported:
+def _import(visit: Visit, kept: SpooledTemporaryFile[bytes], name: str, *, dry_run: bool) -> Imported:
     kept.seek(0)
     format_ = visit.text("format") or None
     if format_ is not None and format_ not in _FORMATS:

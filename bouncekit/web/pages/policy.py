@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from bouncekit.codes import Language
 from bouncekit.outside.builtin import code_cards, policy_names, policy_text, schedules
 from bouncekit.policy.policy import Policy
-from bouncekit.policyfiles.policyfile import load_policy
+from bouncekit.policyfiles.policyfile import read_policy
 from bouncekit.policyfiles.policyprint import rule_data, show_policy
 from bouncekit.postmaster.explaining import explain
 from bouncekit.reports.counts import Counted
@@ -64,7 +64,7 @@ def begin(visit: Visit) -> Page | Go:
     if len(text) > _LONGEST_POLICY:
         raise NotAsked(f"policy: more than {_LONGEST_POLICY:,} characters")
     try:
-        new = load_policy("pasted.yaml", text, resolve=policy_text, known=schedules)
+        new = read_policy("pasted.yaml", text, resolve=policy_text, known=schedules).policy
     except PolicyError as error:
         values = {"text": text, "days": days, "findings": error.findings}
         return Page(template="try.html", values=values, status=422)
@@ -89,7 +89,7 @@ def trial(visit: Visit) -> Page:
     )
 
 
-def _tried(house: House, begun: Trial, new: Policy, now: Any) -> None:
+def _tried(house: House, begun: Trial, new: Policy, now: datetime) -> None:
     try:
         replay(house.office, begun, new, now)
     except BouncekitError as error:

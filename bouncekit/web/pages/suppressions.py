@@ -6,7 +6,7 @@ from itertools import takewhile
 from typing import Any
 
 from bouncekit.meaning.classification import Category
-from bouncekit.policy.schedule import parse_duration
+from bouncekit.policy.schedule import LONGEST_DURATION, parse_duration
 from bouncekit.policy.suppression import Standing
 from bouncekit.web.paging import part, query
 from bouncekit.web.sealing import of_tenant, tenant_and_address
@@ -14,7 +14,6 @@ from bouncekit.web.visiting import Go, NotAsked, Page, Visit
 
 __all__ = ["add", "entries", "find", "lift"]
 
-_LONGEST = timedelta(days=36_525)
 _BEHIND = "\U0010ffff"  # sorts behind every character of a key
 # By hand: what somebody may have told.
 BY_HAND = (
@@ -121,7 +120,7 @@ def _lasts(text: str) -> timedelta | None:
         lasts = parse_duration(text)
     except ValueError as error:
         raise NotAsked(str(error)) from None
-    if lasts > _LONGEST:
+    if lasts > LONGEST_DURATION:
         raise NotAsked(f"{text} is longer than a hundred years; for good, leave it empty")
     return lasts
 

@@ -47,8 +47,9 @@ BEGIN
     RETURN least(given, before);
 END $$;
 
--- Who is not written to. `probe_at` is when the one message that may try again was granted. Where addresses must not
--- be kept, `address` is NULL and `key` is '#' and the hash. `fingerprint` is of the reply that it rests on.
+-- Who is not written to. `probe_by` is the delivery whose message may try again, `probe_until` when another one may.
+-- Where addresses must not be kept, `address` is NULL and `key` is '#' and the hash. `fingerprint` is of the reply that
+-- it rests on.
 CREATE TABLE suppressions (
     tenant      TEXT COLLATE "C" NOT NULL,
     stream      TEXT COLLATE "C" NOT NULL,
@@ -66,8 +67,10 @@ CREATE TABLE suppressions (
     set_by      TEXT COLLATE "C" NOT NULL,
     evidence    TEXT COLLATE "C" NOT NULL,
     fingerprint TEXT COLLATE "C",
-    probe_at    BIGINT,
-    PRIMARY KEY (tenant, stream, key_hash)
+    probe_by    TEXT COLLATE "C",
+    probe_until BIGINT,
+    PRIMARY KEY (tenant, stream, key_hash),
+    CHECK ((probe_by IS NULL) = (probe_until IS NULL))
 );
 
 CREATE UNIQUE INDEX suppressions_by_key ON suppressions (tenant, key, stream);
@@ -76,8 +79,9 @@ CREATE UNIQUE INDEX suppressions_by_key ON suppressions (tenant, key, stream);
 CREATE INDEX suppressions_alike ON suppressions (fingerprint, since)
     WHERE fingerprint IS NOT NULL AND standing IN ('provisional', 'confirmed');
 
--- What the guard holds, which is counted every few seconds.
-CREATE INDEX suppressions_held ON suppressions (fingerprint) WHERE standing = 'held';
+-- What the guard holds, which is counted every few seconds: all that is asked of it but one of the replies.
+CREATE INDEX suppressions_held ON suppressions (standing, fingerprint, expires_at, since, changed_at)
+    WHERE standing = 'held';
 
 -- Days on which there was a verdict of a category about a recipient; `at` is the day's last one.
 CREATE TABLE strikes (
@@ -284,8 +288,8 @@ CREATE TABLE recipients (
 );
 
 CREATE INDEX recipients_free ON recipients (relay, retried, free_at, message, due_at) WHERE free_at IS NOT NULL;
--- Of one column each, so that the planner takes none of them for what another one is for.
+-- Of as few columns as can be, so that the planner takes none of them for what another one is for.
 CREATE INDEX recipients_late ON recipients (relay, give_up_at, message) WHERE give_up_at IS NOT NULL;
-CREATE INDEX recipients_held ON recipients (state) WHERE state = 'held';
+CREATE INDEX recipients_held ON recipients (state, relay) WHERE state = 'held';
 CREATE INDEX recipients_by_lease ON recipients (lease_owner) WHERE lease_owner IS NOT NULL;
 CREATE INDEX recipients_by_attempt ON recipients (attempt_id) WHERE attempt_id IS NOT NULL;

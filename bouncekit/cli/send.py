@@ -12,7 +12,7 @@ import click
 from bouncekit.cli.output import show_json, show_line, show_table
 from bouncekit.cli.patience import tell_waits
 from bouncekit.cli.settings import configured, json_option, open_postmaster, policy_option, store_option
-from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.errors import UNREADABLE, ConfigurationError
 from bouncekit.words.measures import show_minute
 
 if TYPE_CHECKING:
@@ -161,7 +161,10 @@ def _letter(file: str, to: tuple[str, ...], sender: str | None) -> _Letter:
     headers = message_from_bytes(head, policy=policy.default)
 
     def addresses(*names: str) -> tuple[str, ...]:
-        found = getaddresses([str(header) for name in names for header in headers.get_all(name, ())])
+        try:
+            found = getaddresses([str(header) for name in names for header in headers.get_all(name, ())])
+        except UNREADABLE as error:
+            raise ConfigurationError(f"{file}: its {' or '.join(names)} cannot be read: {error}") from None
         return tuple(address for _, address in found if address)
 
     senders = (sender,) if sender is not None else addresses("Sender") or addresses("From")

@@ -18,7 +18,7 @@ from bouncekit.cli.settings import json_option
 from bouncekit.cli.stopping import stopped_by_signal
 from bouncekit.delivery.events import show_time
 from bouncekit.intake.aside import for_its_owner
-from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.errors import UNREADABLE, ConfigurationError
 from bouncekit.words.showing import printable
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _subject(data: bytes) -> str:
     try:
         parsed = email.message_from_bytes(data, policy=email.policy.default)
         return str(parsed["Subject"] or "")
-    except (ValueError, LookupError, IndexError, AttributeError, TypeError):  # what the parser raises for odd headers
+    except UNREADABLE:
         return ""
 
 

@@ -7,7 +7,6 @@ HTML it is escaped, in a header it holds no line end, and in a header of address
 import html
 from collections.abc import Callable, Iterator, Mapping
 from email import message_from_bytes, policy
-from email.errors import MessageError as EmailError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from hashlib import blake2b
@@ -16,7 +15,7 @@ from typing import Any
 
 from bouncekit.policy.template import placeholders
 from bouncekit.words.address import parse_address
-from bouncekit.words.errors import ConfigurationError
+from bouncekit.words.errors import UNREADABLE, ConfigurationError
 
 __all__ = ["RECIPIENT", "MailMerge", "texts_of"]
 
@@ -116,7 +115,10 @@ def _is_utf8(text: str) -> bool:
 
 def _texts(message: Any) -> Iterator[tuple[str, str]]:
     """All that a name may stand in, and where that is."""
-    yield from ((f"header {name}", str(value)) for name, value in message.items())
+    try:
+        yield from [(f"header {name}", str(value)) for name, value in message.items()]
+    except UNREADABLE as error:
+        raise ValueError(f"its headers cannot be read: {error}") from None
     yield from ((f"{part.get_content_type()} part", part.get_content()) for part in _parts(message))
 
 
@@ -144,7 +146,7 @@ def _fill_headers(message: EmailMessage, fill: _Fill) -> None:
             continue
         try:
             message[name] = _filled(value, fill)
-        except (ValueError, EmailError, IndexError) as error:  # the latter for an address that is none
+        except UNREADABLE as error:
             columns = ", ".join(f"${column}" for column in dict.fromkeys(placeholders(str(value))))
             raise ValueError(f"header {name} cannot hold {columns}: {error}") from None
 

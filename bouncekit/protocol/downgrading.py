@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from email import policy
-from email.errors import MessageError
 from email.header import Header
 from email.headerregistry import Address as Named
 from email.headerregistry import Group
@@ -18,6 +17,7 @@ from typing import Any
 from bouncekit.protocol.transaction import Transacted, Transaction
 from bouncekit.words.address import Address, a_label, ascii_form
 from bouncekit.words.envelope import Envelope
+from bouncekit.words.errors import UNREADABLE
 from bouncekit.words.reply import Cause, EnhancedStatusCode, NoReply, Stage
 from bouncekit.words.status import Action, RecipientStatus
 
@@ -119,7 +119,7 @@ def _encoded(field: bytes) -> bytes:
             made = message[name]
         folded: str = policy.SMTP.fold(name, made)
         return folded.rstrip("\r\n").encode("ascii")
-    except (MessageError, ValueError, IndexError):  # a header that nobody can read goes as a text
+    except UNREADABLE:  # it goes as a text
         written = Header(text, "utf-8", header_name=name).encode(linesep="\r\n")
         return b"%s: %s" % (name.encode("ascii", "replace"), written.encode("ascii"))
 

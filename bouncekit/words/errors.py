@@ -21,8 +21,10 @@ subclasses of smtplib's and live in `bouncekit.clients.smtperrors`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from email.errors import MessageError as EmailError
 
 __all__ = [
+    "UNREADABLE",
     "AddressError",
     "BouncekitError",
     "ConfigurationError",
@@ -39,6 +41,9 @@ __all__ = [
     "StoreReadOnly",
     "StoreRefused",
 ]
+
+# What `email` raises at a header that it cannot read; the fourth, for one, up to Python 3.12 at `To: . <jo@x.example>`.
+UNREADABLE = (EmailError, ValueError, LookupError, AttributeError, TypeError)
 
 
 class BouncekitError(Exception):

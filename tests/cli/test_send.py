@@ -187,6 +187,16 @@ def test_what_cannot_be_sent_is_exit_code_2(
     assert error in result.stderr
 
 
+def test_a_header_that_python_cannot_read_is_said_by_its_file_and_name(run: Run, serve: Serve, folder: Path) -> None:
+    (folder / "odd.eml").write_bytes(b"From: me@example.com\nTo: . <ada@example.com>\n\nHello\n")
+    result = run("send", "odd.eml", "--relay", serve().url)
+    if result.exit_code:  # up to 3.12
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "odd.eml: its To or Cc or Bcc cannot be read" in result.stderr
+    else:
+        assert "ada@example.com" in result.stdout
+
+
 def test_the_only_relay_that_is_configured_needs_no_name(run: Run, serve: Serve, file: Path, folder: Path) -> None:
     (folder / "bouncekit.toml").write_text(f'[relays]\nmain = "{serve().url}"\n')  # as `init` writes it
     assert run("send", file).output.splitlines()[-1] == "3 of 3 delivered"

@@ -60,7 +60,7 @@ FLOORS: tuple[tuple[str, dict[str, str]], ...] = (
         {
             "delivery": (
                 "tallied settlement spending events suppressionchange watch report steps closing lanes"
-                " sorting queue returned handing wholesale bench delivery submission"
+                " sorting queue parcel returned handing wholesale bench delivery submission"
             ),
             "history": (
                 "retelling telling recorded repeating suggesting newcomers sifting replay backtest moments prospects"
@@ -84,7 +84,8 @@ FLOORS: tuple[tuple[str, dict[str, str]], ...] = (
         {
             "desk": (
                 "shadow outbox eventpages forwarding backlog ledger law notices treasurer gauging gate passage course"
-                " lookout office furnishing returns waiting listimport undoing resending forgetting suppressionlist"
+                " lookout office furnishing returns waiting listimport undoing resending moving forgetting"
+                " suppressionlist"
             ),
             "clients": (
                 "smtperrors conduct session dialling carrying commanding smtp routing direct bulk idling client"

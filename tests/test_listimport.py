@@ -58,8 +58,10 @@ def test_the_head_tells_the_kind_though_the_first_row_ends_early(postmaster: Pos
 
 def test_a_list_of_unknown_kind_that_gives_reasons_is_plain_only_if_somebody_says_so(postmaster: Postmaster) -> None:
     text = f"email,reason\n{ANN},452 4.2.2 Over quota\n"
-    with pytest.raises(ConfigurationError, match="of no known kind; name one"):
+    with pytest.raises(ConfigurationError, match=r"of no known kind; name one by format: .* plain binds everybody"):
         put(postmaster, text)
+    with pytest.raises(ConfigurationError, match="of no known kind"):
+        put(postmaster, json.dumps([{"email": ANN}, {"email": BOB, "reason": "452 4.2.2 Over quota"}]))
     assert put(postmaster, text, format="plain").added.total() == 1
 
 

@@ -77,6 +77,20 @@ def test_the_last_claim_of_a_long_message_calls_as_little_in_memory_as_that_of_a
     assert costs[1] < 1.2 * costs[0]
 
 
+def test_a_long_message_comes_once_in_a_claim_with_those_who_could_be_had_first(tmp_path: Path) -> None:
+    for store in (MemoryStore(), SqliteStore(tmp_path / "bounces.db")):
+        with store:
+            message = enqueue(store, *(f"r{one}@example.com" for one in range(MOST_OF_ONE + 1)), due_at=LATER)
+            for one in range(5):
+                store.requeue(message.id, f"r{one}@example.com", at=NOW - one % 2 * MINUTE)
+            claims = [[sorted(wires(each)) for each in claim(store)] for _ in range(3)]
+            assert claims == [
+                [["r1@example.com", "r3@example.com"]],
+                [[f"r{one}@example.com" for one in (0, 2, 4)]],
+                [],
+            ]
+
+
 @pytest.mark.parametrize("number", [MOST_OF_ONE, 2 * MOST_OF_ONE])
 def test_whoever_is_due_of_a_message_is_taken_where_many_wait_for_later(tmp_path: Path, number: int) -> None:
     for store in (MemoryStore(), SqliteStore(tmp_path / "bounces.db")):

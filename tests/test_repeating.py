@@ -15,6 +15,7 @@ def told(action: str | None, *, type_: str = "", message: str = OLD, to: str = "
 
 
 FAILED, DELIVERED, UNKNOWN = told("failed"), told("delivered"), told("unknown")
+DROPPED = told("failed", rule="dropped-by-hand")
 RETRIED = told("unknown", retry_at="2026-01-01T00:00:00.000Z")
 
 CASES = {  # events, oldest first
@@ -35,6 +36,8 @@ CASES = {  # events, oldest first
     "it waits": ([FAILED, told("delayed")], Again.UNSETTLED),
     "it is tried again": ([RETRIED], Again.UNSETTLED),
     "it is held": ([told("failed", fate="hold")], Again.UNSETTLED),
+    "a hand took it out": ([told("delayed"), DROPPED], Again.UNSETTLED),
+    "a hand took it out, and a late bounce came": ([DROPPED, FAILED], Again.UNSETTLED),
     "it failed for another spelling": ([told("failed", to="Ann@example.com")], Again.UNSETTLED),
     "nothing is told": ([], Again.UNSETTLED),
     "it was sent again": ([FAILED, told("delayed", message=NEW, type_="queued")], Again.REPEATED),

@@ -32,11 +32,11 @@ from tests.valkey import Valkey
 # What forwards as it is, since it puts nobody on the list. A method that may must be written out in `_Screened`.
 PUTS_NOBODY_THERE = frozenset(
     """
-    abandoned addressed begin changes changes_at changes_of claim claim_cursor cursors date_back depth drop
-    drop_cursor enqueue events extend flows history holdings kept levels lift move_cursor newest_at note_trouble overdue
-    overwrite_deleted place_cursor prune pseudonymous queued queued_message queued_relays read_cursor release
-    release_cursor requeue search spent standing suppression suppressions swap_flow swap_level talkers tally
-    tally_events tell tenants tenants_of trouble_of
+    abandoned addressed arriving begin changes changes_at changes_of claim claim_cursor cursors date_back depth drop
+    drop_cursor enqueue events extend flows hand_over history holdings kept let_in levels lift move_cursor newest_at
+    note_trouble overdue overwrite_deleted place_cursor prune pseudonymous queued queued_message queued_relays
+    read_cursor receive release release_cursor requeue search spent standing suppression suppressions swap_flow
+    swap_level take_along talkers tally tally_events tell tenants tenants_of trouble_of
     """.split()
 )
 

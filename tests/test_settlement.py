@@ -157,6 +157,16 @@ def test_a_delivery_lifts_what_verdicts_put_there_and_nothing_else(standing: Sta
     assert (one.action, one.category, one.suppression) == (Action.DELIVERED, None, None)
 
 
+@pytest.mark.parametrize(("ends", "is_lifted"), [(None, False), (timedelta(days=1), False), (timedelta(), True)])
+def test_mail_that_arrives_ends_no_complaint_but_one_whose_time_is_over(
+    ends: timedelta | None, *, is_lifted: bool
+) -> None:
+    """Else each message would be its probe for a day, and all others were kept back."""
+    stood = suppression(ANN, category=Category.COMPLAINT, expires_at=ends if ends is None else NOW + ends)
+    one = delivered(status("250 ok", action=Action.DELIVERED), RECIPIENT, stood, at=NOW)
+    assert (one.lifted == stood) is is_lifted
+
+
 def test_a_skipped_recipient_names_the_suppression_that_kept_it_back() -> None:
     stood = suppression(ANN)
     one = skipped(RECIPIENT, stood)

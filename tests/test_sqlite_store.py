@@ -41,7 +41,7 @@ from .contract.stores import put, send, take
 ROOT = Path(__file__).parents[1]
 FULL = "552 5.2.2 Mailbox is full"
 TABLES = {
-    *("attempts", "audit", "budgets", "counters", "cursors", "flows"),
+    *("arrivals", "attempts", "audit", "budgets", "counters", "cursors", "flows"),
     *("messages", "outbox", "outcomes", "recipients", "strikes"),
 }
 

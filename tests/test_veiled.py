@@ -38,10 +38,10 @@ OLD, NEW = "a secret of thirty-two characters", "another one, made a year later"
 # What is about no mailbox, or about mail that waits, is forwarded as it is. Whatever else must be written out.
 TELLS_OF_NOBODY = frozenset(
     """
-    abandoned addressed changes claim claim_cursor close cursors date_back depth drop_cursor erase events extend flows
-    holdings kept levels move_cursor newest_at note_trouble overdue overwrite_deleted place_cursor prune pseudonymous
-    queued queued_message queued_relays read_cursor release release_cursor requeue spent suppressions swap_flow
-    swap_level talkers tally tally_events tenants trouble_of
+    abandoned addressed arriving changes claim claim_cursor close cursors date_back depth drop_cursor erase events
+    extend flows holdings kept levels move_cursor newest_at note_trouble overdue overwrite_deleted place_cursor
+    prune pseudonymous queued queued_message queued_relays read_cursor receive release release_cursor requeue spent
+    suppressions swap_flow swap_level take_along talkers tally tally_events tenants trouble_of
     """.split()
 )
 

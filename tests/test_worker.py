@@ -354,7 +354,9 @@ def test_an_error_of_ours_delays_its_message_and_no_other(serve: Serve, desk: Ma
     assert worker.run_due() == 1
 
 
-def test_a_store_that_fails_for_a_while_stops_no_worker(serve: Serve, tmp_path: Path) -> None:
+def test_a_store_that_fails_for_a_while_stops_no_worker_and_is_told_once(
+    serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     class Flaky(SqliteStore):
         failures = 3
 
@@ -375,6 +377,8 @@ def test_a_store_that_fails_for_a_while_stops_no_worker(serve: Serve, tmp_path: 
             threading.Event().wait(0.02)
         worker.stop()
     assert server.copies("ada@example.com") == 1
+    said = [line.getMessage() for line in caplog.records if line.levelname == "WARNING"]
+    assert said == ["the worker waits, and will say when it goes on: the disk is full", "the worker goes on"]
 
 
 def _until(happens: Callable[[], bool]) -> None:
@@ -439,3 +443,56 @@ def test_a_message_wakes_one_thread_and_more_than_one_takes_wake_another(
         worker.stop()
     assert len(server.sessions) <= 3, "twenty by one thread, and five by another"
     assert store.looks <= 12, "both have looked again; whoever has not, was not woken"
+
+
+def test_who_is_woken_for_one_relay_and_finds_mail_for_another_wakes_the_next(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bouncekit.postmaster.worker._POLL_SECONDS", 60.0)
+    slow, quick, store = serve({"END_OF_DATA": Delay(90.0)}), serve(), Counting(tmp_path / "bounces.db")
+    relays = {"slow": slow.url, "quick": quick.url}
+    with Postmaster(store=store, retry="queue", worker="external", relays=relays) as postmaster:
+        worker = postmaster.worker(concurrency=2)
+        worker.start()
+        _until(lambda: store.looks == 2)
+        submit(postmaster, "slow", "ada@example.com")  # due since a while, so to speak: nobody was woken for it
+        submit(postmaster, "quick", "bob@example.com")
+        worker.wake()
+        _until(lambda: bool(quick.messages))
+        slow.stop()
+        worker.stop()
+
+
+class Dawdling(Counting):
+    """A store whose first answer about a relay's mail is old when it comes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.answers, self.others = threading.Event(), 0
+
+    def claim(self, **asked: Any) -> Any:
+        found = super().claim(**asked)
+        if asked["relays"] == ("other",):
+            self.others += 1
+        elif not found:
+            self.answers.wait(30)
+        return found
+
+
+def test_mail_that_comes_behind_the_look_of_the_one_thread_at_its_relay_waits_for_no_poll(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bouncekit.postmaster.worker._POLL_SECONDS", 60.0)
+    server, store = serve(), Dawdling(tmp_path / "bounces.db")
+    relays = {"main": server.url, "other": "smtp://127.0.0.1:9"}
+    with Postmaster(store=store, retry="queue", worker="external", relays=relays) as postmaster:
+        worker = postmaster.worker(concurrency=2)
+        worker.start()
+        _until(lambda: store.others == 1)
+        submit(postmaster, "main", "ada@example.com")
+        worker.wake()
+        _until(lambda: store.others == 2)  # one is at the relay still, so the other, who was woken, passes by
+        threading.Event().wait(0.1)
+        store.answers.set()
+        _until(lambda: bool(server.messages))
+        worker.stop()

@@ -34,7 +34,7 @@ VERBS = {
     "rules": "Find the replies that no rule understands, and write rules for them.",
     "suppressions": "Look at the suppression list, change it, bring one along, take changes back.",
     "forget": "Erase somebody who asks for it, and still never write to him.",
-    "queue": "Look at the mail that waits, try it now, drop it, send it again.",
+    "queue": "Look at the mail that waits, try it now, drop it, send it again, move it.",
     "worker": "Send what is queued, until stopped.",
     "why": "Tell what happened to an address.",
     "events": "Show what happened, in order, and go on as it happens.",

@@ -8,6 +8,7 @@ import click
 
 from bouncekit.cli.application import app_option, opened
 from bouncekit.cli.lanes import lines
+from bouncekit.cli.moving import move
 from bouncekit.cli.output import progress, show_json, show_line, show_table
 from bouncekit.cli.queued import (
     KEPT_HEADS,
@@ -65,7 +66,7 @@ def _filters(function: Function) -> Function:
 @click.group(invoke_without_command=True)
 @click.pass_context
 def verb(ctx: click.Context) -> None:
-    """Look at the mail that waits, try it now, drop it, send it again. Needs a store.
+    """Look at the mail that waits, try it now, drop it, send it again, move it. Needs a store.
 
     \b
     bouncekit queue list --state due
@@ -96,6 +97,8 @@ def list_(limit: int | None, kept: bool, store: str | None, as_json: bool, **fil
                 show_json(queued_data(one, now))
             return
         show_line(in_words(depth := office.store.depth(now), now))
+        if office.store.arriving(limit=1):
+            show_line("and some have half come from another store: `bouncekit queue move` there, again, lets them in")
         for line in lines(office.gate.states(), now):
             show_line(line)
         rows = list(islice(choice.find(office), (limit or _ROWS) + 1))
@@ -238,6 +241,7 @@ def run_(app: str | None, policy: str | None, store: str | None, as_json: bool) 
     return 0
 
 
+verb.add_command(move)
 verb.add_command(resend)
 
 

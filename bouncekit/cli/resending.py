@@ -57,7 +57,7 @@ _LEFT = MappingProxyType(
 @by_option
 @policy_option
 @store_option
-@json_option("one JSON document: queued, possible_duplicates, left, has_more, examples")
+@json_option("one JSON document: queued, possible_duplicates, suppressed, left, has_more, examples")
 def resend(
     message: str | None,
     since: datetime | timedelta | None,
@@ -118,8 +118,9 @@ def _whole(office: "Office", beginning: str) -> str:
 
 
 def _people(done: "Resent") -> str:
-    number = counted(done.queued, "recipient")
-    return number + (f", {done.doubtful:,} of them as a possible duplicate" if done.doubtful else "")
+    of_them = {"as a possible duplicate": done.doubtful, "suppressed still": done.suppressed}
+    told = (f"{number:,} of them {how}" for how, number in of_them.items() if number)
+    return ", ".join((counted(done.queued, "recipient"), *told))
 
 
 def _show_examples(done: "Resent") -> None:
@@ -156,6 +157,7 @@ def _data(done: "Resent") -> dict[str, Any]:
     return {
         "queued": done.queued,
         "possible_duplicates": done.doubtful,
+        "suppressed": done.suppressed,
         "dry_run": done.dry_run,
         "left": dict(done.left),
         "has_more": done.has_more,

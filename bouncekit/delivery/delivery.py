@@ -302,7 +302,7 @@ class _Way(Bench):
             verdict = verdicts.get(status.recipient)
             if verdict is None:
                 counted = recipient.counted()
-                into.settlements.append(delivered(status, counted, self.previous.get(recipient.key)))
+                into.settlements.append(delivered(status, counted, self.previous.get(recipient.key), at=outcome.now))
                 into.recipients.append(counted)
                 into.numbers += waited(counted, status, outcome.now)
                 into.hearing.add(recipient.address.domain, status)

@@ -74,12 +74,15 @@ class Settlement:
         return isinstance(self.reply, NoReply) and self.reply.cause in (Cause.UNSTORED, Cause.OVERDUE)
 
 
-def delivered(status: RecipientStatus, recipient: Recipient, previous: Suppression | None = None) -> Settlement:
+def delivered(
+    status: RecipientStatus, recipient: Recipient, previous: Suppression | None = None, *, at: datetime | None = None
+) -> Settlement:
     """The settlement of a recipient for whom the server took the message; it ends a suppression made by verdicts.
 
-    A complaint is no verdict about delivery: that mail arrives is what the recipient complained of.
+    A complaint is no verdict about delivery: that mail arrives is what the recipient complained of. So its suppression
+    ends by its time alone, if that is over when the message is taken, `at`.
     """
-    stays = previous is None or previous.standing is Standing.MANUAL or previous.category is Category.COMPLAINT
+    stays = previous is None or previous.standing is Standing.MANUAL or _outlasts(previous, at)
     return Settlement(
         recipient=status.recipient,
         action=Action.DELIVERED,
@@ -251,6 +254,12 @@ def unjudged(status: RecipientStatus, verdict: Classification | None) -> Settlem
         attempts=1,
         possible_duplicate=status.action is Action.UNKNOWN,
     )
+
+
+def _outlasts(previous: Suppression, at: datetime | None) -> bool:
+    """Whether it is for a complaint whose time is not over."""
+    ends = previous.expires_at
+    return previous.category is Category.COMPLAINT and (ends is None or at is None or at < ends)
 
 
 def _caused(

@@ -18,6 +18,7 @@ from bouncekit.desk.office import Office
 from bouncekit.meaning.classification import Category
 from bouncekit.policy.suppression import Evidence, Standing, Suppression
 from bouncekit.stores.erasing import Erased, Erasure
+from bouncekit.stores.moving import FIRST
 from bouncekit.words.address import parse_address, suppression_key
 from bouncekit.words.errors import AddressError, ConfigurationError
 from bouncekit.words.status import Action
@@ -25,14 +26,16 @@ from bouncekit.words.status import Action
 __all__ = ["Forgotten", "forget"]
 
 _FORGOTTEN = "forgotten"  # the rule by which a queued recipient failed, and the evidence of an entry
+_ARRIVALS = 50  # read at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
     """What was forgotten, under which pseudonym the person stays suppressed, and what could not be done yet.
 
-    `dropped` counts the messages to him that waited in the queue, `sending` those that somebody was sending: do it
-    again when they are done. `erased.shared` are queued messages that others wait for, in whose text he may stand.
+    `dropped` counts the messages to him that waited in the queue, `sending` those that somebody was sending, or that
+    have half come from another store: do it again when they are done. `erased.shared` are queued messages that others
+    wait for, in whose text he may stand.
     """
 
     pseudonym: str
@@ -64,9 +67,10 @@ def forget(office: Office, address: str, *, by: str) -> Forgotten:
     erasure = Erasure(key, office.pseudonyms, frozenset(spelled), named)
     _suppress(office, erasure, now, by)
     dropped = sum(_drop(office, row, erasure, now, by) for row in queued)
+    sending = len(queued) - dropped + _arriving(office, key)
     erased = office.store.erase(erasure)
     forget_addresses()
-    return Forgotten(pseudonym=erasure.pseudonym, dropped=dropped, sending=len(queued) - dropped, erased=erased)
+    return Forgotten(pseudonym=erasure.pseudonym, dropped=dropped, sending=sending, erased=erased)
 
 
 def _named(office: Office, key: str, spelled: set[str]) -> Iterator[str]:
@@ -81,6 +85,15 @@ def _named(office: Office, key: str, spelled: set[str]) -> Iterator[str]:
         people = (found.envelope.sender, *(one.address for one in found.recipients))
         if any(needle in text for needle in needles) or any(suppression_key(one.wire) == key for one in people):
             yield message
+
+
+def _arriving(office: Office, key: str) -> int:
+    """How many messages to him have half come from another store, where they may still be."""
+    number, after = 0, FIRST
+    while some := office.store.arriving(after=after, limit=_ARRIVALS):
+        number += sum(one.key == key for each in some for one in each.parcel.delivery.recipients)
+        after = (some[-1].token, some[-1].parcel.delivery.id)
+    return number
 
 
 def _suppress(office: Office, erasure: Erasure, now: datetime, by: str) -> None:

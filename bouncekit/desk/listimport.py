@@ -5,7 +5,7 @@ stands there already is kept as it is.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -97,8 +97,8 @@ def import_list(
     rows = read_rows(file)
     now = office.clock.now()
     ahead = list(islice(rows, _AHEAD))
-    first = next((row for row in ahead if isinstance(row, Row)), None)
-    found = _format(format_, first, name)
+    columns = dict.fromkeys(name for row in ahead if isinstance(row, Row) for name in row.columns)
+    found = _format(format_, tuple(columns), name)
     by = f"import {found.name}" + (f" {name}" if name else "")
     reader = Reader(format=found, by=by, now=now, classify=office.classify, tenant=tenant, stream=stream, lasts=lasts)
     done = Imported(format=found.name, by=by, dry_run=dry_run)
@@ -112,21 +112,20 @@ def import_list(
     return done
 
 
-def _format(wanted: str | None, first: Row | None, name: str) -> Format:
-    names = sorted({one.name for one in FORMATS})
+def _format(wanted: str | None, columns: Sequence[str], name: str) -> Format:
+    names, has = sorted({one.name for one in FORMATS}), frozenset(map(squeezed, columns))
     if wanted is not None:
-        columns = frozenset(map(squeezed, first.fields)) if first else frozenset()
         several = [one for one in FORMATS if one.name == wanted]
         if not several:
             raise ConfigurationError(f"format={wanted!r}: one of {', '.join(names)}")
-        fitting = [one for one in several if one.must <= columns] or several
+        fitting = [one for one in several if one.must <= has] or several
         return fitting[0]
-    if first is None:
+    if not columns:
         return next(one for one in FORMATS if one.name == "plain")
-    if (found := recognise(frozenset(map(squeezed, first.fields)), name)) is None:
-        columns_shown = ", ".join(first.fields)[:200]
+    if (found := recognise(has, name)) is None:
         raise ConfigurationError(
-            f"a list with the columns {columns_shown!a} is of no known kind; name one: {', '.join(names)}"
+            f"a list with the columns {', '.join(columns)[:200]!a} is of no known kind; name one by format: "
+            f"{', '.join(names)}. plain binds everybody on it, for whatever reason he is there"
         )
     return found
 

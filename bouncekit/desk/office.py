@@ -77,7 +77,7 @@ class Office:
         self.patience = patience
         self.pseudonyms = pseudonyms  # of those whose addresses are not kept; None: everybody's are
         self.keeps_addresses = keeps_addresses  # else the store is one that gives everybody's pseudonym itself
-        self._secrets = Secrets(store, pseudonyms, clock.now())
+        self.secrets = Secrets(store, pseudonyms, clock.now())
         hidden = pseudonyms if keeps_addresses else None
         self.ledger = Ledger(store, clock, sends_without_store=send_without_store, pseudonyms=hidden)
         has_fallback = any("fallback" in relay.options for relay in self.relays.values())
@@ -258,7 +258,7 @@ class Office:
     def look_up(self, question: LookUp, passage: Passage | None) -> tuple[LookedUp, Sequence[Event]]:
         """What is known about recipients, and the events that come of looking."""
         if not question.begun:
-            self._secrets.check(self.clock.now())
+            self.secrets.check(self.clock.now())
         found, told = self.ledger.look_up(question)
         if passage is not None and question.recipients:
             road, held = passage.ask(question.recipients)

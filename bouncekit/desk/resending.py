@@ -57,15 +57,16 @@ class Wanted:
 class Resent:
     """To whom messages were sent again, or with `dry_run` would be; `examples` are the outcomes that they had.
 
-    `doubtful` of the `queued` are marked as possible duplicates. `left` counts the others by what is in the way:
-    `doubtful` (only with `unknown`), `arrived`, `unsettled` (it waits, or a hand took it out), `repeated` (it was sent
-    again), `not_kept` (it is gone), `nameless` (the store keeps no addresses), `unreadable`. With `has_more` the limit
-    has left out others.
+    `doubtful` of the `queued` are marked as possible duplicates; `suppressed` of them would be skipped, were it their
+    turn now. `left` counts the others by what is in the way: `doubtful` (only with `unknown`), `arrived`, `unsettled`
+    (it waits, or a hand took it out), `repeated` (it was sent again), `not_kept` (it is gone), `nameless` (the store
+    keeps no addresses), `unreadable`. With `has_more` the limit has left out others.
     """
 
     dry_run: bool
     queued: int = 0
     doubtful: int = 0
+    suppressed: int = 0
     left: Counter[str] = field(default_factory=Counter)
     examples: list[Event] = field(default_factory=list)
     has_more: bool = False
@@ -90,6 +91,7 @@ def resend(office: Office, wanted: Wanted, *, by: str, limit: int | None = None,
             _enqueue(office, repeat, event, by)
         done.queued += 1
         done.doubtful += way == Again.DOUBTFUL
+        done.suppressed += _is_held_back(office, repeat)
         done.examples += [event] if len(done.examples) < _EXAMPLES else []
     return done
 
@@ -163,6 +165,15 @@ def _repeat(office: Office, event: Event, wanted: Wanted) -> tuple[str, Delivery
     recipient = replace(Recipient.of(address), possible_duplicate=way is Again.DOUBTFUL)
     envelope = replace(kept.envelope, recipients=(address,))
     return way, Delivery(id=repeat, envelope=envelope, recipients=(recipient,), labels=kept.labels, relay=kept.relay)
+
+
+def _is_held_back(office: Office, repeat: Delivery) -> bool:
+    """Whether a suppression holds it back now; a store that keeps no addresses sees to pseudonyms itself."""
+    (recipient,) = repeat.recipients
+    pseudonyms = office.pseudonyms if office.keeps_addresses else None
+    keys = (recipient.key,) if pseudonyms is None else (recipient.key, *pseudonyms.all_of(recipient.key))
+    ignored = office.policy.message_class(repeat.labels.message_class).ignores
+    return bool(office.store.suppressed(keys, repeat.labels, office.clock.now(), ignored=ignored))
 
 
 def _history(office: Office, name: str, tenant: str) -> list[dict[str, Any]]:

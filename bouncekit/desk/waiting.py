@@ -10,12 +10,12 @@ from bouncekit.delivery.events import Event, EventType, Occasion, bounded, event
 from bouncekit.delivery.queue import Queued, QueueState
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.desk.office import Office
+from bouncekit.history.recorded import DROPPED
 from bouncekit.words.address import suppression_key
 from bouncekit.words.status import Action
 
 __all__ = ["Choice", "Chosen", "Shown", "make_due", "messages_like", "shown_state", "take_out"]
 
-_DROPPED = "dropped-by-hand"  # the rule that events name
 _BEHIND_ALL = "\U0010ffff"  # sorts behind every address
 
 
@@ -137,10 +137,12 @@ def _dropped(row: Queued, occasion: Occasion, by: str) -> Event:
     settlement = Settlement(
         recipient=row.recipient,
         action=Action.FAILED,
-        rule=_DROPPED,
+        rule=DROPPED,
         attempts=row.attempts,
         possible_duplicate=row.possible_duplicate,
         key=suppression_key(row.recipient),
     )
-    of_message = replace(occasion, message_id=row.message_id, sender=row.sender, labels=row.labels)
+    of_message = replace(
+        occasion, message_id=row.message_id, sender=row.sender, labels=row.labels, delivery_id=row.message
+    )
     return event_of(EventType.FAILED, of_message, settlement=settlement, details={"by": bounded(by)})

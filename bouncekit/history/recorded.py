@@ -21,7 +21,7 @@ from bouncekit.words.pseudonym import is_pseudonym
 from bouncekit.words.reply import Cause, NoReply, Reply, Stage
 from bouncekit.words.status import Action, RecipientStatus
 
-__all__ = ["LIFTED", "QUEUED", "REMEMBERED", "SKIPPED", "Recorded", "recorded"]
+__all__ = ["DROPPED", "LIFTED", "QUEUED", "REMEMBERED", "SKIPPED", "Recorded", "recorded"]
 
 
 REMEMBERED = 16_384  # replies
@@ -31,7 +31,8 @@ _JUDGED = frozenset(
 )
 SKIPPED, LIFTED, QUEUED = map(str, (EventType.SUPPRESSED, EventType.SUPPRESSION_LIFTED, EventType.QUEUED))
 _DECIDED = frozenset(map(str, (EventType.DELAYED, EventType.FAILED, EventType.UNKNOWN)))
-_BY_NO_POLICY = frozenset({None, "refused-here", "dropped-by-hand", "submitted", "sent-again-by-hand"})
+DROPPED = "dropped-by-hand"  # the rule of whom a hand took out of the queue
+_BY_NO_POLICY = frozenset({None, "refused-here", DROPPED, "submitted", "sent-again-by-hand", "moved-by-hand"})
 # What is read of an event later than here, where nobody asks any more what it is.
 _KINDS: Mapping[str, type | UnionType] = MappingProxyType(
     {

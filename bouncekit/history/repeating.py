@@ -5,6 +5,7 @@ from enum import StrEnum
 from hashlib import blake2b
 
 from bouncekit.delivery.events import Told
+from bouncekit.history.recorded import DROPPED
 from bouncekit.policy.rule import Fate
 from bouncekit.words.status import Action
 
@@ -39,7 +40,7 @@ def again(told: Sequence[Told], message: str, recipient: str, repeat: str) -> Ag
         return Again.REPEATED
     outcomes = [one for one in told if one["data"].get("action") and one["data"].get("delivery_id") == message]
     last = next((one["data"] for one in outcomes if one["data"].get("recipient") == recipient), None)
-    if last is None or last.get("retry_at") or last.get("fate") == Fate.HOLD:
+    if last is None or last.get("retry_at") or last.get("fate") == Fate.HOLD or any(map(_was_dropped, outcomes)):
         return Again.UNSETTLED
     if last["action"] == Action.DELIVERED or any(_shows_arrival(one) for one in outcomes):
         return Again.ARRIVED
@@ -55,6 +56,10 @@ def repeat_id(message: str, recipient: str) -> str:
     """
     seed = f"{message}\0{recipient}".encode("utf-8", "surrogatepass")
     return message[:_TIME_DIGITS] + blake2b(seed, digest_size=_RANDOM_BYTES).hexdigest()
+
+
+def _was_dropped(outcome: Told) -> bool:
+    return bool(outcome["data"].get("rule") == DROPPED)
 
 
 def _shows_arrival(outcome: Told) -> bool:

@@ -106,7 +106,7 @@ class Replay:
         """Let an outcome count for those that come."""
         if outcome.verb is Verb.DELIVERED and not past.is_trouble:
             standing = self._list.get(past.key)
-            if standing is not None and standing.category is not Category.COMPLAINT:
+            if standing is not None and (standing.category is not Category.COMPLAINT or not standing.binds(past.at)):
                 del self._list[past.key]
             self._strikes.pop(past.key, None)
         if outcome.verb in (Verb.SUPPRESSED, Verb.GIVEN_UP, Verb.SENT) or not past.is_trouble:

@@ -105,6 +105,8 @@ def _outcome(event: Event, one: Settlement) -> Iterator[tuple[str, str]]:
         )
     if who := event.details.get("by"):
         yield "by", _shown(str(who))
+    if place := event.details.get("moved_to"):
+        yield "moved to", _shown(str(place))
     if one.doubted:
         yield "doubted", "one of a mass of equal refusals: it suppresses nobody"
     if one.retry_at is not None:

@@ -9,7 +9,7 @@ import csv
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,10 +40,19 @@ class ByteLines(Protocol):
 @quick
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One entry: its line (of a JSON document: its number) and its fields, texts but for what JSON knows better."""
+    """One entry: its line (of a JSON document: its number) and its fields, texts but for what JSON knows better.
+
+    Of a table it has the `head` too: where the row ends early, there are fewer fields.
+    """
 
     line: int
     fields: Mapping[str, Any]
+    head: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> Iterable[str]:
+        """The names of the fields that it has, or might have."""
+        return self.head or self.fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +198,7 @@ def _document(lines: _Lines) -> Iterator[Row | Fault]:
 def _table(lines: _Lines) -> Iterator[Row | Fault]:
     """The rows of a table with a head, or of a list of addresses without one."""
     cells_of = _Cells(max(_DELIMITERS, key=lines.peek().count)).of
-    head: list[str] | None = None
+    head: tuple[str, ...] = ()
     while (record := _record(lines, cells_of)) is not None:
         if isinstance(record, Fault):
             yield record
@@ -197,24 +206,27 @@ def _table(lines: _Lines) -> Iterator[Row | Fault]:
         number, cells = record
         if not any(cells) or (len(cells) == 1 and cells[0].startswith("#") and "@" not in cells[0]):
             continue
-        if head is None:
+        if not head:
             head = _head(cells)
-            if head == [cell.strip() for cell in cells]:
+            if head == _stripped(cells):
                 continue
         if len(cells) > len(head) and any(cells[len(head) :]):
             yield Fault(number, f"{len(cells)} cells under {len(head)} heads: is a cell with a comma not in quotes?")
         else:
-            cells += [""] * (len(head) - len(cells))  # a spreadsheet ends rows early: the kind is told by the head
-            yield Row(number, dict(zip(head, cells, strict=False)))
+            yield Row(number, dict(zip(head, cells, strict=False)), head)
 
 
-def _head(cells: list[str]) -> list[str]:
+def _head(cells: list[str]) -> tuple[str, ...]:
     """The names of the columns: the first row, unless that has an address in it already."""
     if not any("@" in cell for cell in cells):
-        return [cell.strip() for cell in cells]
+        return _stripped(cells)
     if len(cells) > 1 and cells[1].strip().lower() in _VERDICTS:
-        return ["EmailAddress", "Reason"]
-    return ["address"]
+        return "EmailAddress", "Reason"
+    return ("address",)
+
+
+def _stripped(cells: list[str]) -> tuple[str, ...]:
+    return tuple([cell.strip() for cell in cells])
 
 
 class _Cells:

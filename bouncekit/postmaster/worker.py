@@ -129,7 +129,9 @@ class Worker:
         self._tidy_at = datetime.min.replace(tzinfo=UTC)
         self._seen_at: datetime | None = None  # when it was last asked to tidy up
         self._has_leapt = False
+        self._is_cut_off = False  # the store does not answer, or may not be used
         self._busy: Counter[str] = Counter()
+        self._passed_by: set[str] = set()  # relays at which a thread would have looked, but for those that were there
         self._batches = 0
         self._turns: dict[str, int] = {}  # when each relay had its last batch, counted in batches
         self._live: dict[str, datetime] = {}  # the leases under way: token to their end
@@ -146,8 +148,9 @@ class Worker:
                 if not sent:
                     self._office.watch_queue()
                     self._office.notices.give_due(self._office.clock.now(), None)
+                self._tell_of(None)
             except (StoreError, StoreUnavailable) as error:
-                _log.warning("the worker waits: %s", error)
+                self._tell_of(error)
                 sent = 0
             except Exception:  # noqa: BLE001 - whatever it was, the next message deserves a try
                 _log.exception("the worker goes on after an error of ours")
@@ -165,6 +168,15 @@ class Worker:
         if not self._news.acquire(timeout=pause) and waits is None:
             for client in clients.values():
                 client.close()
+
+    def _tell_of(self, error: Exception | None) -> None:
+        """Say what keeps it from its work, once and not every few seconds of an evening; and that it goes on."""
+        with self._lock:
+            was_cut_off, self._is_cut_off = self._is_cut_off, error is not None
+        if error is not None and not was_cut_off:
+            _log.warning("the worker waits, and will say when it goes on: %s", error)
+        elif error is None and was_cut_off:
+            _log.warning("the worker goes on")
 
     def _ring(self) -> None:
         """Have one thread look that waits, and not all of them for one message."""
@@ -213,9 +225,11 @@ class Worker:
         """Settle what dead workers left open, then send one batch; how many messages that were.
 
         Raises:
-            StoreError: the store does not answer.
+            StoreError: the store does not answer; or it has erased people by a secret that is not there, and this
+                worker keeps no mail from those who have it.
         """
         self._office.ledger.catch_up()  # else attempts of this process, whose end it knows, would be *unknown*
+        self._office.secrets.check(self._office.clock.now())
         return self._recover() + self._end_overdue(clients) + self._send_in_hand(clients) + self._send_batch(clients)
 
     def tidy(self) -> int:
@@ -343,8 +357,6 @@ class Worker:
                     relays=(relay,),
                     oldest_first=self._batches % _FAIR == _FAIR - 1,
                 )
-                if len(claimed) == _BATCH:
-                    self._ring()  # there may be more, for another thread
                 if claimed:
                     return len(claimed), self._send_all(relay, claimed, lease, clients)
             finally:
@@ -353,6 +365,8 @@ class Worker:
 
     def _send_all(self, relay: str, claimed: Sequence[Delivery], lease: Lease, clients: dict[str, Client]) -> int:
         """Send them one after the other, as long as the relay can be reached; give the rest back."""
+        if len(claimed) == _BATCH or len(self._relays) > 1:
+            self._ring()  # there may be more: what somebody was woken for may be for another relay
         sent = failures = 0
         held: list[Held] = []
         with self._lock:
@@ -459,14 +473,23 @@ class Worker:
         """Have this thread at a relay, if there may be another: a slow relay leaves at least one to the others."""
         most = self._concurrency - (len(self._relays) > 1 and self._concurrency > 1)
         with self._lock:
-            if self._busy[relay] >= most or not self._may_send(relay):
+            if self._busy[relay] >= most:
+                self._passed_by.add(relay)
                 return False
+            if not self._may_send(relay):
+                return False
+            self._passed_by.discard(relay)
             self._busy[relay] += 1
             return True
 
     def _put_down(self, relay: str) -> None:
+        """Be there no more; whoever passed by meanwhile may have been woken for what came behind our look."""
         with self._lock:
             self._busy[relay] -= 1
+            was_passed_by = relay in self._passed_by
+            self._passed_by.discard(relay)
+        if was_passed_by:
+            self._ring()
 
     def _may_send(self, relay: str) -> bool:
         """Whether a relay can be reached, for all we know, and is not paused: its mail stays as it lies."""

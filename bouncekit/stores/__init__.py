@@ -16,6 +16,7 @@ from bouncekit.stores.budgeting import Budgeting
 from bouncekit.stores.cursors import Cursors
 from bouncekit.stores.erasing import Erasing
 from bouncekit.stores.listing import Listing
+from bouncekit.stores.moving import Moving
 from bouncekit.stores.queueing import Queue
 from bouncekit.stores.searching import Searching
 from bouncekit.stores.tallies import Tallies
@@ -25,7 +26,7 @@ from bouncekit.words.errors import ConfigurationError, MissingExtra
 __all__ = ["Store", "open_store"]
 
 
-class Store(Queue, Cursors, Tallies, Listing, Erasing, Throttling, Searching, Budgeting, Protocol):
+class Store(Queue, Moving, Cursors, Tallies, Listing, Erasing, Throttling, Searching, Budgeting, Protocol):
     """Suppressions, histories and events, the queue, and what is counted of it all.
 
     Safe to share between threads, and to keep over a fork.

@@ -28,22 +28,27 @@ class Secrets:
         self._store = store
         self._pseudonyms = pseudonyms
         self._checked_at = now
+        self._lacks: str | None = None
 
     def check(self, now: datetime) -> None:
         """Before somebody is sent to.
 
         Raises:
-            StoreError: one is not there.
+            StoreError: one is not there, and was not before: a process that lacks it is to be started again.
         """
-        if self._checked_at <= now < self._checked_at + _GOOD_FOR:
-            return
+        if self._lacks is None and not self._checked_at <= now < self._checked_at + _GOOD_FOR:
+            self._checked_at = now  # the others go on meanwhile
+            self._look()
+        if self._lacks is not None:
+            raise StoreError(self._lacks)
+
+    def _look(self) -> None:
         try:
             check_secrets(self._store, self._pseudonyms)
         except ConfigurationError as error:
-            raise StoreError(f"{error}, and start again") from None
+            self._lacks = f"{error}, and start again"
         except Exception:  # noqa: BLE001 - whatever a store raises: the look-up that follows meets it, and knows what to do
-            return
-        self._checked_at = now
+            return  # and while it is away, not each send waits for it twice
 
 
 def look_up(store: "Store", question: LookUp, now: datetime, pseudonyms: Pseudonyms | None) -> LookedUp:

@@ -163,8 +163,8 @@ class Queue(Protocol):
 
         Who is leased at that time is left alone. Told are, with it, the events about those who went; one that is
         about no recipient is told if anybody went.
-        The settlements in them count as outcomes. `called` maps an address to what they call the recipient, where that
-        is another name.
+        The settlements in them count as outcomes, also of a probe: another message may be that now. `called` maps an
+        address to what they call the recipient, where that is another name.
         """
 
 

@@ -55,9 +55,11 @@ async def first_of(addresses: Iterable[Address]) -> socket.socket:
 
 
 async def _addresses(host: str, port: int) -> Sequence[Address]:
+    # asyncio sets TCP_NODELAY only on a socket that says it is of TCP, which not every system says by itself.
+    asked = {"type": socket.SOCK_STREAM, "proto": socket.IPPROTO_TCP}
     with suppress(socket.gaierror):  # no name: nobody has to be asked
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return socket.getaddrinfo(host, port, flags=socket.AI_NUMERICHOST, **asked)
+    return await asyncio.get_running_loop().getaddrinfo(host, port, **asked)
 
 
 def _in_turn(addresses: Sequence[Address]) -> Iterator[Address]:

@@ -39,7 +39,11 @@ def sent(folder: Path, serve: Callable[..., ScriptedServer]) -> Callable[..., st
 
 
 def waiting(run: Run) -> list[str]:
-    return [json.loads(line)["recipient"] for line in run("queue", "list", "--json", *STORE).output.splitlines()]
+    return [one["recipient"] for one in _queued(run)]
+
+
+def _queued(run: Run) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run("queue", "list", "--json", *STORE).output.splitlines()]
 
 
 def test_a_dry_run_shows_to_whom_and_what_was_said(run: Run, sent: Callable[..., str]) -> None:
@@ -75,6 +79,24 @@ def test_once_and_who_did_it_is_told(run: Run, sent: Callable[..., str]) -> None
     ]
     assert [one["data"].get("by") for one in told if one["subject"] == BOB] == [None, "ops"]
     assert [one["data"].get("repeats") for one in told if one["subject"] == BOB] == [None, id_]
+
+
+def test_whom_a_hand_dropped_and_who_is_suppressed_still_is_counted(
+    run: Run, sent: Callable[..., str], folder: Path
+) -> None:
+    id_ = sent(BOB, CY)
+    run("suppressions", "add", BOB, *STORE)
+    found = json.loads(run("queue", "resend", id_, "--dry-run", "--json", *STORE).output)
+    assert (found["queued"], found["suppressed"]) == (2, 1)
+    told = run("queue", "resend", id_, "--yes", *STORE).output
+    assert "queued again: 2 recipients, 1 of them suppressed still; a worker sends it to those whom no" in told
+    (again,) = (one["message"] for one in _queued(run) if one["recipient"] == CY)
+    assert run("queue", "drop", again, "--yes", *STORE).exit_code == 0
+    dropped = run("queue", "resend", again, "--dry-run", *STORE)
+    assert (dropped.exit_code, dropped.output) == (
+        1,
+        "nobody to send to again\n1 wait for it, or a hand took them out of the queue\n",
+    )
 
 
 def test_what_is_not_kept_is_said_with_what_would_keep_it(run: Run, sent: Callable[..., str]) -> None:

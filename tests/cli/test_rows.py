@@ -51,6 +51,16 @@ def test_each_row_gets_its_own_message(each: Any, serve: Serve) -> None:
     assert b"X-Bouncekit" not in ada
 
 
+def test_a_row_that_ends_before_a_field_that_the_message_names_is_not_sent(
+    each: Any, serve: Serve, folder: Path
+) -> None:
+    server = serve()
+    (folder / "people.csv").write_text("recipient,name,note\nada@example.com,Ada\nbob@example.com\n")
+    result = each(server)
+    assert (result.exit_code, len(server.messages)) == (1, 1)
+    assert "people.csv:3: no field 'name', which the message names" in result.stderr
+
+
 def test_results_come_as_lines_of_json_and_then_the_counts(each: Any, serve: Serve) -> None:
     result = each(serve(FULL), "--json")
     *told, counts = lines(result.output)

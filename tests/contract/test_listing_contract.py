@@ -162,6 +162,16 @@ def test_the_secrets_that_a_list_needs(store: Store) -> None:
     assert store.pseudonymous() == {"ab12", "cd34", "ef56"}
 
 
+def test_an_address_that_begins_as_a_pseudonym_does_needs_no_secret(store: Store) -> None:
+    put(store, suppression(ANN))
+    own = store.pseudonymous()  # of a store that knows nobody otherwise
+    put(store, suppression("#12345678-jo@example.com"), suppression("#jo@example.com"))
+    assert store.pseudonymous() == own
+    for key in ("#ab12cd34-01", "#ab12cd34-02", "#cd34ef56-01"):
+        put(store, replace(suppression(BOB), key=key, address=None))
+    assert store.pseudonymous() == {"ab12cd34", "cd34ef56"} | own
+
+
 def test_a_closed_store_answers_none_of_it(store: Store) -> None:
     store.close()
     for use in (

@@ -80,7 +80,7 @@ def test_who_was_refused_gets_it_with_the_same_message_id_and_who_has_it_does_no
     here: Desk = desk({"RCPT": {BOB: [NOBODY], CY: ["550 5.7.1 Spam"]}})
     old = here.send(ANN, BOB, CY)
     done = here.postmaster.resend(old, by="ops")
-    assert (done.queued, done.doubtful, dict(done.left)) == (2, 0, {})
+    assert (done.queued, done.doubtful, done.suppressed, dict(done.left)) == (2, 0, 1, {}), "BOB is not there"
     assert [one.recipient for one in done.examples] == [BOB, CY]
     queued = [event for event in here.heard if event.type == "queued"][-1]
     assert queued.details == {"repeats": old, "by": "ops"}
@@ -196,7 +196,9 @@ def test_who_still_waits_is_left_alone_and_so_is_whom_a_hand_took_out(desk: Any)
     old = here.send(ANN, BOB, CY)
     for chosen in Choice(message=old, recipient=BOB).by_message(here.postmaster.office):
         take_out(here.postmaster.office, chosen, "ops")
-    assert here.postmaster.resend(old).queued == 1, "though somebody waits for the message"
+    done = here.postmaster.resend(old)
+    assert (done.queued, done.left) == (1, {"unsettled": 1}), "though somebody waits for the message"
+    assert here.postmaster.resend(recipient=BOB, dry_run=True).left == {"unsettled": 1}
     assert sorted(one.recipient for one in here.postmaster.office.store.queued()) == [ANN, CY]
 
 
@@ -276,7 +278,11 @@ def test_without_addresses_whoever_asks_has_to_name_it(
     old = here.send(ANN)
     assert here.postmaster.resend(old).left == {"nameless": 1}
     assert here.postmaster.resend(recipient=BOB).queued == 0
-    assert here.postmaster.resend(recipient=ANN).queued == 1
+    here.postmaster.suppressions.add(ANN)
+    assert here.postmaster.resend(recipient=ANN, dry_run=True).suppressed == 1
+    here.postmaster.suppressions.lift(ANN)
+    done = here.postmaster.resend(recipient=ANN)
+    assert (done.queued, done.suppressed) == (1, 0)
     assert here.postmaster.resend(recipient=ANN).left == {"repeated": 1}
     here.worker.run_due()
     assert here.server.copies(ANN) == 1

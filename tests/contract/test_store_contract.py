@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bouncekit.delivery import tallied
-from bouncekit.delivery.events import Event, EventType, Occasion
+from bouncekit.delivery.events import Event, EventType, Occasion, event_of
+from bouncekit.delivery.settlement import Settlement
 from bouncekit.delivery.steps import LookedUp, LookUp, Record
 from bouncekit.delivery.tallied import Number, Sum
 from bouncekit.meaning.classification import Category
@@ -27,7 +28,7 @@ from bouncekit.words.reply import Cause, NoReply, Reply
 from bouncekit.words.status import Action
 from tests.building import ANN, BOB, CY, DOT, NOW, expired, suppression
 
-from .queueing import mail_to, work
+from .queueing import enqueue, mail_to, work
 from .stores import new_id, put, put_many, send, take, together, told_of
 
 DAY = timedelta(days=1)
@@ -422,6 +423,26 @@ def test_a_probe_that_waits_in_the_queue_is_tried_again_by_its_own_message_and_b
     assert work(store, first, {ANN: BUSY}, now=NOW + timedelta(minutes=1)).delayed
     assert send(store, ANN, now=NOW + DAY)[0].suppressed
     assert send(store, ANN, now=NOW + DAY + timedelta(minutes=1))[0].delivered
+
+
+@pytest.mark.parametrize(("number", "skipped"), [(1, 0), (0, 1)])
+def test_a_probe_that_is_dropped_from_the_queue_is_had_by_the_next_message(
+    store: Store, number: int, skipped: int
+) -> None:
+    """Of another message than this one nothing is said."""
+    put(store, expired(ANN))
+    first, other = mail_to(ANN), enqueue(store, ANN)
+    assert work(store, first, {ANN: BUSY}).delayed
+    failed = Settlement(recipient=ANN, action=Action.FAILED, key=ANN)
+    dropped = event_of(EventType.FAILED, Occasion(attempt_id=new_id(), at=NOW), settlement=failed)
+    assert store.drop(first.id if number else other.id, None, at=NOW, events=(dropped,)) == 1
+    report, _ = send(store, ANN)
+    assert (len(report.delivered), len(report.suppressed)) == (number, skipped)
+
+
+def test_a_complaint_whose_time_is_over_keeps_nobody_back_once_mail_has_arrived(store: Store) -> None:
+    put(store, expired(ANN, category=Category.COMPLAINT))
+    assert [send(store, ANN)[0].actions["delivered"] for _ in range(2)] == [1, 1]
 
 
 def test_a_message_that_was_skipped_does_not_free_the_probe_of_another(store: Store) -> None:

@@ -13,7 +13,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
-from bouncekit.delivery.events import Event, EventType, event_id
+from bouncekit.delivery.events import Event, EventType, Occasion, event_id
 from bouncekit.delivery.settlement import Delivered, Settlement
 from bouncekit.delivery.steps import LookedUp, LookUp, Record
 from bouncekit.delivery.suppressionchange import Place, place_of
@@ -26,8 +26,8 @@ from bouncekit.stores.memory.cursors import MemoryCursors
 from bouncekit.stores.memory.erasing import MemoryErasing
 from bouncekit.stores.memory.listing import MemoryListing
 from bouncekit.stores.memory.masses import MemoryMasses
+from bouncekit.stores.memory.moving import MemoryMoving
 from bouncekit.stores.memory.outbox import MemoryOutbox
-from bouncekit.stores.memory.queue import MemoryQueue
 from bouncekit.stores.memory.searching import MemorySearching
 from bouncekit.stores.memory.strikes import MemoryStrikes
 from bouncekit.stores.memory.tallies import MemoryTallies
@@ -50,7 +50,7 @@ class _Listed:
 
 
 class MemoryStore(
-    MemoryQueue,
+    MemoryMoving,
     MemoryCursors,
     MemoryTallies,
     MemoryListing,
@@ -67,7 +67,7 @@ class MemoryStore(
     """
 
     def __init__(self, *, most_events: int = 100_000, most_struck: int = 100_000) -> None:
-        MemoryQueue.__init__(self)
+        MemoryMoving.__init__(self)
         MemoryCursors.__init__(self)
         MemoryListing.__init__(self)
         MemoryThrottling.__init__(self)
@@ -277,11 +277,8 @@ class MemoryStore(
 
     def _settle(self, settlement: Settlement, record: Record) -> None:
         """What one outcome does to the suppression list."""
-        labels, at = record.occasion.labels, record.occasion.at
-        if tells_of_probe(settlement, labels):
-            for stream, one in self._listed.get((labels.tenant, settlement.key), {}).items():
-                if stream in (labels.stream, "") and one.probe and one.probe.delivery_id == record.delivery.id:
-                    one.probe = one.probe._replace(until=left_until(settlement, at))
+        at = record.occasion.at
+        self._leave_probe(settlement, record.occasion, record.delivery.id)
         lifted, caused = settlement.lifted, caused_by(settlement)
         if lifted is not None:
             place = place_of(lifted)
@@ -294,6 +291,13 @@ class MemoryStore(
                 type_ = EventType(settlement.action.value) if settlement.doubted else EventType.SUPPRESSION_ADDED
                 told = event_id(record.occasion.attempt_id, settlement.recipient, type_)
                 self._change(place_of(caused), caused, by=caused.by, at=at, event_id=told)
+
+    def _leave_probe(self, settlement: Settlement, occasion: Occasion, delivery_id: str) -> None:
+        labels = occasion.labels
+        if tells_of_probe(settlement, labels):
+            for stream, one in self._listed.get((labels.tenant, settlement.key), {}).items():
+                if stream in (labels.stream, "") and one.probe and one.probe.delivery_id == delivery_id:
+                    one.probe = one.probe._replace(until=left_until(settlement, occasion.at))
 
     def _hold(self, record: Record) -> None:
         """Hold what verdicts have put on the list while a mass grew: the latest of that kind, back to its beginning."""

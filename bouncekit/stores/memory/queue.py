@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
-from bouncekit.delivery.events import Event
+from bouncekit.delivery.events import Event, Occasion
 from bouncekit.delivery.queue import Abandoned, Begun, Depth, Kept, Lease, Queued, QueueState
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.delivery.steps import Delivery, Record
@@ -56,6 +56,10 @@ class MemoryQueue(ABC):
     @abstractmethod
     def _check_open(self) -> None:
         """Raises StoreError once the store is closed."""
+
+    @abstractmethod
+    def _leave_probe(self, settlement: Settlement, occasion: Occasion, delivery_id: str) -> None:
+        """Have an outcome of a delivery say when another message may be the probe, with the lock held."""
 
     # -- what comes in, and what is begun
 
@@ -120,7 +124,11 @@ class MemoryQueue(ABC):
                 and len(claimed) < limit
                 and (found := self._line.next(self._messages, at, relays, oldest_first=oldest_first))
             ):
-                claimed.append(self._take(*self._wanted(*found, at), lease.token, until))
+                message, first = found
+                if any(one.id == message.delivery.id for one in claimed):
+                    self._line.add(message, first)  # the rest of a long one is for the next claim
+                    break
+                claimed.append(self._take(*self._wanted(message, first, at), lease.token, until))
                 room -= len(claimed[-1].recipients)
         return claimed
 
@@ -285,7 +293,11 @@ class MemoryQueue(ABC):
             self._sweep(message, at, keep)
             if gone:
                 names = {None, *((called or {}).get(address, address) for address in gone)}
-                self._outbox.keep(event for event in events if event.recipient in names)
+                about = [event for event in events if event.recipient in names]
+                self._outbox.keep(about)
+                for event in about:
+                    if event.settlement is not None:
+                        self._leave_probe(event.settlement, event.occasion, message)
         return len(gone)
 
     # -- with the lock held

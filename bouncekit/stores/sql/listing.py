@@ -29,12 +29,10 @@ from bouncekit.stores.sql.many import marks, split
 from bouncekit.stores.sql.statements import AUDIT, PUT, REMOVE, TELL
 from bouncekit.words.envelope import Labels
 from bouncekit.words.errors import StoreCorrupt
-from bouncekit.words.pseudonym import MARK, secret_of
+from bouncekit.words.pseudonym import secret_of
 
 __all__ = ["SqlListing", "state_of"]
 
-_BEHIND_MARK = chr(ord(MARK) + 1)
-_BEHIND_NAME = "."  # sorts behind the "-" that ends a secret's name
 _COLUMNS = SUPPRESSION_COLUMNS.split(", ")
 _write = writer_of(name for name in _COLUMNS if name != "key_hash")
 _Stored = tuple[str, str, bytes]  # a place, as the table has it
@@ -125,24 +123,13 @@ class SqlListing:
 
     def pseudonymous(self) -> frozenset[str]:
         """See `Listing.pseudonymous`."""
-        found: set[str] = set()
-        for tenant in self._tenants():
-            after = MARK
-            while name := self._secret(tenant, after):
-                found.add(name)
-                after = f"{MARK}{name}{_BEHIND_NAME}"
-        return frozenset(found)
+        return frozenset(secret_of(beginning) for (beginning,) in self._database.read(statements.SECRETS))
 
     def _tenants(self) -> Iterator[str]:
         tenant = ""
         yield tenant
         while (tenant := self._database.read(statements.NEXT_TENANT, (tenant,))[0][0]) is not None:
             yield tenant
-
-    def _secret(self, tenant: str, after: str) -> str | None:
-        """The name of the secret of the first pseudonym behind a text."""
-        ((key,),) = self._database.read(statements.NEXT_PSEUDONYM, (tenant, after, _BEHIND_MARK))
-        return None if key is None else secret_of(key)
 
 
 class _Row:

@@ -14,8 +14,8 @@ __all__ = [
     "HELD_FOR",
     "HELD_FOR_NONE",
     "HOLDINGS",
-    "NEXT_PSEUDONYM",
     "NEXT_TENANT",
+    "SECRETS",
     "STANDING_AT",
     "SUPPRESSED",
 ]
@@ -38,6 +38,26 @@ HOLDINGS = f"""
     WHERE {_IS_HELD} GROUP BY fingerprint ORDER BY count(*) DESC, min(since), coalesce(fingerprint, '') LIMIT ?"""
 HELD_FOR = f"SELECT evidence FROM suppressions WHERE {_IS_HELD} AND fingerprint = ? LIMIT 1"
 HELD_FOR_NONE = f"SELECT evidence FROM suppressions WHERE {_IS_HELD} AND fingerprint IS NULL LIMIT 1"
-# From tenant to tenant and from secret to secret, a look in the index by key each.
 NEXT_TENANT = "SELECT min(tenant) FROM suppressions WHERE tenant > ?"
-NEXT_PSEUDONYM = "SELECT min(key) FROM suppressions WHERE tenant = ? AND key > ? AND key < ?"
+# From tenant to tenant and from secret to secret, a look in the index by key each. A pseudonym has no @ and begins with
+# a #, the eight digits of its secret's name and a -; behind all of that name is what begins with it and a dot. One that
+# somebody else made may look otherwise.
+_HIDDEN = "key < '$' AND key NOT LIKE '%@%'"
+_IS_OURS = "substr(hidden.key, 10, 1) = '-'"
+SECRETS = f"""
+    WITH RECURSIVE owners (tenant) AS (
+        SELECT min(tenant) FROM suppressions
+        UNION ALL
+        SELECT (SELECT min(tenant) FROM suppressions WHERE tenant > owners.tenant)
+        FROM owners WHERE owners.tenant IS NOT NULL
+    ), hidden (tenant, key) AS (
+        SELECT tenant, (SELECT min(key) FROM suppressions WHERE tenant = owners.tenant AND key > '#' AND {_HIDDEN})
+        FROM owners WHERE owners.tenant IS NOT NULL
+        UNION ALL
+        SELECT tenant, (
+            SELECT min(key) FROM suppressions
+            WHERE tenant = hidden.tenant AND {_HIDDEN}
+            AND key > CASE WHEN {_IS_OURS} THEN substr(hidden.key, 1, 9) || '.' ELSE hidden.key END)
+        FROM hidden WHERE hidden.key IS NOT NULL
+    )
+    SELECT DISTINCT CASE WHEN {_IS_OURS} THEN substr(key, 1, 9) ELSE key END FROM hidden WHERE key IS NOT NULL"""

@@ -30,10 +30,11 @@ from bouncekit.stores.sql.clockset import ClockWatch
 from bouncekit.stores.sql.database import Database, Transaction, reading, repeated, retried
 from bouncekit.stores.sql.many import marks
 from bouncekit.stores.sql.paging import BEHIND_ALL, pages, walk
+from bouncekit.stores.sql.probing import leave_probe
 from bouncekit.stores.sql.statements import IS_TOLD, OUTCOME, TELL
 from bouncekit.words.errors import StoreCorrupt, StoreError
 
-__all__ = ["SqlQueue", "come_late", "is_open", "settle_queued"]
+__all__ = ["SqlQueue", "come_late", "is_open", "settle_queued", "sweep"]
 
 _FEW = 20  # rows read at once, at least, of one relay
 _ROWS_OF_ONE = 10  # rows read at once for each message that is wanted: each recipient has one
@@ -303,11 +304,14 @@ class SqlQueue:
         with self._database.writing(message) as transaction:
             gone = {address for (address,) in transaction.execute(statements.DROP, asked).fetchall()}
             if gone:
-                _sweep(transaction, message, at, keep)
+                sweep(transaction, message, at, keep)
                 names = {None, *((called or {}).get(address, address) for address in gone)}
                 about = [event for event in events if event.recipient in names]
                 transaction.executemany(TELL, told_rows(about))
                 transaction.executemany(OUTCOME, list(_outcomes(about, message)))
+                for event in about:
+                    if event.settlement is not None:
+                        leave_probe(transaction, event.settlement, event.occasion, message)
         return len(gone)
 
 
@@ -346,7 +350,7 @@ def settle_queued(transaction: Transaction, record: Record) -> None:
                 recipient_row(delivery, recipient, places.get(settlement.recipient, len(places))),
             )
     transaction.execute(statements.AGAIN, {"attempt": occasion.attempt_id, "lease": delivery.lease})
-    _sweep(transaction, delivery.id, occasion.at, record.keep, occasion.attempt_id)
+    sweep(transaction, delivery.id, occasion.at, record.keep, occasion.attempt_id)
 
 
 def _final_row(delivery: Delivery, settlement: Settlement) -> dict[str, object]:
@@ -385,7 +389,7 @@ def _outcomes(events: Iterable[Event], message: str) -> Iterator[tuple[object, .
             yield outcome_row(event.settlement, event.occasion, message)
 
 
-def _sweep(transaction: Transaction, message: str, at: datetime, keep: timedelta, attempt: str = "") -> None:
+def sweep(transaction: Transaction, message: str, at: datetime, keep: timedelta, attempt: str = "") -> None:
     """Let a message go whose last recipient has gone, and end an attempt, with those about nobody any more."""
     transaction.execute(statements.END_ATTEMPTS, (milliseconds(at), message, attempt))
     if keep > timedelta():

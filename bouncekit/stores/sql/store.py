@@ -33,7 +33,7 @@ from bouncekit.stores.precedence import (
     told_by,
     withstands,
 )
-from bouncekit.stores.probing import Probe, granted, left_until, may_be_probed, tells_of_probe
+from bouncekit.stores.probing import Probe, granted, may_be_probed, tells_of_probe
 from bouncekit.stores.sql import statements
 from bouncekit.stores.sql.budgeting import SqlBudgeting
 from bouncekit.stores.sql.cursors import SqlCursors
@@ -41,7 +41,9 @@ from bouncekit.stores.sql.database import Database, Query, Transaction, reading,
 from bouncekit.stores.sql.erasing import SqlErasing
 from bouncekit.stores.sql.listing import SqlListing
 from bouncekit.stores.sql.many import marks, split
+from bouncekit.stores.sql.moving import SqlMoving
 from bouncekit.stores.sql.paging import BEHIND_ALL, walk
+from bouncekit.stores.sql.probing import leave_probe
 from bouncekit.stores.sql.queue import SqlQueue, come_late, is_open, settle_queued
 from bouncekit.stores.sql.searching import SqlSearching
 from bouncekit.stores.sql.tallies import SqlTallies
@@ -67,6 +69,7 @@ class _Mark(NamedTuple):
 
 class SqlStore(
     SqlQueue,
+    SqlMoving,
     SqlCursors,
     SqlTallies,
     SqlListing,
@@ -352,9 +355,7 @@ def _settle(transaction: Transaction, settlement: Settlement, record: Record) ->
     def mark(by: str, type_: EventType) -> _Mark:
         return _Mark(occasion.at, by, event_id(occasion.attempt_id, settlement.recipient, type_))
 
-    if tells_of_probe(settlement, occasion.labels):
-        whose = (*_owner(occasion.labels), key_hash(settlement.key), record.delivery.id)
-        transaction.execute(statements.LEAVE, (left_until(settlement, occasion.at), *whose))
+    leave_probe(transaction, settlement, occasion, record.delivery.id)
     if lifted is not None:
         standing = _standing(reading(transaction), place := _place(lifted))
         if standing is not None and not withstands(standing, None, occasion.at):

@@ -24,6 +24,11 @@ _LET_GO = (
     """
     UPDATE recipients SET state = 'held', due_at = NULL, free_at = NULL, lease_owner = NULL, lease_until = NULL,
     attempt_id = NULL, possible_duplicate = 1""",
+    # Who has half come from another store is held here once that one has let him go.
+    """
+    UPDATE arrivals SET recipients = (
+        SELECT json_group_array(json_set(value, '$.state', 'held', '$.due_at', NULL, '$.possible_duplicate', 1))
+        FROM json_each(recipients))""",
     "UPDATE attempts SET settled_at = begun_at WHERE settled_at IS NULL",
     "UPDATE cursors SET lease_owner = NULL, lease_until = NULL",
     "DELETE FROM flows",

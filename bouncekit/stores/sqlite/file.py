@@ -15,6 +15,7 @@ from pathlib import Path
 from weakref import WeakSet
 
 from bouncekit.stores.sql.database import Interrupted, Rows
+from bouncekit.stores.sqlite.breath import Breath
 from bouncekit.stores.sqlite.faults import DAMAGE, LOCKED, MOVED, READ_ONLY, breaks, code_of, fault
 from bouncekit.stores.sqlite.schema import check_owner, create, migrate, recognise
 from bouncekit.stores.sqlite.turns import Shared, Turns
@@ -82,6 +83,7 @@ class Database:
         self._lost: tuple[int, int, int] | None = None  # where its log was, if it was missed while it was open
         self._closed = False
         self._turns = Turns()  # to write
+        self._breath = Breath(longest_look=_LONGEST_SECONDS)
         self._in_log = 0  # commits of ours since it was written back in a quiet moment
         self._pragmas: tuple[str, ...] = _PRAGMAS
         self._reads_any_text = False  # once a text was damaged: whoever reads it sees that, and others go on
@@ -135,6 +137,8 @@ class Database:
 
     def _begin(self) -> Shared:
         """A transaction on this thread's connection, which nobody else has until it is over."""
+        if pause := self._breath.needed(time.monotonic()):
+            time.sleep(pause)
         handle = self._mine()
         handle.lock.acquire()
         try:
@@ -147,7 +151,14 @@ class Database:
         except BaseException:
             handle.lock.release()
             raise
-        return Shared(connection, partial(_let_go, handle))
+        return Shared(connection, partial(self._let_go, handle))
+
+    def _let_go(self, handle: _Handle, failed: sqlite3.Error | None) -> None:
+        self._breath.ended(time.monotonic())
+        if failed is not None and breaks(failed):
+            handle.shut()
+        with suppress(RuntimeError):  # released already, and interrupted then
+            handle.lock.release()
 
     def _when_free(self, execute: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
         """What a statement finds, once no other process holds a lock that it needs.
@@ -396,13 +407,6 @@ class Database:
         if in_child:
             self._turns.start_afresh()
         self._lock.release()
-
-
-def _let_go(handle: _Handle, failed: sqlite3.Error | None) -> None:
-    if failed is not None and breaks(failed):
-        handle.shut()
-    with suppress(RuntimeError):  # released already, and interrupted then
-        handle.lock.release()
 
 
 def _any_text(stored: bytes) -> str:

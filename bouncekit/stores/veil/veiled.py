@@ -5,13 +5,14 @@ an address is asked under the pseudonym of each secret, and under the address it
 once. What stands under an older secret stays there as long as it stands: two secrets are never two entries.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, cast
 
 from bouncekit.delivery.events import Event
+from bouncekit.delivery.parcel import Moves
 from bouncekit.delivery.queue import Begun
 from bouncekit.delivery.settlement import Settlement
 from bouncekit.delivery.steps import Delivery, LookedUp, LookUp, Record
@@ -187,6 +188,14 @@ class _Veiled:
         told = self._veiled(events)
         return self._store.drop(message, recipient, at=at, events=told, keep=keep, called={**names, **(called or {})})
 
+    def hand_over(
+        self, token: str, moves: Moves, *, at: datetime, keep: timedelta = timedelta()
+    ) -> Mapping[str, Set[str]]:
+        return self._store.hand_over(token, self._moving(moves), at=at, keep=keep)
+
+    def let_in(self, token: str, moves: Moves) -> None:
+        self._store.let_in(token, self._moving(moves))
+
     # -- open and closed
 
     def __enter__(self) -> Self:
@@ -205,6 +214,13 @@ class _Veiled:
             return delivery
         addresses = (recipient.address.wire for recipient in delivery.recipients)
         return replace(delivery, called={wire: self._veil.called(wire) for wire in addresses})
+
+    def _moving(self, moves: Moves) -> Moves:
+        """What is told of those who go from store to store, by their addresses still."""
+        return {
+            message: {address: self._veil.event(event) for address, event in told.items()}
+            for message, told in moves.items()
+        }
 
     def _veiled(self, events: Iterable[Event]) -> list[Event]:
         return [self._veil.event(event) for event in events]

@@ -293,3 +293,27 @@ CREATE INDEX recipients_late ON recipients (relay, give_up_at, message) WHERE gi
 CREATE INDEX recipients_held ON recipients (state, relay) WHERE state = 'held';
 CREATE INDEX recipients_by_lease ON recipients (lease_owner) WHERE lease_owner IS NOT NULL;
 CREATE INDEX recipients_by_attempt ON recipients (attempt_id) WHERE attempt_id IS NOT NULL;
+
+-- Messages that another store gives away, each with some who wait for it, as they will wait here, in JSON. Nobody sends
+-- them before that store, the `origin`, has let them go; `token` is the lease under which they were taken there.
+CREATE TABLE arrivals (
+    token         TEXT COLLATE "C" NOT NULL,
+    id            TEXT COLLATE "C" NOT NULL,
+    origin        TEXT COLLATE "C" NOT NULL,
+    arrived_at    BIGINT           NOT NULL,
+    recipients    TEXT COLLATE "C" NOT NULL,
+    created_at    BIGINT           NOT NULL,
+    relay         TEXT COLLATE "C" NOT NULL,
+    tenant        TEXT COLLATE "C" NOT NULL,
+    stream        TEXT COLLATE "C" NOT NULL,
+    message_class TEXT COLLATE "C",
+    test          BIGINT           NOT NULL CHECK (test IN (0, 1)),
+    message_id    TEXT COLLATE "C",
+    sender        TEXT COLLATE "C" NOT NULL,
+    mail_options  TEXT COLLATE "C" NOT NULL,
+    rcpt_options  TEXT COLLATE "C" NOT NULL,
+    encoding      TEXT COLLATE "C" NOT NULL CHECK (encoding IN ('plain', 'zlib')),
+    size_bytes    BIGINT           NOT NULL CHECK (size_bytes >= 0),
+    content       BYTEA            NOT NULL,
+    PRIMARY KEY (token, id)
+);

@@ -241,3 +241,27 @@ CREATE INDEX recipients_late ON recipients (relay, give_up_at, message) WHERE gi
 CREATE INDEX recipients_held ON recipients (state, relay) WHERE state = 'held';
 CREATE INDEX recipients_by_lease ON recipients (lease_owner) WHERE lease_owner IS NOT NULL;
 CREATE INDEX recipients_by_attempt ON recipients (attempt_id, lease_until) WHERE attempt_id IS NOT NULL;
+
+-- Messages that another store gives away, each with some who wait for it, as they will wait here, in JSON. Nobody sends
+-- them before that store, the `origin`, has let them go; `token` is the lease under which they were taken there.
+CREATE TABLE arrivals (
+    token         TEXT    NOT NULL,
+    id            TEXT    NOT NULL,
+    origin        TEXT    NOT NULL,
+    arrived_at    INTEGER NOT NULL,
+    recipients    TEXT    NOT NULL,
+    created_at    INTEGER NOT NULL,
+    relay         TEXT    NOT NULL,
+    tenant        TEXT    NOT NULL,
+    stream        TEXT    NOT NULL,
+    message_class TEXT,
+    test          INTEGER NOT NULL CHECK (test IN (0, 1)),
+    message_id    TEXT,
+    sender        TEXT    NOT NULL,
+    mail_options  TEXT    NOT NULL,
+    rcpt_options  TEXT    NOT NULL,
+    encoding      TEXT    NOT NULL CHECK (encoding IN ('plain', 'zlib')),
+    size_bytes    INTEGER NOT NULL CHECK (size_bytes >= 0),
+    content       BLOB    NOT NULL,
+    PRIMARY KEY (token, id)
+) STRICT;

@@ -5,7 +5,6 @@ import smtplib
 import socket
 import ssl
 import threading
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -386,15 +385,16 @@ def test_what_is_submitted_waits_for_a_worker(
 
 
 class SlowStore(MemoryStore):
-    """Answers after a while, and says in which thread it was asked."""
+    """Answers when the loop has turned for a while, and says in which thread it was asked."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked_in: list[str] = []
+        self.has_turned = threading.Event()
 
     def look_up(self, *arguments: object, **options: object) -> LookedUp:
         self.asked_in.append(threading.current_thread().name)
-        time.sleep(0.3)
+        assert self.has_turned.wait(30), "the loop stands still"
         return super().look_up(*arguments, **options)  # type: ignore[arg-type]
 
 
@@ -404,19 +404,18 @@ def test_a_store_that_takes_its_time_does_not_stop_the_loop(
     server, store = serve(), SlowStore()
     postmaster = make_postmaster(store=store, check_domains=False)
     monkeypatch.setattr(type(postmaster.office), "may_block", True)  # as with any store but the one in memory
-    ticks = 0
 
     async def main() -> None:
-        nonlocal ticks
         async with AsyncClient(server.url, postmaster=postmaster) as client:
             sending = asyncio.create_task(client.send(message(ADA)))
-            while not sending.done():
-                ticks += 1
+            while not store.asked_in:
                 await asyncio.sleep(0.01)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            store.has_turned.set()
             await sending
 
     asyncio.run(main())
-    assert ticks > 10
     assert all(name.startswith("bouncekit-async") for name in store.asked_in)
 
 

@@ -137,9 +137,13 @@ class Resetting:
         self._fails = fails
         self.groups: list[int] = []  # lines that came at once behind each EHLO
         self.taken: list[bytes] = []
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
+        """Wake who waits for a line; left behind, he might take one of the next socket that has the number of this."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._listener.close()
 
     def _run(self) -> None:

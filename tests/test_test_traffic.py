@@ -41,7 +41,9 @@ REPLIES = {
     "listed@example.com": "550 5.7.1 Your host is listed at a blocklist",
     "shut@example.com": "421 4.7.0 Try again later, closing connection",
 }
-HISTORY = frozenset({"outbox", "outcomes", "cursors", "messages", "attempts", "recipients", "sqlite_sequence"})
+HISTORY = frozenset(
+    {"outbox", "outcomes", "cursors", "messages", "attempts", "recipients", "arrivals", "sqlite_sequence"}
+)
 
 
 @pytest.fixture

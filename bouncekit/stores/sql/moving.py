@@ -17,7 +17,7 @@ from bouncekit.stores.queuecodec import RECIPIENT_COLUMNS, delivery_of, message_
 from bouncekit.stores.sql import movingstatements as statements
 from bouncekit.stores.sql.database import Database, Rows, Transaction, repeated
 from bouncekit.stores.sql.many import marks
-from bouncekit.stores.sql.queue import sweep
+from bouncekit.stores.sql.queue import complain, sweep
 from bouncekit.stores.sql.queuestatements import ENQUEUE, KEEP, MESSAGES
 from bouncekit.stores.sql.statements import IS_TOLD, TELL
 from bouncekit.words.errors import StoreCorrupt
@@ -104,7 +104,7 @@ def _readable(messages: Mapping[str, Sequence[Any]], rows: Iterable[Sequence[Any
         try:
             yield _parcel_of(messages[message], [row[1:] for row in of_it])
         except StoreCorrupt as error:
-            _complain("%s; it stays where it is", error)
+            complain("%s; it stays where it is", error)
 
 
 def _parcel_of(message: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Parcel:
@@ -144,9 +144,3 @@ def _arrival_of(token: str, origin: str, at: int, recipients: str, *message: Any
     except (KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(f"the message {message[0]}, which comes from {origin}, cannot be read: {error}") from error
     return Arrival(token=token, origin=origin, at=from_milliseconds(at), parcel=_parcel_of(message, rows))
-
-
-def _complain(message: str, *arguments: object) -> None:
-    import logging
-
-    logging.getLogger("bouncekit").error(message, *arguments)

@@ -34,7 +34,7 @@ from bouncekit.stores.sql.probing import leave_probe
 from bouncekit.stores.sql.statements import IS_TOLD, OUTCOME, TELL
 from bouncekit.words.errors import StoreCorrupt, StoreError
 
-__all__ = ["SqlQueue", "come_late", "is_open", "settle_queued", "sweep"]
+__all__ = ["SqlQueue", "come_late", "complain", "is_open", "settle_queued", "sweep"]
 
 _FEW = 20  # rows read at once, at least, of one relay
 _ROWS_OF_ONE = 10  # rows read at once for each message that is wanted: each recipient has one
@@ -206,9 +206,9 @@ class SqlQueue:
                 transaction.execute(statements.HOLD, (message, taking["token"]))
                 transaction.execute(statements.END_ATTEMPTS, (taking["now"], message, ""))
         except StoreError as failed:
-            _complain("%s; it cannot be held: %s", error, failed)
+            complain("%s; it cannot be held: %s", error, failed)
         else:
-            _complain("%s; it is held, see `bouncekit queue list`", error)
+            complain("%s; it is held, see `bouncekit queue list`", error)
 
     @repeated
     def extend(self, lease: Lease) -> int:
@@ -519,7 +519,8 @@ def _behind_kept(row: Sequence[Any]) -> Mapping[str, object]:
     return {"after": row[0]}
 
 
-def _complain(message: str, *arguments: object) -> None:
+def complain(message: str, *arguments: object) -> None:
+    """Say it in the log, whose module a send that meets no fault does without."""
     import logging
 
     logging.getLogger("bouncekit").error(message, *arguments)
